@@ -1,0 +1,38 @@
+"""Darknet's networks in Python: .cfg and .weights files run, and compute what the C program computes.
+
+>>> from darknet_py import Detector, load_network
+>>> detector = Detector("cfg/yolov4.cfg", "yolov4.weights")
+>>> detections = detector("dog.jpg")
+"""
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Cfg": "cfg", "parse_cfg": "cfg", "read_cfg": "cfg",
+    "CfgError": "errors", "CfgWarning": "errors", "DarknetError": "errors", "DataError": "errors",
+    "WeightsError": "errors",
+    "Network": "network", "load_network": "network",
+    "Detections": "detect", "Detector": "detect",
+}
+__all__ = [*_HOMES, "__version__"]
+
+if TYPE_CHECKING:
+    from darknet_py.cfg import Cfg, parse_cfg, read_cfg
+    from darknet_py.detect import Detections, Detector
+    from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, WeightsError
+    from darknet_py.network import Network, load_network
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: torch takes a second, and the command line's ``--help`` needs none of it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,185 @@
+"""Box arithmetic: formats, the overlap family and non-maximum suppression, with C's values.
+
+A box is four numbers in the last dimension: ``cxcywh`` (centre, width, height) or ``xyxy`` (left, top, right, bottom).
+The unit does not matter, as long as both boxes of a pair share it.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+IOU_KINDS = ("iou", "giou", "diou", "ciou")
+NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
+GREEDY_EXPONENT = 0.6     # fixed in C's box_diou
+CHUNK = 1 << 18           # numbers in one temporary of nms
+EDGES = 1 << 22           # open contests that nms gathers before it settles what it can
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """(..., 4) centre and size to (..., 4) left, top, right, bottom."""
+    cx, cy, w, h = boxes.unbind(-1)
+    return torch.stack((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), -1)
+
+
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """(..., 4) left, top, right, bottom to (..., 4) centre and size."""
+    left, top, right, bottom = boxes.unbind(-1)
+    return torch.stack(((left + right) / 2, (top + bottom) / 2, right - left, bottom - top), -1)
+
+
+def iou(a: Tensor, b: Tensor, kind: str = "iou", beta: float = GREEDY_EXPONENT) -> Tensor:
+    """Overlap of two sets of boxes.
+
+    Args:
+        a, b: (..., 4) cxcywh; the leading dimensions broadcast against each other.
+        kind: "iou", "giou", "diou" or "ciou".
+        beta: the exponent of diou's distance term; the other kinds ignore it.
+
+    Returns:
+        (...): iou in [0, 1]; giou and diou in [-1, 1]; ciou in [-2, 1] (for boxes that are not flat). All are symmetric
+        in a and b.
+
+    Raises:
+        ValueError: an unknown kind.
+
+    Darknet: box_iou, box_giou, box_diou (beta 0.6), box_diounms (any beta), box_ciou. Boxes that do not overlap, or
+    whose union is empty, have an iou of 0. Where the enclosing box is empty the other kinds equal iou. A box of height
+    0 makes ciou NaN, as in C.
+    """
+    if kind not in IOU_KINDS:
+        raise ValueError(f"kind must be one of {', '.join(IOU_KINDS)}, got {kind!r}")
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a.unbind(-1), b.unbind(-1)
+    a_left, a_top, a_right, a_bottom = cxcywh_to_xyxy(a).unbind(-1)
+    b_left, b_top, b_right, b_bottom = cxcywh_to_xyxy(b).unbind(-1)
+
+    width = torch.fmin(a_right, b_right) - torch.fmax(a_left, b_left)
+    height = torch.fmin(a_bottom, b_bottom) - torch.fmax(a_top, b_top)
+    shared = torch.where((width < 0) | (height < 0), 0, width * height)
+    union = aw * ah + bw * bh - shared
+    value = torch.where((shared == 0) | (union == 0), 0, shared / union)
+    if kind == "iou":
+        return value
+
+    width = torch.fmax(a_right, b_right) - torch.fmin(a_left, b_left)
+    height = torch.fmax(a_bottom, b_bottom) - torch.fmin(a_top, b_top)
+    if kind == "giou":
+        enclosing = width * height
+        penalty = (enclosing - union) / enclosing
+    else:
+        enclosing = width * width + height * height
+        penalty = ((ax - bx) * (ax - bx) + (ay - by) * (ay - by)) / enclosing
+        if kind == "diou":
+            penalty = penalty ** beta
+        else:
+            turn = torch.atan(bw / bh) - torch.atan(aw / ah)
+            aspect = 4 / math.pi ** 2 * turn * turn
+            penalty = penalty + aspect / (1 - value + aspect + 1e-6) * aspect
+    return torch.where(enclosing == 0, value, value - penalty)
+
+
+def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
+        beta: float = GREEDY_EXPONENT) -> Tensor:
+    """Non-maximum suppression, each class on its own.
+
+    A box is suppressed in a class where it overlaps a box of a higher score that is not suppressed itself. Of equal
+    scores the earlier box wins.
+
+    Args:
+        boxes: (B, 4) cxcywh.
+        scores: (B, C); only scores above 0 take part.
+        threshold: an overlap strictly above it suppresses.
+        kind: what overlap means. "default" and "cornersnms": iou; "greedynms": diou with the exponent 0.6; "diounms":
+            diou with the exponent ``beta``.
+        beta: see kind.
+
+    Returns:
+        (B, C): a copy of scores, 0 where suppressed.
+
+    Raises:
+        ValueError: an unknown kind.
+
+    Darknet: do_nms_sort, diounms_sort. Two deviations, both only among equal scores: C's qsort need not be stable,
+    and it starts each class from the order that the class before it left behind.
+    """
+    if kind not in NMS_KINDS:
+        raise ValueError(f"kind must be one of {', '.join(NMS_KINDS)}, got {kind!r}")
+    exponent = {"greedynms": GREEDY_EXPONENT, "diounms": beta}.get(kind)
+    active = (scores > 0).any(1).nonzero()[:, 0]
+    if active.numel() == 0:
+        return scores.clone()
+    # The best come first, since their rows settle most of the others.
+    order = active[scores[active].amax(1).argsort(descending=True)]
+    alive = scores[order].contiguous()                                             # (N, C)
+    better, worse, limit = [], [], EDGES
+    for i, j in _overlapping_pairs(boxes[order].float(), threshold, exponent, scores.shape[1]):
+        winner, loser = _edges(i, j, alive, order)
+        better.append(winner)
+        worse.append(loser)
+        if sum(map(len, better)) > limit:
+            complete = i[-1] * scores.shape[1]
+            winner, loser = _settle(torch.cat(better), torch.cat(worse), alive.view(-1), complete)
+            better, worse = [winner], [loser]
+            limit = max(EDGES, 2 * len(better[0]))
+    if better:
+        _settle(torch.cat(better), torch.cat(worse), alive.view(-1), alive.numel())
+    result = scores.clone()
+    result[order] = alive
+    return result
+
+
+def _overlapping_pairs(boxes: Tensor, threshold: float, exponent: float | None,
+                       classes: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (i, j) index tensors of the pairs i < j that overlap by more than the threshold, in ascending order of i.
+
+    The distance term of diou only lowers iou, so it is computed only for pairs that pass without it. To bound the
+    memory, the overlaps are computed a few rows at a time, and the pairs handed out in parts that suit the number of
+    classes they will be looked up in.
+    """
+    start, part = 0, max(1, 4 * CHUNK // classes)
+    while start < len(boxes):
+        rows = max(1, CHUNK // (len(boxes) - start))
+        overlaps = iou(boxes[start:start + rows, None], boxes[None, start:])       # (rows, N - start)
+        i, j = (overlaps > threshold).triu(1).nonzero().add_(start).unbind(1)
+        if exponent is not None:
+            near = iou(boxes[i], boxes[j], "diou", exponent) > threshold
+            i, j = i[near], j[near]
+        if len(i) > 0:
+            yield from zip(i.split(part), j.split(part))
+        start += rows
+
+
+def _edges(i: Tensor, j: Tensor, alive: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+    """The contests of pairs of boxes (P,): in each class where both have a score, the better and the worse (E,) each.
+
+    A node of this graph is a box in a class, numbered as in ``alive.view(-1)``.
+    """
+    pair, label = ((alive[i] > 0) & (alive[j] > 0)).nonzero().unbind(1)
+    i, j = i[pair], j[pair]
+    first, second = alive[i, label], alive[j, label]
+    wins = (first > second) | ((first == second) & (order[i] < order[j]))
+    i, j = i * alive.shape[1] + label, j * alive.shape[1] + label
+    return torch.where(wins, i, j), torch.where(wins, j, i)
+
+
+def _settle(better: Tensor, worse: Tensor, alive: Tensor, complete: int | Tensor) -> tuple[Tensor, Tensor]:
+    """Greedy suppression on a graph: set the scores ``alive`` (nodes,) of suppressed nodes to 0, in place.
+
+    A node that no edge reaches is kept, so all it reaches is suppressed, and a suppressed node's edges are void. Each
+    round does that for one level of the graph, which has no cycles, until nothing changes.
+
+    Only nodes below ``complete`` have all their edges here, the others are never taken as kept. Returns the edges that
+    are still open.
+    """
+    reached = torch.zeros_like(alive, dtype=torch.bool)
+    while True:
+        reached[worse] = True
+        kept = ~reached[better] & (better < complete)
+        reached[worse] = False
+        if not kept.any():
+            return better, worse
+        alive[worse[kept]] = 0
+        is_open = (alive[better] > 0) & (alive[worse] > 0)
+        better, worse = better[is_open], worse[is_open]

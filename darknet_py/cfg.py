@@ -1,0 +1,179 @@
+"""The cfg language: text to sections and entries that know their lines, and back to text. No torch, no types.
+
+Darknet: read_cfg, read_option (parser.c, option_list.c). C drops all white space within a line and knows comments
+only at a line's start; values carry trailing text all the same, which its atoi and atof pass over.
+"""
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from darknet_py.errors import CfgError, CfgWarning, locate
+
+MAX_BYTES = 1 << 21         # the largest cfg that Darknet shipped has 41 kB
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One ``key=value`` line: the value as C reads it (no white space), and where its text stands."""
+
+    key: str
+    value: str
+    line: int
+    start: int              # character offsets of the value within the whole text, trailing comment left out
+    end: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """One ``[kind]`` and its entries, in file order. ``first``: key -> the entry that counts, the first one."""
+
+    kind: str
+    line: int
+    entries: tuple[Entry, ...]
+    first: dict[str, Entry]
+
+
+@dataclass(frozen=True)
+class Cfg:
+    """A parsed cfg file. ``text`` is the file as it was read: comments, order and white space included."""
+
+    text: str
+    sections: tuple[Section, ...]
+    path: Path | None = None
+    strict: bool = False
+
+    def error(self, message: str, line: int | None = None) -> CfgError:
+        """A CfgError that points into this file."""
+        return CfgError(message, self.path, line)
+
+    def warn(self, message: str, line: int | None = None) -> None:
+        """Report what Darknet tolerates: a CfgWarning, or with ``strict`` a CfgError."""
+        if self.strict:
+            raise self.error(message, line)
+        warnings.warn(CfgWarning(f"{locate(self.path, line)}: {message}"), stacklevel=2)
+
+    def with_value(self, section: int, key: str, value: Any) -> Cfg:
+        """A cfg with one value changed, or added at the section's end; all other text stays as it is.
+
+        Args:
+            section: index into ``sections`` (0 is [net]).
+        """
+        target = self.sections[section]
+        entry, value = target.first.get(key), str(value)
+        if entry is not None:
+            text = self.text[:entry.start] + value + self.text[entry.end:]
+        else:
+            after = target.entries[-1].line if target.entries else target.line
+            lines = self.text.splitlines(keepends=True)
+            ending = "\r\n" if lines[after - 1].endswith("\r\n") else "\n"
+            lines[after - 1] = lines[after - 1].rstrip("\r\n") + ending
+            text = "".join([*lines[:after], f"{key}={value}{ending}", *lines[after:]])
+        return parse_cfg(text, self.path, strict=self.strict)
+
+    def write(self, path: str | os.PathLike) -> None:
+        """Write the text back, bytes as they were read; the file appears whole or not at all."""
+        temporary = Path(f"{path}.tmp{os.getpid()}")
+        try:
+            temporary.write_bytes(self.text.encode("utf-8", "surrogateescape"))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=1)
+def _grammar():
+    """The grammar, built once: a cfg is lines; a line is blank, a comment, a header, an entry, or a mistake.
+
+    Lines are single regular expressions, because a pyparsing token a character class costs ten times as much.
+    """
+    import pyparsing as pp
+
+    def line(pattern: str, tag: str) -> pp.ParserElement:
+        element = pp.Regex(pattern).leave_whitespace()
+        return element.set_parse_action(lambda _, at, tokens: [(tag, at, tokens)])
+
+    end = r"(?:\r?\n|\Z)"
+    blank = pp.Regex(r"[ \t\r\f\v]*(?:[#;][^\n]*)?\n|[ \t\r\f\v]+\Z|[ \t]*[#;][^\n]*\Z").leave_whitespace().suppress()
+    header = line(rf"[ \t]*\[(?P<kind>[^\]\n]*)\](?P<tail>[^\n]*?){end}", "header")
+    entry = line(rf"(?P<key>[^=\n\[#;][^=\n]*?)=(?P<gap>[ \t]*)(?P<value>[^\n#;]*?)(?P<tail>[ \t]*(?:[#;][^\n]*?)?){end}",
+                 "entry")
+    mistake = line(rf"(?P<text>[^\n]+?){end}", "mistake")
+    return pp.ZeroOrMore(blank | entry | header | mistake).leave_whitespace() + pp.StringEnd().leave_whitespace()
+
+
+def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool = False) -> Cfg:
+    """Parse cfg text.
+
+    Args:
+        path: named in messages; also where ``tree=`` and ``map=`` files are looked for.
+        strict: warnings become errors.
+
+    Raises:
+        CfgError: with file and line, for text that Darknet crashes on or misreads.
+    """
+    path = None if path is None else Path(path)
+    body = text.removeprefix("\ufeff")
+    shift = len(text) - len(body)
+    starts = [0] + [match.end() for match in re.finditer("\n", body)]
+    cfg = Cfg(text, (), path, strict)
+    sections: list[tuple[str, int, dict[str, Entry], list[Entry]]] = []
+    for tag, at, tokens in _grammar().parse_string(body):
+        number = bisect_right(starts, at)
+        if tag == "header":
+            kind = "".join(tokens["kind"].split())
+            tail = tokens["tail"].strip()
+            if tail and tail[0] not in "#;":
+                raise cfg.error(f"expected nothing after [{kind}], found {_short(tail)}", number)
+            sections.append((kind, number, {}, []))
+            continue
+        key = "".join(tokens["key"].split()) if tag == "entry" else ""
+        if not key:
+            found = tokens["text"] if tag == "mistake" else f"={tokens['value']}"
+            raise cfg.error(f"expected [section], key=value or a # comment, found {_short(found)}", number)
+        if not sections:
+            raise cfg.error(f"expected [net] before any option, found {_short(key)}=", number)
+        value = tokens["value"].rstrip()
+        if not value:
+            cfg.warn(f"{key}= has no value and is passed over", number)
+            continue
+        kind, _, seen, entries = sections[-1]
+        if key in seen:
+            cfg.warn(f"{key}= stands twice in this [{kind}]; the first one counts", number)
+        start = shift + at + len(tokens["key"]) + 1 + len(tokens["gap"])
+        entries.append(Entry(key, "".join(value.split()), number, start, start + len(value)))
+        seen.setdefault(key, entries[-1])
+    if not sections:
+        raise cfg.error("expected a [net] section, found no sections at all")
+    kind, number, *_ = sections[0]
+    if kind not in ("net", "network"):
+        raise cfg.error(f"expected [net] as the first section, found [{kind}]", number)
+    return Cfg(text, tuple(Section(k, n, tuple(e), s) for k, n, s, e in sections), path, strict)
+
+
+def read_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:
+    """Read and parse a cfg file. Bytes that are not UTF-8 (comments in old code pages) are kept as they are.
+
+    Raises:
+        CfgError: no such file, not a text file, or not a cfg.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise CfgError(f"cannot read the cfg file: {error.strerror}", path) from None
+    if b"\0" in data or len(data) > MAX_BYTES:
+        raise CfgError("expected a cfg text file, found binary data (is the order CFG WEIGHTS?)", path)
+    return parse_cfg(data.decode("utf-8", "surrogateescape"), path, strict=strict)
+
+
+def _short(text: str, most: int = 40) -> str:
+    """Text quoted for a message: printable, and not too long."""
+    text = text.strip()
+    return repr(text if len(text) <= most else text[:most] + "...")

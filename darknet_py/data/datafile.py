@@ -1,0 +1,125 @@
+"""Darknet's .data and .names files, and where to look for them."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from darknet_py.errors import DataError
+
+C_SPACE = str.maketrans("", "", " \t\n\r")
+COCO_CLASSES = 80
+
+
+def read_data(path: str | Path) -> dict[str, str]:
+    """The entries of a .data file, as text.
+
+    Raises:
+        DataError: a file that cannot be read, or a line without ``=``.
+
+    Darknet: read_data_cfg. All white space goes, inside values too; lines that start with # or ; are comments; the
+    first of equal keys counts; a key without a value (``valid =``) is as good as absent.
+    """
+    entries: dict[str, str] = {}
+    for number, line in enumerate(_read_lines(path), 1):
+        line = line.translate(C_SPACE)
+        if line == "" or line[0] in "#;":
+            continue
+        key, equals, value = line.partition("=")
+        if equals == "":
+            raise DataError(f"{path}:{number}: expected 'key = value', got {line!r}")
+        if value != "":
+            entries.setdefault(key, value)
+    return entries
+
+
+def read_names(path: str | Path) -> list[str]:
+    """Class names, one a line, white space at the ends removed.
+
+    Blank lines at the end are dropped; blank lines between names are names, since the line number is the class.
+
+    Raises:
+        DataError: a file that cannot be read.
+
+    Darknet: get_labels.
+    """
+    names = [line.strip() for line in _read_lines(path)]
+    while names and names[-1] == "":
+        names.pop()
+    return names
+
+
+def find_file(name: str | Path, *near: str | Path | None) -> Path | None:
+    """The file of that name: relative to the working directory, else to the first folder of near that has it."""
+    for folder in ("", *near):
+        if folder is not None and (path := Path(folder, name)).is_file():
+            return path
+    return None
+
+
+def find_names(cfg: str | Path | None, weights: str | Path | None, classes: int,
+               names: str | Path | Sequence[str] | None = None, data: str | Path | None = None) -> list[str]:
+    """One name for each class.
+
+    In this order: ``names``; the ``names`` (else ``labels``) entry of ``data``; a .names file beside the cfg or the
+    weights, of the same stem or the only one there; coco.names in ``cfg/`` or beside the cfg, for 80 classes; the
+    class numbers. What was asked for must fit, what was only found is used where its count equals classes.
+
+    Args:
+        cfg, weights: the model's files, or None.
+        classes: how many the model has.
+        names: a file, or the names themselves.
+        data: a .data file. Its entry is relative to the working directory, else to the .data file's folder or the
+            folder above.
+
+    Returns:
+        classes names; further names in the file are left out.
+
+    Raises:
+        DataError: names or data cannot be read, or hold fewer names than classes.
+    """
+    if names is not None and not isinstance(names, (str, Path)):
+        return _checked(list(names), classes, "names")
+    if names is not None:
+        return _checked(read_names(names), classes, names)
+    if data is not None:
+        entries = read_data(data)
+        entry = entries.get("names", entries.get("labels"))
+        if entry is not None:
+            folder = Path(data).absolute().parent
+            path = find_file(entry, folder, folder.parent)
+            if path is None:
+                raise DataError(f"{data}: no such file of names: {entry}")
+            return _checked(read_names(path), classes, path)
+    for path in _candidates(cfg, weights, classes):
+        if path.is_file() and len(found := read_names(path)) == classes:
+            return found
+    return [str(label) for label in range(classes)]
+
+
+def _candidates(cfg: str | Path | None, weights: str | Path | None, classes: int) -> Iterator[Path]:
+    """Where a model's names may be, the likeliest first."""
+    models = [Path(path) for path in (cfg, weights) if path is not None]
+    yield from (path.with_suffix(".names") for path in models)
+    for path in models:
+        beside = list(path.parent.glob("*.names"))
+        if len(beside) == 1:
+            yield beside[0]
+    if classes == COCO_CLASSES:
+        yield Path("cfg", "coco.names")
+        if cfg is not None:
+            yield Path(cfg).with_name("coco.names")
+
+
+def _checked(names: list[str], classes: int, where: object) -> list[str]:
+    if len(names) < classes:
+        raise DataError(f"{where}: needs {classes} names, one for each class, got {len(names)}")
+    return names[:classes]
+
+
+def _read_lines(path: str | Path) -> list[str]:
+    """The lines of a text file, split at line feeds as C does; bytes that are not UTF-8 survive, a BOM does not."""
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the file: {error.strerror}") from None
+    return text.split("\n")

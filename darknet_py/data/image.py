@@ -1,0 +1,184 @@
+"""Images: reading, and the resizing that Darknet does. Arrays are OpenCV's (H, W, C) BGR, tensors (C, H, W) RGB."""
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_py.errors import DataError
+
+GREY = 0.5                                                       # the bars of a letterbox
+CV_LOG = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2    # OpenCV 5, 4
+CV_SILENT = 0                                                    # LOG_LEVEL_SILENT, a name that OpenCV 4 lacks
+CV_FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}
+TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
+
+
+def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
+    """Decode an image file.
+
+    Args:
+        path: any format that OpenCV decodes, with 8 or 16 bits a sample.
+        channels: 3 for BGR, 1 for grey.
+
+    Returns:
+        uint8 (H, W, channels). An alpha channel is dropped, 16 bits are cut to the upper 8. An EXIF orientation is
+        applied, as OpenCV (and so Darknet built with it) does: height and width are those of the upright picture.
+
+    Raises:
+        DataError: a file that is missing, empty, broken or no image.
+        ValueError: channels is neither 1 nor 3.
+    """
+    if channels not in CV_FLAGS:
+        raise ValueError(f"channels must be 1 or 3, got {channels}")
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the image: {error.strerror}") from None
+    if data.size == 0:
+        raise DataError(f"{path}: the image file is empty (0 bytes)")
+    with _quiet_opencv:
+        try:
+            image = cv2.imdecode(data, CV_FLAGS[channels])
+        except cv2.error as error:
+            raise DataError(f"{path}: cannot decode the image: {error.err}") from None
+    if image is None:
+        raise DataError(f"{path}: not an image, or a broken one ({data.size} bytes)")
+    return image.reshape(*image.shape[:2], channels)
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """An OpenCV array as the network wants it.
+
+    Args:
+        image: (H, W), (H, W, 1), BGR (H, W, 3) or BGRA (H, W, 4); uint8, uint16, or a float type already in [0, 1].
+
+    Returns:
+        float32 (C, H, W) in [0, 1]; RGB, or one channel for grey. Alpha is dropped. It shares no memory with image.
+
+    Raises:
+        DataError: not such an array, or an empty one.
+
+    Darknet: mat_to_image, load_image_stb (divides by 255).
+    """
+    if not isinstance(image, np.ndarray):
+        raise DataError(f"an image must be a numpy array, got {type(image).__name__}")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        raise DataError(f"an image must be (H, W) or (H, W, 1, 3 or 4 channels), got the shape {image.shape}")
+    if image.size == 0:
+        raise DataError(f"an image must have at least one pixel, got the shape {image.shape}")
+    if image.dtype.kind == "f":
+        image, top = image.astype(np.float32), None
+    elif image.dtype.kind == "u" and image.dtype.itemsize <= 2:
+        top = np.iinfo(image.dtype).max
+    else:
+        raise DataError(f"an image must be uint8, uint16 or float, got {image.dtype}")
+    image = np.ascontiguousarray(image, image.dtype.newbyteorder("="))
+    if image.ndim == 3 and image.shape[2] in TO_RGB:
+        image = cv2.cvtColor(image, TO_RGB[image.shape[2]])
+    x = np.atleast_3d(image).transpose(2, 0, 1).astype(np.float32, order="C")      # (C, H, W)
+    return torch.from_numpy(x if top is None else np.divide(x, np.float32(top), out=x))
+
+
+def resize(x: Tensor, width: int, height: int) -> Tensor:
+    """Stretch (C, H, W) to (C, height, width): bilinear, the centres of the corner pixels aligned.
+
+    Returns x itself where nothing changes.
+
+    Darknet: resize_image, with what it does at the edges. The last column is the last source column, also where width
+    is 1. The last row never gets the share of its lower neighbour, so it comes out nearly black where float32 rounds
+    (height - 1) * ((H - 1) / (height - 1)) below H - 1, as for 333 -> 320. A height of 1 is undefined in C, which
+    divides by 0: here the last source row.
+    """
+    _, rows, columns = x.shape
+    if (columns, rows) == (width, height):
+        return x
+    y = F.interpolate(x[None], size=(height, width), mode="bilinear", align_corners=True)[0]
+    if columns > 1 and (width == 1 or _last_position(columns, width) != columns - 1):
+        y[:, :, -1:] = resize(x[:, :, -1:], 1, height)
+    position = _last_position(rows, height)
+    if rows > 1 and (height == 1 or position != rows - 1):
+        upper = int(position)
+        y[:, -1:] = resize(x[:, upper:upper + 1], width, 1) * (1 - (position - upper))
+    return y
+
+
+def letterbox(x: Tensor, width: int, height: int) -> Tensor:
+    """Fit (C, H, W) into (C, height, width) keeping the proportions, centred on grey (0.5).
+
+    Darknet: letterbox_image.
+    """
+    new_w, new_h = letterbox_size(x.shape[2], x.shape[1], width, height)
+    left, top = (width - new_w) // 2, (height - new_h) // 2
+    boxed = x.new_full((x.shape[0], height, width), GREY)
+    boxed[:, top:top + new_h, left:left + new_w] = resize(x, new_w, new_h)
+    return boxed
+
+
+def letterbox_size(image_width: int, image_height: int, width: int, height: int) -> tuple[int, int]:
+    """Width and height in pixels of the picture inside a letterbox of width x height.
+
+    Darknet: the head of letterbox_image: sizes rounded down, the proportions compared in float32. Where C gets 0
+    pixels for a very long picture, this is 1.
+    """
+    if np.float32(width) / np.float32(image_width) < np.float32(height) / np.float32(image_height):
+        return width, max(1, image_height * width // image_width)
+    return max(1, image_width * height // image_height), height
+
+
+def undo_letterbox(boxes: Tensor, image_width: int, image_height: int, width: int, height: int) -> Tensor:
+    """Boxes of a letterboxed network input as boxes of the image.
+
+    Args:
+        boxes: (K, 4) cxcywh relative to the network input (0 to 1 over width and height).
+        image_width, image_height: the image before letterboxing, in pixels.
+        width, height: the network input, in pixels.
+
+    Returns:
+        (K, 4) cxcywh relative to the image. Boxes on the grey bars fall outside [0, 1].
+
+    Darknet: correct_yolo_boxes with letter=1, relative=1.
+    """
+    new_w, new_h = letterbox_size(image_width, image_height, width, height)
+    offset = boxes.new_tensor([(width - new_w) / 2 / width, (height - new_h) / 2 / height, 0, 0])
+    ratio = boxes.new_tensor([new_w / width, new_h / height] * 2)
+    return (boxes - offset) / ratio
+
+
+def _last_position(source: int, target: int) -> float:
+    """Where C's float32 arithmetic places the last of target pixels on the source axis."""
+    if target == 1:
+        return float(source - 1)
+    return float(np.float32(target - 1) * (np.float32(source - 1) / np.float32(target - 1)))
+
+
+class _QuietOpenCV:
+    """A context that keeps OpenCV's log off stderr: what it would say is raised as an error.
+
+    The complaints of libpng and libjpeg themselves about some broken files still appear. The level is one for the
+    whole process, so of overlapping users in several threads the last one restores it.
+    """
+
+    def __init__(self):
+        self.lock, self.users, self.level = threading.Lock(), 0, 0
+
+    def __enter__(self):
+        with self.lock:
+            if self.users == 0:
+                self.level = CV_LOG.getLogLevel()
+                CV_LOG.setLogLevel(CV_SILENT)
+            self.users += 1
+
+    def __exit__(self, *exception):
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                CV_LOG.setLogLevel(self.level)
+
+
+_quiet_opencv = _QuietOpenCV()

@@ -1,0 +1,234 @@
+"""From image to boxes: resize, run, decode, suppress. ``Detector`` holds a network ready for it."""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darknet_py.boxes import cxcywh_to_xyxy, nms
+from darknet_py.cfg import Cfg
+from darknet_py.data.datafile import find_names
+from darknet_py.data.image import letterbox as letterbox_image
+from darknet_py.data.image import read_image, resize, to_tensor, undo_letterbox
+from darknet_py.draw import draw_detections
+from darknet_py.errors import CfgError
+from darknet_py.network import Network, load_network
+
+HIDDEN = "dont_show"            # classes whose names start so are not reported
+
+
+class Detection(NamedTuple):
+    """One object in one image. ``box``: (4,) left, top, right, bottom in pixels, not clipped to the image."""
+
+    box: np.ndarray
+    score: float
+    label: int
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What was found in one image, the surest first. A box with two likely classes stands there twice.
+
+    Attributes:
+        boxes: (K, 4) float32 left, top, right, bottom in pixels; they may reach beyond the image.
+        scores: (K,) float32 in [0, 1].
+        labels: (K,) int64 class numbers.
+        names: of all classes.
+        image_size: (height, width) in pixels.
+        path: of the image, where it came from a file.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    names: Sequence[str]
+    image_size: tuple[int, int]
+    path: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        for box, score, label in zip(self.boxes, self.scores.tolist(), self.labels.tolist(), strict=True):
+            yield Detection(box, score, label, self.names[label])
+
+    def __repr__(self) -> str:
+        lines = [f"  {d.name} {d.score:.0%} at {', '.join(f'{side:.0f}' for side in d.box)}" for d in self]
+        height, width = self.image_size
+        return "\n".join([f"{len(self)} detections in {self.path or 'an image'} ({width} x {height})", *lines])
+
+    def draw(self, image: np.ndarray | None = None) -> np.ndarray:
+        """The picture with boxes and names on it.
+
+        Args:
+            image: (H, W, 3) BGR or (H, W) grey, uint8; read from ``path`` if None.
+
+        Returns:
+            (H, W, 3) BGR uint8, a copy.
+        """
+        if image is None:
+            if self.path is None:
+                raise ValueError("these detections came from an array, so draw(image) needs it again")
+            image = read_image(self.path)
+        return draw_detections(image, self.boxes, self.labels, self.scores, self.names)
+
+    def relative(self) -> np.ndarray:
+        """(K, 4) center x, center y, width, height in parts of the image, as Darknet writes them."""
+        height, width = self.image_size
+        left, top, right, bottom = self.boxes.astype(np.float64).T
+        return np.stack([(left + right) / 2 / width, (top + bottom) / 2 / height,
+                         (right - left) / width, (bottom - top) / height], 1)
+
+    def to_json(self, frame_id: int = 1) -> str:
+        """One frame of Darknet's JSON (detection_to_json), as ``detector test -out`` writes it; names are escaped."""
+        objects = [
+            f'  {{"class_id":{d.label}, "name":{json.dumps(d.name)}, "relative_coordinates":{{"center_x":{x:f}, '
+            f'"center_y":{y:f}, "width":{w:f}, "height":{h:f}}}, "confidence":{d.score:f}}}'
+            for d, (x, y, w, h) in zip(self, self.relative().tolist(), strict=True)]
+        filename = "" if self.path is None else f' "filename":{json.dumps(self.path)}, \n'
+        return f'{{\n "frame_id":{frame_id}, \n{filename} "objects": [ \n' + ", \n".join(objects) + "\n ] \n}"
+
+
+class Detector:
+    """A network that finds objects in images.
+
+    Args:
+        cfg: path of a .cfg file, or a parsed ``Cfg``.
+        weights: path of a .weights file.
+        names: path of a file with a class name a line, or the names themselves; None looks beside the cfg and the
+            weights, and takes class numbers in the end.
+        thresh: scores must be above it, in [0, 1].
+        nms: overlap above which the less sure box goes; 0 keeps all.
+        hier_thresh: the probability that a class of a tree must exceed (C fixes it at .5).
+        letterbox: keep the picture's proportions; None does as the cfg says (letter_box=).
+        device: "auto" takes a GPU where there is one.
+
+    Raises:
+        CfgError, WeightsError, DataError: see ``load_network``; also for a network without a detection head.
+    """
+
+    def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
+                 names: str | os.PathLike | Sequence[str] | None = None, *, thresh: float = .25, nms: float = .45,
+                 hier_thresh: float = .5, letterbox: bool | None = None, device: str | torch.device = "auto"):
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.network = load_network(cfg, weights, device=device)
+        self.network.set_time_steps(1)
+        heads = [layer for layer in self.network.layers if layer.detects]
+        if not heads:
+            raise CfgError("has no [yolo], [Gaussian_yolo], [region] or [detection] layer, so it detects nothing",
+                           self.network.cfg.path)
+        self.names = find_names(self.network.cfg.path, weights, heads[-1].classes, names)
+        self.thresh, self.nms, self.hier_thresh = thresh, nms, hier_thresh
+        self.letterbox = bool(self.network.options.letter_box) if letterbox is None else letterbox
+
+    def __call__(self, image: str | os.PathLike | np.ndarray | Sequence) -> Detections | list[Detections]:
+        """Find objects.
+
+        Args:
+            image: a path; an array (H, W, 3) BGR or (H, W) grey, as OpenCV gives them; or a list of either, which
+                runs as one batch.
+
+        Returns:
+            ``Detections``, or for a list a list of them in the same order.
+
+        Raises:
+            DataError: an image that cannot be read.
+        """
+        single = isinstance(image, (str, os.PathLike, np.ndarray))
+        images = [image] if single else list(image)
+        if not images:
+            return []
+        paths = [None if isinstance(image, np.ndarray) else str(image) for image in images]
+        channels, height, width = self.network.input_shape
+        arrays = [read_image(image, channels) if path is not None else image
+                  for image, path in zip(images, paths, strict=True)]
+        fit = letterbox_image if self.letterbox else resize
+        x = torch.stack([fit(with_channels(to_tensor(array), channels), width, height) for array in arrays])
+        with torch.inference_mode():
+            weight = next(self.network.parameters())
+            outputs = self.network(x.to(weight.device, weight.dtype))
+            found = find_boxes(self.network, outputs, [array.shape[:2] for array in arrays], self.thresh, self.nms,
+                               self.hier_thresh, self.letterbox)
+        results = [self._detections(*result, array.shape[:2], path)
+                   for result, array, path in zip(found, arrays, paths, strict=True)]
+        return results[0] if single else results
+
+    def _detections(self, boxes: Tensor, scores: Tensor, image_size: tuple[int, int], path: str | None) -> Detections:
+        """(B, 4) relative boxes and (B, C) scores -> the pairs above zero, the surest first."""
+        box, label = (scores > 0).nonzero().unbind(1)
+        score = scores[box, label]
+        shown = torch.tensor([not name.startswith(HIDDEN) for name in self.names])[label]
+        order = score.argsort(descending=True, stable=True)
+        order = order[shown[order]]
+        height, width = image_size
+        pixels = cxcywh_to_xyxy(boxes) * boxes.new_tensor([width, height, width, height])
+        return Detections(pixels[box[order]].numpy(), score[order].numpy(), label[order].numpy(), self.names,
+                          (height, width), path)
+
+
+def find_boxes(network: Network, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]], thresh: float,
+               nms_thresh: float, hier_thresh: float = .5, letterbox: bool = False) -> list[tuple[Tensor, Tensor]]:
+    """Boxes of a batch from what the network's heads gave.
+
+    Args:
+        outputs: as ``network(x)`` returns them.
+        image_sizes: (height, width) of each image, in pixels.
+        thresh: scores must be above it.
+        nms_thresh: overlap above which the less sure box goes; 0 keeps all.
+
+    Returns:
+        For each image (B, 4) boxes, center x, center y, width, height relative to the image, and (B, classes) scores,
+        0 where there is none; on the CPU, float32.
+
+    Darknet: get_network_boxes, do_nms_sort, diounms_sort. The last [yolo], [Gaussian_yolo] or [region] says how to
+    suppress (nms_kind, beta_nms). Boxes of [detection] are not corrected for letterboxing, as in C.
+    """
+    _, net_height, net_width = network.input_shape
+    heads = [(layer, output.float()) for layer, output in
+             zip((network.layers[head] for head in network.heads), outputs, strict=True) if layer.detects]
+    proposals = [(layer, layer.decode(output, net_width, net_height, thresh, hier_thresh)) for layer, output in heads]
+    options = next((layer.options for layer, _ in reversed(heads) if hasattr(layer.options, "nms_kind")), None)
+    kind, beta = ("default", .6) if options is None else (options.nms_kind, options.beta_nms)
+    classes = max(layer.classes for layer, _ in heads)
+    results = []
+    for index, (height, width) in enumerate(image_sizes):
+        boxes, scores = [], []
+        for layer, (box, _, score, image) in proposals:
+            here = (image == index) & (score > 0).any(1)
+            correct = letterbox and layer.kind != "detection"
+            boxes.append(undo_letterbox(box[here], width, height, net_width, net_height) if correct else box[here])
+            scores.append(torch.nn.functional.pad(score[here], (0, classes - layer.classes)))
+        box, score = torch.cat(boxes), torch.cat(scores)
+        if nms_thresh:
+            score = nms(box, score, nms_thresh, kind, beta)
+        results.append((box.cpu(), score.cpu()))
+    return results
+
+
+def with_channels(x: Tensor, channels: int) -> Tensor:
+    """An image (C, H, W) with as many channels as the network takes: grey to RGB, RGB to grey."""
+    if len(x) == 1 and channels == 3:
+        return x.expand(3, -1, -1)
+    if len(x) == 3 and channels == 1:
+        return (x * x.new_tensor([.299, .587, .114])[:, None, None]).sum(0, keepdim=True)
+    return x
+
+
+def label_path(image: str | os.PathLike) -> Path:
+    """Where Darknet looks for an image's labels: folders of images become folders of labels, the extension .txt.
+
+    Darknet: replace_image_to_label.
+    """
+    text = Path(image).as_posix()
+    for folder in ("images/train2017", "images/val2017", "images/train2014", "images/val2014", "JPEGImages"):
+        text = text.replace(f"/{folder}/", f"/{folder.replace('images', 'labels').replace('JPEGImages', 'labels')}/")
+    return Path(text).with_suffix(".txt")

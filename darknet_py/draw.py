@@ -1,0 +1,139 @@
+"""Boxes with their labels on a picture."""
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from darknet_py.errors import DataError
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+GOLDEN_RATIO = 0.618034
+TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
+DARK, LIGHT = (20, 20, 20), (255, 255, 255)
+Colour = tuple[int, int, int]                   # blue, green, red
+
+
+class Strip(NamedTuple):
+    """A label on its filled background; right and bottom are outside."""
+    left: int
+    top: int
+    right: int
+    bottom: int
+    text: str
+    origin: tuple[int, int]                     # of the text: its left end on the base line
+    scale: float
+    weight: int
+    colour: Colour
+
+
+def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[str],
+                    label_format: str = "{name} {score:.0%}") -> np.ndarray:
+    """A copy of a picture with boxes on it; the lines and the text scale with the picture.
+
+    Args:
+        image: uint8 BGR (H, W, 3), BGRA (H, W, 4) or grey (H, W), (H, W, 1).
+        boxes: (K, 4) xyxy in pixels; what is outside the picture is cut off.
+        labels: (K,) class numbers.
+        scores: (K,) in [0, 1]; the better one is on top.
+        names: a name for each class; a class beyond them shows its number.
+        label_format: for str.format with ``name``, ``score`` and ``label`` (the class number); "" for boxes alone.
+
+    Returns:
+        uint8 BGR (H, W, 3).
+
+    Raises:
+        DataError: not such an image, or boxes, labels and scores of different lengths.
+    """
+    canvas = _as_bgr(image)
+    height, width = canvas.shape[:2]
+    boxes = torch.as_tensor(boxes, dtype=torch.float64).reshape(-1, 4)
+    labels, scores = torch.as_tensor(labels).long().tolist(), torch.as_tensor(scores).tolist()
+    if not len(boxes) == len(labels) == len(scores):
+        raise DataError(f"needs a label and a score for each of {len(boxes)} boxes, "
+                        f"got {len(labels)} labels and {len(scores)} scores")
+    limit = boxes.new_tensor([width - 1, height - 1] * 2)
+    corners = boxes.nan_to_num().round().clamp(boxes.new_zeros(4), limit).int().tolist()
+    order = sorted(range(len(corners)), key=lambda k: scores[k])
+    line = max(1, round((height + width) / 550))
+    for k in order:
+        left, top, right, bottom = corners[k]
+        cv2.rectangle(canvas, (left, top), (right, bottom), class_colour(labels[k]), line, cv2.LINE_AA)
+
+    texts = [label_format.format(name=names[label] if label < len(names) else str(label), score=score, label=label)
+             for label, score in zip(labels, scores)]
+    strips: list[Strip] = []                                      # the best one first: it has the choice of places
+    for k in reversed(order):
+        if texts[k] != "":
+            strips.append(_place(texts[k], class_colour(labels[k]), corners[k], line, (height, width), strips))
+    for strip in reversed(strips):
+        cv2.rectangle(canvas, (strip.left, strip.top), (strip.right - 1, strip.bottom - 1), strip.colour, cv2.FILLED)
+        cv2.putText(canvas, strip.text, strip.origin, FONT, strip.scale, text_colour(strip.colour), strip.weight,
+                    cv2.LINE_AA)
+    return canvas
+
+
+def class_colour(label: int) -> Colour:
+    """The BGR colour of a class: hues a golden section apart, so that any number of classes is spread evenly."""
+    red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN_RATIO % 1, 0.8, 0.95)
+    return round(blue * 255), round(green * 255), round(red * 255)
+
+
+def text_colour(background: Colour) -> Colour:
+    """Dark text on a light background, light on a dark one, by luminance (ITU-R BT.601)."""
+    blue, green, red = background
+    return DARK if 0.114 * blue + 0.587 * green + 0.299 * red > 130 else LIGHT
+
+
+def _as_bgr(image: np.ndarray) -> np.ndarray:
+    """A contiguous BGR copy."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
+        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise DataError(f"an image to draw on must be uint8 (H, W) or (H, W, C), got {got}")
+    image = np.atleast_3d(image)
+    if image.shape[2] == 3:
+        return image.copy(order="C")
+    if image.shape[2] not in TO_BGR:
+        raise DataError(f"an image to draw on must have 1, 3 or 4 channels, got {image.shape[2]}")
+    return cv2.cvtColor(np.ascontiguousarray(image), TO_BGR[image.shape[2]])
+
+
+def _place(text: str, colour: Colour, box: Sequence[int], line: int, size: tuple[int, int],
+           others: Sequence[Strip]) -> Strip:
+    """A strip for a text at the upper left corner of its box, off the other strips where there is room."""
+    height, width = size
+    letter = max(7.0, (height + width) / 110)                     # the height of a capital, in pixels
+    weight = max(1, round(letter / 9))
+    scale = letter / 21                                           # Hershey capitals are 21 units high
+    (text_w, text_h), below = cv2.getTextSize(text, FONT, scale, weight)
+    margin = max(2, round(letter / 4))
+    room = width - 2 * margin
+    if text_w > room:
+        scale *= max(1, room) / text_w
+        (text_w, text_h), below = cv2.getTextSize(text, FONT, scale, weight)
+    strip_w, strip_h = min(width, text_w + 2 * margin), min(height, text_h + below + margin)
+
+    left, edge = min(max(0, box[0] - line // 2), width - strip_w), max(0, box[1] - line // 2)
+    right = left + strip_w
+    spans = [(other.top, other.bottom) for other in others if left < other.right and other.left < right]
+    top = _free_top(edge - strip_h if edge >= strip_h else edge, strip_h, height, spans)
+    bottom = top + strip_h
+    return Strip(left, top, right, bottom, text, (left + margin, bottom - below - margin // 2), scale, weight, colour)
+
+
+def _free_top(wanted: int, strip: int, height: int, spans: Sequence[tuple[int, int]]) -> int:
+    """The nearest place to the wanted one where a strip fits between the spans (top, bottom), and in the picture.
+
+    Where there is none, the wanted place.
+    """
+    last = height - strip
+    wanted = min(wanted, last)
+    places = [wanted, *(top - strip for top, _ in spans), *(bottom for _, bottom in spans)]
+    for place in sorted(places, key=lambda place: abs(place - wanted)):
+        if 0 <= place <= last and all(bottom <= place or place + strip <= top for top, bottom in spans):
+            return place
+    return wanted

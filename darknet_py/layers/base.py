@@ -1,0 +1,202 @@
+"""What every layer kind shares: shapes, common options, wiring, and the registry of kinds."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.cfg import Cfg, Section
+from darknet_py.errors import CfgError
+from darknet_py.options import NetOptions
+
+MAX_PARAMETERS = 2 ** 29        # 2 GiB of float32; the largest network that Darknet shipped has 277 million
+MAX_OUTPUTS = 2 ** 29           # numbers in one output of one image
+
+
+class Shape(NamedTuple):
+    """The shape of one image's output, without the batch."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def size(self) -> int:
+        return self.channels * self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.width} x {self.height} x {self.channels}"
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """Options that every section may have. All but the two ``dontload`` ones matter to training alone."""
+
+    clip: float = 0
+    onlyforward: int = 0
+    dont_update: int = 0
+    burnin_update: int = 0
+    stopbackward: int = 0
+    train_only_bn: int = 0
+    dontload: int = 0               # the weights file has nothing for this layer
+    dontloadscales: int = 0         # the weights file has no batch-norm values for this layer
+    learning_rate: float = 1        # a factor
+
+
+class Blob(NamedTuple):
+    """A tensor that lies in weights files.
+
+    ``norm``: absent under ``dontloadscales``. ``stored``: "plain", "flipped" (the file always holds the transpose), or
+    "matrix" (the file holds the transpose if its header says so).
+    """
+
+    tensor: Tensor
+    norm: bool = False
+    stored: str = "plain"
+
+
+class Candidates(NamedTuple):
+    """Boxes of a batch that a detection head proposes.
+
+    boxes: (K, 4) center x, center y, width, height, relative to the network's input.
+    objectness: (K,) in [0, 1].
+    scores: (K, classes) objectness times class probability where that is above the threshold, else 0.
+    image: (K,) which image of the batch.
+    """
+
+    boxes: Tensor
+    objectness: Tensor
+    scores: Tensor
+    image: Tensor
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the network a layer is being built: all that wiring may ask for."""
+
+    cfg: Cfg
+    section: Section
+    index: int
+    net: NetOptions
+    layers: Sequence[Layer]         # those before this one
+
+    def error(self, message: str, key: str | None = None) -> CfgError:
+        """A CfgError at this section, or at the line of one of its keys."""
+        entry = None if key is None else self.section.first.get(key)
+        return self.cfg.error(f"[{self.section.kind}] {message}", self.section.line if entry is None else entry.line)
+
+    def warn(self, message: str, key: str | None = None) -> None:
+        entry = None if key is None else self.section.first.get(key)
+        self.cfg.warn(f"[{self.section.kind}] {message}", self.section.line if entry is None else entry.line)
+
+    def resolve(self, reference: int, key: str) -> int:
+        """The index of the layer that ``key`` names: negative counts back from here.
+
+        Raises:
+            CfgError: there is no such layer, or it lies ahead.
+        """
+        index = self.index + reference if reference < 0 else reference
+        if not 0 <= index < self.index:
+            raise self.error(f"{key}={reference} names layer {index}, expected one from 0 to {self.index - 1}", key)
+        return index
+
+
+class Layer(nn.Module):
+    """One section of a cfg.
+
+    A layer is built from its options and the shapes that it reads, checks them, and knows its output ``shape``.
+    Parameters are allocated but not filled: ``reset_parameters`` or a weights file does that.
+    """
+
+    kind: ClassVar[str]             # the section's name
+    aliases: ClassVar[tuple[str, ...]]
+    Options: ClassVar[type[LayerOptions]]
+    is_head: ClassVar[bool] = False     # its output is one of the network's
+    detects: ClassVar[bool] = False     # ... and holds boxes
+    reads_values: ClassVar[bool] = False    # what it reads must be more than signs (see bin_output)
+
+    shape: Shape
+    flops: int = 0                  # multiplications and additions for one image, as C counts them
+    window: tuple[int, int, int, int] = (1, 1, 1, 1)    # kernel size, stride x, stride y, dilation
+    classes: int = 0
+    channels_per_class: int = 0     # how many values of its input each class takes
+    values_read: bool = False       # by a layer that ``reads_values``
+
+    def __init__(self, options: Any, shapes: Sequence[Shape], place: Place):
+        super().__init__()
+        self.options, self.shapes, self.place = options, tuple(shapes), place
+
+    @classmethod
+    def sources(cls, options: Any, place: Place) -> tuple[int, ...]:
+        """Indices of the layers whose outputs ``forward`` takes, in that order; -1 is the network's input."""
+        return (place.index - 1,)
+
+    def forward(self, *xs: Tensor) -> Tensor:
+        raise AssertionError(f"{type(self).__name__} lacks forward")
+
+    def blobs(self) -> Iterator[Blob]:
+        """The layer's tensors in the order of the weights file."""
+        return iter(())
+
+    def reset_parameters(self) -> None:
+        """Fill the parameters as C does for a network without weights."""
+
+    def reset_state(self) -> None:
+        """Forget what a recurrent layer remembers."""
+
+    def held(self, output: Tensor, *xs: Tensor) -> Tensor:
+        """What C has in ``l.output`` after this layer ran, where that is not simply ``forward``'s result."""
+        return output
+
+    def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
+        """Boxes from what ``forward`` gave; only heads that ``detects`` have this.
+
+        Args:
+            width, height: the network input's size in pixels.
+            threshold: objectness and scores must be above it.
+            tree_threshold: the same for class probabilities down a tree.
+        """
+        raise AssertionError(f"[{self.kind}] is no detection head")
+
+    def label(self) -> tuple[str, str]:
+        """(name, filters) for the table of layers."""
+        return self.kind, ""
+
+    def parameter(self, *shape: int) -> nn.Parameter:
+        """An unfilled parameter, after a check that it can exist."""
+        count = math.prod(shape)
+        if count > MAX_PARAMETERS:
+            raise self.place.error(f"would need {count} weights ({' x '.join(map(str, shape))}), "
+                                   f"more than the {MAX_PARAMETERS} allowed")
+        return nn.Parameter(torch.empty(shape))
+
+    def output(self, channels: int, height: int, width: int) -> Shape:
+        """The output's shape, after a check that it is one."""
+        shape = Shape(channels, height, width)
+        if min(shape) < 1 or shape.size > MAX_OUTPUTS:
+            raise self.place.error(f"would have an output of {shape} (width x height x channels) from "
+                                   f"{' and '.join(map(str, self.shapes))}, expected 1 to {MAX_OUTPUTS} values")
+        return shape
+
+    def extra_repr(self) -> str:
+        return f"{' + '.join(map(str, self.shapes))} -> {self.shape}"
+
+
+KINDS: dict[str, type[Layer]] = {}
+
+
+def layer(kind: str, *aliases: str, options: type[LayerOptions] = LayerOptions) -> Callable[[type[Layer]], type[Layer]]:
+    """Register a layer class for a section's name and its aliases."""
+    def register(cls: type[Layer]) -> type[Layer]:
+        cls.kind, cls.aliases, cls.Options = kind, aliases, options
+        for name in (kind, *aliases):
+            if name in KINDS:
+                raise AssertionError(f"[{name}] is registered twice: {KINDS[name].__name__} and {cls.__name__}")
+            KINDS[name] = cls
+        return cls
+
+    return register

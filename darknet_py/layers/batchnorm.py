@@ -1,0 +1,69 @@
+"""[batchnorm], and the normalisation that convolutional and connected layers share."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
+
+MOMENTUM = .01
+EPSILON = 1e-5
+
+
+class Norm(nn.Module):
+    """Batch normalisation over (N, C, ...): scale, shift and the running statistics of C channels.
+
+    Darknet: batchnorm_layer.c, the GPU code (cuDNN): the biased variance normalises, the unbiased one enters the
+    running average with weight .01; epsilon 1e-5 stands inside the root.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, owner: Layer, channels: int):
+        super().__init__()
+        self.weight, self.bias = owner.parameter(channels), owner.parameter(channels)
+        self.register_buffer("running_mean", owner.parameter(channels).data)
+        self.register_buffer("running_var", owner.parameter(channels).data)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training,
+                            MOMENTUM, EPSILON)
+
+    def statistics(self) -> Iterator[Blob]:
+        """All but the bias, which stands before them in a weights file, and for some kinds not next to them."""
+        for tensor in (self.weight, self.running_mean, self.running_var):
+            yield Blob(tensor, norm=True)
+
+    def reset_parameters(self) -> None:
+        """C starts both running statistics at zero; a variance of one is what makes sense until the first batch."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+
+
+@layer("batchnorm")
+class BatchNorm(Layer):
+    """Batch normalisation as a layer of its own.
+
+    Darknet: make_batchnorm_layer. In files: biases, scales, mean, variance.
+    """
+
+    def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        self.shape = shapes[0]
+        self.norm = Norm(self, self.shape.channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x)
+
+    def blobs(self) -> Iterator[Blob]:
+        yield Blob(self.norm.bias)
+        for blob in self.norm.statistics():
+            yield blob._replace(norm=False)     # dontloadscales means nothing here
+
+    def reset_parameters(self) -> None:
+        self.norm.reset_parameters()

@@ -1,0 +1,202 @@
+"""[convolutional]"""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darknet_py.layers.activations import ACTIVATIONS
+from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
+from darknet_py.layers.batchnorm import Norm
+from darknet_py.options import option
+
+NOT_SHARED = -1_000_000_000
+DEFORMATIONS = ("sway", "rotate", "stretch", "stretch_sway")
+
+
+@dataclass(frozen=True)
+class ConvolutionalOptions(LayerOptions):
+    filters: int = option(1, least=1)
+    size: int = option(1, least=1)
+    stride: int = option(1, least=1)
+    stride_x: int = -1              # C: stride
+    stride_y: int = -1              # C: stride
+    pad: int = 0                    # 1: padding = size / 2
+    padding: int = option(0, least=0)   # pixels on each side
+    dilation: int = option(1, least=1)
+    groups: int = 1
+    batch_normalize: int = 0        # 2: over the mini-batches of a batch (CmBN)
+    cbn: int = 0                    # 1: batch_normalize = 2
+    activation: str = option("logistic", choices=ACTIVATIONS)
+    antialiasing: int = 0           # 1: blur 3x3 and then stride; 2: blur 2x2
+    share_index: int = NOT_SHARED   # the layer whose weights this one uses
+    flipped: int = 0                # the file holds the weights transposed
+    binary: int = 0                 # weights are -mean or +mean
+    xnor: int = 0                   # so are they, and inputs are -1 or +1
+    bin_output: int = 0             # the signs of the output are enough
+    coordconv: int = 0              # GPU: the first three outputs are x, y and the distance from the centre
+    assisted_excitation: float = 0  # training only, like all that follow
+    sway: int = 0
+    rotate: int = 0
+    stretch: int = 0
+    stretch_sway: int = 0
+    angle: float = 15
+    grad_centr: int = 0
+    reverse: float = 0
+    dot: float = 0
+    stream: int = -1                # CUDA streams: no meaning here
+    wait_stream: int = -1
+
+
+@layer("convolutional", "conv", options=ConvolutionalOptions)
+class Convolutional(Layer):
+    """Convolution, batch normalisation or bias, activation, and perhaps a blur before the stride.
+
+    Darknet: parse_convolutional, make_convolutional_layer, forward_convolutional_layer_gpu. Quirks:
+    - pad=1 means size / 2 pixels; a padding is multiplied by the dilation; size=1 has no dilation.
+    - xnor=1 turns groups off. At inference the GPU packs signs into bits where there are 32 channels or more and one
+      stride for both sides; a padded pixel is then a -1, and counts nothing otherwise.
+    - bin_output=1 with xnor=1 leaves out the activation at inference, unless a layer reads more than the signs.
+    - binary=1 acts on the GPU alone.
+    - antialiasing runs the convolution with stride 1, then blurs each channel with the stride. C reports the size
+      before the blur in its table and leaves old values behind the result in ``l.output`` (see ``held``).
+    - coordconv: C's GPU kernel divides its index before it writes and so hits a few values only; here all positions
+      of the first three channels are set, which is what it is for.
+    """
+
+    def __init__(self, options: ConvolutionalOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        o, (shape,) = options, shapes
+        self.groups = 1 if o.xnor or o.groups < 1 else o.groups
+        if shape.channels % self.groups or o.filters % self.groups:
+            raise place.error(f"groups={self.groups} must divide the {shape.channels} input channels "
+                              f"and filters={o.filters}", "groups")
+        deformations = [name for name in DEFORMATIONS if getattr(o, name)]
+        if len(deformations) > 1:
+            raise place.error(f"takes one of {', '.join(DEFORMATIONS)}, found {' and '.join(deformations)}",
+                              deformations[1])
+        if deformations and o.size == 1:
+            raise place.error(f"{deformations[0]}=1 needs size=3 or more, found size=1", deformations[0])
+        self.stride = (o.stride if o.stride_y < 1 else o.stride_y, o.stride if o.stride_x < 1 else o.stride_x)
+        self.dilation = 1 if o.size == 1 else o.dilation
+        self.padding = (o.size // 2 if o.pad else o.padding) * self.dilation
+        self.inner_stride = (1, 1) if o.antialiasing else self.stride
+        extent = self.dilation * (o.size - 1) + 1
+        height, width = ((side + 2 * self.padding - extent) // stride + 1
+                         for side, stride in zip(shape[1:], self.inner_stride, strict=True))
+        self.inner_shape = self.output(o.filters, height, width)
+        self.blur = {0: 0, 2: 2}.get(o.antialiasing, 3)
+        self.shape = self.inner_shape if not self.blur else self.output(o.filters, *(
+            (side + 2 * (self.blur // 3) - self.blur) // stride + 1
+            for side, stride in zip((height, width), self.stride, strict=True)))
+        self.activate = ACTIVATIONS[o.activation]
+        self.shared: tuple[Convolutional, ...] = self._shared()
+        if not self.shared:
+            self.weight = self.parameter(o.filters, shape.channels // self.groups, o.size, o.size)
+            if o.batch_normalize or o.cbn:
+                self.norm = Norm(self, o.filters)
+            else:
+                self.bias = self.parameter(o.filters)
+        weights = o.filters * (shape.channels // self.groups) * o.size ** 2
+        self.flops = 2 * weights * height * width // (32 if o.xnor else 1)
+        self.window = (o.size, self.inner_stride[1], self.inner_stride[0], self.dilation)
+
+    def _shared(self) -> tuple[Convolutional, ...]:
+        """The layer whose weights this one uses, in a tuple so that it does not become a submodule."""
+        o, place = self.options, self.place
+        if o.share_index == NOT_SHARED:
+            return ()
+        index = place.resolve(o.share_index, "share_index")
+        other = place.layers[index]
+        if not isinstance(other, Convolutional):
+            raise place.error(f"share_index={o.share_index} names layer {index}, a [{other.kind}], "
+                              "expected a [convolutional]", "share_index")
+        mine, theirs = ((layer.options.size, layer.options.filters, layer.shapes[0].channels, layer.groups,
+                         bool(layer.options.batch_normalize or layer.options.cbn)) for layer in (self, other))
+        if mine != theirs:
+            raise place.error(f"share_index={o.share_index} needs equal size, filters, input channels, groups and "
+                              f"batch_normalize: layer {index} has {theirs}, this one {mine}", "share_index")
+        return other.shared or (other,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.convolve(x)
+        if self.blur:
+            x = blur(x, self.blur, self.stride)
+        if self.options.coordconv:
+            x = with_coordinates(x)
+        return x
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """All that comes before the blur. (N, C, H, W) -> (N, filters, H', W')"""
+        owner, o, padding = self.shared[0] if self.shared else self, self.options, self.padding
+        weight = binarize(owner.weight) if o.binary or o.xnor else owner.weight
+        if o.xnor:
+            x = torch.where(x > 0, 1., -1.).to(x.dtype)
+            if not self.training and x.shape[1] >= 32 and self.stride[0] == self.stride[1]:
+                x, padding = F.pad(x, [padding] * 4, value=-1), 0
+        norm = owner._modules.get("norm")
+        x = F.conv2d(x, weight, None if norm is not None else owner.bias, self.inner_stride, padding, self.dilation,
+                     self.groups)
+        if norm is not None:
+            x = norm(x)
+        signs = o.xnor and o.bin_output and not self.training and not self.values_read
+        return x if signs else self.activate(x)
+
+    def held(self, output: Tensor, *xs: Tensor) -> Tensor:
+        if not self.blur:
+            return output
+        before = self.convolve(*xs)
+        before.reshape(-1)[:output.numel()] = output.reshape(-1)
+        return before
+
+    def blobs(self) -> Iterator[Blob]:
+        if self.shared:
+            return
+        norm = self._modules.get("norm")
+        yield Blob(self.bias if norm is None else norm.bias)
+        if norm is not None:
+            yield from norm.statistics()
+        yield Blob(self.weight, stored="flipped" if self.options.flipped else "plain")
+
+    def reset_parameters(self) -> None:
+        """Darknet draws weights uniformly with a bound of sqrt(2 / fan-in)."""
+        if self.shared:
+            return
+        bound = math.sqrt(2 / self.weight[0].numel())
+        nn.init.uniform_(self.weight, -bound, bound)
+        if "norm" in self._modules:
+            self.norm.reset_parameters()
+        else:
+            nn.init.zeros_(self.bias)
+
+    def label(self) -> tuple[str, str]:
+        o = self.options
+        name = "convX" if o.xnor else "convS" if self.shared else "convAE" if o.assisted_excitation else "conv"
+        return name, f"{o.filters}/{self.groups}" if self.groups > 1 else f"{o.filters}"
+
+
+def binarize(weight: Tensor) -> Tensor:
+    """Each filter's weights become plus or minus the mean of their absolute values. (n, ...) -> (n, ...)"""
+    mean = weight.abs().flatten(1).mean(1).view(-1, *[1] * (weight.dim() - 1))
+    return torch.where(weight > 0, mean, -mean)
+
+
+def blur(x: Tensor, size: int, stride: tuple[int, int]) -> Tensor:
+    """C's low-pass filter for anti-aliasing, a channel at a time: binomial 3x3 padded by one, or 2x2 unpadded."""
+    row = x.new_tensor([1, 2, 1] if size == 3 else [1, 1])
+    kernel = torch.outer(row, row) / row.sum() ** 2
+    channels = x.shape[1]
+    return F.conv2d(x, kernel.expand(channels, 1, size, size), None, stride, size // 3, 1, channels)
+
+
+def with_coordinates(x: Tensor) -> Tensor:
+    """The first three channels replaced by x and y in [-1, 1) and by their distance from the centre."""
+    height, width = x.shape[2:]
+    across = (torch.arange(width, device=x.device, dtype=x.dtype) * 2 / width - 1).expand(height, width)
+    down = (torch.arange(height, device=x.device, dtype=x.dtype) * 2 / height - 1)[:, None].expand(height, width)
+    coordinates = torch.stack([across, down, torch.hypot(across, down)])[:x.shape[1]]
+    return torch.cat([coordinates.expand(len(x), -1, -1, -1), x[:, 3:]], 1)

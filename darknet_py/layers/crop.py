@@ -1,0 +1,48 @@
+"""[crop]"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
+from darknet_py.options import option
+
+
+@dataclass(frozen=True)
+class CropOptions(LayerOptions):
+    crop_height: int = option(1, least=1)
+    crop_width: int = option(1, least=1)
+    noadjust: int = 0       # 1: values stay in [0, 1]; else they become [-1, 1]
+    flip: int = 0           # training only, like all that follow
+    angle: float = 0
+    saturation: float = 1
+    exposure: float = 1
+    shift: float = 0
+
+
+@layer("crop", options=CropOptions)
+class Crop(Layer):
+    """The middle of the image.
+
+    Darknet: make_crop_layer, forward_crop_layer_gpu. An odd difference of the sides puts the window half a pixel
+    between two places; the GPU code averages them (the CPU code takes the first).
+    """
+
+    def __init__(self, options: CropOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        o, (channels, height, width) = options, shapes[0]
+        if o.crop_height > height or o.crop_width > width:
+            raise place.error(f"cannot take {o.crop_width} x {o.crop_height} out of {width} x {height}", "crop_height")
+        self.shape = self.output(channels, o.crop_height, o.crop_width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        extra = [whole - part for whole, part in zip(x.shape[2:], self.shape[1:], strict=True)]
+        top, left = (side // 2 for side in extra)
+        odd = [side % 2 for side in extra]
+        x = x[:, :, top:top + self.shape.height + odd[0], left:left + self.shape.width + odd[1]]
+        if any(odd):
+            x = F.avg_pool2d(x, (1 + odd[0], 1 + odd[1]), 1)
+        return x if self.options.noadjust else 2 * x - 1

@@ -1,0 +1,71 @@
+"""[detection], the head of YOLOv1."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, layer
+from darknet_py.layers.yolo import class_scores
+from darknet_py.options import option
+
+
+@dataclass(frozen=True)
+class DetectionOptions(LayerOptions):
+    classes: int = option(1, least=1)
+    coords: int = option(1, least=1)
+    num: int = option(1, least=1)
+    side: int = option(7, least=1)
+    softmax: int = 0            # training only: C's GPU code passes its input through otherwise
+    sqrt: int = 0               # 1: the outputs are roots of the sizes
+    rescore: int = 0            # training only, like all that follow
+    max: int = 200
+    coord_scale: float = 1
+    forced: int = 0
+    object_scale: float = 1
+    noobject_scale: float = 1
+    class_scale: float = 1
+    jitter: float = .2
+    resize: float = 1
+    random: float = 0
+    reorg: int = 0
+
+
+@layer("detection", options=DetectionOptions)
+class Detection(Layer):
+    """One dense vector: class probabilities of all cells, then the objectness of all boxes, then their coordinates.
+
+    Darknet: make_detection_layer, forward_detection_layer_gpu, get_detection_detections. Boxes of a letterboxed
+    picture stay as they are, relative to the network's input, in C and here.
+    """
+
+    is_head = detects = True
+
+    def __init__(self, options: DetectionOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        o, self.shape = options, shapes[0]
+        self.classes, self.channels_per_class = o.classes, o.side ** 2
+        expected = o.side ** 2 * ((1 + o.coords) * o.num + o.classes)
+        if self.shape.size != expected:
+            raise place.error(f"needs {expected} values from the layer before it ({o.side} x {o.side} cells x "
+                              f"(({o.coords} coords + 1) x {o.num} boxes + {o.classes} classes)), got {self.shape.size}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
+        o, cells, n = self.options, self.options.side ** 2, len(output)
+        classes, objectness, boxes = output.flatten(1).split(
+            (cells * o.classes, cells * o.num, cells * o.num * o.coords), 1)
+        place = torch.arange(cells, device=output.device)
+        corner = torch.stack([place % o.side, place // o.side], 1)[:, None]     # (cells, 1, 2)
+        boxes = boxes[:, :cells * o.num * 4].reshape(n, cells, o.num, -1)
+        xy = (boxes[..., :2] + corner) / o.side
+        wh = boxes[..., 2:4] ** 2 if o.sqrt else boxes[..., 2:4]
+        objectness = objectness.reshape(-1)
+        classes = classes.reshape(n, cells, 1, o.classes).expand(-1, -1, o.num, -1).reshape(-1, o.classes)
+        return Candidates(torch.cat([xy, wh], 3).reshape(-1, 4), objectness,
+                          class_scores(objectness, classes, threshold),
+                          torch.arange(n, device=output.device).repeat_interleave(cells * o.num))

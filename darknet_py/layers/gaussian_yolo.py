@@ -1,0 +1,45 @@
+"""[Gaussian_yolo], YOLOv3 whose coordinates come with their uncertainty."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers.base import Candidates, layer
+from darknet_py.layers.yolo import AnchorHead, AnchorOptions, class_scores
+from darknet_py.options import option
+
+
+@dataclass(frozen=True)
+class GaussianYoloOptions(AnchorOptions):
+    nms_kind: str = option("default", choices=("default", "greedynms", "diounms", "cornersnms"))
+    yolo_point: str = option("center", choices=("center", "left_top", "right_bottom"))  # what x and y mean
+    uc_normalizer: float = 1    # training only
+
+
+@layer("Gaussian_yolo", options=GaussianYoloOptions)
+class GaussianYolo(AnchorHead):
+    """Means and deviations of x, y, w, h in turn, objectness, classes; all but the means of w and h are logistic.
+
+    Darknet: parse_gaussian_yolo, forward_gaussian_yolo_layer_gpu, get_gaussian_yolo_detections. Scores are multiplied
+    by one minus the mean of the four deviations.
+    """
+
+    entries = 9
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.split(x)
+        x0, dx, y0, dy, w, dw, h, rest = y.split((1, 1, 1, 1, 1, 1, 1, y.shape[2] - 7), 2)
+        return torch.cat([self.scaled(x0.sigmoid()), dx.sigmoid(), self.scaled(y0.sigmoid()), dy.sigmoid(),
+                          w, dw.sigmoid(), h, rest.sigmoid()], 2).flatten(1, 2)
+
+    def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
+        values, (image, _, row, column), anchors = self.candidates(output, threshold)
+        wh = values[:, 4:8:2].exp() * anchors / values.new_tensor([width, height])
+        xy = ((values[:, 0:4:2] + torch.stack([column, row], 1))
+              / values.new_tensor([self.shape.width, self.shape.height]))
+        xy = xy + wh * {"center": 0, "left_top": .5, "right_bottom": -.5}[self.options.yolo_point]
+        objectness, certainty = values[:, 8], 1 - values[:, 1:8:2].mean(1)
+        scores = class_scores(objectness * certainty, values[:, 9:], threshold)
+        return Candidates(torch.cat([xy, wh], 1), objectness, scores, image)

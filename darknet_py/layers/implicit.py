@@ -1,0 +1,41 @@
+"""[implicit]"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
+from darknet_py.options import option
+
+
+@dataclass(frozen=True)
+class ImplicitOptions(LayerOptions):
+    mean: float = 0
+    std: float = .2
+    filters: int = option(128, least=1)
+    atoms: int = option(1, least=1)
+
+
+@layer("implicit", options=ImplicitOptions)
+class Implicit(Layer):
+    """Learnt values that depend on no input. Darknet: representation_layer.c."""
+
+    def __init__(self, options: ImplicitOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        self.shape = self.output(options.filters, options.atoms, 1)
+        self.weight = self.parameter(*self.shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight.expand(len(x), *self.shape)
+
+    def blobs(self) -> Iterator[Blob]:
+        yield Blob(self.weight)
+
+    def reset_parameters(self) -> None:
+        """Darknet draws uniformly from mean - std to mean + std."""
+        nn.init.uniform_(self.weight, self.options.mean - self.options.std, self.options.mean + self.options.std)
+
+    def label(self) -> tuple[str, str]:
+        return "implicit", str(self.options.filters)

@@ -1,0 +1,129 @@
+"""[maxpool] and [local_avgpool]: windows over one channel, with C's own rule for borders."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
+from darknet_py.layers.convolutional import blur
+from darknet_py.options import option
+
+
+@dataclass(frozen=True)
+class PoolOptions(LayerOptions):
+    stride: int = option(1, least=1)
+    stride_x: int | None = option(None, least=1)    # C: stride
+    stride_y: int | None = option(None, least=1)    # C: stride
+    size: int | None = option(None, least=1)        # C: stride
+    padding: int | None = option(None, least=0)     # C: size - 1, the total of both sides
+
+
+@dataclass(frozen=True)
+class MaxPoolOptions(PoolOptions):
+    maxpool_depth: int = 0          # 1: over channels that are out_channels apart
+    out_channels: int = option(1, least=1)
+    maxpool_zero_nonmax: int = 0    # 1: keep the maxima where they are, zeros elsewhere
+    antialiasing: int = 0           # 1: blur 3x3 and then stride; 2: blur 2x2
+
+
+class Pool(Layer):
+    """Windows that start padding / 2 cells before the border and may reach beyond the other one.
+
+    Darknet: make_maxpool_layer. The output side is (side + padding - size) / stride + 1.
+    """
+
+    def __init__(self, options: PoolOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        o, (shape,) = options, shapes
+        self.size = o.stride if o.size is None else o.size
+        self.padding = self.size - 1 if o.padding is None else o.padding
+        self.stride = (o.stride if o.stride_y is None else o.stride_y, o.stride if o.stride_x is None else o.stride_x)
+        self._plan(self.stride)
+
+    def _plan(self, stride: tuple[int, int]) -> None:
+        """Shape, borders and cost for the stride of the windows themselves."""
+        (channels, *sides), before = self.shapes[0], self.padding // 2
+        self.inner_stride = stride
+        self.shape = self.output(channels, *((side + self.padding - self.size) // step + 1
+                                             for side, step in zip(sides, stride, strict=True)))
+        after = [(out - 1) * step + self.size - before - side
+                 for out, step, side in zip(self.shape[1:], stride, sides, strict=True)]
+        self.border = (before, after[1], before, after[0])      # left, right, top, bottom; may be negative: cropped
+        self.flops = self.size ** 2 * self.shape.size
+        self.window = (self.size, stride[1], stride[0], 1)
+
+
+@layer("maxpool", "max", options=MaxPoolOptions)
+class MaxPool(Pool):
+    """Maximum over windows, or over channels.
+
+    Darknet: parse_maxpool, forward_maxpool_layer_gpu. Cells outside never win. maxpool_zero_nonmax acts on the GPU
+    alone, and compares equal places of input and output: it needs stride 1. With antialiasing C leaves old values
+    behind the result in ``l.output`` (see ``held``).
+    """
+
+    def __init__(self, options: MaxPoolOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        o, (shape,) = options, shapes
+        self.blur = 0 if o.maxpool_depth else {0: 0, 2: 2}.get(o.antialiasing, 3)
+        if o.maxpool_depth:
+            self.shape = self.output(o.out_channels, shape.height, shape.width)
+        elif self.blur:
+            self._plan((1, 1))
+            self.shape = self.output(shape.channels, *(
+                (side + 2 * (self.blur // 3) - self.blur) // step + 1
+                for side, step in zip(self.shape[1:], self.stride, strict=True)))
+        elif o.maxpool_zero_nonmax and self.shape != shape:
+            raise place.error(f"maxpool_zero_nonmax=1 needs an output of the input's size {shape}, "
+                              f"found {self.shape}", "maxpool_zero_nonmax")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.options.maxpool_depth:
+            return depth_maximum(x, self.options.out_channels)
+        y = self.maximum(x)
+        if self.blur:
+            return blur(y, self.blur, self.stride)
+        return torch.where(x == y, y, 0) if self.options.maxpool_zero_nonmax else y
+
+    def maximum(self, x: Tensor) -> Tensor:
+        left, right, top, bottom = self.border
+        if left == right == top == bottom and left <= self.size // 2:
+            return F.max_pool2d(x, self.size, self.inner_stride, left)
+        return F.max_pool2d(F.pad(x, self.border, value=torch.finfo(x.dtype).min), self.size, self.inner_stride)
+
+    def held(self, output: Tensor, *xs: Tensor) -> Tensor:
+        if not self.blur:
+            return output
+        before = self.maximum(*xs)
+        before.reshape(-1)[:output.numel()] = output.reshape(-1)
+        return before
+
+    def label(self) -> tuple[str, str]:
+        return ("max-depth" if self.options.maxpool_depth else "max"), ""
+
+
+def depth_maximum(x: Tensor, out_channels: int) -> Tensor:
+    """Output channel g is the maximum of channels g, g + out_channels, ... (N, C, H, W) -> (N, out_channels, H, W)"""
+    missing = -x.shape[1] % out_channels
+    x = F.pad(x, (0, 0, 0, 0, 0, missing), value=torch.finfo(x.dtype).min)
+    return x.unflatten(1, (-1, out_channels)).amax(1)
+
+
+@layer("local_avgpool", "local_avg", options=PoolOptions)
+class LocalAvgPool(Pool):
+    """Mean over windows; cells outside count for nothing.
+
+    Darknet: parse_local_avgpool, forward_local_avgpool_layer_gpu.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        inside = F.pad(torch.ones_like(x[:1, :1]), self.border)
+        total = F.avg_pool2d(F.pad(x, self.border), self.size, self.inner_stride)
+        return total / F.avg_pool2d(inside, self.size, self.inner_stride)
+
+    def label(self) -> tuple[str, str]:
+        return "avg", ""

@@ -1,0 +1,45 @@
+"""[normalization], local response normalisation."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
+from darknet_py.options import option
+
+
+@dataclass(frozen=True)
+class NormalizationOptions(LayerOptions):
+    alpha: float = .0001
+    beta: float = .75
+    kappa: float = 1
+    size: int = option(5, least=1)
+
+
+@layer("normalization", "lrn", options=NormalizationOptions)
+class Normalization(Layer):
+    """x / (kappa + alpha * the sum of squares over neighbouring channels) ^ beta.
+
+    Darknet: make_normalization_layer, forward_normalization_layer. Channel k sees size channels around it, but the
+    running sum that C keeps never takes in channel size / 2, and takes it out again all the same.
+    """
+
+    def __init__(self, options: NormalizationOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        self.shape = shapes[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        o, channels, half = self.options, x.shape[1], self.options.size // 2
+        square = x * x
+        total = F.pad(square, (0, 0, 0, 0, 1, 0)).cumsum(1)     # total[k] = the sum of the squares before k
+        index = range(channels)
+        entered = total[:, [min(k + half + 1, channels) for k in index]]
+        left = total[:, [max(k - (o.size - 1) // 2, 0) for k in index]]
+        missed = square[:, half:half + 1] if half < channels else 0
+        return x * (o.kappa + o.alpha * (entered - left - missed)) ** -o.beta
+
+    def label(self) -> tuple[str, str]:
+        return "lrn", ""

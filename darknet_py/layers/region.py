@@ -1,0 +1,103 @@
+"""[region], the head of YOLOv2 and YOLO9000."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, layer
+from darknet_py.layers.tree import read_map, read_tree
+from darknet_py.layers.yolo import check_filters, class_scores
+from darknet_py.options import option
+
+
+@dataclass(frozen=True)
+class RegionOptions(LayerOptions):
+    classes: int = option(20, least=1)
+    num: int = option(1, least=1)
+    coords: int = option(4, least=4)
+    anchors: tuple[float, ...] = ()     # cells; C: .5
+    softmax: int = 0
+    tree: str | None = None
+    classfix: int = 0                   # -1: objectness below .5 counts as none
+    map: str | None = None
+    absolute: int = 0                   # training only, like all that follow
+    log: int = 0
+    sqrt: int = 0
+    max: int = 200
+    focal_loss: int = 0
+    jitter: float = .2
+    resize: float = 1
+    rescore: int = 0
+    thresh: float = .5
+    random: float = 0
+    coord_scale: float = 1
+    object_scale: float = 1
+    noobject_scale: float = 1
+    mask_scale: float = 1
+    class_scale: float = 1
+    bias_match: int = 0
+
+
+@layer("region", options=RegionOptions)
+class Region(Layer):
+    """Logistic objectness, softmax classes (down a tree with ``tree=``); x and y become logistic in ``decode``.
+
+    Darknet: parse_region, forward_region_layer_gpu, get_region_boxes. ``l.output`` is flattened to (H * W * A, 5 + C), so
+    ``forward`` gives (N, H, W, A * (5 + C)). A tree gives each box one class: the last one, in file order, whose own
+    probability is above .5, with that probability as its score.
+    """
+
+    is_head = detects = True
+
+    def __init__(self, options: RegionOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        o, (self.shape,) = options, shapes
+        if len(o.anchors) < 2 * o.num:
+            place.warn(f"anchors= has {len(o.anchors)} values, expected {2 * o.num} for num={o.num}; "
+                       "the others are .5", "anchors")
+        anchors = (*o.anchors, *[.5] * (2 * o.num))
+        self.anchors = tuple((anchors[2 * index], anchors[2 * index + 1]) for index in range(o.num))
+        self.count = self.channels_per_class = o.num
+        self.classes = o.classes
+        self.tree = None if o.tree is None else read_tree(o.tree, place)
+        if self.tree is not None and len(self.tree) != o.classes:
+            raise place.error(f"tree={o.tree} has {len(self.tree)} classes, expected classes={o.classes}", "tree")
+        self.class_map = None if o.map is None else read_map(o.map, place)
+        check_filters(place, self.shape, f"{o.num} anchors x ({o.coords} + 1 + {o.classes} classes)",
+                      o.num * (o.coords + 1 + o.classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.permute(0, 2, 3, 1).unflatten(3, (self.count, -1))            # (N, H, W, A, 5 + C)
+        box, objectness, classes = y.split((4, 1, y.shape[4] - 5), 4)
+        if self.tree is not None:
+            classes = self.tree.softmax(classes)
+        elif self.options.softmax:
+            classes = classes.softmax(4)
+        return torch.cat([box, objectness.sigmoid(), classes], 4).flatten(3)
+
+    def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
+        x = output.unflatten(3, (self.count, -1))
+        at = (x[..., 4] > threshold).nonzero(as_tuple=True)
+        image, row, column, anchor = at
+        values, grid = x[at], x.new_tensor([self.shape.width, self.shape.height])
+        xy = (values[:, :2].sigmoid() + torch.stack([column, row], 1)) / grid
+        wh = values[:, 2:4].exp() * x.new_tensor(self.anchors)[anchor] / grid
+        scale = values[:, 4]
+        if self.options.classfix == -1:
+            scale = torch.where(scale < .5, 0, scale)
+        if self.tree is None:
+            scores = class_scores(scale, values[:, 5:], threshold)
+        else:
+            scores = last_above(self.tree.probabilities(values[:, 5:]), tree_threshold)
+            scores = torch.where(scale[:, None] > threshold, scores, 0)
+        return Candidates(torch.cat([xy, wh], 1), torch.ones_like(scale), scores, image)
+
+
+def last_above(probabilities: Tensor, threshold: float) -> Tensor:
+    """Keep the last class of each row that is above the threshold, zero the others. (K, C) -> (K, C)"""
+    above = probabilities > threshold
+    later = above.flip(1).cumsum(1).flip(1)         # how many from here on are above
+    return torch.where(above & (later == 1), probabilities, 0)

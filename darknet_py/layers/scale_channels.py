@@ -1,0 +1,69 @@
+"""[scale_channels] and [sam]: an earlier output times this one."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from darknet_py.layers.activations import ACTIVATIONS
+from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
+from darknet_py.options import option
+
+
+@dataclass(frozen=True)
+class SamOptions(LayerOptions):
+    from_: int | None = None        # `from` in the cfg
+    activation: str = option("linear", choices=ACTIVATIONS)
+
+
+@dataclass(frozen=True)
+class ScaleChannelsOptions(SamOptions):
+    scale_wh: int = 0               # 1: a factor a place instead of one a channel
+
+
+class Product(Layer):
+    """The output of ``from`` times the output before, which is stretched over what it lacks."""
+
+    reads_values = True
+
+    def __init__(self, options: SamOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        factor, self.shape = shapes
+        expected = self.factor_shape(self.shape)
+        if factor != expected:
+            raise place.error(f"needs {expected} from the layer before it to scale {self.shape}, found {factor}",
+                              "from")
+        self.activate = ACTIVATIONS[options.activation]
+
+    @classmethod
+    def sources(cls, options: SamOptions, place: Place) -> tuple[int, ...]:
+        if options.from_ is None:
+            raise place.error("needs from=, the layer to scale")
+        return place.index - 1, place.resolve(options.from_, "from")
+
+    def factor_shape(self, shape: Shape) -> Shape:
+        """The shape that the factors must have to scale ``shape``."""
+        return shape
+
+    def forward(self, factor: Tensor, x: Tensor) -> Tensor:
+        return self.activate(x * factor)
+
+    def label(self) -> tuple[str, str]:
+        return self.kind, str(self.sources(self.options, self.place)[1])
+
+
+@layer("scale_channels", options=ScaleChannelsOptions)
+class ScaleChannels(Product):
+    """Squeeze and excitation: a factor a channel, or with scale_wh=1 a factor a place.
+
+    Darknet: make_scale_channels_layer, scale_channels_gpu.
+    """
+
+    def factor_shape(self, shape: Shape) -> Shape:
+        return Shape(1, shape.height, shape.width) if self.options.scale_wh else Shape(shape.channels, 1, 1)
+
+
+@layer("sam", options=SamOptions)
+class Sam(Product):
+    """Spatial attention: a factor for every value. Darknet: make_sam_layer, sam_gpu."""

@@ -1,0 +1,104 @@
+"""[shortcut]"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.layers.activations import ACTIVATIONS
+from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
+from darknet_py.options import option
+
+EPSILON = 1e-4
+
+
+@dataclass(frozen=True)
+class ShortcutOptions(LayerOptions):
+    from_: tuple[int, ...] = ()     # `from` in the cfg, a word that Python keeps to itself
+    activation: str = option("linear", choices=ACTIVATIONS)
+    weights_type: str = option("none", choices=("none", "per_feature", "per_layer", "per_channel"))
+    weights_normalization: str = option("none", choices=("none", "relu", "avg_relu", "softmax"))
+
+
+@layer("shortcut", options=ShortcutOptions)
+class Shortcut(Layer):
+    """The output before plus earlier ones, each perhaps times a learnt weight (a layer's or a channel's).
+
+    Darknet: parse_shortcut, shortcut_multilayer_gpu. The weights sum to one with weights_normalization (avg_relu is
+    relu, per_layer is per_feature), 1e-4 added to the sum. Inputs with fewer channels add to the first ones, those
+    with more give their first ones. For another width and height AlexeyAB's code asserts; as in pjreddie's,
+    coordinates are then multiplied or divided by the whole ratio of the sides.
+    """
+
+    reads_values = True
+
+    def __init__(self, options: ShortcutOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        o, self.shape = options, shapes[0]
+        for shape in shapes[1:]:
+            _, height, width = self.shape
+            down, up = (shape.height // height, shape.width // width), (height // shape.height, width // shape.width)
+            if down[0] != down[1] or up[0] != up[1]:
+                raise place.error(f"from= cannot add {shape} to {self.shape}: their sides have no common ratio", "from")
+        count = len(shapes)
+        if o.weights_type != "none":
+            channels = self.shape.channels if o.weights_type == "per_channel" else 1
+            self.weight = self.parameter(count, channels)
+        self.activate = ACTIVATIONS[o.activation]
+        self.flops = self.shape.size * (count - 1) * (2 if o.weights_type != "none" else 1)
+
+    @classmethod
+    def sources(cls, options: ShortcutOptions, place: Place) -> tuple[int, ...]:
+        if not options.from_:
+            raise place.error("needs from=, the layers to add")
+        return (place.index - 1, *(place.resolve(reference, "from") for reference in options.from_))
+
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        if "weight" not in self._parameters:
+            total = x
+            for other in others:
+                total = total + other if other.shape == x.shape else add_sampled(total, other)
+        else:
+            weights = self.normalized_weight()[:, None, :, None, None]      # (n + 1, 1, C or 1, 1, 1)
+            total = x * weights[0]
+            for other, weight in zip(others, weights[1:], strict=True):
+                other = other if other.shape == x.shape else add_sampled(torch.zeros_like(x), other)
+                total = total + other * weight
+        return self.activate(total)
+
+    def normalized_weight(self) -> Tensor:
+        """(n + 1, C or 1): a row for the layer before and one for each of ``from``."""
+        kind, weight = self.options.weights_normalization, self.weight
+        if kind == "none":
+            return weight
+        weight = (weight - weight.amax(0)).exp() if kind == "softmax" else weight.relu()
+        return weight / (weight.sum(0) + EPSILON)
+
+    def blobs(self) -> Iterator[Blob]:
+        if "weight" in self._parameters:
+            yield Blob(self.weight)
+
+    def reset_parameters(self) -> None:
+        if "weight" in self._parameters:
+            nn.init.ones_(self.weight)
+
+    def label(self) -> tuple[str, str]:
+        return "shortcut", " ".join(str(index) for index in self.sources(self.options, self.place)[1:])
+
+
+def add_sampled(x: Tensor, other: Tensor) -> Tensor:
+    """x plus an output of another size: its first channels, at strides of the ratio of the sides.
+
+    Darknet: shortcut_cpu of pjreddie/darknet. (N, C, H, W) and (N, C2, H2, W2) -> (N, C, H, W)
+    """
+    height, width = x.shape[2:]
+    down = max(1, other.shape[3] // width)      # every down-th value of the larger one is added
+    up = max(1, width // other.shape[3])        # ... to every up-th place of the larger one
+    channels = min(x.shape[1], other.shape[1])
+    rows, columns = min(height, other.shape[2]), min(width, other.shape[3])
+    total = x.clone()
+    total[:, :channels, :rows * up:up, :columns * up:up] += \
+        other[:, :channels, :rows * down:down, :columns * down:down]
+    return total

@@ -1,0 +1,109 @@
+"""[softmax], [cost] and [contrastive]: where classifiers and embeddings end."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
+from darknet_py.layers.tree import read_tree
+from darknet_py.options import option
+
+
+@dataclass(frozen=True)
+class SoftmaxOptions(LayerOptions):
+    groups: int = option(1, least=1)    # equal parts, each with a softmax of its own
+    temperature: float = 1
+    tree: str | None = None             # a file of classes; siblings share a softmax
+    spatial: float = 0                  # 1: over channels, at each place
+    noloss: int = 0
+
+
+@dataclass(frozen=True)
+class CostOptions(LayerOptions):
+    type: str = option("sse", choices=("sse", "masked", "smooth"))
+    scale: float = 1
+    ratio: float = 0
+
+
+@dataclass(frozen=True)
+class ContrastiveOptions(LayerOptions):
+    classes: int = option(1000, least=1)
+    yolo_layer: int = 0                 # the [yolo] whose objects' embeddings these are; 0: none, whole images
+    temperature: float = 1
+    cls_normalizer: float = 1
+    max_delta: float = 3.4e38
+    contrastive_neg_max: int = 3
+
+
+@layer("softmax", "soft", options=SoftmaxOptions)
+class Softmax(Layer):
+    """Softmax over all values, over groups of them, down a tree, or over channels.
+
+    Darknet: forward_softmax_layer_gpu. The CPU code knows no spatial; the GPU code starts it at every channel instead
+    of once, so what it leaves depends on which thread wrote last. Here it is the softmax over channels.
+    """
+
+    is_head = True
+
+    def __init__(self, options: SoftmaxOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        self.shape = shapes[0]
+        self.classes, self.channels_per_class = self.shape.size, 1
+        if self.shape.size % options.groups:
+            raise place.error(f"groups={options.groups} must divide the {self.shape.size} inputs", "groups")
+        if options.temperature == 0:
+            raise place.error("temperature= needs a number other than 0", "temperature")
+        self.tree = None if options.tree is None else read_tree(options.tree, place)
+        if self.tree is not None and len(self.tree) != self.shape.size:
+            raise place.error(f"tree={options.tree} has {len(self.tree)} classes for {self.shape.size} inputs", "tree")
+
+    def forward(self, x: Tensor) -> Tensor:
+        o = self.options
+        if self.tree is not None:
+            return self.tree.softmax(x.flatten(1) / o.temperature).view_as(x)
+        if o.spatial:
+            return x.softmax(1)
+        return (x.reshape(len(x), o.groups, -1) / o.temperature).softmax(2).view_as(x)
+
+
+class Trainer(Layer):
+    """A head that computes only in training; its output stays zero without truths, as in C."""
+
+    is_head = True
+
+    def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        self.shape = shapes[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+@layer("cost", options=CostOptions)
+class Cost(Trainer):
+    """The distance of the layer before to the truth. Darknet: cost_layer.c."""
+
+
+@layer("contrastive", options=ContrastiveOptions)
+class Contrastive(Trainer):
+    """Pulls embeddings of equal objects together and those of others apart.
+
+    Darknet: make_contrastive_layer. For yolo_layer=0 C reads through a null pointer; here it means whole images.
+    """
+
+    def __init__(self, options: ContrastiveOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        if options.yolo_layer == 0:
+            return
+        index = place.resolve(options.yolo_layer, "yolo_layer")
+        yolo = place.layers[index]
+        if yolo.kind != "yolo":
+            raise place.error(f"yolo_layer={options.yolo_layer} names layer {index}, a [{yolo.kind}], expected a [yolo]",
+                              "yolo_layer")
+        size = self.shape.channels // yolo.count
+        if size != yolo.embedding_size:
+            raise place.error(f"has embeddings of {size} values, expected the {yolo.embedding_size} that layer {index} "
+                              "reads with embedding_layer=; both should name the same [convolutional]", "yolo_layer")

@@ -1,0 +1,122 @@
+"""Hierarchies of classes (WordTree) and maps between class numbers, for ``tree=`` and ``map=``."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers.base import Place
+
+MAX_BYTES = 1 << 24
+
+
+class Tree:
+    """Classes with parents. Siblings stand next to each other in the file and form a group.
+
+    Darknet: read_tree, hierarchy_predictions (tree.c).
+
+    Args:
+        names: of the classes, one word each.
+        parents: of the classes; -1 for roots. A parent stands before its children.
+    """
+
+    def __init__(self, names: list[str], parents: list[int]):
+        self.names = names
+        parent = torch.tensor(parents, device="cpu")
+        self.parent = parent
+        starts = torch.ones(len(parents), dtype=torch.bool, device="cpu")
+        starts[1:] = parent[1:] != parent[:-1]
+        self.group = starts.long().cumsum(0) - 1            # (classes,) number of the group of siblings
+        depths: list[int] = []
+        for above in parents:
+            depths.append(0 if above < 0 else depths[above] + 1)
+        depth = torch.tensor(depths, device="cpu")
+        self.levels = [(depth == level).nonzero()[:, 0] for level in range(1, max(depths) + 1)]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def softmax(self, x: Tensor) -> Tensor:
+        """Softmax over each group of siblings. (..., classes) -> (..., classes)"""
+        group = self.group.to(x.device).expand_as(x)
+        groups = (*x.shape[:-1], int(self.group[-1]) + 1)
+        largest = x.new_full(groups, -torch.inf).scatter_reduce(-1, group, x, "amax")
+        e = (x - largest.gather(-1, group)).exp()
+        return e / e.new_zeros(groups).scatter_add(-1, group, e).gather(-1, group)
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """From conditional probabilities to those of the classes themselves. (..., classes) -> (..., classes)"""
+        x = x.clone()
+        for level in self.levels:
+            x[..., level] *= x[..., self.parent[level]]
+        return x
+
+
+def read_tree(name: str, place: Place) -> Tree:
+    """Read a tree file: a line a class, its name and its parent's number.
+
+    Raises:
+        CfgError: no such file, or a line that names no earlier parent.
+    """
+    names: list[str] = []
+    parents: list[int] = []
+    path = find(name, "tree", place)
+    for number, line in enumerate(read_lines(path, "tree", place), 1):
+        words = line.split()
+        try:
+            parent = int(words[1]) if len(words) > 1 else -1
+        except ValueError:
+            parent = len(names)
+        if not words or not -1 <= parent < len(names):
+            raise place.error(f"tree={name}, line {number} of {path}: expected a name and the number of an earlier "
+                              f"line or -1, found {line[:40]!r}", "tree")
+        names.append(words[0])
+        parents.append(parent)
+    if not names:
+        raise place.error(f"tree={name}: {path} is empty", "tree")
+    return Tree(names, parents)
+
+
+def read_map(name: str, place: Place) -> tuple[int, ...]:
+    """Read a map file: a line a class of the data set, its number in the network.
+
+    Raises:
+        CfgError: no such file, or a line that is no number.
+    """
+    path = find(name, "map", place)
+    try:
+        return tuple(int(line) for line in read_lines(path, "map", place))
+    except ValueError as error:
+        raise place.error(f"map={name}: expected a number a line in {path}, {error}", "map") from None
+
+
+def find(name: str, key: str, place: Place) -> Path:
+    """A file that a cfg names: relative to the working directory, then to the cfg's folder and its parent, with the
+    folders that the name has and without.
+
+    Raises:
+        CfgError: it is in none of them.
+    """
+    folders = [Path()]
+    if place.cfg.path is not None:
+        folders += [place.cfg.path.parent, place.cfg.path.parent / ".."]
+    for folder in folders:
+        for tail in (name, os.path.basename(name)):
+            try:
+                if (folder / tail).is_file():
+                    return folder / tail
+            except (OSError, ValueError):       # a name that no file system has
+                continue
+    raise place.error(f"{key}={name}: no such file in {', '.join(str(folder) for folder in folders)}", key)
+
+
+def read_lines(path: Path, key: str, place: Place) -> list[str]:
+    """The lines of a small text file, blank ones at its end left out."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise place.error(f"{key}=: {path} is larger than {MAX_BYTES} bytes", key)
+        return path.read_text("utf-8", "replace").rstrip().splitlines()
+    except OSError as error:
+        raise place.error(f"{key}=: cannot read {path}: {error.strerror}", key) from None

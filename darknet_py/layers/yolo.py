@@ -1,0 +1,154 @@
+"""[yolo], the head of YOLOv3 and later, and what it shares with [Gaussian_yolo]."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, layer
+from darknet_py.layers.tree import read_map
+from darknet_py.options import option
+
+IOU_KINDS = ("iou", "giou", "diou", "ciou")
+UNBOUNDED = 3.4e38
+NO_LAYER = 999_999
+
+
+@dataclass(frozen=True)
+class AnchorOptions(LayerOptions):
+    """What [yolo] and [Gaussian_yolo] share. All from ``max`` on matters to training alone, but for nms_kind."""
+
+    classes: int = option(20, least=1)
+    num: int = option(1, least=1)           # anchors in the list
+    mask: tuple[int, ...] | None = None     # those of this head; C: all
+    anchors: tuple[float, ...] = ()         # pixels of the network's input; C: .5
+    scale_x_y: float = 1                    # grid sensitivity
+    beta_nms: float = .6
+    max: int = 200                          # truths an image
+    max_delta: float = UNBOUNDED
+    counters_per_class: tuple[int, ...] | None = None
+    label_smooth_eps: float = 0
+    objectness_smooth: int = 0
+    iou_normalizer: float = .75
+    obj_normalizer: float = 1
+    cls_normalizer: float = 1
+    delta_normalizer: float = 1
+    iou_loss: str = option("mse", choices=("mse", *IOU_KINDS))
+    iou_thresh_kind: str = option("iou", choices=IOU_KINDS)
+    iou_thresh: float = 1
+    ignore_thresh: float = .5
+    truth_thresh: float = 1
+    jitter: float = .2
+    resize: float = 1
+    random: float = 0
+    map: str | None = None
+
+
+@dataclass(frozen=True)
+class YoloOptions(AnchorOptions):
+    new_coords: int = 0                     # 1: outputs are activated already, sizes are squares
+    nms_kind: str = option("default", choices=("default", "greedynms", "diounms"))
+    embedding_layer: int = NO_LAYER
+    focal_loss: int = 0
+    show_details: int = 1
+    track_history_size: int = 5
+    sim_thresh: float = .8
+    dets_for_track: int = 1
+    dets_for_show: int = 1
+    track_ciou_norm: float = .01
+
+
+class AnchorHead(Layer):
+    """A head with ``count`` anchors a place, each with ``entries`` values and then the class probabilities."""
+
+    is_head = detects = True
+    entries: int
+
+    def __init__(self, options: AnchorOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        o, (self.shape,) = options, shapes
+        mask = tuple(range(o.num)) if o.mask is None else o.mask
+        if not mask or not 0 <= min(mask) <= max(mask) < o.num:
+            raise place.error(f"mask= needs numbers from 0 to {o.num - 1} (num={o.num}), found {mask}", "mask")
+        if len(o.anchors) < 2 * o.num:
+            place.warn(f"anchors= has {len(o.anchors)} values, expected {2 * o.num} for num={o.num}; "
+                       "the others are .5", "anchors")
+        if o.counters_per_class is not None and len(o.counters_per_class) != o.classes:
+            raise place.error(f"counters_per_class= needs {o.classes} values, one a class, "
+                              f"found {len(o.counters_per_class)}", "counters_per_class")
+        anchors = (*o.anchors, *[.5] * (2 * o.num))
+        self.anchors = tuple((anchors[2 * index], anchors[2 * index + 1]) for index in mask)
+        self.count = self.channels_per_class = len(mask)
+        self.classes = o.classes
+        self.class_map = None if o.map is None else read_map(o.map, place)
+        check_filters(place, self.shape, f"{self.count} anchors x ({self.entries} + {o.classes} classes)",
+                      self.count * (self.entries + o.classes))
+
+    def split(self, x: Tensor) -> Tensor:
+        """(N, A * (E + C), H, W) -> (N, A, E + C, H, W), a view."""
+        return x.unflatten(1, (self.count, self.entries + self.options.classes))
+
+    def scaled(self, xy: Tensor) -> Tensor:
+        """Offsets in a cell stretched about its middle by scale_x_y."""
+        scale = self.options.scale_x_y
+        return xy * scale - .5 * (scale - 1)
+
+    def candidates(self, output: Tensor, threshold: float) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+        """Places whose objectness is above the threshold.
+
+        Returns:
+            (K, E + C) their values, (image, anchor, row, column) each (K,), and (K, 2) their anchors in pixels.
+        """
+        x = self.split(output)
+        at = (x[:, :, self.entries - 1] > threshold).nonzero(as_tuple=True)
+        image, anchor, row, column = at
+        return x[image, anchor, :, row, column], at, x.new_tensor(self.anchors)[anchor]
+
+
+def check_filters(place: Place, shape: Shape, what: str, expected: int) -> None:
+    """The classic mistake: filters before a head that do not match its classes and anchors."""
+    if shape.channels != expected:
+        raise place.error(f"needs filters={expected} in the layer before it ({what}), got {shape.channels}")
+
+
+def class_scores(objectness: Tensor, probabilities: Tensor, threshold: float) -> Tensor:
+    """(K,) and (K, C) -> (K, C) products, zero where not above the threshold."""
+    scores = objectness[:, None] * probabilities
+    return torch.where(scores > threshold, scores, 0)
+
+
+@layer("yolo", options=YoloOptions)
+class Yolo(AnchorHead):
+    """x, y, objectness and classes become logistic (not with new_coords), x and y are stretched by scale_x_y.
+
+    Darknet: parse_yolo, forward_yolo_layer_gpu, get_yolo_box, get_yolo_detections.
+    """
+
+    entries = 5
+
+    def __init__(self, options: YoloOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        self.embedding_size = 0
+        if options.embedding_layer != NO_LAYER:
+            index = place.resolve(options.embedding_layer, "embedding_layer")
+            self.embedding_size = place.layers[index].shape.channels // self.count
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.split(x)
+        xy, wh, rest = y.split((2, 2, y.shape[2] - 4), 2)
+        if not self.options.new_coords:
+            xy, rest = xy.sigmoid(), rest.sigmoid()
+        return torch.cat([self.scaled(xy), wh, rest], 2).flatten(1, 2)
+
+    def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
+        values, (image, _, row, column), anchors = self.candidates(output, threshold)
+        xy = (values[:, :2] + torch.stack([column, row], 1)) / values.new_tensor([self.shape.width, self.shape.height])
+        wh = 4 * values[:, 2:4] ** 2 if self.options.new_coords else values[:, 2:4].exp()
+        wh = wh * anchors / values.new_tensor([width, height])
+        objectness = values[:, 4]
+        return Candidates(torch.cat([xy, wh], 1), objectness, class_scores(objectness, values[:, 5:], threshold), image)
+
+    def label(self) -> tuple[str, str]:
+        return "yolo", ""

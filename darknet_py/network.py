@@ -1,0 +1,208 @@
+"""From sections to a network: a plan of steps, computed once, and a loop that runs it."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py import weights as weights_file
+from darknet_py.cfg import Cfg, Section, read_cfg
+from darknet_py.errors import DataError
+from darknet_py.layers import KINDS, Layer, Place, Shape
+from darknet_py.layers.base import MAX_PARAMETERS
+from darknet_py.options import NetOptions, bind
+
+MAX_LAYERS = 10_000
+
+
+class Step(NamedTuple):
+    """One layer's turn."""
+
+    layer: Layer
+    sources: tuple[int, ...]    # the layers it reads; -1 is the network's input
+    done: tuple[int, ...]       # the layers that nobody reads after this step
+
+
+class Network(nn.Module):
+    """A network that a cfg describes. Build one with ``load_network``.
+
+    Attributes:
+        options: the [net] section.
+        layers: in cfg order.
+        input_shape: of one image.
+        heads: indices of the layers whose outputs ``forward`` returns.
+        seen: images that the weights were trained on, as their file says.
+    """
+
+    def __init__(self, cfg: Cfg, *, width: int | None = None, height: int | None = None):
+        super().__init__()
+        self.cfg, self.seen = cfg, 0
+        self.options, self.input_shape = _net(cfg, width, height)
+        layers: list[Layer] = []
+        sources: list[tuple[int, ...]] = []
+        count = 0
+        if len(cfg.sections) > MAX_LAYERS:
+            raise cfg.error(f"has {len(cfg.sections) - 1} layers, more than the {MAX_LAYERS} allowed")
+        for index, section in enumerate(cfg.sections[1:]):
+            place = Place(cfg, section, index, self.options, layers)
+            kind = _kind(cfg, section)
+            options = bind(cfg, section, kind.Options)
+            wanted = kind.sources(options, place)
+            shapes = [self.input_shape if source < 0 else layers[source].shape for source in wanted]
+            layer = kind(options, shapes, place)
+            count += sum(blob.tensor.numel() for blob in layer.blobs())
+            if count > MAX_PARAMETERS:
+                raise place.error(f"brings the network to {count} weights, more than the {MAX_PARAMETERS} allowed")
+            if kind.reads_values:
+                for source in wanted:
+                    if source >= 0:
+                        layers[source].values_read = True
+            layers.append(layer)
+            sources.append(wanted)
+        self.layers = nn.ModuleList(layers)
+        self.heads = tuple(i for i, layer in enumerate(layers) if layer.is_head) or (len(layers) - 1,)
+        last = {source: step for step, wanted in enumerate(sources) for source in wanted}
+        done: list[list[int]] = [[] for _ in layers]
+        for source, step in last.items():
+            if source not in self.heads:
+                done[step].append(source)
+        self.plan = tuple(map(Step, layers, sources, map(tuple, done)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Run the network.
+
+        Args:
+            x: (N, C, H, W) in [0, 1], RGB; for recurrent networks N is time_steps * batch, all images of a step together.
+
+        Returns:
+            One tensor a head, in cfg order, as C's ``l.output``: (N, C, H, W) for [yolo], [Gaussian_yolo], [softmax] and
+            others, (N, H, W, C) for [region].
+
+        Raises:
+            DataError: x has another shape than the network's input.
+        """
+        outputs: list[Tensor | None] = [None] * len(self.plan) + [self._checked(x)]     # -1 is the input
+        for index, (layer, sources, done) in enumerate(self.plan):
+            outputs[index] = layer(*[outputs[source] for source in sources])
+            for source in done:
+                outputs[source] = None
+        return tuple(outputs[head] for head in self.heads)
+
+    def trace(self, x: Tensor) -> list[Tensor]:
+        """Run the network and keep everything: one tensor a layer, each what C then holds in ``l.output``."""
+        outputs: list[Tensor] = [self._checked(x)] * (len(self.plan) + 1)
+        held = []
+        for index, (layer, sources, _) in enumerate(self.plan):
+            xs = [outputs[source] for source in sources]
+            outputs[index] = layer(*xs)
+            held.append(layer.held(outputs[index], *xs))
+        return held
+
+    def load_weights(self, path: str | os.PathLike) -> int:
+        """Load a .weights file.
+
+        Returns:
+            How many leading layers have all their weights now; ``len(network.layers)`` unless the file ended early.
+
+        Raises:
+            WeightsError: the file does not fit; the network is as it was.
+        """
+        header, reached = weights_file.load(path, self.layers)
+        self.seen = header.seen
+        return reached
+
+    def save_weights(self, path: str | os.PathLike, layers: int | None = None) -> None:
+        """Write a .weights file, whole or not at all.
+
+        Args:
+            layers: write the first so many only, with ``seen`` 0 (C's ``partial``).
+        """
+        if layers is None:
+            weights_file.save(path, self.layers, self.seen)
+        else:
+            weights_file.save(path, self.layers[:layers])
+
+    def reset_parameters(self, start: int = 0) -> None:
+        """Fill the weights of the layers from ``start`` on as C does before training."""
+        _reset(self.layers[start:])
+
+    def reset_state(self) -> None:
+        """Forget what recurrent layers remember of earlier calls."""
+        for layer in self.layers:
+            layer.reset_state()
+
+    def set_time_steps(self, time_steps: int) -> None:
+        """How many steps the images of one call make up in recurrent layers, instead of what the cfg says."""
+        for layer in self.layers:
+            if hasattr(layer, "time_steps"):
+                layer.time_steps = time_steps
+        self.reset_state()
+
+    def _checked(self, x: Tensor) -> Tensor:
+        """The input, with the shape of images where it came flat."""
+        if x.dim() == 2 and x.shape[1] == self.input_shape.size:
+            return x.view(-1, *self.input_shape)
+        if x.dim() != 4 or tuple(x.shape[1:]) != self.input_shape:
+            raise DataError(f"the network takes (N, {', '.join(map(str, self.input_shape))}), got {tuple(x.shape)}")
+        return x
+
+
+def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *, width: int | None = None,
+                 height: int | None = None, device: str | torch.device = "cpu") -> Network:
+    """Build a network from a cfg and fill it from a .weights file.
+
+    Args:
+        cfg: a path, or a ``Cfg`` from ``read_cfg`` or ``parse_cfg``.
+        weights: a path; layers that the file does not reach, or all without one, get C's random start.
+        width, height: instead of the cfg's.
+
+    Returns:
+        The network, in eval mode, float32.
+
+    Raises:
+        CfgError, WeightsError: with file and line, what was expected and what was found.
+    """
+    network = Network(cfg if isinstance(cfg, Cfg) else read_cfg(cfg), width=width, height=height)
+    reached = 0 if weights is None else network.load_weights(weights)
+    network.reset_parameters(reached)
+    _reset(layer for layer in network.layers[:reached] if layer.options.dontload or layer.options.dontloadscales)
+    return network.eval().to(device)
+
+
+def _reset(layers: Iterable[Layer]) -> None:
+    with torch.no_grad():
+        for layer in layers:
+            layer.reset_parameters()
+
+
+def _net(cfg: Cfg, width: int | None, height: int | None) -> tuple[NetOptions, Shape]:
+    """The [net] section and the shape of an input image."""
+    section = cfg.sections[0]
+    options = bind(cfg, section, NetOptions)
+    if len(cfg.sections) == 1:
+        raise cfg.error("expected layers after [net], found none", section.line)
+    options = replace(options, width=options.width if width is None else width,
+                      height=options.height if height is None else height)
+    shape = Shape(options.channels, options.height, options.width)
+    if min(shape) < 1:
+        shape = Shape(options.inputs or 0, 1, 1)
+    if shape.size < 1 or shape.size > MAX_PARAMETERS:
+        raise cfg.error(f"[net] needs width, height and channels, or inputs, from 1 to {MAX_PARAMETERS} values in all; "
+                        f"found width={options.width}, height={options.height}, channels={options.channels}, "
+                        f"inputs={options.inputs}", section.line)
+    return options, shape
+
+
+def _kind(cfg: Cfg, section: Section) -> type[Layer]:
+    """The class of a section's layer."""
+    if section.kind in KINDS:
+        return KINDS[section.kind]
+    lower = {kind.lower(): kind for kind in KINDS}
+    close = get_close_matches(section.kind.lower(), lower, n=1)
+    hint = f"; did you mean [{lower[close[0]]}]?" if close else ""
+    raise cfg.error(f"expected a layer that Darknet knows, found [{section.kind}]{hint}", section.line)

@@ -1,0 +1,168 @@
+"""Binary .weights files: a header, and then every layer's tensors one after the other as float32.
+
+Darknet: load_weights_upto, save_weights_upto (parser.c). What lies in a file, and in which order, the layers say
+themselves (``Layer.blobs``).
+"""
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darknet_py.errors import WeightsError
+from darknet_py.layers import Blob, Layer
+
+VERSION = (0, 2, 5)
+
+
+class Header(NamedTuple):
+    """What stands before the numbers."""
+
+    major: int
+    minor: int
+    revision: int
+    seen: int           # images seen in training
+    size: int           # bytes
+
+    @property
+    def transposed(self) -> bool:
+        """Very old files hold the matrices of connected layers transposed."""
+        return self.major > 1000 or self.minor > 1000
+
+
+def read_header(path: str | os.PathLike) -> Header:
+    """The header of a weights file.
+
+    ``seen`` has 64 bits from version 0.2 on, and 32 before.
+
+    Raises:
+        WeightsError: no such file, or too short for a header.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(20)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}") from None
+    if len(start) >= 12:
+        version = struct.unpack("<iii", start[:12])
+        size = 20 if version[0] * 10 + version[1] >= 2 else 16
+        if len(start) >= size:
+            return Header(*version, struct.unpack("<Q" if size == 20 else "<I", start[12:size])[0], size)
+    raise WeightsError(f"{path}: expected a header of 16 or 20 bytes, found a file of {len(start)} bytes")
+
+
+def load(path: str | os.PathLike, layers: Sequence[Layer]) -> tuple[Header, int]:
+    """Fill the layers from a file. It may end between two layers; nothing is changed if it does not fit.
+
+    Returns:
+        The header, and the number of leading layers that now have all their weights (``len(layers)`` for a whole file).
+
+    Raises:
+        WeightsError: with both sizes, for a file that ends inside a layer or goes on after the last one.
+    """
+    header = read_header(path)
+    size = os.path.getsize(path) - header.size
+    parts = [[blob for blob in layer.blobs() if not (blob.norm and layer.options.dontloadscales)]
+             if not layer.options.dontload else [] for layer in layers]
+    ends = list(accumulate(sum(blob.tensor.numel() for blob in blobs) for blobs in parts))
+    reached = _reached(path, size, layers, ends)
+    data = torch.empty(size // 4)
+    try:
+        with open(path, "rb") as file:
+            file.seek(header.size)
+            count = file.readinto(memoryview(data.numpy()).cast("B")) if size else 0
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}") from None
+    if count != size:
+        raise WeightsError(f"{path}: expected {size} bytes after the header, could read {count}")
+    start = 0
+    for blob in (blob for blobs in parts[:reached] for blob in blobs):
+        stop = start + blob.tensor.numel()
+        _put(blob, data[start:stop], header)
+        start = stop
+    return header, reached
+
+
+def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0) -> None:
+    """Write the layers' weights, version 0.2.5. The file appears whole or not at all.
+
+    Raises:
+        WeightsError: the disk is full, or the folder is missing or closed to us.
+    """
+    temporary = Path(f"{path}.tmp{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(struct.pack("<iiiQ", *VERSION, seen))
+            for layer in layers:
+                for blob in layer.blobs():
+                    tensor = blob.tensor.detach()
+                    if blob.stored == "flipped":
+                        tensor = tensor.reshape(len(tensor), -1).t()
+                    file.write(memoryview(tensor.to("cpu", torch.float32).contiguous().numpy()).cast("B"))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot write the weights file: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def size_in_bytes(layers: Sequence[Layer]) -> int:
+    """How large a file ``save`` would write."""
+    return 20 + 4 * sum(blob.tensor.numel() for layer in layers for blob in layer.blobs())
+
+
+def _put(blob: Blob, data: Tensor, header: Header) -> None:
+    """Give a blob its values: as a view of what was read where that is possible, else as a copy."""
+    tensor = blob.tensor
+    if blob.stored == "flipped" or (blob.stored == "matrix" and header.transposed):
+        data = data.view(-1, len(tensor)).t().contiguous()
+    data = data.view(tensor.shape)
+    if tensor.device == data.device and tensor.dtype == data.dtype:
+        tensor.data = data
+    else:
+        tensor.data.copy_(data)
+
+
+def _reached(path: str | os.PathLike, size: int, layers: Sequence[Layer], ends: Sequence[int]) -> int:
+    """How many leading layers a file of ``size`` bytes fills; ``ends`` are the layers' ends in numbers."""
+    count, total = size // 4, ends[-1]
+    if size % 4 == 0:
+        for index, (before, end) in enumerate(zip([0, *ends], ends, strict=False)):
+            if before == count and end > count:
+                return index
+        if count == total:
+            return len(layers)
+    what = f"{path}: holds {size / 4:.12g} numbers after its header, the network needs {total}"
+    if count >= total:
+        detail = f"{size / 4 - total:.12g} are left over"
+    else:
+        index = next(i for i, end in enumerate(ends) if end > count)
+        place = layers[index].place
+        detail = f"it ends inside layer {index} ([{layers[index].kind}], line {place.section.line} of the cfg)"
+    guess = _other_classes(size, layers, total)
+    raise WeightsError(f"{what}; {detail}" + (f"; {guess}" if guess else ""))
+
+
+def _other_classes(size: int, layers: Sequence[Layer], total: int) -> str | None:
+    """A number of classes with which the same network would need just these many numbers."""
+    slope, classes = 0, set()
+    for index, head in enumerate(layers):
+        producer = next((layer for layer in reversed(layers[:index]) if any(layer.blobs())), None)
+        if head.channels_per_class and producer is not None:
+            weights = sum(blob.tensor.numel() for blob in producer.blobs())
+            slope += weights // producer.shape.channels * head.channels_per_class
+            classes.add(head.classes)
+    if len(classes) != 1 or not slope or size % 4 or (size // 4 - total) % slope:
+        return None
+    here = classes.pop()
+    there = here + (size // 4 - total) // slope
+    return f"this looks like the same network with classes={there} instead of {here}" if there > 0 else None

@@ -1,0 +1,307 @@
+"""Compare darknet_py with measured outputs of the C program.
+
+    python scripts/conformance.py PATH...
+
+A PATH is a golden or a folder of them, such as ../shared/conformance. Prints a line a golden: its name, the worst
+error, and the layer or box that has it; the last line counts. Exit status 1 if one fails.
+
+Some goldens record a fault of C's CPU code (``FAULTS`` below, by name, each with what shows it). Such a golden is
+compared with a network that has the same fault built in: that it then fits in every layer is the proof that nothing
+but the fault sets the two apart. darknet_py itself does what C's GPU code does.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darknet_py import Detector, Network, load_network, parse_cfg
+from darknet_py.boxes import iou
+from darknet_py.detect import find_boxes
+from darknet_py.layers.convolutional import Convolutional, binarize
+from darknet_py.layers.maxpool import MaxPool
+from darknet_py.layers.softmax import Softmax
+
+TOLERANCE = {"cpu": 2e-4, "cuda": 1e-3}     # of a layer's largest absolute output
+XNOR_SHARE = .995                           # of the values in and after xnor layers must be within the tolerance
+
+
+class Result(NamedTuple):
+    """How far a golden is off. ``error`` is in units of what is allowed there."""
+
+    passed: bool
+    error: float
+    where: str
+
+
+# ------------------------------------------------------------------------------------- faults of C's CPU code
+
+def relu6_is_missing(network: Network) -> None:
+    """activate() of activations.c has no case for RELU6 and returns 0; activate_kernel() of the GPU has one."""
+    for layer in network.layers:
+        if getattr(layer.options, "activation", "") == "relu6":
+            layer.activate = torch.zeros_like
+
+
+def spatial_is_unknown(network: Network) -> None:
+    """forward_softmax_layer() never looks at l.spatial; forward_softmax_layer_gpu() does."""
+    for layer in network.layers:
+        if isinstance(layer, Softmax):
+            layer.forward = lambda x: x.flatten(1).softmax(1).view_as(x)
+
+
+def avx_border_is_wrong(network: Network) -> None:
+    """forward_maxpool_layer_avx() takes 8 columns at a time with stride 1, and skips a window's column for all of
+    them where it lies left of the image for the first."""
+    def maximum(layer: MaxPool, x: Tensor) -> Tensor:
+        y = MaxPool.maximum(layer, x)
+        before = layer.border[0]
+        for start in range(0, max(0, y.shape[3] - 8 - (layer.size - 1)), 8):
+            skipped = max(0, before - start)
+            columns = F.pad(x, layer.border, value=-torch.inf)[..., start + skipped:start + 8 + layer.size - 1]
+            y[..., start:start + 8] = F.max_pool2d(columns, (layer.size, layer.size - skipped), 1)
+        return y
+
+    for layer in network.layers:
+        if isinstance(layer, MaxPool) and layer.inner_stride == (1, 1):
+            layer.maximum = partial(maximum, layer)
+
+
+def xnor_path_is_for_one_image(network: Network) -> None:
+    """The bit-packed path of forward_convolutional_layer() returns after the first image of a batch and adds biases,
+    nothing else: it relies on fuse_conv_batchnorm(), which the reference did not run. It is also taken for fewer than
+    32 channels, where the GPU code multiplies floats and pads with zeros."""
+    def convolve(layer: Convolutional, x: Tensor) -> Tensor:
+        x = F.pad(torch.where(x > 0, 1., -1.), [layer.padding] * 4, value=-1)
+        y = F.conv2d(x, binarize(layer.weight), None, layer.stride)
+        y[1:] = 0
+        y = y + (layer.norm.bias if "norm" in layer._modules else layer.bias)[:, None, None]
+        return y if layer.options.bin_output and not layer.values_read else layer.activate(y)
+
+    for layer in network.layers:
+        if isinstance(layer, Convolutional) and layer.options.xnor and layer.stride[0] == layer.stride[1]:
+            layer.convolve = partial(convolve, layer)
+
+
+FAULTS: dict[str, Callable[[Network], None]] = {
+    "activation_relu6": relu6_is_missing,
+    "efficientnet-lite3": relu6_is_missing,
+    "softmax_spatial": spatial_is_unknown,
+    "maxpool_spp": avx_border_is_wrong,
+    "conv_xnor": xnor_path_is_for_one_image,
+    "darknet53_448_xnor": xnor_path_is_for_one_image,
+    "tiny-yolo_xnor": xnor_path_is_for_one_image,
+    "yolov1_xyolo.test": xnor_path_is_for_one_image,
+    "yolov3-tiny_xnor": xnor_path_is_for_one_image,
+}
+
+
+# ------------------------------------------------------------------------------------- what is compared
+
+def load_kit(near: Path) -> ModuleType:
+    """kit.py, which lies with the goldens, above ``near``."""
+    for folder in near.resolve().parents:
+        if (folder / "kit.py").is_file():
+            sys.path.insert(0, str(folder))
+            import kit
+            return kit
+    raise SystemExit(f"{near}: found no kit.py beside or above it")
+
+
+def golden_network(golden, path: Path, device: str) -> Network:
+    """The network that a golden was measured on, with its weights."""
+    # tree= and map= files are found as for a cfg in the reference folder
+    cfg = parse_cfg(golden.cfg, path.resolve().parents[1] / "reference" / "cfg" / f"{golden.meta['name']}.cfg")
+    with tempfile.NamedTemporaryFile(suffix=".weights") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")         # the originals' oddities
+        golden.write_weights(file.name)
+        network = load_network(cfg, file.name, device=device)
+    network.set_time_steps(golden.meta["time_steps"])
+    return network
+
+
+def compare_forward(golden, path: Path, device: str = "cpu") -> Result:
+    """Every layer's sampled outputs, and the heads."""
+    network = golden_network(golden, path, device)
+    fault = FAULTS.get(golden.meta["name"])
+    if fault is not None:
+        fault(network)
+    x = torch.from_numpy(golden.input()).to(device)
+    outputs = {f"layer_{index:03d}": output for index, output in enumerate(network.trace(x))}
+    network.reset_state()
+    heads = network(x)
+    outputs |= {f"head_{index:03d}": output for index, output in zip(network.heads, heads, strict=True)}
+    compared = {key for key in golden.arrays if f"{key}_at" in golden.arrays}
+    if missing := {key for key in compared if key.startswith("head")} - set(outputs):
+        return Result(False, np.inf, f"{sorted(missing)} are no heads here")
+    binary = next((index for index, layer in enumerate(network.layers) if getattr(layer.options, "xnor", 0)), np.inf)
+    worst, values, bad = Result(True, 0, ""), 0, 0
+    for key in sorted(compared):
+        index, at = int(key[-3:]), golden.arrays[f"{key}_at"]
+        ours, largest = outputs[key].detach().reshape(-1).cpu().numpy(), golden.meta["layers"][index][-1]
+        if at.max() >= ours.size:
+            return Result(False, np.inf, f"{key}: expected more than {at.max()} values, got {ours.size}")
+        error = np.abs(ours[at] - golden.arrays[key])
+        relative = error / largest if largest else np.where(error == 0, 0, np.inf)
+        ok = relative <= TOLERANCE[device]      # not so for NaN
+        values, bad = values + at.size, bad + (~ok).sum()
+        if not relative.max() <= worst.error:
+            worst = Result(worst.passed, float(relative.max()), f"{key} [{network.layers[index].kind}]")
+        if not ok.all() and index < binary:
+            worst = worst._replace(passed=False)
+    return worst._replace(passed=worst.passed and 1 - bad / values >= XNOR_SHARE)
+
+
+def compare_decode(golden, path: Path, device: str = "cpu") -> Result:
+    """The set of (class, box) pairs before and after NMS, of a plain and of a letterboxed picture."""
+    m = golden.meta
+    network = golden_network(golden, path, device)
+    with torch.no_grad():
+        outputs = network(torch.from_numpy(golden.input()).to(device))
+    size = [(m["image_height"], m["image_width"])]
+    worst = Result(True, 0, "")
+    for letterbox in ("plain", "letterbox"):
+        for stage, threshold in (("raw", 0), ("nms", m["nms"])):
+            key = f"detections_{letterbox}_{stage}"
+            (boxes, scores), = find_boxes(network, outputs, size, m["thresh"], threshold, m["hier_thresh"],
+                                          letterbox == "letterbox")
+            box, label = (scores > 0).nonzero().unbind(1)
+            result = compare_sets(golden.arrays[key], label.numpy(), scores[box, label].numpy(), boxes[box].numpy(),
+                                  m["thresh"])
+            if not result.passed or result.error > worst.error:
+                worst = Result(worst.passed and result.passed, max(worst.error, result.error), f"{key} {result.where}")
+    return worst
+
+
+def compare_sets(truth: np.ndarray, labels: np.ndarray, scores: np.ndarray, boxes: np.ndarray,
+                 thresh: float) -> Result:
+    """Pair off detections of equal class, box and score. Up to 0.5 % may have no partner where a tie or the threshold
+    lies within 1e-5; those are found by their score, and by what else stands there."""
+    def ordered(label: np.ndarray, box: np.ndarray, score: np.ndarray) -> np.ndarray:
+        return np.lexsort([np.round(score, 3), *np.round(box, 3).T, label])
+
+    scale = np.maximum(1, np.abs(truth[:, 3:7]).max(1))        # random weights make boxes of any size
+    free = np.ones(len(labels), bool)
+    error, alone = 0., []
+    for label in np.unique(np.concatenate([truth[:, 0], labels])):
+        theirs, ours = np.flatnonzero(truth[:, 0] == label), np.flatnonzero(labels == label)
+        if not len(theirs) or not len(ours):
+            alone += [truth[i, 1] for i in theirs]
+            continue
+        for i in theirs:
+            off = np.maximum(np.abs(boxes[ours] - truth[i, 3:7]).max(1) / scale[i], np.abs(scores[ours] - truth[i, 1]))
+            off = np.where(free[ours], off, np.inf)
+            best = off.argmin()
+            if off[best] <= 1e-4:
+                free[ours[best]], error = False, max(error, float(off[best]))
+            else:
+                alone.append(truth[i, 1])
+    alone += scores[free].tolist()
+    allowed = int(.005 * len(truth))
+    where = f"{len(truth)} pairs, {len(alone)} without a partner (of {allowed} allowed), threshold {thresh}"
+    return Result(len(alone) <= allowed, error, where)
+
+
+def compare_cli(path: Path) -> Result:
+    """The detections of real weights on a photograph."""
+    folder, name = path.resolve().parents[2], path.stem
+    letterbox = name.endswith("_letterbox")
+    name = name.removesuffix("_letterbox")
+    exact = name.endswith("_png")               # C decodes JPEG with another library
+    model, picture = name.removesuffix("_png").rsplit("_", 1)
+    detector = cached_detector(folder / "models" / model)
+    detector.letterbox = letterbox
+    found = detector(folder / "images" / f"{picture}.{'png' if exact else 'jpg'}")
+    (frame,), least, apart, overlap = json.loads(path.read_text()), *(
+        (.05, .002, .99) if exact else (.08, .02, .97))
+    ours = [(d.label, d.score, box) for d, box in zip(found, found.relative(), strict=True)]
+    worst = Result(True, 0, f"{len(frame['objects'])} objects")
+    free = set(range(len(ours)))
+    for truth in frame["objects"]:
+        c = truth["relative_coordinates"]
+        box = torch.tensor([c["center_x"], c["center_y"], c["width"], c["height"]], dtype=torch.float64)
+        pairs = [(abs(ours[i][1] - truth["confidence"]), i) for i in free if ours[i][0] == truth["class_id"]
+                 and iou(torch.from_numpy(ours[i][2]), box) >= overlap]
+        off, best = min(pairs, default=(np.inf, None))
+        free.discard(best)
+        if off > worst.error and (truth["confidence"] > least or off < np.inf):
+            worst = Result(worst.passed and off <= apart, off, f"{truth['name']} {truth['confidence']:.3f}")
+    extra = [ours[i] for i in free if ours[i][1] > least + apart]
+    return worst._replace(passed=False, where=f"{extra} is not in the golden") if extra else worst
+
+
+_detectors: dict[Path, Detector] = {}
+
+
+def cached_detector(model: Path) -> Detector:
+    """A detector with thresholds as the goldens have them."""
+    if model not in _detectors:
+        _detectors[model] = Detector(f"{model}.cfg", f"{model}.weights", model.parent / "coco.names", thresh=.05,
+                                     device="cpu")
+    return _detectors[model]
+
+
+# ------------------------------------------------------------------------------------- the run
+
+COMPARE = {"forward": compare_forward, "decode": compare_decode}
+
+
+def goldens(paths: list[Path]) -> Iterator[Path]:
+    """The golden files under paths: .npz, and the .json of the command line."""
+    for path in paths:
+        if not path.exists():
+            raise SystemExit(f"{path}: no such file or folder")
+        yield from sorted(file for file in path.rglob("*") if file.suffix in (".npz", ".json")) if path.is_dir() \
+            else [path]
+
+
+def compare(path: Path, device: str = "cpu") -> tuple[str, Result] | None:
+    """One golden: its name and how far it is off; None for those of training and of mAP."""
+    if path.suffix == ".json":
+        return path.stem, compare_cli(path)
+    golden = load_kit(path).Golden(path)
+    run = COMPARE.get(golden.meta["mode"])
+    return None if run is None else (golden.meta["name"], run(golden, path, device))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("paths", type=Path, nargs="+", help="goldens, or folders of them")
+    parser.add_argument("--device", default="cpu", choices=list(TOLERANCE))
+    arguments = parser.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.set_grad_enabled(False)
+    passed, failed, others = 0, 0, 0
+    for path in goldens(arguments.paths):
+        start = time.perf_counter()
+        outcome = compare(path, arguments.device)
+        if outcome is None:
+            others += 1
+            continue
+        name, result = outcome
+        fault = FAULTS.get(name) if path.parent.name == "forward" else None
+        note = f"  (with the fault of C's CPU code: {fault.__name__})" if fault else ""
+        print(f"{'ok  ' if result.passed else 'FAIL'} {path.parent.name}/{name:42s} {result.error:9.2e}  {result.where}"
+              f"{note}  {time.perf_counter() - start:.1f} s", flush=True)
+        passed, failed = passed + result.passed, failed + (not result.passed)
+    if others:
+        print(f"{others} goldens of other kinds (training, mAP) left out")
+    print(f"{passed} passed, {failed} failed")
+    return int(failed > 0 or passed == 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+""".data and .names files, and the search for names."""
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from darknet_py.data.datafile import find_file, find_names, read_data, read_names
+from darknet_py.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def working_directory(tmp_path, monkeypatch):
+    """Every test starts in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(files: dict[str, str]):
+    for name, text in files.items():
+        os.makedirs(os.path.dirname(os.path.abspath(name)), exist_ok=True)
+        with open(name, "wb") as file:
+            file.write(text.encode())
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("classes= 20\ntrain  = /data/voc/train.txt\n", {"classes": "20", "train": "/data/voc/train.txt"}),
+    ("# comment\n ; comment\n\n\t\nnames = a b/c.names\r\n", {"names": "ab/c.names"}),
+    ("a=1\na=2", {"a": "1"}),
+    ("a=b=c", {"a": "b=c"}),
+    ("valid=\nvalid=x", {"valid": "x"}),
+    ("\ufeffclasses=3", {"classes": "3"}),
+    ("names = données/犬.names", {"names": "données/犬.names"}),
+    ("", {}),
+])
+def test_read_data(text, expected):
+    write({"a.data": text})
+    assert read_data("a.data") == expected
+
+
+def test_read_data_says_where():
+    write({"a.data": "# head\nclasses = 2\ntrain.txt\n"})
+    with pytest.raises(DataError, match=r"^a\.data:3: expected 'key = value', got 'train\.txt'$"):
+        read_data("a.data")
+    for read in (read_data, read_names):
+        with pytest.raises(DataError, match=r"^gone: cannot read the file: No such file or directory$"):
+            read("gone")
+        with pytest.raises(DataError, match="cannot read the file"):
+            read(".")
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("person\ntraffic light\n", ["person", "traffic light"]),
+    ("person\r\n  dog \t\r\n\r\n\n", ["person", "dog"]),
+    ("\ufeffperson\n\ndog", ["person", "", "dog"]),
+    ("犬\n", ["犬"]),
+    ("", []),
+])
+def test_read_names(text, expected):
+    write({"a.names": text})
+    assert read_names("a.names") == expected
+
+
+def test_find_file(tmp_path):
+    write({"here.txt": "", "far/there.txt": "", "far/here.txt": ""})
+    (tmp_path / "far" / "folder").mkdir()
+    assert find_file("here.txt", "far").samefile("here.txt")
+    assert find_file("there.txt", None, "nowhere", tmp_path / "far").samefile("far/there.txt")
+    assert find_file(tmp_path / "here.txt", "far").samefile("here.txt")
+    assert find_file("there.txt") is None
+    assert find_file("folder", "far") is None
+
+
+THREE, FOUR, COCO = "a\nb\nc\n", "1st\n2nd\n3rd\n4th\n", "\n".join(f"thing {k}" for k in range(80))
+NUMBERS = ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("files, arguments, expected", [
+    ({}, {"cfg": "m/x.cfg", "weights": None}, NUMBERS),
+    ({}, {"cfg": None, "weights": None}, NUMBERS),
+    ({}, {"cfg": "x.cfg", "weights": None, "names": ["p", "q", "r"]}, ["p", "q", "r"]),
+    ({"n.txt": FOUR, "x.names": THREE}, {"cfg": "x.cfg", "weights": None, "names": "n.txt"}, ["1st", "2nd", "3rd"]),
+    ({"n.txt": THREE, "o.data": "names=n.txt"}, {"cfg": None, "weights": None, "data": "o.data"}, ["a", "b", "c"]),
+    ({"d/n.txt": THREE, "d/o.data": "names=n.txt"},
+     {"cfg": None, "weights": None, "data": "d/o.data"}, ["a", "b", "c"]),
+    ({"p/data/n.txt": THREE, "p/cfg/o.data": "labels=data/n.txt"},
+     {"cfg": None, "weights": None, "data": "p/cfg/o.data"},
+     ["a", "b", "c"]),
+    ({"o.data": "classes=3", "x.names": THREE}, {"cfg": "x.cfg", "weights": None, "data": "o.data"}, ["a", "b", "c"]),
+    ({"m/x.names": THREE, "m/y.names": FOUR}, {"cfg": "m/x.cfg", "weights": None}, ["a", "b", "c"]),
+    ({"w/x.names": THREE}, {"cfg": "m/x.cfg", "weights": "w/x.weights"}, ["a", "b", "c"]),
+    ({"m/voc.names": THREE}, {"cfg": "m/x.cfg", "weights": None}, ["a", "b", "c"]),
+    ({"m/voc.names": THREE, "m/other.names": THREE}, {"cfg": "m/x.cfg", "weights": None}, NUMBERS),
+    ({"m/x.names": FOUR, "m/voc.names": THREE}, {"cfg": "m/x.cfg", "weights": None}, NUMBERS),
+    ({"cfg/coco.names": COCO}, {"cfg": "m/x.cfg", "weights": None}, NUMBERS),
+    ({"cfg/coco.names": COCO}, {"cfg": "m/x.cfg", "weights": None, "classes": 80}, COCO.split("\n")),
+    ({"m/coco.names": COCO, "m/voc.names": THREE},
+     {"cfg": "m/x.cfg", "weights": None, "classes": 80}, COCO.split("\n")),
+])
+def test_find_names(files, arguments, expected):
+    write(files)
+    assert find_names(**{"classes": 3, **arguments}) == expected
+
+
+@pytest.mark.parametrize("files, arguments, complaint", [
+    ({}, {"names": "gone.names"}, r"^gone\.names: cannot read the file"),
+    ({"n": THREE}, {"names": "n"}, r"^n: needs 4 names, one for each class, got 3$"),
+    ({}, {"names": ["a"]}, r"^names: needs 4 names, one for each class, got 1$"),
+    ({}, {"data": "gone.data"}, r"^gone\.data: cannot read the file"),
+    ({"o.data": "names = n"}, {"data": "o.data"}, r"^o\.data: no such file of names: n$"),
+    ({"o.data": "names = n", "n": THREE}, {"data": "o.data"}, r"^n: needs 4 names, one for each class, got 3$"),
+])
+def test_names_that_were_asked_for_must_fit(files, arguments, complaint):
+    write(files)
+    with pytest.raises(DataError, match=complaint):
+        find_names("x.cfg", None, 4, **arguments)

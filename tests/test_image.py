@@ -1,0 +1,198 @@
+"""Images: files of all kinds, and C's resizing. The constants were measured with image.c and yolo_layer.c at -O1."""
+from __future__ import annotations
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from darknet_py.data.image import letterbox, letterbox_size, read_image, resize, to_tensor, undo_letterbox
+from darknet_py.errors import DataError
+
+
+def picture(channels: int = 3, dtype=np.uint8) -> np.ndarray:
+    """(8, 12, channels), smooth, with every channel different."""
+    y, x = np.mgrid[0:8, 0:12]
+    planes = [y * 20 + x * 3, 200 - y * 9 - x * 5, x * 15 + 20, 255 - y * 30][:channels]
+    return (np.stack(planes, 2) * (257 if dtype == np.uint16 else 1)).astype(dtype)
+
+
+def save(path, image: np.ndarray):
+    path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
+    return path
+
+
+def ramp(width: int, height: int) -> torch.Tensor:
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return ((y * 7 + x * 3) % 11 / 10)[None]
+
+
+@pytest.mark.parametrize("name, source, dtype", [
+    ("a.png", 3, np.uint8), ("a.bmp", 3, np.uint8), ("a.ppm", 3, np.uint8), ("bläu 犬.png", 3, np.uint8),
+    ("deep.png", 3, np.uint16), ("alpha.png", 4, np.uint8), ("both.png", 4, np.uint16),
+])
+def test_read_colour(tmp_path, name, source, dtype):
+    image = read_image(save(tmp_path / name, picture(source, dtype)))
+    assert image.dtype == np.uint8
+    assert np.array_equal(image, picture())
+
+
+def test_read_grey(tmp_path):
+    grey = picture(1)
+    assert np.array_equal(read_image(save(tmp_path / "grey.png", grey), channels=1), grey)
+    assert np.array_equal(read_image(save(tmp_path / "grey.png", grey)), grey.repeat(3, 2))
+    assert read_image(save(tmp_path / "colour.png", picture()), channels=1).shape == (8, 12, 1)
+    with pytest.raises(ValueError, match="channels must be 1 or 3, got 4"):
+        read_image(tmp_path / "grey.png", channels=4)
+
+
+def test_read_applies_the_exif_orientation(tmp_path):
+    jpeg = cv2.imencode(".jpg", picture())[1].tobytes()
+    exif = b"Exif\0\0" + b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)     # 6: turn to the right
+    (tmp_path / "turned.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    (tmp_path / "plain.jpg").write_bytes(jpeg)
+    assert np.array_equal(read_image(tmp_path / "turned.jpg"), np.rot90(read_image(tmp_path / "plain.jpg"), -1))
+
+
+@pytest.mark.parametrize("content, complaint", [
+    (None, "cannot read the image: No such file"),
+    (b"", r"the image file is empty \(0 bytes\)"),
+    (b"hello", r"not an image, or a broken one \(5 bytes\)"),
+    (b"\x89PNG\r\n\x1a\n" + bytes(50), "not an image, or a broken one"),
+    ("half.png", "not an image, or a broken one"),
+    ("half.bmp", "not an image, or a broken one"),
+])
+def test_bad_files_are_one_line(tmp_path, capfd, content, complaint):
+    path = tmp_path / "bad.jpg"
+    if isinstance(content, str):
+        whole = save(tmp_path / content, picture()).read_bytes()
+        content = whole[:len(whole) // 2]
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=complaint) as caught:
+        read_image(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+    said = "".join(capfd.readouterr()).splitlines()
+    assert [line for line in said if not line.startswith("libpng error")] == []
+
+
+def test_a_folder_is_no_image(tmp_path):
+    with pytest.raises(DataError, match="cannot read the image"):
+        read_image(tmp_path)
+
+
+RGB = torch.from_numpy(picture()[..., ::-1].transpose(2, 0, 1) / 255).float()
+GREY = torch.from_numpy(picture(1).transpose(2, 0, 1) / 255).float()
+
+
+@pytest.mark.parametrize("image, expected", [
+    (picture(), RGB),
+    (picture(4), RGB),
+    (picture(dtype=np.uint16), RGB),
+    (picture(dtype=np.uint16).astype(">u2"), RGB),
+    ((picture() / 255).astype(np.float32), RGB),
+    (picture() / 255, RGB),
+    (picture()[::-1], RGB.flip(1)),
+    (picture()[:, ::2], RGB[:, :, ::2]),
+    (picture(1), GREY),
+    (picture(1)[..., 0], GREY),
+    (picture(1, np.uint16), GREY),
+    (picture(1)[..., 0] / 255, GREY),
+])
+def test_to_tensor(image, expected):
+    image.setflags(write=False)
+    x = to_tensor(image)
+    assert x.dtype == torch.float32 and x.is_contiguous()
+    torch.testing.assert_close(x, expected, rtol=0, atol=1e-7)
+
+
+def test_to_tensor_copies():
+    image = picture(1).astype(np.float32)
+    before = to_tensor(image)
+    image[:] = 0
+    assert before.max() > 0
+
+
+@pytest.mark.parametrize("image, complaint", [
+    (None, "must be a numpy array, got NoneType"),
+    (np.zeros(3, np.uint8), r"got the shape \(3,\)"),
+    (np.zeros((2, 3, 2), np.uint8), r"got the shape \(2, 3, 2\)"),
+    (np.zeros((1, 2, 3, 3), np.uint8), r"got the shape \(1, 2, 3, 3\)"),
+    (np.zeros((0, 3, 3), np.uint8), "at least one pixel"),
+    (np.zeros((2, 3), np.int64), "must be uint8, uint16 or float, got int64"),
+    (np.zeros((2, 3), bool), "must be uint8, uint16 or float, got bool"),
+])
+def test_to_tensor_refuses(image, complaint):
+    with pytest.raises(DataError, match=complaint):
+        to_tensor(image)
+
+
+@pytest.mark.parametrize("source, target, expected", [
+    ((3, 2), (5, 4), [0, .15, .3, .45, .6, .233333, .383333, .533333, .5, .466667,
+                      .466667, .616667, .766667, .55, .333333, .7, .85, 1, .6, .2]),
+    ((5, 4), (3, 2), [0, .6, .1, 1, .5, 0]),
+    ((1, 3), (4, 5), [0, 0, 0, 0, .35, .35, .35, .35, .7, .7, .7, .7, .5, .5, .5, .5, .3, .3, .3, .3]),
+    ((4, 1), (2, 3), [0, .9, 0, .9, 0, .9]),
+    ((5, 3), (1, 3), [.1, .8, .4]),
+    ((2, 2), (2, 3), [0, .3, .35, .65, .7, 1]),
+    ((4, 1), (4, 1), [0, .3, .6, .9]),
+])
+def test_resize_is_that_of_c(source, target, expected):
+    y = resize(ramp(*source), *target)
+    assert y.shape == (1, target[1], target[0])
+    torch.testing.assert_close(y.flatten(), torch.tensor(expected, dtype=torch.float32), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("source, target, above, last", [
+    ((640, 427), (8, 416), [.510596, .39631, .282024, .320715, .053452, .551098, .895746, .781458],
+     [.099997, .771406, .342848, .857118, .742833, .628548, .514273, .399988]),
+    ((427, 333), (9, 320), [.67146, .191309, .743884, .241309, .77146, .291309, .82146, .341309, .87146],
+     [2.1e-05, 5e-06, 2.3e-05, 7e-06, 2.4e-05, 8e-06, 2.6e-05, 1e-05, 2.7e-05]),
+])
+def test_the_last_row_suffers_from_rounding_as_in_c(source, target, above, last):
+    y = resize(ramp(*source), *target)
+    torch.testing.assert_close(y[0, -2:], torch.tensor([above, last]), rtol=0, atol=1e-6)
+
+
+def test_resize_to_a_height_of_one_is_defined():
+    assert resize(ramp(4, 3), 4, 1).tolist() == ramp(4, 3)[:, -1:].tolist()
+    assert resize(ramp(4, 3), 1, 1).tolist() == ramp(4, 3)[:, -1:, -1:].tolist()
+
+
+@pytest.mark.parametrize("source, target, expected", [
+    ((4, 2), (5, 5), [.5, .5, .5, .5, .5, 0, .225, .45, .675, .9, .7, .925, .6, .275, .5] + [.5] * 10),
+    ((2, 5), (6, 4), [.5, .5, .3, .5, .5, .5, .5, .5, .866667, .5, .5, .5,
+                      .5, .5, .333333, .5, .5, .5, .5, .5, .9, .5, .5, .5]),
+])
+def test_letterbox_is_that_of_c(source, target, expected):
+    y = letterbox(ramp(*source), *target)
+    assert y.shape == (1, target[1], target[0])
+    torch.testing.assert_close(y.flatten(), torch.tensor(expected), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("image, target, expected", [
+    ((768, 576), (416, 416), (416, 312)),
+    ((333, 500), (320, 320), (213, 320)),
+    ((640, 427), (608, 352), (527, 352)),
+    ((416, 416), (416, 416), (416, 416)),
+    ((1000, 2), (416, 416), (416, 1)),
+    ((2, 1000), (416, 416), (1, 416)),
+])
+def test_letterbox_size(image, target, expected):
+    assert letterbox_size(*image, *target) == expected
+    assert letterbox(torch.zeros(1, image[1], image[0]), *target).eq(0).sum() == expected[0] * expected[1]
+
+
+@pytest.mark.parametrize("image, target, expected", [
+    ((768, 576), (416, 416), [.5, .5, .25, .166667, .1, 1.033333, .3, .266667]),
+    ((333, 500), (320, 320), [.5, .5, .375587, .125, -.100939, .9, .450704, .2]),
+    ((1000, 3), (416, 416), [.5, .5, .25, 51.999996, .1, 166.899979, .3, 83.199997]),
+    ((640, 427), (608, 352), [.5, .5, .288425, .125, .03852, .9, .34611, .2]),
+])
+def test_undo_letterbox_is_correct_yolo_boxes(image, target, expected):
+    boxes = torch.tensor([[.5, .5, .25, .125], [.1, .9, .3, .2]])
+    torch.testing.assert_close(undo_letterbox(boxes, *image, *target).flatten(), torch.tensor(expected),
+                               rtol=1e-5, atol=1e-6)
+    assert undo_letterbox(boxes[:0], *image, *target).shape == (0, 4)
