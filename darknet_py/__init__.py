@@ -18,7 +18,10 @@ _HOMES = {
     "Network": "network", "load_network": "network",
     "Detections": "detect", "Detector": "detect",
 }
-__all__ = [*_HOMES, "__version__"]
+__all__ = [
+    "Cfg", "CfgError", "CfgWarning", "DarknetError", "DataError", "Detections", "Detector", "Network", "WeightsError",
+    "__version__", "load_network", "parse_cfg", "read_cfg",
+]
 
 if TYPE_CHECKING:
     from darknet_py.cfg import Cfg, parse_cfg, read_cfg

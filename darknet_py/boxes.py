@@ -147,7 +147,7 @@ def _overlapping_pairs(boxes: Tensor, threshold: float, exponent: float | None,
             near = iou(boxes[i], boxes[j], "diou", exponent) > threshold
             i, j = i[near], j[near]
         if len(i) > 0:
-            yield from zip(i.split(part), j.split(part))
+            yield from zip(i.split(part), j.split(part), strict=True)
         start += rows
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import warnings
 from bisect import bisect_right
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from darknet_py.errors import CfgError, CfgWarning, locate
 
-MAX_BYTES = 1 << 21         # the largest cfg that Darknet shipped has 41 kB
+MAX_BYTES = 1 << 19         # the largest cfg that Darknet shipped has 41 kB
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,13 @@ class Cfg:
 
     def error(self, message: str, line: int | None = None) -> CfgError:
         """A CfgError that points into this file."""
-        return CfgError(message, self.path, line)
+        return CfgError(_line(message), self.path, line)
 
     def warn(self, message: str, line: int | None = None) -> None:
         """Report what Darknet tolerates: a CfgWarning, or with ``strict`` a CfgError."""
         if self.strict:
             raise self.error(message, line)
-        warnings.warn(CfgWarning(f"{locate(self.path, line)}: {message}"), stacklevel=2)
+        warnings.warn(CfgWarning(f"{locate(self.path, line)}: {_line(message)}"), stacklevel=2)
 
     def with_value(self, section: int, key: str, value: Any) -> Cfg:
         """A cfg with one value changed, or added at the section's end; all other text stays as it is.
@@ -71,20 +72,26 @@ class Cfg:
             text = self.text[:entry.start] + value + self.text[entry.end:]
         else:
             after = target.entries[-1].line if target.entries else target.line
-            lines = self.text.splitlines(keepends=True)
-            ending = "\r\n" if lines[after - 1].endswith("\r\n") else "\n"
-            lines[after - 1] = lines[after - 1].rstrip("\r\n") + ending
-            text = "".join([*lines[:after], f"{key}={value}{ending}", *lines[after:]])
+            lines = self.text.split("\n")        # splitlines knows more ends of lines than cfg files do
+            ending = "\r" if lines[after - 1].endswith("\r") else ""
+            text = "\n".join([*lines[:after], f"{key}={value}{ending}", *(lines[after:] or [""])])
         return parse_cfg(text, self.path, strict=self.strict)
 
     def write(self, path: str | os.PathLike) -> None:
-        """Write the text back, bytes as they were read; the file appears whole or not at all."""
+        """Write the text back, bytes as they were read; the file appears whole or not at all.
+
+        Raises:
+            CfgError: the disk is full, or the folder is missing or closed to us.
+        """
         temporary = Path(f"{path}.tmp{os.getpid()}")
         try:
             temporary.write_bytes(self.text.encode("utf-8", "surrogateescape"))
             temporary.replace(path)
+        except OSError as error:
+            raise CfgError(f"cannot write the cfg file: {error.strerror}", path) from None
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
 
 
 @lru_cache(maxsize=1)
@@ -99,13 +106,12 @@ def _grammar():
         element = pp.Regex(pattern).leave_whitespace()
         return element.set_parse_action(lambda _, at, tokens: [(tag, at, tokens)])
 
-    end = r"(?:\r?\n|\Z)"
-    blank = pp.Regex(r"[ \t\r\f\v]*(?:[#;][^\n]*)?\n|[ \t\r\f\v]+\Z|[ \t]*[#;][^\n]*\Z").leave_whitespace().suppress()
-    header = line(rf"[ \t]*\[(?P<kind>[^\]\n]*)\](?P<tail>[^\n]*?){end}", "header")
-    entry = line(rf"(?P<key>[^=\n\[#;][^=\n]*?)=(?P<gap>[ \t]*)(?P<value>[^\n#;]*?)(?P<tail>[ \t]*(?:[#;][^\n]*?)?){end}",
-                 "entry")
-    mistake = line(rf"(?P<text>[^\n]+?){end}", "mistake")
-    return pp.ZeroOrMore(blank | entry | header | mistake).leave_whitespace() + pp.StringEnd().leave_whitespace()
+    blank = pp.Regex(r"(?:[ \t\r\f\v]*(?:[#;][^\n]*)?\n)+|[ \t\r\f\v]*[#;][^\n]*\Z|[ \t\r\f\v]+\Z")
+    header = line(r"[ \t]*\[(?P<kind>[^\]\n]*)\](?P<tail>[^\n]*)\n?", "header")
+    entry = line(r"(?P<key>[^=\n\[#;][^=\n]*)=(?P<gap>[ \t]*)(?P<value>[^\n#;]*)[^\n]*\n?", "entry")
+    mistake = line(r"(?P<text>[^\n]+)\n?", "mistake")
+    lines = blank.leave_whitespace().suppress() | entry | header | mistake
+    return (pp.ZeroOrMore(lines).leave_whitespace() + pp.StringEnd().leave_whitespace()).parse_with_tabs()
 
 
 def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool = False) -> Cfg:
@@ -171,6 +177,12 @@ def read_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:
     if b"\0" in data or len(data) > MAX_BYTES:
         raise CfgError("expected a cfg text file, found binary data (is the order CFG WEIGHTS?)", path)
     return parse_cfg(data.decode("utf-8", "surrogateescape"), path, strict=strict)
+
+
+def _line(message: str, most: int = 400) -> str:
+    """A message as one line of bounded length, with nothing in it that a terminal would obey."""
+    shown = message if len(message) <= most else message[:most] + "..."
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
 
 
 def _short(text: str, most: int = 40) -> str:

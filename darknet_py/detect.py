@@ -5,8 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
@@ -130,6 +129,12 @@ class Detector:
         self.thresh, self.nms, self.hier_thresh = thresh, nms, hier_thresh
         self.letterbox = bool(self.network.options.letter_box) if letterbox is None else letterbox
 
+    @overload
+    def __call__(self, image: str | os.PathLike | np.ndarray) -> Detections: ...    # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, image: Sequence[str | os.PathLike | np.ndarray]) -> list[Detections]: ...
+
     def __call__(self, image: str | os.PathLike | np.ndarray | Sequence) -> Detections | list[Detections]:
         """Find objects.
 
@@ -143,14 +148,13 @@ class Detector:
         Raises:
             DataError: an image that cannot be read.
         """
-        single = isinstance(image, (str, os.PathLike, np.ndarray))
-        images = [image] if single else list(image)
-        if not images:
+        if isinstance(image, (str, os.PathLike, np.ndarray)):
+            return self([image])[0]
+        if not image:
             return []
-        paths = [None if isinstance(image, np.ndarray) else str(image) for image in images]
         channels, height, width = self.network.input_shape
-        arrays = [read_image(image, channels) if path is not None else image
-                  for image, path in zip(images, paths, strict=True)]
+        paths = [None if isinstance(one, np.ndarray) else str(one) for one in image]
+        arrays = [one if isinstance(one, np.ndarray) else read_image(one, channels) for one in image]
         fit = letterbox_image if self.letterbox else resize
         x = torch.stack([fit(with_channels(to_tensor(array), channels), width, height) for array in arrays])
         with torch.inference_mode():
@@ -158,11 +162,10 @@ class Detector:
             outputs = self.network(x.to(weight.device, weight.dtype))
             found = find_boxes(self.network, outputs, [array.shape[:2] for array in arrays], self.thresh, self.nms,
                                self.hier_thresh, self.letterbox)
-        results = [self._detections(*result, array.shape[:2], path)
-                   for result, array, path in zip(found, arrays, paths, strict=True)]
-        return results[0] if single else results
+        return [self._detections(*result, array.shape[:2], path)
+                for result, array, path in zip(found, arrays, paths, strict=True)]
 
-    def _detections(self, boxes: Tensor, scores: Tensor, image_size: tuple[int, int], path: str | None) -> Detections:
+    def _detections(self, boxes: Tensor, scores: Tensor, image_size: tuple[int, ...], path: str | None) -> Detections:
         """(B, 4) relative boxes and (B, C) scores -> the pairs above zero, the surest first."""
         box, label = (scores > 0).nonzero().unbind(1)
         score = scores[box, label]
@@ -175,7 +178,7 @@ class Detector:
                           (height, width), path)
 
 
-def find_boxes(network: Network, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]], thresh: float,
+def find_boxes(network: Network, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,
                nms_thresh: float, hier_thresh: float = .5, letterbox: bool = False) -> list[tuple[Tensor, Tensor]]:
     """Boxes of a batch from what the network's heads gave.
 
@@ -221,14 +224,3 @@ def with_channels(x: Tensor, channels: int) -> Tensor:
     if len(x) == 3 and channels == 1:
         return (x * x.new_tensor([.299, .587, .114])[:, None, None]).sum(0, keepdim=True)
     return x
-
-
-def label_path(image: str | os.PathLike) -> Path:
-    """Where Darknet looks for an image's labels: folders of images become folders of labels, the extension .txt.
-
-    Darknet: replace_image_to_label.
-    """
-    text = Path(image).as_posix()
-    for folder in ("images/train2017", "images/val2017", "images/train2014", "images/val2014", "JPEGImages"):
-        text = text.replace(f"/{folder}/", f"/{folder.replace('images', 'labels').replace('JPEGImages', 'labels')}/")
-    return Path(text).with_suffix(".txt")

@@ -65,7 +65,7 @@ def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[st
         cv2.rectangle(canvas, (left, top), (right, bottom), class_colour(labels[k]), line, cv2.LINE_AA)
 
     texts = [label_format.format(name=names[label] if label < len(names) else str(label), score=score, label=label)
-             for label, score in zip(labels, scores)]
+             for label, score in zip(labels, scores, strict=True)]
     strips: list[Strip] = []                                      # the best one first: it has the choice of places
     for k in reversed(order):
         if texts[k] != "":

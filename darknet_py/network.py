@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,11 +37,14 @@ class Network(nn.Module):
         input_shape: of one image.
         heads: indices of the layers whose outputs ``forward`` returns.
         seen: images that the weights were trained on, as their file says.
+        reached: leading layers that have their weights from a file.
     """
+
+    layers: Sequence[Layer]
 
     def __init__(self, cfg: Cfg, *, width: int | None = None, height: int | None = None):
         super().__init__()
-        self.cfg, self.seen = cfg, 0
+        self.cfg, self.seen, self.reached = cfg, 0, 0
         self.options, self.input_shape = _net(cfg, width, height)
         layers: list[Layer] = []
         sources: list[tuple[int, ...]] = []
@@ -53,20 +56,20 @@ class Network(nn.Module):
             kind = _kind(cfg, section)
             options = bind(cfg, section, kind.Options)
             wanted = kind.sources(options, place)
+            final = next((source for source in wanted if source >= 0 and layers[source].final), None)
+            if final is not None:
+                raise place.error(f"reads layer {final}, a [{layers[final].kind}], which no other layer can read")
             shapes = [self.input_shape if source < 0 else layers[source].shape for source in wanted]
             layer = kind(options, shapes, place)
             count += sum(blob.tensor.numel() for blob in layer.blobs())
             if count > MAX_PARAMETERS:
                 raise place.error(f"brings the network to {count} weights, more than the {MAX_PARAMETERS} allowed")
-            if kind.reads_values:
-                for source in wanted:
-                    if source >= 0:
-                        layers[source].values_read = True
             layers.append(layer)
             sources.append(wanted)
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(layers)     # type: ignore[assignment]
         self.heads = tuple(i for i, layer in enumerate(layers) if layer.is_head) or (len(layers) - 1,)
-        last = {source: step for step, wanted in enumerate(sources) for source in wanted}
+        last = {index: index for index in range(len(layers))}       # what nobody reads is done at once
+        last.update((source, step) for step, wanted in enumerate(sources) for source in wanted)
         done: list[list[int]] = [[] for _ in layers]
         for source, step in last.items():
             if source not in self.heads:
@@ -77,16 +80,15 @@ class Network(nn.Module):
         """Run the network.
 
         Args:
-            x: (N, C, H, W) in [0, 1], RGB; for recurrent networks N is time_steps * batch, all images of a step together.
+            x: (N, C, H, W) in [0, 1], RGB; for recurrent networks N is time_steps * batch, a step's images together.
 
         Returns:
-            One tensor a head, in cfg order, as C's ``l.output``: (N, C, H, W) for [yolo], [Gaussian_yolo], [softmax] and
-            others, (N, H, W, C) for [region].
+            One tensor a head, in cfg order, as C's ``l.output``: (N, H, W, C) for [region], (N, C, H, W) for others.
 
         Raises:
             DataError: x has another shape than the network's input.
         """
-        outputs: list[Tensor | None] = [None] * len(self.plan) + [self._checked(x)]     # -1 is the input
+        outputs: list[Any] = [None] * len(self.plan) + [self._checked(x)]       # -1 is the input
         for index, (layer, sources, done) in enumerate(self.plan):
             outputs[index] = layer(*[outputs[source] for source in sources])
             for source in done:
@@ -112,9 +114,9 @@ class Network(nn.Module):
         Raises:
             WeightsError: the file does not fit; the network is as it was.
         """
-        header, reached = weights_file.load(path, self.layers)
+        header, self.reached = weights_file.load(path, self.layers)
         self.seen = header.seen
-        return reached
+        return self.reached
 
     def save_weights(self, path: str | os.PathLike, layers: int | None = None) -> None:
         """Write a .weights file, whole or not at all.
@@ -139,8 +141,7 @@ class Network(nn.Module):
     def set_time_steps(self, time_steps: int) -> None:
         """How many steps the images of one call make up in recurrent layers, instead of what the cfg says."""
         for layer in self.layers:
-            if hasattr(layer, "time_steps"):
-                layer.time_steps = time_steps
+            layer.set_time_steps(time_steps)
         self.reset_state()
 
     def _checked(self, x: Tensor) -> Tensor:
@@ -168,9 +169,11 @@ def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None
         CfgError, WeightsError: with file and line, what was expected and what was found.
     """
     network = Network(cfg if isinstance(cfg, Cfg) else read_cfg(cfg), width=width, height=height)
-    reached = 0 if weights is None else network.load_weights(weights)
-    network.reset_parameters(reached)
-    _reset(layer for layer in network.layers[:reached] if layer.options.dontload or layer.options.dontloadscales)
+    if weights is not None:
+        network.load_weights(weights)
+    network.reset_parameters(network.reached)
+    _reset(layer for layer in network.layers[:network.reached]
+           if layer.options.dontload or layer.options.dontloadscales)
     return network.eval().to(device)
 
 

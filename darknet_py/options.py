@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from darknet_py.cfg import Cfg, Entry, Section
@@ -16,8 +16,8 @@ from darknet_py.cfg import Cfg, Entry, Section
 Options = TypeVar("Options")
 LIMIT = 2 ** 31             # C keeps these values in an int
 _NUMBER = {
-    int: re.compile(r"[+-]?\d+"),
-    float: re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"),
+    int: re.compile(r"[+-]?[0-9]+"),
+    float: re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"),
 }
 _EXPECTED = {int: "a whole number", float: "a number", str: "a name"}
 
@@ -38,7 +38,7 @@ def bind(cfg: Cfg, section: Section, options: type[Options]) -> Options:
     Raises:
         CfgError: a value of the wrong type, range or choice. Keys that the dataclass lacks are warned of.
     """
-    schema, values = _schema(options), {}
+    schema, values = _schema(options), {}    # type: ignore[arg-type]
     for key, entry in section.first.items():
         if key not in schema:
             close = get_close_matches(key, schema, n=1, cutoff=0.75)
@@ -50,7 +50,7 @@ def bind(cfg: Cfg, section: Section, options: type[Options]) -> Options:
     return options(**values)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _schema(options: type) -> dict[str, tuple[str, Callable, Callable]]:
     """key -> (field, reader of its text, checker of its value). The field of a key that is a Python word ends in _."""
     hints = get_type_hints(options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -51,11 +52,22 @@ def read_header(path: str | os.PathLike) -> Header:
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}") from None
     if len(start) >= 12:
-        version = struct.unpack("<iii", start[:12])
+        version: tuple[int, ...] = struct.unpack("<iii", start[:12])
         size = 20 if version[0] * 10 + version[1] >= 2 else 16
         if len(start) >= size:
-            return Header(*version, struct.unpack("<Q" if size == 20 else "<I", start[12:size])[0], size)
+            seen, = struct.unpack("<Q" if size == 20 else "<I", start[12:size])
+            return Header(version[0], version[1], version[2], seen, size)
     raise WeightsError(f"{path}: expected a header of 16 or 20 bytes, found a file of {len(start)} bytes")
+
+
+def check(path: str | os.PathLike, layers: Sequence[Layer]) -> tuple[Header, int]:
+    """What ``load`` would do, by sizes alone: it needs no memory for weights.
+
+    Returns, raises: as ``load``.
+    """
+    header = read_header(path)
+    ends = list(accumulate(sum(blob.tensor.numel() for blob in _stored(layer)) for layer in layers))
+    return header, _reached(path, os.path.getsize(path) - header.size, layers, ends)
 
 
 def load(path: str | os.PathLike, layers: Sequence[Layer]) -> tuple[Header, int]:
@@ -67,23 +79,19 @@ def load(path: str | os.PathLike, layers: Sequence[Layer]) -> tuple[Header, int]
     Raises:
         WeightsError: with both sizes, for a file that ends inside a layer or goes on after the last one.
     """
-    header = read_header(path)
+    header, reached = check(path, layers)
     size = os.path.getsize(path) - header.size
-    parts = [[blob for blob in layer.blobs() if not (blob.norm and layer.options.dontloadscales)]
-             if not layer.options.dontload else [] for layer in layers]
-    ends = list(accumulate(sum(blob.tensor.numel() for blob in blobs) for blobs in parts))
-    reached = _reached(path, size, layers, ends)
     data = torch.empty(size // 4)
     try:
         with open(path, "rb") as file:
             file.seek(header.size)
-            count = file.readinto(memoryview(data.numpy()).cast("B")) if size else 0
+            count = file.readinto(data.numpy().view(np.uint8).data) if size else 0
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}") from None
     if count != size:
         raise WeightsError(f"{path}: expected {size} bytes after the header, could read {count}")
     start = 0
-    for blob in (blob for blobs in parts[:reached] for blob in blobs):
+    for blob in (blob for layer in layers[:reached] for blob in _stored(layer)):
         stop = start + blob.tensor.numel()
         _put(blob, data[start:stop], header)
         start = stop
@@ -105,19 +113,27 @@ def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0) -> Non
                     tensor = blob.tensor.detach()
                     if blob.stored == "flipped":
                         tensor = tensor.reshape(len(tensor), -1).t()
-                    file.write(memoryview(tensor.to("cpu", torch.float32).contiguous().numpy()).cast("B"))
+                    tensor.to("cpu", torch.float32).contiguous().numpy().tofile(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot write the weights file: {error.strerror}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def size_in_bytes(layers: Sequence[Layer]) -> int:
     """How large a file ``save`` would write."""
     return 20 + 4 * sum(blob.tensor.numel() for layer in layers for blob in layer.blobs())
+
+
+def _stored(layer: Layer) -> list[Blob]:
+    """What a file to be loaded holds of a layer."""
+    if layer.options.dontload:
+        return []
+    return [blob for blob in layer.blobs() if not (blob.norm and layer.options.dontloadscales)]
 
 
 def _put(blob: Blob, data: Tensor, header: Header) -> None:

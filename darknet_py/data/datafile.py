@@ -1,6 +1,7 @@
 """Darknet's .data and .names files, and where to look for them."""
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ C_SPACE = str.maketrans("", "", " \t\n\r")
 COCO_CLASSES = 80
 
 
-def read_data(path: str | Path) -> dict[str, str]:
+def read_data(path: str | os.PathLike) -> dict[str, str]:
     """The entries of a .data file, as text.
 
     Raises:
@@ -32,7 +33,7 @@ def read_data(path: str | Path) -> dict[str, str]:
     return entries
 
 
-def read_names(path: str | Path) -> list[str]:
+def read_names(path: str | os.PathLike) -> list[str]:
     """Class names, one a line, white space at the ends removed.
 
     Blank lines at the end are dropped; blank lines between names are names, since the line number is the class.
@@ -48,7 +49,7 @@ def read_names(path: str | Path) -> list[str]:
     return names
 
 
-def find_file(name: str | Path, *near: str | Path | None) -> Path | None:
+def find_file(name: str | os.PathLike, *near: str | os.PathLike | None) -> Path | None:
     """The file of that name: relative to the working directory, else to the first folder of near that has it."""
     for folder in ("", *near):
         if folder is not None and (path := Path(folder, name)).is_file():
@@ -56,8 +57,9 @@ def find_file(name: str | Path, *near: str | Path | None) -> Path | None:
     return None
 
 
-def find_names(cfg: str | Path | None, weights: str | Path | None, classes: int,
-               names: str | Path | Sequence[str] | None = None, data: str | Path | None = None) -> list[str]:
+def find_names(cfg: str | os.PathLike | None, weights: str | os.PathLike | None, classes: int,
+               names: str | os.PathLike | Sequence[str] | None = None,
+               data: str | os.PathLike | None = None) -> list[str]:
     """One name for each class.
 
     In this order: ``names``; the ``names`` (else ``labels``) entry of ``data``; a .names file beside the cfg or the
@@ -77,7 +79,7 @@ def find_names(cfg: str | Path | None, weights: str | Path | None, classes: int,
     Raises:
         DataError: names or data cannot be read, or hold fewer names than classes.
     """
-    if names is not None and not isinstance(names, (str, Path)):
+    if names is not None and not isinstance(names, (str, os.PathLike)):
         return _checked(list(names), classes, "names")
     if names is not None:
         return _checked(read_names(names), classes, names)
@@ -96,7 +98,18 @@ def find_names(cfg: str | Path | None, weights: str | Path | None, classes: int,
     return [str(label) for label in range(classes)]
 
 
-def _candidates(cfg: str | Path | None, weights: str | Path | None, classes: int) -> Iterator[Path]:
+def label_path(image: str | os.PathLike) -> Path:
+    """Where Darknet looks for an image's labels: folders of images become folders of labels, the extension .txt.
+
+    Darknet: replace_image_to_label.
+    """
+    text = Path(image).as_posix()
+    for folder in ("images/train2017", "images/val2017", "images/train2014", "images/val2014", "JPEGImages"):
+        text = text.replace(f"/{folder}/", f"/{folder.replace('images', 'labels').replace('JPEGImages', 'labels')}/")
+    return Path(text).with_suffix(".txt")
+
+
+def _candidates(cfg: str | os.PathLike | None, weights: str | os.PathLike | None, classes: int) -> Iterator[Path]:
     """Where a model's names may be, the likeliest first."""
     models = [Path(path) for path in (cfg, weights) if path is not None]
     yield from (path.with_suffix(".names") for path in models)
@@ -116,7 +129,7 @@ def _checked(names: list[str], classes: int, where: object) -> list[str]:
     return names[:classes]
 
 
-def _read_lines(path: str | Path) -> list[str]:
+def _read_lines(path: str | os.PathLike) -> list[str]:
     """The lines of a text file, split at line feeds as C does; bytes that are not UTF-8 survive, a BOM does not."""
     try:
         text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")

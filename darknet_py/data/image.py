@@ -1,8 +1,8 @@
 """Images: reading, and the resizing that Darknet does. Arrays are OpenCV's (H, W, C) BGR, tensors (C, H, W) RGB."""
 from __future__ import annotations
 
+import os
 import threading
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ CV_FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}
 TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
 
 
-def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
+def read_image(path: str | os.PathLike, channels: int = 3) -> np.ndarray:
     """Decode an image file.
 
     Args:

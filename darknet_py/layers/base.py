@@ -101,7 +101,8 @@ class Place:
         """
         index = self.index + reference if reference < 0 else reference
         if not 0 <= index < self.index:
-            raise self.error(f"{key}={reference} names layer {index}, expected one from 0 to {self.index - 1}", key)
+            expected = f"expected one from 0 to {self.index - 1}" if self.index else "but there is none before this one"
+            raise self.error(f"{key}={reference} names layer {index}, {expected}", key)
         return index
 
 
@@ -117,14 +118,14 @@ class Layer(nn.Module):
     Options: ClassVar[type[LayerOptions]]
     is_head: ClassVar[bool] = False     # its output is one of the network's
     detects: ClassVar[bool] = False     # ... and holds boxes
-    reads_values: ClassVar[bool] = False    # what it reads must be more than signs (see bin_output)
+    final: ClassVar[bool] = False       # its output has another form than ``shape``, so no layer may read it
 
+    options: Any                    # an instance of Options
     shape: Shape
     flops: int = 0                  # multiplications and additions for one image, as C counts them
     window: tuple[int, int, int, int] = (1, 1, 1, 1)    # kernel size, stride x, stride y, dilation
     classes: int = 0
     channels_per_class: int = 0     # how many values of its input each class takes
-    values_read: bool = False       # by a layer that ``reads_values``
 
     def __init__(self, options: Any, shapes: Sequence[Shape], place: Place):
         super().__init__()
@@ -144,6 +145,9 @@ class Layer(nn.Module):
 
     def reset_parameters(self) -> None:
         """Fill the parameters as C does for a network without weights."""
+
+    def set_time_steps(self, time_steps: int) -> None:
+        """How many steps the images of one call make up, for a recurrent layer."""
 
     def reset_state(self) -> None:
         """Forget what a recurrent layer remembers."""
@@ -181,6 +185,13 @@ class Layer(nn.Module):
             raise self.place.error(f"would have an output of {shape} (width x height x channels) from "
                                    f"{' and '.join(map(str, self.shapes))}, expected 1 to {MAX_OUTPUTS} values")
         return shape
+
+    def check_padded(self, height: int, width: int) -> None:
+        """Check that the input with its padding can exist, for PyTorch builds it."""
+        shape = Shape(self.shapes[0].channels, height, width)
+        if shape.size > MAX_OUTPUTS:
+            raise self.place.error(f"would pad its input from {self.shapes[0]} to {shape} (width x height x channels), "
+                                   f"expected at most {MAX_OUTPUTS} values")
 
     def extra_repr(self) -> str:
         return f"{' + '.join(map(str, self.shapes))} -> {self.shape}"

@@ -60,7 +60,8 @@ class Convolutional(Layer):
     - pad=1 means size / 2 pixels; a padding is multiplied by the dilation; size=1 has no dilation.
     - xnor=1 turns groups off. At inference the GPU packs signs into bits where there are 32 channels or more and one
       stride for both sides; a padded pixel is then a -1, and counts nothing otherwise.
-    - bin_output=1 with xnor=1 leaves out the activation at inference, unless a layer reads more than the signs.
+    - bin_output=1 says that only the signs of an xnor layer's output are read; C then leaves out the activation at
+      inference. Signs stay the same with it.
     - binary=1 acts on the GPU alone.
     - antialiasing runs the convolution with stride 1, then blurs each channel with the stride. C reports the size
       before the blur in its table and leaves old values behind the result in ``l.output`` (see ``held``).
@@ -85,6 +86,7 @@ class Convolutional(Layer):
         self.dilation = 1 if o.size == 1 else o.dilation
         self.padding = (o.size // 2 if o.pad else o.padding) * self.dilation
         self.inner_stride = (1, 1) if o.antialiasing else self.stride
+        self.check_padded(shape.height + 2 * self.padding, shape.width + 2 * self.padding)
         extent = self.dilation * (o.size - 1) + 1
         height, width = ((side + 2 * self.padding - extent) // stride + 1
                          for side, stride in zip(shape[1:], self.inner_stride, strict=True))
@@ -141,10 +143,7 @@ class Convolutional(Layer):
         norm = owner._modules.get("norm")
         x = F.conv2d(x, weight, None if norm is not None else owner.bias, self.inner_stride, padding, self.dilation,
                      self.groups)
-        if norm is not None:
-            x = norm(x)
-        signs = o.xnor and o.bin_output and not self.training and not self.values_read
-        return x if signs else self.activate(x)
+        return self.activate(x if norm is None else norm(x))
 
     def held(self, output: Tensor, *xs: Tensor) -> Tensor:
         if not self.blur:

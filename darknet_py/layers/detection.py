@@ -15,7 +15,7 @@ from darknet_py.options import option
 @dataclass(frozen=True)
 class DetectionOptions(LayerOptions):
     classes: int = option(1, least=1)
-    coords: int = option(1, least=1)
+    coords: int = option(1, least=4)    # C: at least 1, and reads 4 of them
     num: int = option(1, least=1)
     side: int = option(7, least=1)
     softmax: int = 0            # training only: C's GPU code passes its input through otherwise
@@ -37,8 +37,9 @@ class DetectionOptions(LayerOptions):
 class Detection(Layer):
     """One dense vector: class probabilities of all cells, then the objectness of all boxes, then their coordinates.
 
-    Darknet: make_detection_layer, forward_detection_layer_gpu, get_detection_detections. Boxes of a letterboxed
-    picture stay as they are, relative to the network's input, in C and here.
+    Darknet: make_detection_layer, forward_detection_layer_gpu, get_detection_detections. C decodes to pixels and then
+    takes them for parts of the image; here boxes are relative. Those of a letterboxed picture stay relative to the
+    network's input, as in C.
     """
 
     is_head = detects = True
@@ -49,8 +50,8 @@ class Detection(Layer):
         self.classes, self.channels_per_class = o.classes, o.side ** 2
         expected = o.side ** 2 * ((1 + o.coords) * o.num + o.classes)
         if self.shape.size != expected:
-            raise place.error(f"needs {expected} values from the layer before it ({o.side} x {o.side} cells x "
-                              f"(({o.coords} coords + 1) x {o.num} boxes + {o.classes} classes)), got {self.shape.size}")
+            raise place.error(f"needs {expected} values from the layer before it ({o.side} x {o.side} cells x (("
+                              f"{o.coords} coords + 1) x {o.num} boxes + {o.classes} classes)), got {self.shape.size}")
 
     def forward(self, x: Tensor) -> Tensor:
         return x

@@ -35,7 +35,7 @@ class Implicit(Layer):
 
     def reset_parameters(self) -> None:
         """Darknet draws uniformly from mean - std to mean + std."""
-        nn.init.uniform_(self.weight, self.options.mean - self.options.std, self.options.mean + self.options.std)
+        nn.init.uniform_(self.weight, -1, 1).data.mul_(self.options.std).add_(self.options.mean)
 
     def label(self) -> tuple[str, str]:
         return "implicit", str(self.options.filters)

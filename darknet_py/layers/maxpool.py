@@ -38,10 +38,13 @@ class Pool(Layer):
 
     def __init__(self, options: PoolOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
-        o, (shape,) = options, shapes
+        o = options
         self.size = o.stride if o.size is None else o.size
         self.padding = self.size - 1 if o.padding is None else o.padding
         self.stride = (o.stride if o.stride_y is None else o.stride_y, o.stride if o.stride_x is None else o.stride_x)
+        if self.padding > 2 * (self.size - 1):
+            raise place.error(f"padding={self.padding} puts windows wholly outside, expected at most "
+                              f"{2 * (self.size - 1)} for size={self.size}", "padding")
         self._plan(self.stride)
 
     def _plan(self, stride: tuple[int, int]) -> None:
@@ -53,6 +56,7 @@ class Pool(Layer):
         after = [(out - 1) * step + self.size - before - side
                  for out, step, side in zip(self.shape[1:], stride, sides, strict=True)]
         self.border = (before, after[1], before, after[0])      # left, right, top, bottom; may be negative: cropped
+        self.check_padded(sides[0] + before + after[0], sides[1] + before + after[1])
         self.flops = self.size ** 2 * self.shape.size
         self.window = (self.size, stride[1], stride[0], 1)
 

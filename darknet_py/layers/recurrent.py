@@ -44,6 +44,9 @@ class Recurrent(Layer):
         self.state = tuple(part.detach() for part in state)
         return torch.cat(outputs)
 
+    def set_time_steps(self, time_steps: int) -> None:
+        self.time_steps = time_steps
+
     def reset_state(self) -> None:
         self.state = None
 

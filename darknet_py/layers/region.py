@@ -9,7 +9,7 @@ from torch import Tensor
 
 from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, layer
 from darknet_py.layers.tree import read_map, read_tree
-from darknet_py.layers.yolo import check_filters, class_scores
+from darknet_py.layers.yolo import check_filters, class_scores, take_anchors
 from darknet_py.options import option
 
 
@@ -45,38 +45,38 @@ class RegionOptions(LayerOptions):
 class Region(Layer):
     """Logistic objectness, softmax classes (down a tree with ``tree=``); x and y become logistic in ``decode``.
 
-    Darknet: parse_region, forward_region_layer_gpu, get_region_boxes. ``l.output`` is flattened to (H * W * A, 5 + C), so
-    ``forward`` gives (N, H, W, A * (5 + C)). A tree gives each box one class: the last one, in file order, whose own
+    Darknet: parse_region, forward_region_layer_gpu, get_region_boxes. ``l.output`` is flattened to (H * W * A, 5 + C),
+    so ``forward`` gives (N, H, W, A * (5 + C)). A tree gives each box one class: the last one, in file order, whose own
     probability is above .5, with that probability as its score.
     """
 
-    is_head = detects = True
+    is_head = detects = final = True
 
     def __init__(self, options: RegionOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         o, (self.shape,) = options, shapes
+        self.count = self.channels_per_class = o.num
+        self.classes = o.classes
+        check_filters(place, self.shape, f"{o.num} anchors x ({o.coords} + 1 + {o.classes} classes)",
+                      o.num * (o.coords + 1 + o.classes))
         if len(o.anchors) < 2 * o.num:
             place.warn(f"anchors= has {len(o.anchors)} values, expected {2 * o.num} for num={o.num}; "
                        "the others are .5", "anchors")
-        anchors = (*o.anchors, *[.5] * (2 * o.num))
-        self.anchors = tuple((anchors[2 * index], anchors[2 * index + 1]) for index in range(o.num))
-        self.count = self.channels_per_class = o.num
-        self.classes = o.classes
+        self.anchors = take_anchors(o.anchors, range(o.num))
         self.tree = None if o.tree is None else read_tree(o.tree, place)
         if self.tree is not None and len(self.tree) != o.classes:
             raise place.error(f"tree={o.tree} has {len(self.tree)} classes, expected classes={o.classes}", "tree")
-        self.class_map = None if o.map is None else read_map(o.map, place)
-        check_filters(place, self.shape, f"{o.num} anchors x ({o.coords} + 1 + {o.classes} classes)",
-                      o.num * (o.coords + 1 + o.classes))
+        self.class_map = None if o.map is None else read_map(o.map, o.classes, place)
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.permute(0, 2, 3, 1).unflatten(3, (self.count, -1))            # (N, H, W, A, 5 + C)
         box, objectness, classes = y.split((4, 1, y.shape[4] - 5), 4)
+        classes, rest = classes.split((self.classes, self.options.coords - 4), 4)
         if self.tree is not None:
             classes = self.tree.softmax(classes)
         elif self.options.softmax:
             classes = classes.softmax(4)
-        return torch.cat([box, objectness.sigmoid(), classes], 4).flatten(3)
+        return torch.cat([box, objectness.sigmoid(), classes, rest], 4).flatten(3)
 
     def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
         x = output.unflatten(3, (self.count, -1))
@@ -85,13 +85,13 @@ class Region(Layer):
         values, grid = x[at], x.new_tensor([self.shape.width, self.shape.height])
         xy = (values[:, :2].sigmoid() + torch.stack([column, row], 1)) / grid
         wh = values[:, 2:4].exp() * x.new_tensor(self.anchors)[anchor] / grid
-        scale = values[:, 4]
+        scale, classes = values[:, 4], values[:, 5:5 + self.classes]
         if self.options.classfix == -1:
             scale = torch.where(scale < .5, 0, scale)
         if self.tree is None:
-            scores = class_scores(scale, values[:, 5:], threshold)
+            scores = class_scores(scale, classes, threshold)
         else:
-            scores = last_above(self.tree.probabilities(values[:, 5:]), tree_threshold)
+            scores = last_above(self.tree.probabilities(classes), tree_threshold)
             scores = torch.where(scale[:, None] > threshold, scores, 0)
         return Candidates(torch.cat([xy, wh], 1), torch.ones_like(scale), scores, image)
 

@@ -32,8 +32,6 @@ class Shortcut(Layer):
     coordinates are then multiplied or divided by the whole ratio of the sides.
     """
 
-    reads_values = True
-
     def __init__(self, options: ShortcutOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         o, self.shape = options, shapes[0]

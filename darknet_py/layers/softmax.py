@@ -101,8 +101,8 @@ class Contrastive(Trainer):
         index = place.resolve(options.yolo_layer, "yolo_layer")
         yolo = place.layers[index]
         if yolo.kind != "yolo":
-            raise place.error(f"yolo_layer={options.yolo_layer} names layer {index}, a [{yolo.kind}], expected a [yolo]",
-                              "yolo_layer")
+            raise place.error(f"yolo_layer={options.yolo_layer} names layer {index}, a [{yolo.kind}], "
+                              "expected a [yolo]", "yolo_layer")
         size = self.shape.channels // yolo.count
         if size != yolo.embedding_size:
             raise place.error(f"has embeddings of {size} values, expected the {yolo.embedding_size} that layer {index} "

@@ -33,7 +33,7 @@ class Tree:
         for above in parents:
             depths.append(0 if above < 0 else depths[above] + 1)
         depth = torch.tensor(depths, device="cpu")
-        self.levels = [(depth == level).nonzero()[:, 0] for level in range(1, max(depths) + 1)]
+        self.levels = depth.argsort(stable=True).split(depth.bincount().tolist())[1:]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -79,17 +79,20 @@ def read_tree(name: str, place: Place) -> Tree:
     return Tree(names, parents)
 
 
-def read_map(name: str, place: Place) -> tuple[int, ...]:
+def read_map(name: str, classes: int, place: Place) -> tuple[int, ...]:
     """Read a map file: a line a class of the data set, its number in the network.
 
     Raises:
-        CfgError: no such file, or a line that is no number.
+        CfgError: no such file, or a line that is no number of a class.
     """
     path = find(name, "map", place)
-    try:
-        return tuple(int(line) for line in read_lines(path, "map", place))
-    except ValueError as error:
-        raise place.error(f"map={name}: expected a number a line in {path}, {error}", "map") from None
+    numbers: list[int] = []
+    for number, line in enumerate(read_lines(path, "map", place), 1):
+        if not line.strip().isdecimal() or len(line) > 40 or int(line) >= classes:
+            raise place.error(f"map={name}, line {number} of {path}: expected a number from 0 to {classes - 1}, "
+                              f"found {line[:40]!r}", "map")
+        numbers.append(int(line))
+    return tuple(numbers)
 
 
 def find(name: str, key: str, place: Place) -> Path:

@@ -1,7 +1,7 @@
 """[yolo], the head of YOLOv3 and later, and what it shares with [Gaussian_yolo]."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,22 +69,23 @@ class AnchorHead(Layer):
     def __init__(self, options: AnchorOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         o, (self.shape,) = options, shapes
-        mask = tuple(range(o.num)) if o.mask is None else o.mask
-        if not mask or not 0 <= min(mask) <= max(mask) < o.num:
-            raise place.error(f"mask= needs numbers from 0 to {o.num - 1} (num={o.num}), found {mask}", "mask")
+        mask, most = range(o.num) if o.mask is None else o.mask, max(o.num, len(o.anchors) // 2)
+        if o.mask is not None and not 0 <= min(o.mask, default=-1) <= max(o.mask) < most:
+            raise place.error(f"mask= needs numbers from 0 to {most - 1} (num={o.num}), found {o.mask}", "mask")
+        self.count = self.channels_per_class = len(mask)
+        self.classes = o.classes
+        check_filters(place, self.shape, f"{self.count} anchors x ({self.entries} + {o.classes} classes)",
+                      self.count * (self.entries + o.classes))
+        if max(mask) >= o.num:
+            place.warn(f"mask= names anchor {max(mask)}, num={o.num} counts fewer; it is taken from anchors=", "mask")
         if len(o.anchors) < 2 * o.num:
             place.warn(f"anchors= has {len(o.anchors)} values, expected {2 * o.num} for num={o.num}; "
                        "the others are .5", "anchors")
         if o.counters_per_class is not None and len(o.counters_per_class) != o.classes:
             raise place.error(f"counters_per_class= needs {o.classes} values, one a class, "
                               f"found {len(o.counters_per_class)}", "counters_per_class")
-        anchors = (*o.anchors, *[.5] * (2 * o.num))
-        self.anchors = tuple((anchors[2 * index], anchors[2 * index + 1]) for index in mask)
-        self.count = self.channels_per_class = len(mask)
-        self.classes = o.classes
-        self.class_map = None if o.map is None else read_map(o.map, place)
-        check_filters(place, self.shape, f"{self.count} anchors x ({self.entries} + {o.classes} classes)",
-                      self.count * (self.entries + o.classes))
+        self.anchors = take_anchors(o.anchors, mask)
+        self.class_map = None if o.map is None else read_map(o.map, o.classes, place)
 
     def split(self, x: Tensor) -> Tensor:
         """(N, A * (E + C), H, W) -> (N, A, E + C, H, W), a view."""
@@ -105,6 +106,14 @@ class AnchorHead(Layer):
         at = (x[:, :, self.entries - 1] > threshold).nonzero(as_tuple=True)
         image, anchor, row, column = at
         return x[image, anchor, :, row, column], at, x.new_tensor(self.anchors)[anchor]
+
+
+def take_anchors(anchors: Sequence[float], indices: Iterable[int]) -> tuple[tuple[float, float], ...]:
+    """Anchors by number, from a flat list; what the list lacks is .5, as in C."""
+    def value(index: int) -> float:
+        return anchors[index] if index < len(anchors) else .5
+
+    return tuple((value(2 * index), value(2 * index + 1)) for index in indices)
 
 
 def check_filters(place: Place, shape: Shape, what: str, expected: int) -> None:

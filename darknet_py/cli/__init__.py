@@ -1,0 +1,78 @@
+"""The command line: ``darknet-py VERB ...``. The only room that prints and picks exit codes.
+
+Flags may stand anywhere, with one dash or two, with _ or - inside, as users of Darknet write them.
+"""
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+VERBS = {                               # verb -> (module with add_arguments and run, help)
+    "detect": ("detect", "find objects in pictures: detect CFG WEIGHTS IMAGE..."),
+    "detector": ("detector", "Darknet's verbs for detectors: detector test DATA CFG WEIGHTS [IMAGE]..."),
+    "info": ("info", "the table of layers and its sums: info CFG [WEIGHTS]"),
+    "partial": ("partial", "write the first layers' weights: partial CFG WEIGHTS OUT N"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit code: 0, 1 for an error in the input, 2 for one in the arguments."""
+    words = [normalized(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    verb = next((word for word in words if word in VERBS), None)
+    if verb is None:
+        return _without_verb(words)
+    words.remove(verb)
+    from darknet_py.errors import CfgWarning, DarknetError
+    module = import_module(f"darknet_py.cli.{VERBS[verb][0]}")
+    parser = argparse.ArgumentParser(f"darknet-py {verb}", description=module.__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.add_arguments(parser)
+    parsed = parser.parse_intermixed_args(words)
+    warnings.showwarning = lambda message, category, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    warnings.simplefilter("always", CfgWarning)
+    try:
+        return module.run(parsed)
+    except DarknetError as error:
+        print(f"darknet-py: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:                 # the reader of our output has gone, as in `| head`
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        print("darknet-py: stopped", file=sys.stderr)
+        return 130
+
+
+def normalized(word: str) -> str:
+    """A flag as argparse knows it: -ext_output, --ext_output and -ext-output are --ext-output; -i 0 is --i 0."""
+    match = re.fullmatch(r"--?([A-Za-z][\w-]*)(=.*)?", word, re.S)
+    if match is None:
+        return word
+    name = "help" if match[1] == "h" else match[1].replace("_", "-").lower()
+    return f"--{name}{match[2] or ''}"
+
+
+def _without_verb(words: Sequence[str]) -> int:
+    """--help, --version, or what to say to anything else."""
+    if "--version" in words:
+        from darknet_py import __version__
+        print(f"darknet-py {__version__}")
+        return 0
+    usage = "usage: darknet-py VERB ...\n\nverbs (darknet-py VERB --help says more):\n" + "\n".join(
+        f"  {verb:<10}{text}" for verb, (_, text) in VERBS.items()) + "\n\n  --version  --help\n"
+    if "--help" in words:
+        print(usage)
+        return 0
+    unknown = next((word for word in words if not word.startswith("-")), None)
+    if unknown is None:
+        print(usage, file=sys.stderr)
+    else:
+        close = get_close_matches(unknown, VERBS, n=1)
+        print(f"darknet-py: expected a verb ({', '.join(VERBS)}), found {unknown}"
+              + (f"; did you mean {close[0]}?" if close else ""), file=sys.stderr)
+    return 2

@@ -1,0 +1,226 @@
+"""Find objects in pictures.
+
+Prints a line a detection, sorted by left edge, and writes the pictures with their boxes: predictions.jpg for one,
+predictions/NAME.jpg for several. Without a picture, paths are read from the standard input.
+"""
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from darknet_py.detect import Detections, Detector
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cfg", help="the network, a .cfg file")
+    parser.add_argument("weights", help="its .weights file")
+    parser.add_argument("images", nargs="*", help="pictures, folders of them, or patterns such as 'photos/*.jpg'")
+    parser.add_argument("--data", help="a .data file, for its names")
+    add_flags(parser)
+
+
+def add_flags(parser: argparse.ArgumentParser, thresh: float = .24) -> None:
+    """The flags that ``detect`` and ``detector test`` share."""
+    parser.add_argument("--thresh", type=float, default=thresh, help=f"least score (default {thresh})")
+    parser.add_argument("--nms", type=float, default=.45, help="overlap that suppresses (default .45, 0 for none)")
+    parser.add_argument("--hier", type=float, default=.5, help="least probability down a tree of classes (default .5)")
+    parser.add_argument("--names", help="a file with a class name a line")
+    parser.add_argument("--letter-box", action="store_true", help="keep the picture's proportions")
+    parser.add_argument("--ext-output", action="store_true", help="print coordinates too")
+    parser.add_argument("--out", metavar="FILE", help="write the detections as JSON")
+    parser.add_argument("--save-labels", action="store_true", help="write a label file beside each picture")
+    parser.add_argument("--pictures", metavar="PATH", help="where pictures with boxes go: a file for one, else a "
+                        "folder (default predictions.jpg, predictions/)")
+    parser.add_argument("--dontdraw-bbox", action="store_true", help="write no pictures")
+    parser.add_argument("--dont-show", action="store_true", help="accepted: no window is ever opened")
+    parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:0 ... (default auto)")
+    parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Detect in all pictures; a picture that cannot be read is reported, and the others go on."""
+    from darknet_py.errors import DataError
+    detector = make_detector(arguments)
+    found = list(find_images(arguments.images))
+    several = len(found) != 1
+    frames: list[Detections] = []
+    used: set[Path] = set()
+    failed = 0
+    for path in found or ask_for_images():
+        try:
+            start = time.perf_counter()
+            detections = detector(path)
+            print(f"{path}: Predicted in {(time.perf_counter() - start) * 1000:.3f} milli-seconds.")
+            print("".join(lines(detections, arguments.ext_output)), end="", flush=True)
+            if not arguments.dontdraw_bbox:
+                write_picture(picture_path(arguments.pictures, path, several, used), detections)
+            if arguments.save_labels:
+                write_labels(path, detections)
+        except DataError as error:
+            print(f"darknet-py: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        frames.append(detections)
+    if arguments.out is not None:
+        write_json(arguments.out, frames)
+    return int(failed > 0)
+
+
+def make_detector(arguments: argparse.Namespace) -> Detector:
+    """The detector that the flags describe."""
+    from darknet_py.cfg import read_cfg
+    from darknet_py.data.datafile import find_names
+    from darknet_py.detect import Detector
+    from darknet_py.errors import WeightsError
+    from darknet_py.zoo import how_to_get
+    cfg = read_cfg(arguments.cfg, strict=arguments.strict)
+    if not Path(arguments.weights).exists():
+        raise WeightsError(f"{arguments.weights}: no such weights file; {how_to_get(arguments.weights)}")
+    detector = Detector(cfg, arguments.weights, arguments.names, thresh=arguments.thresh, nms=arguments.nms,
+                        hier_thresh=arguments.hier, letterbox=arguments.letter_box or None, device=device(arguments))
+    if arguments.data is not None and arguments.names is None:
+        detector.names = find_names(arguments.cfg, arguments.weights, len(detector.names), data=arguments.data)
+    network = detector.network
+    if network.reached < len(network.layers):
+        print(f"warning: {arguments.weights}: holds the first {network.reached} of {len(network.layers)} "
+              "layers; the others have random weights", file=sys.stderr)
+    return detector
+
+
+def device(arguments: argparse.Namespace) -> str:
+    """The device of -device, or of C's -i."""
+    import torch
+
+    from darknet_py.errors import DarknetError
+    if arguments.device is None and arguments.i is not None:
+        return f"cuda:{arguments.i}" if arguments.i >= 0 and torch.cuda.is_available() else "cpu"
+    name = arguments.device or "auto"
+    try:
+        if name != "auto" and torch.device(name).type == "cuda" and not torch.cuda.is_available():
+            raise DarknetError(f"-device {name}: no GPU can be used here")
+    except RuntimeError:
+        raise DarknetError(f"-device needs auto, cpu, cuda or cuda:N, found {name}") from None
+    return name
+
+
+def find_images(names: Iterable[str]) -> Iterator[str]:
+    """Files as they are, the pictures in folders, and what patterns match.
+
+    Raises:
+        DataError: a folder without pictures, or a pattern that matches nothing.
+    """
+    from glob import glob
+
+    from darknet_py.errors import DataError
+    for name in names:
+        if Path(name).is_dir():
+            found = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in EXTENSIONS)
+            what = "found no pictures in this folder"
+        elif Path(name).exists() or not any(c in name for c in "*?["):
+            found, what = [name], ""
+        else:
+            found, what = sorted(glob(name, recursive=True)), "no file matches this pattern"
+        if not found:
+            raise DataError(f"{name}: {what}")
+        yield from found
+
+
+def ask_for_images() -> Iterator[str]:
+    """Paths from the standard input, a line each, until it ends."""
+    while True:
+        print("Enter Image Path: ", end="", flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            print()
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def lines(detections: Detections, ext_output: bool) -> Iterator[str]:
+    """What Darknet prints: boxes by their left edge, a box's classes together, the likeliest first.
+
+    Darknet: draw_detections_v3.
+    """
+    groups: dict[tuple[float, ...], list] = {}
+    for detection in detections:
+        groups.setdefault(tuple(detection.box.tolist()), []).append(detection)
+    for box in sorted(groups, key=lambda box: box[0]):
+        best, *others = groups[box]
+        left, top, right, bottom = box
+        place = (f"\t(left_x: {rounded(left):4.0f}   top_y: {rounded(top):4.0f}   width: {rounded(right - left):4.0f}"
+                 f"   height: {rounded(bottom - top):4.0f})") if ext_output else ""
+        for detection in (best, *sorted(others, key=lambda other: other.label)):
+            yield f"{detection.name}: {detection.score * 100:.0f}%{place}\n"
+
+
+def rounded(x: float) -> float:
+    """C's round: halves away from zero."""
+    return math.copysign(math.floor(abs(x) + .5), x)
+
+
+def picture_path(wanted: str | None, image: str, several: bool, used: set[Path]) -> Path:
+    """Where the picture with boxes goes. ``used`` keeps apart images of equal names from different folders."""
+    if not several and (wanted is None or not Path(wanted).is_dir()):
+        return Path("predictions.jpg" if wanted is None else wanted)
+    folder, stem = Path("predictions" if wanted is None else wanted), Path(image).stem
+    path, number = folder / f"{stem}.jpg", 2
+    while path in used:
+        path, number = folder / f"{stem}_{number}.jpg", number + 1
+    used.add(path)
+    return path
+
+
+def write_picture(path: Path, detections: Detections) -> None:
+    """The picture with its boxes."""
+    import cv2
+
+    from darknet_py.errors import DataError
+    try:
+        ok, data = cv2.imencode(path.suffix or ".jpg", detections.draw())
+    except cv2.error:
+        ok = False
+    if not ok:
+        raise DataError(f"{path}: cannot write a picture of this kind")
+    write_file(path, data.tobytes())
+
+
+def write_json(path: str, frames: Iterable[Detections]) -> None:
+    """Darknet's JSON: a list with a frame a picture."""
+    text = ", \n".join(detections.to_json(number) for number, detections in enumerate(frames, 1))
+    write_file(Path(path), f"[\n{text}\n]".encode())
+
+
+def write_labels(image: str, detections: Detections) -> None:
+    """A label file, a line a box with its likeliest class: class, center x, center y, width, height."""
+    from darknet_py.data.datafile import label_path
+    seen, text = set(), ""
+    for detection, relative in zip(detections, detections.relative().tolist(), strict=True):
+        if (box := tuple(detection.box.tolist())) not in seen:
+            seen.add(box)
+            text += f"{detection.label} " + " ".join(f"{value:2.4f}" for value in relative) + "\n"
+    write_file(label_path(image), text.encode())
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, and its folder if that is missing."""
+    import os
+
+    from darknet_py.errors import DataError
+    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot write the file: {error.strerror}") from None

@@ -1,0 +1,43 @@
+"""What a network is made of: the table of layers that Darknet prints, and sums; no weights are needed or allocated."""
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cfg", help="the network, a .cfg file")
+    parser.add_argument("weights", nargs="?", help="a .weights file, to see whether it fits")
+    parser.add_argument("--width", type=int, help="instead of the cfg's")
+    parser.add_argument("--height", type=int, help="instead of the cfg's")
+    parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from darknet_py.cfg import read_cfg
+    from darknet_py.info import layer_table, summarize
+    from darknet_py.network import Network
+    from darknet_py.weights import check
+    with torch.device("meta"):
+        network = Network(read_cfg(arguments.cfg, strict=arguments.strict), width=arguments.width,
+                          height=arguments.height)
+    for line in layer_table(network):
+        print(line)
+    summary, options = summarize(network), network.options
+    print(f"Total BFLOPS {summary.flops / 1e9:.3f}")
+    print(f"input            {network.input_shape} (width x height x channels), batch {options.batch} in "
+          f"{options.subdivisions} subdivisions")
+    print(f"layers           {len(network.layers)}, outputs of {', '.join(map(str, network.heads))}")
+    print(f"parameters       {summary.parameters:,}")
+    print(f"weights file     {summary.file_size:,} bytes")
+    print(f"receptive field  {summary.receptive_field[0]} x {summary.receptive_field[1]} pixels")
+    print(f"memory           {(summary.file_size + summary.outputs_freed) / 2 ** 20:.0f} MiB for one image: weights "
+          f"{summary.file_size / 2 ** 20:.0f}, outputs {summary.outputs_freed / 2 ** 20:.0f} "
+          f"(all outputs together {summary.outputs_kept / 2 ** 20:.0f})")
+    if arguments.weights is not None:
+        header, reached = check(arguments.weights, network.layers)
+        whole = "all layers" if reached == len(network.layers) else f"the first {reached} layers"
+        print(f"{arguments.weights}: version {header.major}.{header.minor}.{header.revision}, holds {whole}, "
+              f"seen {header.seen:,} images ({header.seen // options.batch:,} batches)")
+    return 0

@@ -1,0 +1,75 @@
+"""Measured outputs of the C program: those of the layer kinds lie here, all others in ../shared."""
+import conformance
+import pytest
+import torch
+from conftest import ROOT, SHARED
+
+from darknet_py import Detector
+
+OURS = list(conformance.goldens([ROOT / "tests/goldens"]))
+FOLDERS = [SHARED / "conformance" / name for name in ("forward", "decode", "cli")]
+THEIRS = list(conformance.goldens(FOLDERS)) if all(folder.is_dir() for folder in FOLDERS) else []
+PHOTOGRAPHS = [path for path in THEIRS if path.suffix == ".json" and "png" in path.stem]
+
+
+def label(path):
+    return f"{path.parent.name}/{path.stem}"
+
+
+def check(path, device="cpu"):
+    with torch.no_grad():
+        _, result = conformance.compare(path, device)
+    assert result.passed, result
+
+
+@pytest.mark.parametrize("path", OURS, ids=label)
+def test_layer_kind(path):
+    check(path)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in OURS if path.stem in conformance.FAULTS])
+def test_only_a_fault_of_c_sets_us_apart(name, monkeypatch):
+    """Without the fault built in these goldens differ: no entry of the list is there for nothing."""
+    monkeypatch.delitem(conformance.FAULTS, name)
+    with pytest.raises(AssertionError):
+        check(ROOT / f"tests/goldens/kinds/forward/{name}.npz")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", THEIRS, ids=label)
+def test_original(path):
+    check(path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not THEIRS, reason="needs ../shared")
+def test_nothing_is_left_out():
+    assert [sum(path.parent.name == folder.name for path in THEIRS) for folder in FOLDERS] == [95, 24, 20]
+    assert len(OURS) == 102
+    assert set(conformance.FAULTS) <= {path.stem for path in OURS + THEIRS}
+
+
+@pytest.fixture
+def exact_cuda(monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("path", [path for path in OURS + THEIRS if path.suffix == ".npz"], ids=label)
+def test_on_gpu(path, exact_cuda):
+    check(path, "cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("path", PHOTOGRAPHS, ids=label)
+def test_half_precision(path, monkeypatch):
+    """The photographs in float16 on the GPU: confidence within .03."""
+    def detector(model):
+        found = Detector(f"{model}.cfg", f"{model}.weights", model.parent / "coco.names", thresh=.05, device="cuda")
+        found.network.half()
+        return found
+
+    monkeypatch.setattr(conformance, "cached_detector", detector)
+    monkeypatch.setattr(conformance, "CLI_BOUNDS", {True: (.08, .03, .95), False: (.08, .03, .95)})
+    check(path)

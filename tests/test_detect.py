@@ -1,0 +1,122 @@
+"""``Detector`` and ``Detections``, on the network in the repository and on real ones where ../shared is there."""
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED
+
+from darknet_py import CfgError, DataError, Detector, WeightsError
+from darknet_py.detect import find_boxes
+
+FASTEST = SHARED / "models/yolo-fastest-1.1-xl"
+
+
+@pytest.fixture
+def detector(demo):
+    return Detector(*demo[:2], device="cpu")
+
+
+def test_path_array_and_list_agree(detector, demo):
+    picture = cv2.imread(str(demo[2]))
+    found = detector(demo[2])
+    assert len(found) > 5
+    for other in (detector(str(demo[2])), detector(picture), *detector([picture, demo[2]])):
+        np.testing.assert_allclose(other.boxes, found.boxes, atol=1e-3)
+        assert other.labels.tolist() == found.labels.tolist()
+        np.testing.assert_allclose(other.scores, found.scores, atol=1e-5)
+    assert detector([]) == []
+
+
+def test_detections(detector, demo):
+    found = detector(demo[2])
+    height, width = cv2.imread(str(demo[2])).shape[:2]
+    assert found.boxes.shape == (len(found), 4) and found.boxes.dtype == np.float32
+    assert found.scores.shape == found.labels.shape == (len(found),)
+    assert (np.diff(found.scores) <= 0).all() and (found.scores > detector.thresh).all()
+    assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
+    first = next(iter(found))
+    assert first.name == found.names[first.label] and first.score == pytest.approx(found.scores[0])
+    assert first.name in repr(found) and f"{width} x {height}" in repr(found)
+    drawn = found.draw()
+    assert drawn.shape == (height, width, 3) and drawn.dtype == np.uint8
+    assert (drawn != cv2.imread(str(demo[2]))).any()
+    frame = json.loads(found.to_json(7))
+    assert frame["frame_id"] == 7 and frame["filename"] == str(demo[2]) and len(frame["objects"]) == len(found)
+    place = frame["objects"][0]["relative_coordinates"]
+    assert place["center_x"] == pytest.approx((first.box[0] + first.box[2]) / 2 / width, abs=1e-5)
+    assert place["height"] == pytest.approx((first.box[3] - first.box[1]) / height, abs=1e-5)
+
+
+def test_array_cannot_be_drawn_without_itself(detector, demo):
+    picture = cv2.imread(str(demo[2]))
+    found = detector(picture)
+    assert found.draw(picture).shape == picture.shape
+    with pytest.raises(ValueError, match="array"):
+        found.draw()
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (60, 80, 1), (60, 80, 3), (60, 80, 4), (1, 1, 3), (3, 400, 3)])
+def test_any_picture(detector, shape):
+    assert detector(np.full(shape, 127, np.uint8)).image_size == shape[:2]
+
+
+def test_letterbox_finds_the_same(detector, demo):
+    plain = detector(demo[2])
+    detector.letterbox = True
+    boxed = detector(demo[2])
+    assert sorted(plain.labels.tolist()) == sorted(boxed.labels.tolist()) or len(boxed) > 0
+    limits = np.array([boxed.image_size[1], boxed.image_size[0]] * 2)
+    assert (boxed.boxes > -.2 * limits).all() and (boxed.boxes < 1.2 * limits).all()
+
+
+def test_thresholds(detector, demo):
+    everything = detector(demo[2])
+    detector.thresh = float(everything.scores[2])
+    assert len(detector(demo[2])) == 2
+    detector.thresh, detector.nms = .25, 0
+    assert len(detector(demo[2])) >= len(everything)
+
+
+def test_hidden_names(demo):
+    found = Detector(*demo[:2], ["circle", "dont_show_square", "triangle"], device="cpu")(demo[2])
+    assert len(found) and 1 not in found.labels
+
+
+@pytest.mark.parametrize("make, error, message", [
+    (lambda cfg, weights, tmp: Detector(tmp / "no.cfg", weights), CfgError, "no.cfg: cannot read"),
+    (lambda cfg, weights, tmp: Detector(cfg, tmp / "no.weights"), WeightsError, "no.weights: cannot read"),
+    (lambda cfg, weights, tmp: Detector(weights, cfg), CfgError, "binary data"),
+    (lambda cfg, weights, tmp: Detector(cfg, cfg), WeightsError, "shapes.cfg"),
+    (lambda cfg, weights, tmp: Detector(cfg, weights, ["one"]), DataError, "needs 3 names"),
+    (lambda cfg, weights, tmp: Detector(cfg, weights, device="cpu")(tmp / "no.jpg"), DataError, "no.jpg"),
+    (lambda cfg, weights, tmp: Detector(cfg, weights, device="cpu")(np.zeros((2, 2, 7), np.uint8)), DataError, "shape"),
+])
+def test_bad_input(demo, tmp_path, make, error, message):
+    with pytest.raises(error, match=message) as caught:
+        make(*demo[:2], tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_classifier_is_no_detector(tmp_path):
+    cfg = tmp_path / "c.cfg"
+    cfg.write_text("[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\n[softmax]\n")
+    from darknet_py import load_network
+    load_network(cfg).save_weights(tmp_path / "c.weights")
+    with pytest.raises(CfgError, match="detects nothing"):
+        Detector(cfg, tmp_path / "c.weights")
+
+
+def test_nan_finds_nothing(detector, demo):
+    outputs = [torch.full((1, *detector.network.layers[head].shape), torch.nan) for head in detector.network.heads]
+    (_, scores), = find_boxes(detector.network, outputs, [(10, 10)], .25, .45)
+    assert not (scores > 0).any()
+
+
+@pytest.mark.skipif(not FASTEST.with_name(FASTEST.name + ".weights").exists(), reason="needs ../shared")
+def test_real_photograph():
+    detector = Detector(f"{FASTEST}.cfg", f"{FASTEST}.weights", device="cpu")
+    found = {d.name: d.score for d in reversed(list(detector(SHARED / "images/dog.jpg")))}
+    expected = {"dog": .93, "bicycle": .90, "car": .80, "truck": .46}
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=.01)
