@@ -14,7 +14,8 @@ from torch import Tensor
 IOU_KINDS = ("iou", "giou", "diou", "ciou")
 NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
 GREEDY_EXPONENT = 0.6     # fixed in C's box_diou
-CHUNK = 1 << 18           # numbers in one temporary of nms
+CHUNK = 1 << 19           # numbers in one temporary of nms
+FIRST_ROWS = 64           # after so many boxes, and then half as many more each time, nms drops the suppressed
 EDGES = 1 << 22           # open contests that nms gathers before it settles what it can
 
 
@@ -108,47 +109,54 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
         raise ValueError(f"kind must be one of {', '.join(NMS_KINDS)}, got {kind!r}")
     exponent = {"greedynms": GREEDY_EXPONENT, "diounms": beta}.get(kind)
     active = (scores > 0).any(1).nonzero()[:, 0]
-    if active.numel() == 0:
-        return scores.clone()
     # The best come first, since their rows settle most of the others.
-    order = active[scores[active].amax(1).argsort(descending=True)]
-    alive = scores[order].contiguous()                                             # (N, C)
-    better, worse, limit = [], [], EDGES
-    for i, j in _overlapping_pairs(boxes[order].float(), threshold, exponent, scores.shape[1]):
-        winner, loser = _edges(i, j, alive, order)
-        better.append(winner)
-        worse.append(loser)
-        if sum(map(len, better)) > limit:
-            complete = i[-1] * scores.shape[1]
-            winner, loser = _settle(torch.cat(better), torch.cat(worse), alive.view(-1), complete)
-            better, worse = [winner], [loser]
-            limit = max(EDGES, 2 * len(better[0]))
-    if better:
-        _settle(torch.cat(better), torch.cat(worse), alive.view(-1), alive.numel())
+    order = active[scores[active].amax(1).argsort(descending=True)] if len(active) else active
+    boxes, alive = boxes[order].float(), scores[order].contiguous()                # (N, 4), (N, C)
+    nodes, classes = alive.view(-1), scores.shape[1]
+    reached = torch.zeros_like(nodes, dtype=torch.bool)
+    edges: list[tuple[Tensor, Tensor]] = []
+    rest = torch.arange(len(order), device=order.device)        # boxes with a score left, whose pairs are yet to come
+    compared, settle_at, limit = 0, FIRST_ROWS, EDGES
+
+    def settle(complete: int) -> None:
+        better, worse = (torch.cat(side) for side in zip(*edges, strict=True))
+        edges[:] = [_settle(better, worse, nodes, reached, complete)]
+
+    while len(rest):
+        rows = max(1, min(CHUNK // len(rest), settle_at - compared))
+        for i, j in _overlapping_pairs(boxes, rest, rows, threshold, exponent, classes):
+            edges.append(_edges(i, j, alive, order))
+            if sum(len(better) for better, _ in edges) > limit:
+                settle(int(rest[0]) * classes)
+                limit = max(EDGES, 2 * len(edges[0][0]))
+        compared, rest = compared + rows, rest[rows:]
+        if edges and (compared >= settle_at or not len(rest)):
+            settle(int(rest[0]) * classes if len(rest) else len(nodes))
+            rest = rest[(alive[rest] > 0).any(1)]
+        if compared >= settle_at:
+            settle_at += settle_at // 2
     result = scores.clone()
     result[order] = alive
     return result
 
 
-def _overlapping_pairs(boxes: Tensor, threshold: float, exponent: float | None,
+def _overlapping_pairs(boxes: Tensor, rest: Tensor, rows: int, threshold: float, exponent: float | None,
                        classes: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (i, j) index tensors of the pairs i < j that overlap by more than the threshold, in ascending order of i.
+    """Yield (i, j) index tensors of the pairs i < j of ``rest``, i among its first ``rows``, that overlap by more than
+    the threshold.
 
-    The distance term of diou only lowers iou, so it is computed only for pairs that pass without it. To bound the
-    memory, the overlaps are computed a few rows at a time, and the pairs handed out in parts that suit the number of
-    classes they will be looked up in.
+    The distance term of diou only lowers iou, so it is computed only for pairs that pass without it. The pairs are
+    handed out in parts that suit the number of classes they will be looked up in.
     """
-    start, part = 0, max(1, 4 * CHUNK // classes)
-    while start < len(boxes):
-        rows = max(1, CHUNK // (len(boxes) - start))
-        overlaps = iou(boxes[start:start + rows, None], boxes[None, start:])       # (rows, N - start)
-        i, j = (overlaps > threshold).triu(1).nonzero().add_(start).unbind(1)
-        if exponent is not None:
-            near = iou(boxes[i], boxes[j], "diou", exponent) > threshold
-            i, j = i[near], j[near]
-        if len(i) > 0:
-            yield from zip(i.split(part), j.split(part), strict=True)
-        start += rows
+    overlaps = iou(boxes[rest[:rows], None], boxes[None, rest])                    # (rows, N)
+    i, j = (overlaps > threshold).triu(1).nonzero().unbind(1)
+    i, j = rest[i], rest[j]
+    if exponent is not None:
+        near = iou(boxes[i], boxes[j], "diou", exponent) > threshold
+        i, j = i[near], j[near]
+    part = max(1, 4 * CHUNK // classes)
+    if len(i) > 0:
+        yield from zip(i.split(part), j.split(part), strict=True)
 
 
 def _edges(i: Tensor, j: Tensor, alive: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,22 +172,22 @@ def _edges(i: Tensor, j: Tensor, alive: Tensor, order: Tensor) -> tuple[Tensor, 
     return torch.where(wins, i, j), torch.where(wins, j, i)
 
 
-def _settle(better: Tensor, worse: Tensor, alive: Tensor, complete: int | Tensor) -> tuple[Tensor, Tensor]:
+def _settle(better: Tensor, worse: Tensor, alive: Tensor, reached: Tensor, complete: int) -> tuple[Tensor, Tensor]:
     """Greedy suppression on a graph: set the scores ``alive`` (nodes,) of suppressed nodes to 0, in place.
 
     A node that no edge reaches is kept, so all it reaches is suppressed, and a suppressed node's edges are void. Each
     round does that for one level of the graph, which has no cycles, until nothing changes.
 
-    Only nodes below ``complete`` have all their edges here, the others are never taken as kept. Returns the edges that
-    are still open.
+    Only nodes below ``complete`` have all their edges here, the others are never taken as kept. ``reached`` (nodes,) is
+    all False, before and after. Returns the edges that are still open.
     """
-    reached = torch.zeros_like(alive, dtype=torch.bool)
-    while True:
+    while len(better):
         reached[worse] = True
         kept = ~reached[better] & (better < complete)
         reached[worse] = False
         if not kept.any():
-            return better, worse
+            break
         alive[worse[kept]] = 0
         is_open = (alive[better] > 0) & (alive[worse] > 0)
         better, worse = better[is_open], worse[is_open]
+    return better, worse

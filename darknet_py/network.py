@@ -147,7 +147,7 @@ class Network(nn.Module):
     def _checked(self, x: Tensor) -> Tensor:
         """The input, with the shape of images where it came flat."""
         if x.dim() == 2 and x.shape[1] == self.input_shape.size:
-            return x.view(-1, *self.input_shape)
+            return x.reshape(-1, *self.input_shape)
         if x.dim() != 4 or tuple(x.shape[1:]) != self.input_shape:
             raise DataError(f"the network takes (N, {', '.join(map(str, self.input_shape))}), got {tuple(x.shape)}")
         return x

@@ -1,0 +1,199 @@
+"""The command line as a user types it."""
+import io
+import json
+import re
+import subprocess
+import sys
+
+import cv2
+import pytest
+from conftest import ROOT
+
+from darknet_py import __version__, load_network
+from darknet_py.cli import main, normalized
+
+LINE = r"(circle|square|triangle): \d+%"
+PLACE = r"\t\(left_x: [ \d-]{4}   top_y: [ \d-]{4}   width: [ \d]{4}   height: [ \d]{4}\)"
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Run the command line in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.mark.parametrize("word, expected", [
+    ("-ext_output", "--ext-output"), ("--ext_output", "--ext-output"), ("-ext-output", "--ext-output"),
+    ("-mAP_epochs", "--map-epochs"), ("-thresh=.1", "--thresh=.1"), ("-i", "--i"), ("-h", "--help"), ("-1", "-1"),
+    ("-.5", "-.5"), ("a-b", "a-b"), ("-", "-"), ("dog.jpg", "dog.jpg"),
+])
+def test_flags_are_normalized(word, expected):
+    assert normalized(word) == expected
+
+
+def test_detect(run, demo, tmp_path):
+    cfg, weights, picture = demo
+    code, out, err = run("detect", cfg, weights, picture)
+    assert (code, err) == (0, "")
+    first, *lines = out.splitlines()
+    assert re.fullmatch(re.escape(str(picture)) + r": Predicted in \d+\.\d+ milli-seconds\.", first)
+    assert len(lines) > 5 and all(re.fullmatch(LINE, line) for line in lines)
+    assert cv2.imread(str(tmp_path / "predictions.jpg")).shape == cv2.imread(str(picture)).shape
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.jpg"]
+
+
+@pytest.mark.parametrize("flag", ["-ext_output", "--ext-output"])
+@pytest.mark.parametrize("before", [True, False])
+def test_flags_stand_anywhere(run, demo, flag, before, tmp_path):
+    cfg, weights, picture = demo
+    words = ["-dont_show", "-thresh", ".3", flag]
+    code, out, _ = run(*words, "detect", cfg, weights, picture) if before else \
+        run("detect", cfg, *words[:3], weights, flag, picture)
+    lines = out.splitlines()[1:]
+    assert code == 0 and all(re.fullmatch(LINE + PLACE, line) for line in lines)
+    lefts = [int(re.search(r"left_x: +(-?\d+)", line)[1]) for line in lines]
+    assert lefts == sorted(lefts)
+
+
+def test_detector_test_writes_json_and_labels(run, demo, tmp_path):
+    cfg, weights, picture = demo
+    (tmp_path / "images").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "images" / name).write_bytes(picture.read_bytes())
+    data = tmp_path / "obj.data"
+    data.write_text(f"classes = 3\nnames = {cfg.with_suffix('.names')}\n")
+    code, out, _ = run("detector", "test", data, cfg, weights, "images", "-out", "r.json", "-save_labels")
+    frames = json.loads((tmp_path / "r.json").read_text())
+    assert code == 0 and [frame["frame_id"] for frame in frames] == [1, 2]
+    assert [frame["filename"] for frame in frames] == ["images/a.png", "images/b.png"]
+    assert set(frames[0]["objects"][0]) == {"class_id", "name", "relative_coordinates", "confidence"}
+    labels = (tmp_path / "images/a.txt").read_text().splitlines()
+    assert len(labels) == len(frames[0]["objects"]) and all(re.fullmatch(r"[012]( \d\.\d{4}){4}", x) for x in labels)
+    assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == ["a.jpg", "b.jpg"]
+
+
+def test_several_pictures_and_patterns(run, demo, tmp_path):
+    cfg, weights, picture = demo
+    for name in ("x/a.png", "y/a.png"):
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.write_bytes(picture.read_bytes())
+    code, out, _ = run("detect", cfg, weights, "*/a.png", "-pictures", "out")
+    assert code == 0 and out.count("Predicted in") == 2
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "a_2.jpg"]
+
+
+def test_paths_from_standard_input(run, demo, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{demo[2]}\nmissing.jpg\n\n"))
+    code, out, err = run("detect", *demo[:2], "-dontdraw_bbox")
+    assert code == 1 and out.count("Enter Image Path: ") == 4 and out.count("Predicted in") == 1
+    assert err.count("\n") == 1 and "missing.jpg" in err
+
+
+def test_a_broken_picture_does_not_stop_the_others(run, demo, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    code, out, err = run("detect", *demo[:2], "bad.jpg", demo[2], "empty.jpg", "-out", "r.json", "-dontdraw_bbox")
+    assert code == 1 and out.count("Predicted in") == 1 and err.count("\n") == 2
+    assert len(json.loads((tmp_path / "r.json").read_text())) == 1
+
+
+@pytest.mark.parametrize("words, message", [
+    (["detect", "no.cfg", "{weights}", "{picture}"], "no.cfg: cannot read the cfg file"),
+    (["detect", "{cfg}", "yolov4.weights", "{picture}"], "it is published at https://github.com/AlexeyAB/darknet/"),
+    (["detect", "{cfg}", "mine.weights", "{picture}"], "mine.weights: no such weights file"),
+    (["detect", "{weights}", "{cfg}", "{picture}"], "expected a cfg text file, found binary data"),
+    (["detect", "{cfg}", "{picture}", "{picture}"], "holds"),
+    (["detect", "{cfg}", "{weights}", "no.jpg"], "no.jpg"),
+    (["detect", "{cfg}", "{weights}", "*.nothing"], "no file matches"),
+    (["detect", "{cfg}", "{weights}", "."], "found no pictures"),
+    (["detect", "{cfg}", "{weights}", "{picture}", "-names", "no.names"], "no.names"),
+    (["detect", "{cfg}", "{weights}", "{picture}", "-device", "warp"], "-device needs auto"),
+    (["detect", "{cfg}", "{weights}", "{picture}", "-pictures", "x.nokind"], "cannot write a picture"),
+    (["detect", "{cfg}", "{weights}", "{picture}", "-out", "/proc/no/file"], "cannot write"),
+    (["detector", "test", "no.data", "{cfg}", "{weights}", "{picture}"], "no.data"),
+    (["info", "{picture}"], "binary data"),
+    (["info", "{cfg}", "{picture}"], "holds"),
+    (["partial", "{cfg}", "{weights}", "out.weights", "99"], "N needs a number from 0 to"),
+    (["partial", "{cfg}", "{weights}", "no/folder/out.weights", "1"], "cannot write the weights file"),
+])
+def test_bad_input_is_one_line(run, demo, words, message):
+    names = dict(zip(("cfg", "weights", "picture"), demo, strict=True))
+    code, _, err = run(*[word.format(**names) for word in words])
+    assert code == 1 and err.count("\n") == 1 and err.startswith("darknet-py: ") and message in err
+
+
+@pytest.mark.parametrize("words, message", [
+    ([], "usage: darknet-py"), (["detcet", "a"], "did you mean detect?"), (["detect"], "required"),
+    (["detect", "a", "b", "-thresh", "x"], "invalid float"), (["detect", "a", "b", "--nothing"], "--nothing"),
+    (["detector", "fly", "a", "b", "c"], "invalid choice"),
+])
+def test_wrong_words_exit_with_2(run, words, message):
+    code, _, err = run(*words)
+    assert code == 2 and message in err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["detect", "--help"], ["detector", "-h"], ["info", "-help"],
+                                   ["partial", "--help"]])
+def test_help(run, words):
+    code, out, _ = run(*words)
+    assert code == 0 and "usage: darknet-py" in out
+
+
+def test_version(run):
+    assert run("--version")[:2] == (0, f"darknet-py {__version__}\n")
+
+
+def test_info(run, demo):
+    cfg, weights, _ = demo
+    network = load_network(cfg)
+    code, out, _ = run("info", cfg, weights)
+    assert code == 0 and f"weights file     {weights.stat().st_size:,} bytes" in out
+    table = [line for line in out.splitlines() if re.match(r" *\d+ \w", line)]
+    assert len(table) == len(network.layers)
+    assert "holds all layers" in out and "Total BFLOPS" in out and "receptive field" in out
+
+
+def test_info_allocates_no_weights(run, tmp_path):
+    """Half a billion weights, a table in no time."""
+    cfg = tmp_path / "large.cfg"
+    cfg.write_text("[net]\nwidth=1\nheight=1\nchannels=20000\n[connected]\noutput=20000\n")
+    assert "parameters       400,020,000" in run("info", cfg)[1]
+
+
+def test_partial(run, demo, tmp_path):
+    cfg, weights, _ = demo
+    code, out, _ = run("partial", cfg, weights, "first.weights", 1)
+    assert code == 0 and "wrote 1 of" in out
+    data, whole = (tmp_path / "first.weights").read_bytes(), weights.read_bytes()
+    assert data[:12] == whole[:12] and data[12:20] == bytes(8) and data[20:] == whole[20:len(data)]
+    code, _, err = run("detect", cfg, "first.weights", demo[2], "-dontdraw_bbox", "-thresh", "1")
+    assert code == 0 and "holds the first 1 of" in err
+
+
+def test_warnings_are_lines(run, demo, tmp_path):
+    cfg = tmp_path / "w.cfg"
+    cfg.write_text(demo[0].read_text().replace("[net]", "[net]\nlearning_rat=1", 1))
+    code, _, err = run("info", cfg)
+    assert code == 0 and re.fullmatch(r"warning: .*w\.cfg:\d+: .* did you mean learning_rate=\?\n", err)
+    code, _, err = run("info", cfg, "-strict")
+    assert code == 1 and err.count("\n") == 1
+
+
+def test_as_a_module_without_torch():
+    """--help comes from a process that never imports torch, cv2 or numpy."""
+    code = "import sys; from darknet_py.cli import main\ntry: main(['detect', '--help'])\nexcept SystemExit: pass\n" \
+           "print(sorted({'torch', 'cv2', 'numpy', 'pyparsing'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+    out = subprocess.run([sys.executable, "-m", "darknet_py", "--version"], cwd=ROOT, capture_output=True, text=True)
+    assert out.stdout == f"darknet-py {__version__}\n"
