@@ -80,13 +80,14 @@ class Network(nn.Module):
         """Run the network.
 
         Args:
-            x: (N, C, H, W) in [0, 1], RGB; for recurrent networks N is time_steps * batch, a step's images together.
+            x: (N, C, H, W) in [0, 1], RGB; for recurrent networks N is time_steps * batch, a step's images together,
+                or else the images of one step.
 
         Returns:
             One tensor a head, in cfg order, as C's ``l.output``: (N, H, W, C) for [region], (N, C, H, W) for others.
 
         Raises:
-            DataError: x has another shape than the network's input.
+            DataError: x has another shape or type than the network's input.
         """
         outputs: list[Any] = [None] * len(self.plan) + [self._checked(x)]       # -1 is the input
         for index, (layer, sources, done) in enumerate(self.plan):
@@ -146,6 +147,9 @@ class Network(nn.Module):
 
     def _checked(self, x: Tensor) -> Tensor:
         """The input, with the shape of images where it came flat."""
+        dtype = next((parameter.dtype for parameter in self.parameters()), x.dtype)
+        if x.dtype != dtype:
+            raise DataError(f"the network takes {dtype}, got {x.dtype}")
         if x.dim() == 2 and x.shape[1] == self.input_shape.size:
             return x.reshape(-1, *self.input_shape)
         if x.dim() != 4 or tuple(x.shape[1:]) != self.input_shape:
@@ -189,6 +193,9 @@ def _net(cfg: Cfg, width: int | None, height: int | None) -> tuple[NetOptions, S
     options = bind(cfg, section, NetOptions)
     if len(cfg.sections) == 1:
         raise cfg.error("expected layers after [net], found none", section.line)
+    if options.policy == "steps" and not 0 < len(options.steps) == len(options.scales):
+        raise cfg.error(f"[net] policy=steps needs as many steps= as scales=, found {len(options.steps)} and "
+                        f"{len(options.scales)}", section.line)
     options = replace(options, width=options.width if width is None else width,
                       height=options.height if height is None else height)
     shape = Shape(options.channels, options.height, options.width)

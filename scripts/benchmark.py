@@ -53,7 +53,8 @@ print(json.dumps({f"all: OpenCV {cv2.__version__} readNetFromDarknet": time.perf
 def measured(python: str, code: str, *arguments: str) -> dict[str, float]:
     """What one run of ``code`` in a process of its own prints."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([python, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run([python, "-c", code, *arguments], capture_output=True, text=True, env=environment,
+                          check=False)
     if done.returncode:
         raise SystemExit(f"{python}: {done.stderr.strip().splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -73,8 +74,8 @@ def load(arguments: argparse.Namespace) -> None:
             if arguments.opencv is not None:
                 run |= measured(arguments.opencv, OPENCV, str(arguments.cfg), weights)
             runs.append(run)
-    print(f"{arguments.cfg}: {size / 1e6:.0f} MB of weights, {os.cpu_count()} cores, seconds, median of {arguments.runs} "
-          "runs after one to warm up (least, most)")
+    print(f"{arguments.cfg}: {size / 1e6:.0f} MB of weights, {os.cpu_count()} cores, seconds, median of "
+          f"{arguments.runs} runs after one to warm up (least, most)")
     for key in runs[0]:
         times = [run[key] for run in runs[1:]]
         print(f"  {key:45s} {statistics.median(times):7.3f}  ({min(times):.3f}, {max(times):.3f})")

@@ -71,7 +71,7 @@ def test_detector_test_writes_json_and_labels(run, demo, tmp_path):
         (tmp_path / "images" / name).write_bytes(picture.read_bytes())
     data = tmp_path / "obj.data"
     data.write_text(f"classes = 3\nnames = {cfg.with_suffix('.names')}\n")
-    code, out, _ = run("detector", "test", data, cfg, weights, "images", "-out", "r.json", "-save_labels")
+    code, _, _ = run("detector", "test", data, cfg, weights, "images", "-out", "r.json", "-save_labels")
     frames = json.loads((tmp_path / "r.json").read_text())
     assert code == 0 and [frame["frame_id"] for frame in frames] == [1, 2]
     assert [frame["filename"] for frame in frames] == ["images/a.png", "images/b.png"]

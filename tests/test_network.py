@@ -200,10 +200,11 @@ def test_batches_of_sequences_do_not_mix(kind):
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 5])
-def test_images_that_make_no_sequence(count):
-    network = load_network(parse_cfg(RECURRENT.format(steps=3, body=REMEMBER["gru"])))
-    with pytest.raises(DataError, match=rf"^\[gru\] expected a multiple of time_steps=3 images, got {count}$"):
-        network(torch.rand(count, 2, 3, 3))
+def test_images_that_make_no_sequence_are_one_step(count):
+    network, x = load_network(parse_cfg(RECURRENT.format(steps=3, body=REMEMBER["gru"]))), torch.rand(count, 2, 3, 3)
+    (several,) = network(x)
+    network.set_time_steps(1)
+    torch.testing.assert_close(several, network(x)[0])
 
 
 def test_state_does_not_keep_the_graph():

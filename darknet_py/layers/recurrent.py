@@ -1,7 +1,8 @@
 """[rnn], [gru], [lstm], [crnn], [conv_lstm] and [history]: layers that remember.
 
-Their input is (time_steps * batch, ...): all images of the first step, then all of the second, and so on, as in C. What
-they remember stays from one call to the next until ``reset_state``, or until the batch has another size.
+Their input is (time_steps * batch, ...): all images of the first step, then all of the second, and so on, as in C.
+Where time_steps does not divide the images they are one step, which is how C runs outside training. What the layers
+remember stays from one call to the next until ``reset_state``, or until the batch has another size.
 """
 from __future__ import annotations
 
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from darknet_py.errors import DataError
 from darknet_py.layers.activations import ACTIVATIONS
 from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
 from darknet_py.layers.connected import Connected, ConnectedOptions
@@ -24,7 +24,7 @@ class Recurrent(Layer):
 
     def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
-        self.time_steps = place.net.time_steps
+        self.time_steps = self.steps = place.net.time_steps
         self.state: tuple[Tensor, ...] | None = None
         self.state_shapes: tuple[Shape, ...] = ()
 
@@ -33,12 +33,11 @@ class Recurrent(Layer):
         raise AssertionError(f"{type(self).__name__} lacks step")
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(x) % self.time_steps:
-            raise DataError(f"[{self.kind}] expected a multiple of time_steps={self.time_steps} images, got {len(x)}")
-        batch, state, outputs = len(x) // self.time_steps, self.state, []
+        self.steps = self.time_steps if len(x) % self.time_steps == 0 else 1
+        batch, state, outputs = len(x) // self.steps, self.state, []
         if state is None or len(state[0]) != batch or state[0].device != x.device:
             state = tuple(x.new_zeros(batch, *shape) for shape in self.state_shapes)
-        for now in x.chunk(self.time_steps):
+        for now in x.chunk(self.steps):
             output, state = self.step(now, *state)
             outputs.append(output)
         self.state = tuple(part.detach() for part in state)
@@ -269,7 +268,7 @@ class HistoryOptions(LayerOptions):
 class History(Recurrent):
     """The input and its last history_size - 1 predecessors along the channels, newest first.
 
-    Darknet: make_history_layer, forward_history_layer. With time_steps=1 C copies the input alone, and leaves zeros
+    Darknet: make_history_layer, forward_history_layer. For a single step C copies the input alone, and leaves zeros
     for the others.
     """
 
@@ -282,4 +281,4 @@ class History(Recurrent):
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         past = state[:, :-x.shape[1]] if self.options.history_size > 1 else state[:, :0]
         output = torch.cat([x, past], 1)
-        return output, (output if self.time_steps > 1 else state,)
+        return output, (output if self.steps > 1 else state,)
