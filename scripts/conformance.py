@@ -90,7 +90,7 @@ def xnor_path_is_for_one_image(network: Network) -> None:
         x = F.pad(torch.where(x > 0, 1., -1.), [layer.padding] * 4, value=-1)
         y = F.conv2d(x, binarize(layer.weight), None, layer.stride)
         y[1:] = 0
-        y = y + (layer.norm.bias if "norm" in layer._modules else layer.bias)[:, None, None]
+        y = y + (layer.bias if layer.norm is None else layer.norm.bias)[:, None, None]
         return layer.activate(y)
 
     for layer in network.layers:

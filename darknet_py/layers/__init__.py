@@ -6,6 +6,7 @@ from darknet_py.layers import (  # noqa: F401
     connected,
     convolutional,
     crop,
+    deconvolutional,
     detection,
     gaussian_yolo,
     implicit,

@@ -197,6 +197,12 @@ class Layer(nn.Module):
         return f"{' + '.join(map(str, self.shapes))} -> {self.shape}"
 
 
+def check_filters(place: Place, shape: Shape, what: str, expected: int) -> None:
+    """The classic mistake: filters before a head that do not match its classes and anchors."""
+    if shape.channels != expected:
+        raise place.error(f"needs filters={expected} in the layer before it ({what}), got {shape.channels}")
+
+
 KINDS: dict[str, type[Layer]] = {}
 
 

@@ -1,11 +1,13 @@
 """[batchnorm], and the normalisation that convolutional and connected layers share."""
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darknet_py.layers.activations import ACTIVATIONS
 from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
 
 MOMENTUM = .01
@@ -43,6 +45,45 @@ class Norm(nn.Module):
         nn.init.zeros_(self.bias)
         self.running_mean.zero_()
         self.running_var.fill_(1)
+
+
+class Normalized(Layer):
+    """A layer with weights that ends in batch normalisation or a bias, and an activation. Subclasses set ``weight``."""
+
+    weight: nn.Parameter
+    norm: Norm | None
+    bias: nn.Parameter | None       # None where ``norm`` has one
+
+    def end_with(self, channels: int, batch_normalize: int, activation: str) -> None:
+        """Choose the end of the layer."""
+        self.norm = Norm(self, channels) if batch_normalize else None
+        self.bias = None if batch_normalize else self.parameter(channels)
+        self.activate = ACTIVATIONS[activation]
+
+    def finish(self, x: Tensor) -> Tensor:
+        """What comes after the weights, and the bias if there is no ``norm``."""
+        return self.activate(x if self.norm is None else self.norm(x))
+
+    def bias_blob(self) -> Blob:
+        return Blob(self.bias if self.norm is None else self.norm.bias)
+
+    def norm_blobs(self) -> Iterator[Blob]:
+        return iter(()) if self.norm is None else self.norm.statistics()
+
+    def blobs(self) -> Iterator[Blob]:
+        """C's order for convolutions: biases, [scales, mean, variance], weights."""
+        yield self.bias_blob()
+        yield from self.norm_blobs()
+        yield Blob(self.weight)
+
+    def reset_parameters(self) -> None:
+        """Darknet draws weights uniformly with a bound of sqrt(2 / fan-in)."""
+        bound = math.sqrt(2 / self.weight[0].numel())
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.norm is None:
+            nn.init.zeros_(self.bias)
+        else:
+            self.norm.reset_parameters()
 
 
 @layer("batchnorm")

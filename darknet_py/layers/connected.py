@@ -1,16 +1,15 @@
 """[connected]"""
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from darknet_py.layers.activations import ACTIVATIONS
-from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
-from darknet_py.layers.batchnorm import Norm
+from darknet_py.layers.base import Blob, LayerOptions, Place, Shape, layer
+from darknet_py.layers.batchnorm import Normalized
 from darknet_py.options import option
 
 
@@ -22,7 +21,7 @@ class ConnectedOptions(LayerOptions):
 
 
 @layer("connected", "conn", options=ConnectedOptions)
-class Connected(Layer):
+class Connected(Normalized):
     """A dense layer: every output sees every input.
 
     Darknet: make_connected_layer. In files: biases, weights, [scales, mean, variance]; the weights are transposed where
@@ -33,29 +32,12 @@ class Connected(Layer):
         super().__init__(options, shapes, place)
         self.shape = self.output(options.output, 1, 1)
         self.weight = self.parameter(options.output, shapes[0].size)
-        if options.batch_normalize:
-            self.norm = Norm(self, options.output)
-        else:
-            self.bias = self.parameter(options.output)
-        self.activate = ACTIVATIONS[options.activation]
+        self.end_with(options.output, options.batch_normalize, options.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        norm = self._modules.get("norm")
-        x = F.linear(x.flatten(1), self.weight, self.bias if norm is None else None)
-        return self.activate(x if norm is None else norm(x))[:, :, None, None]
+        return self.finish(F.linear(x.flatten(1), self.weight, self.bias))[:, :, None, None]
 
     def blobs(self) -> Iterator[Blob]:
-        norm = self._modules.get("norm")
-        yield Blob(self.bias if norm is None else norm.bias)
+        yield self.bias_blob()
         yield Blob(self.weight, stored="matrix")
-        if norm is not None:
-            yield from norm.statistics()
-
-    def reset_parameters(self) -> None:
-        """Darknet draws weights uniformly with a bound of sqrt(2 / inputs)."""
-        bound = math.sqrt(2 / self.weight.shape[1])
-        nn.init.uniform_(self.weight, -bound, bound)
-        if "norm" in self._modules:
-            self.norm.reset_parameters()
-        else:
-            nn.init.zeros_(self.bias)
+        yield from self.norm_blobs()

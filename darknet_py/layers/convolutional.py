@@ -1,17 +1,16 @@
 """[convolutional]"""
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from darknet_py.layers.activations import ACTIVATIONS
-from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
-from darknet_py.layers.batchnorm import Norm
+from darknet_py.layers.base import Blob, LayerOptions, Place, Shape, layer
+from darknet_py.layers.batchnorm import Normalized
 from darknet_py.options import option
 
 NOT_SHARED = -1_000_000_000
@@ -53,7 +52,7 @@ class ConvolutionalOptions(LayerOptions):
 
 
 @layer("convolutional", "conv", options=ConvolutionalOptions)
-class Convolutional(Layer):
+class Convolutional(Normalized):
     """Convolution, batch normalisation or bias, activation, and perhaps a blur before the stride.
 
     Darknet: parse_convolutional, make_convolutional_layer, forward_convolutional_layer_gpu. Quirks:
@@ -99,10 +98,7 @@ class Convolutional(Layer):
         self.shared: tuple[Convolutional, ...] = self._shared()
         if not self.shared:
             self.weight = self.parameter(o.filters, shape.channels // self.groups, o.size, o.size)
-            if o.batch_normalize or o.cbn:
-                self.norm = Norm(self, o.filters)
-            else:
-                self.bias = self.parameter(o.filters)
+            self.end_with(o.filters, o.batch_normalize or o.cbn, o.activation)
         weights = o.filters * (shape.channels // self.groups) * o.size ** 2
         self.flops = 2 * weights * height * width // (32 if o.xnor else 1)
         self.window = (o.size, self.inner_stride[1], self.inner_stride[0], self.dilation)
@@ -140,10 +136,8 @@ class Convolutional(Layer):
             x = torch.where(x > 0, 1., -1.).to(x.dtype)
             if not self.training and x.shape[1] >= 32 and self.stride[0] == self.stride[1]:
                 x, padding = F.pad(x, [padding] * 4, value=-1), 0
-        norm = owner._modules.get("norm")
-        x = F.conv2d(x, weight, None if norm is not None else owner.bias, self.inner_stride, padding, self.dilation,
-                     self.groups)
-        return self.activate(x if norm is None else norm(x))
+        x = F.conv2d(x, weight, owner.bias, self.inner_stride, padding, self.dilation, self.groups)
+        return self.activate(x if owner.norm is None else owner.norm(x))
 
     def held(self, output: Tensor, *xs: Tensor) -> Tensor:
         if not self.blur:
@@ -153,24 +147,14 @@ class Convolutional(Layer):
         return before
 
     def blobs(self) -> Iterator[Blob]:
-        if self.shared:
-            return
-        norm = self._modules.get("norm")
-        yield Blob(self.bias if norm is None else norm.bias)
-        if norm is not None:
-            yield from norm.statistics()
-        yield Blob(self.weight, stored="flipped" if self.options.flipped else "plain")
+        if not self.shared:
+            yield self.bias_blob()
+            yield from self.norm_blobs()
+            yield Blob(self.weight, stored="flipped" if self.options.flipped else "plain")
 
     def reset_parameters(self) -> None:
-        """Darknet draws weights uniformly with a bound of sqrt(2 / fan-in)."""
-        if self.shared:
-            return
-        bound = math.sqrt(2 / self.weight[0].numel())
-        nn.init.uniform_(self.weight, -bound, bound)
-        if "norm" in self._modules:
-            self.norm.reset_parameters()
-        else:
-            nn.init.zeros_(self.bias)
+        if not self.shared:
+            super().reset_parameters()
 
     def label(self) -> tuple[str, str]:
         o = self.options

@@ -1,4 +1,4 @@
-"""[normalization], local response normalisation."""
+"""[normalization], local response normalisation, and pjreddie's [l2norm]."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -17,6 +17,19 @@ class NormalizationOptions(LayerOptions):
     beta: float = .75
     kappa: float = 1
     size: int = option(5, least=1)
+
+
+@layer("l2norm")
+class L2Norm(Layer):
+    """Each place divided by the length of its vector of channels. Darknet (pjreddie's): forward_l2norm_layer_gpu."""
+
+    def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        self.shape = shapes[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.norm(dim=1, keepdim=True)
+        return x / length.where(length > 0, 1)
 
 
 @layer("normalization", "lrn", options=NormalizationOptions)

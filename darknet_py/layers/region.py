@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, layer
+from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, check_filters, layer
 from darknet_py.layers.tree import read_map, read_tree
-from darknet_py.layers.yolo import check_filters, class_scores, take_anchors
+from darknet_py.layers.yolo import class_scores, take_anchors
 from darknet_py.options import option
 
 

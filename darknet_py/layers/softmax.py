@@ -1,4 +1,4 @@
-"""[softmax], [cost] and [contrastive]: where classifiers and embeddings end."""
+"""[softmax], [cost], [contrastive], and pjreddie's [logistic] and [iseg]: where networks without boxes end."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
+from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, check_filters, layer
 from darknet_py.layers.tree import read_tree
 from darknet_py.options import option
 
@@ -36,6 +36,12 @@ class ContrastiveOptions(LayerOptions):
     cls_normalizer: float = 1
     max_delta: float = 3.4e38
     contrastive_neg_max: int = 3
+
+
+@dataclass(frozen=True)
+class IsegOptions(LayerOptions):
+    classes: int = option(20, least=1)
+    ids: int = option(32, least=0)
 
 
 @layer("softmax", "soft", options=SoftmaxOptions)
@@ -67,6 +73,42 @@ class Softmax(Layer):
         if o.spatial:
             return x.softmax(1)
         return (x.reshape(len(x), o.groups, -1) / o.temperature).softmax(2).view_as(x)
+
+
+@layer("logistic")
+class Logistic(Layer):
+    """A logistic output for each of several labels. Darknet (pjreddie's): logistic_layer.c."""
+
+    is_head = True
+
+    def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        self.shape = shapes[0]
+        self.classes, self.channels_per_class = self.shape.size, 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sigmoid()
+
+
+@layer("iseg", options=IsegOptions)
+class Iseg(Layer):
+    """Instance segmentation: logistic class maps, then maps of an embedding that tells instances apart.
+
+    Darknet (pjreddie's): parse_iseg, forward_iseg_layer_gpu.
+    """
+
+    is_head = True
+
+    def __init__(self, options: IsegOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        self.shape = shapes[0]
+        self.classes, self.channels_per_class = options.classes, 1
+        check_filters(place, self.shape, f"{options.classes} classes + {options.ids} ids",
+                      options.classes + options.ids)
+
+    def forward(self, x: Tensor) -> Tensor:
+        classes, embedding = x.split((self.options.classes, self.options.ids), 1)
+        return torch.cat([classes.sigmoid(), embedding], 1)
 
 
 class Trainer(Layer):

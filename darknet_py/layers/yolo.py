@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, layer
+from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, check_filters, layer
 from darknet_py.layers.tree import read_map
 from darknet_py.options import option
 
@@ -114,12 +114,6 @@ def take_anchors(anchors: Sequence[float], indices: Iterable[int]) -> tuple[tupl
         return anchors[index] if index < len(anchors) else .5
 
     return tuple((value(2 * index), value(2 * index + 1)) for index in indices)
-
-
-def check_filters(place: Place, shape: Shape, what: str, expected: int) -> None:
-    """The classic mistake: filters before a head that do not match its classes and anchors."""
-    if shape.channels != expected:
-        raise place.error(f"needs filters={expected} in the layer before it ({what}), got {shape.channels}")
 
 
 def class_scores(objectness: Tensor, probabilities: Tensor, threshold: float) -> Tensor:
