@@ -174,8 +174,10 @@ def read_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise CfgError(f"cannot read the cfg file: {error.strerror}", path) from None
-    if b"\0" in data or len(data) > MAX_BYTES:
+    if b"\0" in data:
         raise CfgError("expected a cfg text file, found binary data (is the order CFG WEIGHTS?)", path)
+    if len(data) > MAX_BYTES:
+        raise CfgError(f"expected a cfg of at most {MAX_BYTES} bytes, found more", path)
     return parse_cfg(data.decode("utf-8", "surrogateescape"), path, strict=strict)
 
 

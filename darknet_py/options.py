@@ -116,7 +116,7 @@ POLICIES = ("constant", "step", "exp", "poly", "steps", "sigmoid", "random", "sg
 class NetOptions:
     """The [net] section. Darknet: parse_net_options.
 
-    ``None`` marks a default that depends on another option; the properties below resolve it.
+    ``None`` marks a default that depends on another option, named beside it.
     """
 
     # the input

@@ -33,10 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
     parsed = parser.parse_intermixed_args(words)
-    warnings.showwarning = lambda message, category, *_, **__: print(f"warning: {message}", file=sys.stderr)
-    warnings.simplefilter("always", CfgWarning)
     try:
-        return module.run(parsed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", CfgWarning)
+            warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+            return module.run(parsed)
     except DarknetError as error:
         print(f"darknet-py: {error}", file=sys.stderr)
         return 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -102,13 +103,16 @@ def device(arguments: argparse.Namespace) -> str:
 
     from darknet_py.errors import DarknetError
     if arguments.device is None and arguments.i is not None:
-        return f"cuda:{arguments.i}" if arguments.i >= 0 and torch.cuda.is_available() else "cpu"
-    name = arguments.device or "auto"
-    try:
-        if name != "auto" and torch.device(name).type == "cuda" and not torch.cuda.is_available():
-            raise DarknetError(f"-device {name}: no GPU can be used here")
-    except RuntimeError:
-        raise DarknetError(f"-device needs auto, cpu, cuda or cuda:N, found {name}") from None
+        name = f"cuda:{arguments.i}" if arguments.i >= 0 and torch.cuda.is_available() else "cpu"
+    else:
+        name = "auto" if arguments.device is None else arguments.device
+    if name in ("auto", "cpu"):
+        return name
+    match = re.fullmatch(r"cuda(?::(\d+))?", name)
+    if match is None:
+        raise DarknetError(f"-device needs auto, cpu, cuda or cuda:N, found {name}")
+    if int(match[1] or 0) >= torch.cuda.device_count():
+        raise DarknetError(f"-device {name}: there are {torch.cuda.device_count()} GPUs that can be used here")
     return name
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from darknet_py.errors import DataError
@@ -52,8 +53,9 @@ def read_names(path: str | os.PathLike) -> list[str]:
 def find_file(name: str | os.PathLike, *near: str | os.PathLike | None) -> Path | None:
     """The file of that name: relative to the working directory, else to the first folder of near that has it."""
     for folder in ("", *near):
-        if folder is not None and (path := Path(folder, name)).is_file():
-            return path
+        with suppress(OSError, ValueError):         # a name that no file system has
+            if folder is not None and (path := Path(folder, name)).is_file():
+                return path
     return None
 
 

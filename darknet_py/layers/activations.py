@@ -7,6 +7,7 @@ out (they turn to zeros in [activation], [sam], [scale_channels], and partly in 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -55,19 +56,36 @@ def normalize_channels_softmax_maxval(x: Tensor) -> Tensor:
     return normalize_channels_softmax(x - x.amax(1, keepdim=True))
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "linear": lambda x: x,
+def linear(x: Tensor) -> Tensor:
+    return x
+
+
+def loggy(x: Tensor) -> Tensor:
+    return 2 * torch.sigmoid(x) - 1
+
+
+def selu(x: Tensor) -> Tensor:
+    """C rounds the constants."""
+    return torch.where(x >= 0, 1.0507 * x, 1.0507 * 1.6732 * torch.expm1(x))
+
+
+def ramp(x: Tensor) -> Tensor:
+    return F.relu(x) + .1 * x
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {      # no lambdas: networks are pickled
+    "linear": linear,
     "logistic": torch.sigmoid,
-    "loggy": lambda x: 2 * torch.sigmoid(x) - 1,
+    "loggy": loggy,
     "relu": F.relu,
     "relu6": F.relu6,
     "elu": F.elu,
-    "selu": lambda x: torch.where(x >= 0, 1.0507 * x, 1.0507 * 1.6732 * torch.expm1(x)),
+    "selu": selu,
     "gelu": gelu,
-    "relie": lambda x: F.leaky_relu(x, .01),
-    "ramp": lambda x: F.relu(x) + .1 * x,
-    "leaky": lambda x: F.leaky_relu(x, .1),
-    "revleaky": lambda x: F.leaky_relu(x, .1),
+    "relie": partial(F.leaky_relu, negative_slope=.01),
+    "ramp": ramp,
+    "leaky": partial(F.leaky_relu, negative_slope=.1),
+    "revleaky": partial(F.leaky_relu, negative_slope=.1),
     "tanh": torch.tanh,
     "plse": plse,
     "stair": stair,

@@ -35,7 +35,7 @@ class Recurrent(Layer):
     def forward(self, x: Tensor) -> Tensor:
         self.steps = self.time_steps if len(x) % self.time_steps == 0 else 1
         batch, state, outputs = len(x) // self.steps, self.state, []
-        if state is None or len(state[0]) != batch or state[0].device != x.device:
+        if state is None or (len(state[0]), state[0].device, state[0].dtype) != (batch, x.device, x.dtype):
             state = tuple(x.new_zeros(batch, *shape) for shape in self.state_shapes)
         for now in x.chunk(self.steps):
             output, state = self.step(now, *state)

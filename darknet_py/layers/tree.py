@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from darknet_py.data.datafile import find_file
 from darknet_py.layers.base import Place
 
 MAX_BYTES = 1 << 24
@@ -102,17 +103,12 @@ def find(name: str, key: str, place: Place) -> Path:
     Raises:
         CfgError: it is in none of them.
     """
-    folders = [Path()]
-    if place.cfg.path is not None:
-        folders += [place.cfg.path.parent, place.cfg.path.parent / ".."]
-    for folder in folders:
-        for tail in (name, os.path.basename(name)):
-            try:
-                if (folder / tail).is_file():
-                    return folder / tail
-            except (OSError, ValueError):       # a name that no file system has
-                continue
-    raise place.error(f"{key}={name}: no such file in {', '.join(str(folder) for folder in folders)}", key)
+    folder = None if place.cfg.path is None else place.cfg.path.parent
+    near = [] if folder is None else [folder, folder / ".."]
+    path = find_file(name, *near) or find_file(os.path.basename(name), *near)
+    if path is None:
+        raise place.error(f"{key}={name}: no such file in {', '.join(map(str, [Path(), *near]))}", key)
+    return path
 
 
 def read_lines(path: Path, key: str, place: Place) -> list[str]:
