@@ -96,7 +96,7 @@ def test_long_lines_take_no_longer():
 @pytest.mark.parametrize("content, message", [
     (None, "cannot read the cfg file: No such file or directory"),
     (b"[net]\0", "expected a cfg text file, found binary data (is the order CFG WEIGHTS?)"),
-    (b"#" * (MAX_BYTES + 1), "expected a cfg text file, found binary data (is the order CFG WEIGHTS?)"),
+    (b"#" * (MAX_BYTES + 1), f"expected a cfg of at most {MAX_BYTES} bytes, found more"),
 ])
 def test_unreadable_files(content, message, tmp_path):
     path = tmp_path / "x.cfg"

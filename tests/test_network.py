@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import ast
+import copy
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -277,3 +279,11 @@ def test_imports_make_no_circle():
         free = {room for room, below in above.items() if room not in done and below <= done}
         assert free, f"circle among {sorted(set(above) - done)}"
         done |= free
+
+
+def test_networks_can_be_copied_and_pickled():
+    network = load_network(parse_cfg(
+        "[net]\nwidth=4\nheight=4\nchannels=3\n[conv]\nfilters=2\nactivation=leaky\n[conv]\nactivation=mish\n"))
+    x = torch.rand(1, 3, 4, 4)
+    for copied in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        torch.testing.assert_close(copied(x), network(x))
