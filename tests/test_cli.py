@@ -189,6 +189,12 @@ def test_warnings_are_lines(run, demo, tmp_path):
     assert code == 1 and err.count("\n") == 1
 
 
+def test_too_many_names(run, demo, tmp_path):
+    (tmp_path / "four.names").write_text("a\nb\nc\nd\n")
+    code, _, err = run("detect", *demo, "-names", "four.names", "-dontdraw_bbox")
+    assert code == 0 and err.startswith("warning: four.names: has 4 names for a network of 3 classes")
+
+
 def test_as_a_module_without_torch():
     """--help comes from a process that never imports torch, cv2 or numpy."""
     code = "import sys; from darknet_py.cli import main\ntry: main(['detect', '--help'])\nexcept SystemExit: pass\n" \

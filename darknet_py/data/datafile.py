@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -128,6 +129,9 @@ def _candidates(cfg: str | os.PathLike | None, weights: str | os.PathLike | None
 def _checked(names: list[str], classes: int, where: object) -> list[str]:
     if len(names) < classes:
         raise DataError(f"{where}: needs {classes} names, one for each class, got {len(names)}")
+    if len(names) > classes:
+        warnings.warn(f"{where}: has {len(names)} names for a network of {classes} classes; is it the right file?",
+                      stacklevel=3)
     return names[:classes]
 
 

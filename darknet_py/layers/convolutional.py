@@ -143,7 +143,8 @@ class Convolutional(Normalized):
         if not self.blur:
             return output
         before = self.convolve(*xs)
-        before.reshape(-1)[:output.numel()] = output.reshape(-1)
+        before = before.contiguous()
+        before.view(-1)[:output.numel()] = output.reshape(-1)
         return before
 
     def blobs(self) -> Iterator[Blob]:

@@ -13,7 +13,6 @@ from darknet_py.options import option
 
 @dataclass(frozen=True)
 class GaussianYoloOptions(AnchorOptions):
-    nms_kind: str = option("default", choices=("default", "greedynms", "diounms", "cornersnms"))
     yolo_point: str = option("center", choices=("center", "left_top", "right_bottom"))  # what x and y mean
     uc_normalizer: float = 1    # training only
 

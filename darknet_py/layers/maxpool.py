@@ -103,7 +103,8 @@ class MaxPool(Pool):
         if not self.blur:
             return output
         before = self.maximum(*xs)
-        before.reshape(-1)[:output.numel()] = output.reshape(-1)
+        before = before.contiguous()
+        before.view(-1)[:output.numel()] = output.reshape(-1)
         return before
 
     def label(self) -> tuple[str, str]:

@@ -12,19 +12,21 @@ from darknet_py.layers.tree import read_map
 from darknet_py.options import option
 
 IOU_KINDS = ("iou", "giou", "diou", "ciou")
+NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")      # the last one works as the first
 UNBOUNDED = 3.4e38
 NO_LAYER = 999_999
 
 
 @dataclass(frozen=True)
 class AnchorOptions(LayerOptions):
-    """What [yolo] and [Gaussian_yolo] share. All from ``max`` on matters to training alone, but for nms_kind."""
+    """What [yolo] and [Gaussian_yolo] share. All from ``max`` on matters to training alone."""
 
     classes: int = option(20, least=1)
     num: int = option(1, least=1)           # anchors in the list
     mask: tuple[int, ...] | None = None     # those of this head; C: all
     anchors: tuple[float, ...] = ()         # pixels of the network's input; C: .5
     scale_x_y: float = 1                    # grid sensitivity
+    nms_kind: str = option("default", choices=NMS_KINDS)
     beta_nms: float = .6
     max: int = 200                          # truths an image
     max_delta: float = UNBOUNDED
@@ -49,7 +51,6 @@ class AnchorOptions(LayerOptions):
 @dataclass(frozen=True)
 class YoloOptions(AnchorOptions):
     new_coords: int = 0                     # 1: outputs are activated already, sizes are squares
-    nms_kind: str = option("default", choices=("default", "greedynms", "diounms"))
     embedding_layer: int = NO_LAYER
     focal_loss: int = 0
     show_details: int = 1
