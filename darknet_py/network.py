@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from darknet_py import weights as weights_file
 from darknet_py.cfg import Cfg, Section, read_cfg
-from darknet_py.errors import DataError
+from darknet_py.errors import DarknetError, DataError
 from darknet_py.layers import KINDS, Layer, Place, Shape
 from darknet_py.layers.base import MAX_PARAMETERS
 from darknet_py.options import NetOptions, bind
@@ -44,7 +44,7 @@ class Network(nn.Module):
 
     def __init__(self, cfg: Cfg, *, width: int | None = None, height: int | None = None):
         super().__init__()
-        self.cfg, self.seen, self.reached = cfg, 0, 0
+        self.cfg, self.seen, self.reached, self.folded = cfg, 0, 0, False
         self.options, self.input_shape = _net(cfg, width, height)
         layers: list[Layer] = []
         sources: list[tuple[int, ...]] = []
@@ -115,6 +115,7 @@ class Network(nn.Module):
         Raises:
             WeightsError: the file does not fit; the network is as it was.
         """
+        self._not_folded()
         header, self.reached = weights_file.load(path, self.layers)
         self.seen = header.seen
         return self.reached
@@ -125,6 +126,7 @@ class Network(nn.Module):
         Args:
             layers: write the first so many only, with ``seen`` 0 (C's ``partial``).
         """
+        self._not_folded()
         if layers is None:
             weights_file.save(path, self.layers, self.seen)
         else:
@@ -144,6 +146,22 @@ class Network(nn.Module):
         for layer in self.layers:
             layer.set_time_steps(time_steps)
         self.reset_state()
+
+    def fold(self) -> Network:
+        """Merge batch normalisation into the weights: faster, and for inference only. Returns the network itself.
+
+        Its weights can no longer be saved, nor others loaded.
+        """
+        with torch.no_grad():
+            for layer in self.layers:
+                layer.fold()
+        self.folded = True
+        return self
+
+    def _not_folded(self) -> None:
+        if self.folded:
+            raise DarknetError("this network was folded for inference, so its weights are not those of a file; "
+                               "load it anew")
 
     def _checked(self, x: Tensor) -> Tensor:
         """The input, with the shape of images where it came flat."""

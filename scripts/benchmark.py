@@ -57,7 +57,7 @@ warnings.simplefilter("ignore")
 import torch
 from darknet_py import load_network
 cfg, weights, size = sys.argv[1:]
-network = load_network(cfg, weights, width=int(size), height=int(size)).to(memory_format=torch.channels_last)
+network = load_network(cfg, weights, width=int(size), height=int(size)).fold().to(memory_format=torch.channels_last)
 x = torch.rand(1, *network.input_shape).to(memory_format=torch.channels_last)
 times = []
 with torch.inference_mode():

@@ -55,7 +55,7 @@ def relu6_is_missing(network: Network) -> None:
     """activate() of activations.c has no case for RELU6 and returns 0; activate_kernel() of the GPU has one."""
     for layer in network.layers:
         if getattr(layer.options, "activation", "") == "relu6":
-            layer.activate = torch.zeros_like
+            layer.activate = layer.activate_in_place = torch.zeros_like
 
 
 def spatial_is_unknown(network: Network) -> None:

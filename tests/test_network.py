@@ -13,7 +13,7 @@ import torch
 
 from darknet_py import load_network
 from darknet_py.cfg import parse_cfg
-from darknet_py.errors import CfgError, DataError
+from darknet_py.errors import CfgError, DarknetError, DataError
 from darknet_py.network import Network
 
 PACKAGE = Path(__file__).parents[1] / "darknet_py"
@@ -287,3 +287,52 @@ def test_networks_can_be_copied_and_pickled():
     x = torch.rand(1, 3, 4, 4)
     for copied in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
         torch.testing.assert_close(copied(x), network(x))
+
+
+FOLDED = """[net]
+width=8
+height=6
+channels=4
+{body}
+"""
+
+
+@pytest.mark.parametrize("body", [
+    "[conv]\nbatch_normalize=1\nfilters=6\nsize=3\npad=1\nactivation=mish\n",
+    "[conv]\nbatch_normalize=1\nfilters=6\nsize=3\ngroups=2\nactivation=leaky\nantialiasing=1\nstride=2\n",
+    "[conv]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation=relu\n"
+    "[conv]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation=swish\nshare_index=0\n",
+    "[conv]\nbatch_normalize=1\nfilters=32\nactivation=leaky\n"
+    "[conv]\nbatch_normalize=1\nfilters=6\nsize=3\npad=1\nactivation=leaky\nxnor=1\n",
+    "[conv]\nfilters=3\nactivation=logistic\n",
+    "[deconv]\nbatch_normalize=1\nfilters=5\nsize=3\nactivation=relu6\n",
+    "[connected]\nbatch_normalize=1\noutput=5\nactivation=tanh\n",
+    "[crnn]\nbatch_normalize=1\noutput=3\nhidden=4\npad=1\nactivation=leaky\n",
+    "[lstm]\nbatch_normalize=1\noutput=3\n",
+])
+def test_folding_changes_nothing(body, tmp_path):
+    network = load_network(parse_cfg(FOLDED.format(body=body)))
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            tensor.uniform_(.5, 1.5) if "running_var" in name else tensor.uniform_(-1, 1)
+    x = torch.rand(2, 4, 6, 8)
+    (before,) = network(x)
+    network.reset_state()
+    assert network.fold() is network
+    assert not any("running" in name for name in network.state_dict())
+    (after,) = network(x)
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+    for call in (network.save_weights, network.load_weights):
+        with pytest.raises(DarknetError, match="folded"):
+            call(tmp_path / "x.weights")
+
+
+def test_activations_on_the_spot_leave_gradients_and_inputs_alone():
+    network = load_network(parse_cfg(FOLDED.format(body="[conv]\nfilters=2\nactivation=mish\n")))
+    x = torch.rand(1, 4, 6, 8)
+    copied = x.clone()
+    network(x)[0].sum().backward()
+    assert network.layers[0].weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        torch.testing.assert_close(network(x)[0], network.requires_grad_(True)(x)[0])
+    torch.testing.assert_close(x, copied)

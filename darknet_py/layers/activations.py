@@ -98,3 +98,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {      # no lambdas: networ
     "normalize_channels_softmax": normalize_channels_softmax,
     "normalize_channels_softmax_maxval": normalize_channels_softmax_maxval,
 }
+
+# The same on the spot, for a fresh tensor that needs no gradient: memory for another costs as much as the function.
+IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": partial(F.relu, inplace=True),
+    "relu6": partial(F.relu6, inplace=True),
+    "leaky": partial(F.leaky_relu, negative_slope=.1, inplace=True),
+    "logistic": torch.sigmoid_,
+    "swish": partial(F.silu, inplace=True),
+    "mish": partial(F.mish, inplace=True),
+}

@@ -146,6 +146,12 @@ class Layer(nn.Module):
     def reset_parameters(self) -> None:
         """Fill the parameters as C does for a network without weights."""
 
+    def fold(self) -> None:
+        """Merge batch normalisation into the weights, for inference; there is no way back."""
+        for part in self.children():
+            if isinstance(part, Layer):
+                part.fold()
+
     def set_time_steps(self, time_steps: int) -> None:
         """How many steps the images of one call make up, for a recurrent layer."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darknet_py.layers.activations import ACTIVATIONS
+from darknet_py.layers.activations import ACTIVATIONS, IN_PLACE
 from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
 
 MOMENTUM = .01
@@ -53,16 +53,34 @@ class Normalized(Layer):
     weight: nn.Parameter
     norm: Norm | None
     bias: nn.Parameter | None       # None where ``norm`` has one
+    output_axis = 0                 # of ``weight``
 
     def end_with(self, channels: int, batch_normalize: int, activation: str) -> None:
-        """Choose the end of the layer."""
-        self.norm = Norm(self, channels) if batch_normalize else None
-        self.bias = None if batch_normalize else self.parameter(channels)
+        """Choose the end of the layer. With no channels it has no parameters of its own."""
+        self.norm = Norm(self, channels) if channels and batch_normalize else None
+        self.bias = self.parameter(channels) if channels and not batch_normalize else None
         self.activate = ACTIVATIONS[activation]
+        self.activate_in_place = IN_PLACE.get(activation, self.activate)
 
     def finish(self, x: Tensor) -> Tensor:
-        """What comes after the weights, and the bias if there is no ``norm``."""
-        return self.activate(x if self.norm is None else self.norm(x))
+        """What comes after the weights, and the bias if there is no ``norm``. It may overwrite x."""
+        return self.end(x, self.norm)
+
+    def end(self, x: Tensor, norm: Norm | None) -> Tensor:
+        """The normalisation, which may be another layer's, and the activation. It may overwrite x."""
+        x = x if norm is None else norm(x)
+        return self.activate(x) if x.requires_grad else self.activate_in_place(x)
+
+    def fold(self) -> None:
+        """Darknet: fuse_conv_batchnorm, in double precision as there."""
+        if self.norm is None:
+            return
+        norm, weight = self.norm, self.weight
+        scale = norm.weight.double() / (norm.running_var.double() + EPSILON).sqrt()
+        along = [-1 if axis == self.output_axis else 1 for axis in range(weight.dim())]
+        weight.data = (weight.double() * scale.view(along)).to(weight.dtype)
+        self.norm = None
+        self.bias = nn.Parameter((norm.bias - norm.running_mean * scale).to(weight.dtype))
 
     def bias_blob(self) -> Blob:
         return Blob(self.bias if self.norm is None else self.norm.bias)

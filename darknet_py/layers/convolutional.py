@@ -94,11 +94,10 @@ class Convolutional(Normalized):
         self.shape = self.inner_shape if not self.blur else self.output(o.filters, *(
             (side + 2 * (self.blur // 3) - self.blur) // stride + 1
             for side, stride in zip((height, width), self.stride, strict=True)))
-        self.activate = ACTIVATIONS[o.activation]
         self.shared: tuple[Convolutional, ...] = self._shared()
+        self.end_with(0 if self.shared else o.filters, o.batch_normalize or o.cbn, o.activation)
         if not self.shared:
             self.weight = self.parameter(o.filters, shape.channels // self.groups, o.size, o.size)
-            self.end_with(o.filters, o.batch_normalize or o.cbn, o.activation)
         weights = o.filters * (shape.channels // self.groups) * o.size ** 2
         self.flops = 2 * weights * height * width // (32 if o.xnor else 1)
         self.window = (o.size, self.inner_stride[1], self.inner_stride[0], self.dilation)
@@ -137,7 +136,7 @@ class Convolutional(Normalized):
             if not self.training and x.shape[1] >= 32 and self.stride[0] == self.stride[1]:
                 x, padding = F.pad(x, [padding] * 4, value=-1), 0
         x = F.conv2d(x, weight, owner.bias, self.inner_stride, padding, self.dilation, self.groups)
-        return self.activate(x if owner.norm is None else owner.norm(x))
+        return self.end(x, owner.norm)
 
     def held(self, output: Tensor, *xs: Tensor) -> Tensor:
         if not self.blur:

@@ -33,6 +33,8 @@ class Deconvolutional(Normalized):
     size).
     """
 
+    output_axis = 1
+
     def __init__(self, options: DeconvolutionalOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         o, (channels, *sides) = options, shapes[0]
