@@ -61,12 +61,12 @@ def test_on_gpu(path, exact_cuda):
     check(path, "cuda")
 
 
-@pytest.mark.gpu
 @pytest.mark.parametrize("path", PHOTOGRAPHS, ids=label)
-def test_half_precision(path, monkeypatch):
-    """The photographs in float16 on the GPU: confidence within .03."""
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_half_precision(path, device, monkeypatch):
+    """The photographs in float16: confidence within .03."""
     def detector(model):
-        found = Detector(f"{model}.cfg", f"{model}.weights", model.parent / "coco.names", thresh=.05, device="cuda")
+        found = Detector(f"{model}.cfg", f"{model}.weights", model.parent / "coco.names", thresh=.05, device=device)
         found.network.half()
         return found
 
