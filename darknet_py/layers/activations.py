@@ -1,7 +1,7 @@
 """Darknet's activations: one table, name -> function of a tensor (N, C, ...).
 
-Darknet: activations.h, activation_kernels.cu. Its CPU code lacks relu6 (it writes zeros) and its GPU code lacks
-revleaky; both are what their names say here. Where C leaves swish, mish, hard_mish and the normalize_channels kinds
+Darknet: activations.h, activation_kernels.cu. Its CPU code lacks relu6 (it writes zeros); revleaky is leaky but for its
+gradient. Where C leaves swish, mish, hard_mish and the normalize_channels kinds
 out (they turn to zeros in [activation], [sam], [scale_channels], and partly in [shortcut]) they work here.
 """
 from __future__ import annotations
@@ -46,9 +46,9 @@ def normalize_channels(x: Tensor) -> Tensor:
 
 
 def normalize_channels_softmax(x: Tensor) -> Tensor:
-    """Softmax over channels with 1e-4 added to the sum, and nothing taken from the exponent."""
+    """Softmax over channels with 1e-4 added to the sum, and nothing taken from the exponent: overflow gives 0."""
     e = x.exp()
-    return e / (e.sum(1, keepdim=True) + 1e-4)
+    return (e / (e.sum(1, keepdim=True) + 1e-4)).nan_to_num(0, 0, 0)
 
 
 def normalize_channels_softmax_maxval(x: Tensor) -> Tensor:

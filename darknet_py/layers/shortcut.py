@@ -12,6 +12,7 @@ from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, laye
 from darknet_py.options import option
 
 EPSILON = 1e-4
+LEAST = 1e-3
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Shortcut(Layer):
     """The output before plus earlier ones, each perhaps times a learnt weight (a layer's or a channel's).
 
     Darknet: parse_shortcut, shortcut_multilayer_gpu. The weights sum to one with weights_normalization (avg_relu is
-    relu, per_layer is per_feature), 1e-4 added to the sum. Inputs with fewer channels add to the first ones, those
+    relu, per_layer is per_feature), 1e-4 added to the sum; relu raises weights to .001 at least (the CPU code, outside
+    fuse_conv_batchnorm, to 0). Inputs with fewer channels add to the first ones, those
     with more give their first ones. For another width and height AlexeyAB's code asserts; as in pjreddie's,
     coordinates are then multiplied or divided by the whole ratio of the sides.
     """
@@ -71,7 +73,7 @@ class Shortcut(Layer):
         kind, weight = self.options.weights_normalization, self.weight
         if kind == "none":
             return weight
-        weight = (weight - weight.amax(0)).exp() if kind == "softmax" else weight.relu()
+        weight = (weight - weight.amax(0)).exp() if kind == "softmax" else weight.clamp(min=LEAST)
         return weight / (weight.sum(0) + EPSILON)
 
     def blobs(self) -> Iterator[Blob]:
