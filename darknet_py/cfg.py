@@ -9,12 +9,12 @@ import os
 import re
 import warnings
 from bisect import bisect_right
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from darknet_py.data.files import replacing
 from darknet_py.errors import CfgError, CfgWarning, locate
 
 MAX_BYTES = 1 << 19         # the largest cfg that Darknet shipped has 41 kB
@@ -83,15 +83,11 @@ class Cfg:
         Raises:
             CfgError: the disk is full, or the folder is missing or closed to us.
         """
-        temporary = Path(f"{path}.tmp{os.getpid()}")
         try:
-            temporary.write_bytes(self.text.encode("utf-8", "surrogateescape"))
-            temporary.replace(path)
+            with replacing(path) as file:
+                file.write(self.text.encode("utf-8", "surrogateescape"))
         except OSError as error:
             raise CfgError(f"cannot write the cfg file: {error.strerror}", path) from None
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
 
 
 @lru_cache(maxsize=1)

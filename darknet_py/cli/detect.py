@@ -217,14 +217,11 @@ def write_labels(image: str, detections: Detections) -> None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, and its folder if that is missing."""
-    import os
-
+    from darknet_py.data.files import replacing
     from darknet_py.errors import DataError
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with replacing(path) as file:
+            file.write(data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(f"{path}: cannot write the file: {error.strerror}") from None

@@ -1,1 +1,1 @@
-"""Files on the way in: images, lists of names, .data files; no module here knows a model."""
+"""Files: images, lists of names, .data files, and how one is replaced; no module here knows a model."""

@@ -1,0 +1,25 @@
+"""Files that appear whole or not at all, however they are written."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A file to write in place of ``path``: it takes that name when all is written, and is gone if anything fails.
+
+    Raises:
+        OSError: the disk is full, or the folder is missing or closed to us.
+    """
+    temporary = Path(f"{path}.tmp{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
