@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,6 +13,7 @@ from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, laye
 
 MOMENTUM = .01
 EPSILON = 1e-5
+FOLDED = 16         # channels at a time, for large temporaries cost more than the arithmetic
 
 
 class Norm(nn.Module):
@@ -62,12 +64,9 @@ class Normalized(Layer):
         self.activate = ACTIVATIONS[activation]
         self.activate_in_place = IN_PLACE.get(activation, self.activate)
 
-    def finish(self, x: Tensor) -> Tensor:
-        """What comes after the weights, and the bias if there is no ``norm``. It may overwrite x."""
-        return self.end(x, self.norm)
-
-    def end(self, x: Tensor, norm: Norm | None) -> Tensor:
-        """The normalisation, which may be another layer's, and the activation. It may overwrite x."""
+    def finish(self, x: Tensor, norm: Norm | None) -> Tensor:
+        """What comes after the weights, and the bias if there is no ``norm``: the layer's own, or that of the layer
+        whose weights it shares. It may overwrite x."""
         x = x if norm is None else norm(x)
         return self.activate(x) if x.requires_grad else self.activate_in_place(x)
 
@@ -77,8 +76,10 @@ class Normalized(Layer):
             return
         norm, weight = self.norm, self.weight
         scale = norm.weight.double() / (norm.running_var.double() + EPSILON).sqrt()
-        along = [-1 if axis == self.output_axis else 1 for axis in range(weight.dim())]
-        weight.data = (weight.double() * scale.view(along)).to(weight.dtype)
+        axis = self.output_axis
+        factors = scale.view([-1 if index == axis else 1 for index in range(weight.dim())])
+        weight.data = torch.cat([(some * factor).to(weight.dtype) for some, factor in zip(
+            weight.split(FOLDED, axis), factors.split(FOLDED, axis), strict=True)], axis)
         self.norm = None
         self.bias = nn.Parameter((norm.bias - norm.running_mean * scale).to(weight.dtype))
 

@@ -35,7 +35,7 @@ class Connected(Normalized):
         self.end_with(options.output, options.batch_normalize, options.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.finish(F.linear(x.flatten(1), self.weight, self.bias))[:, :, None, None]
+        return self.finish(F.linear(x.flatten(1), self.weight, self.bias), self.norm)[:, :, None, None]
 
     def blobs(self) -> Iterator[Blob]:
         yield self.bias_blob()

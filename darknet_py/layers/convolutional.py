@@ -136,7 +136,7 @@ class Convolutional(Normalized):
             if not self.training and x.shape[1] >= 32 and self.stride[0] == self.stride[1]:
                 x, padding = F.pad(x, [padding] * 4, value=-1), 0
         x = F.conv2d(x, weight, owner.bias, self.inner_stride, padding, self.dilation, self.groups)
-        return self.end(x, owner.norm)
+        return self.finish(x, owner.norm)
 
     def held(self, output: Tensor, *xs: Tensor) -> Tensor:
         if not self.blur:

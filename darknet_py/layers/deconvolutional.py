@@ -46,7 +46,8 @@ class Deconvolutional(Normalized):
         self.window = (o.size, o.stride, o.stride, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.finish(F.conv_transpose2d(x, self.weight, self.bias, self.options.stride, self.padding))
+        x = F.conv_transpose2d(x, self.weight, self.bias, self.options.stride, self.padding)
+        return self.finish(x, self.norm)
 
     def reset_parameters(self) -> None:
         """Darknet draws weights normally with deviation .02, times the growth of the area."""
