@@ -8,15 +8,14 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import accumulate
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from darknet_py.data.files import replacing
 from darknet_py.errors import WeightsError
 from darknet_py.layers import Blob, Layer
 
@@ -80,18 +79,18 @@ def load(path: str | os.PathLike, layers: Sequence[Layer]) -> tuple[Header, int]
         WeightsError: with both sizes, for a file that ends inside a layer or goes on after the last one.
     """
     header, reached = check(path, layers)
-    size = os.path.getsize(path) - header.size
+    blobs = [blob for layer in layers[:reached] for blob in _stored(layer)]
     try:
-        data = torch.from_numpy(np.fromfile(path, "<f4", offset=header.size))   # numpy's large pages: 5 times as fast
+        with open(path, "rb") as file:
+            file.seek(header.size)
+            data = [np.fromfile(file, "<f4", blob.tensor.numel()) for blob in blobs]    # numpy's large pages are faster
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}") from None
-    if len(data) != size // 4:
-        raise WeightsError(f"{path}: expected {size // 4} numbers after the header, could read {len(data)}")
-    start = 0
-    for blob in (blob for layer in layers[:reached] for blob in _stored(layer)):
-        stop = start + blob.tensor.numel()
-        _put(blob, data[start:stop], header)
-        start = stop
+    expected, found = sum(blob.tensor.numel() for blob in blobs), sum(map(len, data))
+    if found != expected:
+        raise WeightsError(f"{path}: expected {expected} numbers after the header, could read {found}")
+    for blob, values in zip(blobs, data, strict=True):
+        _put(blob, torch.from_numpy(values), header)
     return header, reached
 
 
@@ -101,9 +100,8 @@ def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0) -> Non
     Raises:
         WeightsError: the disk is full, or the folder is missing or closed to us.
     """
-    temporary = Path(f"{path}.tmp{os.getpid()}")
     try:
-        with open(temporary, "wb") as file:
+        with replacing(path) as file:
             file.write(struct.pack("<iiiQ", *VERSION, seen))
             for layer in layers:
                 for blob in layer.blobs():
@@ -112,13 +110,9 @@ def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0) -> Non
                         tensor = tensor.reshape(len(tensor), -1).t()
                     tensor.to("cpu", torch.float32).contiguous().numpy().tofile(file)
             file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            os.fsync(file.fileno())     # a trained network outlives a crash of the machine
     except OSError as error:
         raise WeightsError(f"{path}: cannot write the weights file: {error.strerror}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def size_in_bytes(layers: Sequence[Layer]) -> int:
@@ -134,7 +128,7 @@ def _stored(layer: Layer) -> list[Blob]:
 
 
 def _put(blob: Blob, data: Tensor, header: Header) -> None:
-    """Give a blob its values: as a view of what was read where that is possible, else as a copy."""
+    """Give a blob its values: what was read itself where that is possible, else as a copy."""
     tensor = blob.tensor
     if blob.stored == "flipped" or (blob.stored == "matrix" and header.transposed):
         data = data.view(-1, len(tensor)).t().contiguous()
