@@ -109,8 +109,10 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
         raise ValueError(f"kind must be one of {', '.join(NMS_KINDS)}, got {kind!r}")
     exponent = {"greedynms": GREEDY_EXPONENT, "diounms": beta}.get(kind)
     active = (scores > 0).any(1).nonzero()[:, 0]
+    if not len(active):
+        return scores.clone()
     # The best come first, since their rows settle most of the others.
-    order = active[scores[active].amax(1).argsort(descending=True)] if len(active) else active
+    order = active[scores[active].amax(1).argsort(descending=True)]
     boxes, alive = boxes[order].float(), scores[order].contiguous()                # (N, 4), (N, C)
     nodes, classes = alive.view(-1), scores.shape[1]
     reached = torch.zeros_like(nodes, dtype=torch.bool)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import cxcywh_to_xyxy, nms
+from darknet_py.boxes import cxcywh_to_xyxy, nms, xyxy_to_cxcywh
 from darknet_py.cfg import Cfg
 from darknet_py.data.datafile import find_names
 from darknet_py.data.image import letterbox as letterbox_image
@@ -82,9 +82,7 @@ class Detections:
     def relative(self) -> np.ndarray:
         """(K, 4) center x, center y, width, height in parts of the image, as Darknet writes them."""
         height, width = self.image_size
-        left, top, right, bottom = self.boxes.astype(np.float64).T
-        return np.stack([(left + right) / 2 / width, (top + bottom) / 2 / height,
-                         (right - left) / width, (bottom - top) / height], 1)
+        return xyxy_to_cxcywh(torch.from_numpy(self.boxes).double()).numpy() / [width, height, width, height]
 
     def to_json(self, frame_id: int = 1) -> str:
         """One frame of Darknet's JSON (detection_to_json), as ``detector test -out`` writes it; names are escaped."""
@@ -102,8 +100,9 @@ class Detector:
     Args:
         cfg: path of a .cfg file, or a parsed ``Cfg``.
         weights: path of a .weights file.
-        names: path of a file with a class name a line, or the names themselves; None looks beside the cfg and the
-            weights, and takes class numbers in the end.
+        names: path of a file with a class name a line, or the names themselves; None takes those of ``data``, else
+            looks beside the cfg and the weights, and takes class numbers in the end.
+        data: path of a .data file.
         thresh: scores must be above it, in [0, 1].
         nms: overlap above which the less sure box goes; 0 keeps all.
         hier_thresh: the probability that a class of a tree must exceed (C fixes it at .5).
@@ -115,8 +114,9 @@ class Detector:
     """
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
-                 names: str | os.PathLike | Sequence[str] | None = None, *, thresh: float = .25, nms: float = .45,
-                 hier_thresh: float = .5, letterbox: bool | None = None, device: str | torch.device = "auto"):
+                 names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
+                 thresh: float = .25, nms: float = .45, hier_thresh: float = .5, letterbox: bool | None = None,
+                 device: str | torch.device = "auto"):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.network = load_network(cfg, weights, device=device).fold()
@@ -126,7 +126,7 @@ class Detector:
         if not heads:
             raise CfgError("has no [yolo], [Gaussian_yolo], [region] or [detection] layer, so it detects nothing",
                            self.network.cfg.path)
-        self.names = find_names(self.network.cfg.path, weights, heads[-1].classes, names)
+        self.names = find_names(self.network.cfg.path, weights, heads[-1].classes, names, data)
         self.thresh, self.nms, self.hier_thresh = thresh, nms, hier_thresh
         self.letterbox = bool(self.network.options.letter_box) if letterbox is None else letterbox
 

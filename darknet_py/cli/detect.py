@@ -79,17 +79,15 @@ def run(arguments: argparse.Namespace) -> int:
 def make_detector(arguments: argparse.Namespace) -> Detector:
     """The detector that the flags describe."""
     from darknet_py.cfg import read_cfg
-    from darknet_py.data.datafile import find_names
     from darknet_py.detect import Detector
     from darknet_py.errors import WeightsError
     from darknet_py.zoo import how_to_get
     cfg = read_cfg(arguments.cfg, strict=arguments.strict)
     if not Path(arguments.weights).exists():
         raise WeightsError(f"{arguments.weights}: no such weights file; {how_to_get(arguments.weights)}")
-    detector = Detector(cfg, arguments.weights, arguments.names, thresh=arguments.thresh, nms=arguments.nms,
-                        hier_thresh=arguments.hier, letterbox=arguments.letter_box or None, device=device(arguments))
-    if arguments.data is not None and arguments.names is None:
-        detector.names = find_names(arguments.cfg, arguments.weights, len(detector.names), data=arguments.data)
+    detector = Detector(cfg, arguments.weights, arguments.names, data=arguments.data, thresh=arguments.thresh,
+                        nms=arguments.nms, hier_thresh=arguments.hier, letterbox=arguments.letter_box or None,
+                        device=device(arguments))
     network = detector.network
     if network.reached < len(network.layers):
         print(f"warning: {arguments.weights}: holds the first {network.reached} of {len(network.layers)} "

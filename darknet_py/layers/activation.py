@@ -1,13 +1,12 @@
 """[activation], [dropout] and [empty]: the shape stays, and there are no weights."""
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from darknet_py.layers.activations import ACTIVATIONS
-from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
+from darknet_py.layers.base import Layer, LayerOptions, layer
 from darknet_py.options import option
 
 
@@ -27,10 +26,6 @@ class DropoutOptions(LayerOptions):
 @layer("empty", "silence")
 class Identity(Layer):
     """The input as it is. Darknet: parse_network_cfg_custom (EMPTY)."""
-
-    def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
-        super().__init__(options, shapes, place)
-        self.shape = shapes[0]
 
     def forward(self, x: Tensor) -> Tensor:
         return x

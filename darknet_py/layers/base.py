@@ -86,12 +86,15 @@ class Place:
 
     def error(self, message: str, key: str | None = None) -> CfgError:
         """A CfgError at this section, or at the line of one of its keys."""
-        entry = None if key is None else self.section.first.get(key)
-        return self.cfg.error(f"[{self.section.kind}] {message}", self.section.line if entry is None else entry.line)
+        return self.cfg.error(f"[{self.section.kind}] {message}", self._line(key))
 
     def warn(self, message: str, key: str | None = None) -> None:
+        """The same as a CfgWarning (see ``Cfg.warn``)."""
+        self.cfg.warn(f"[{self.section.kind}] {message}", self._line(key))
+
+    def _line(self, key: str | None) -> int:
         entry = None if key is None else self.section.first.get(key)
-        self.cfg.warn(f"[{self.section.kind}] {message}", self.section.line if entry is None else entry.line)
+        return self.section.line if entry is None else entry.line
 
     def resolve(self, reference: int, key: str) -> int:
         """The index of the layer that ``key`` names: negative counts back from here.
@@ -109,7 +112,8 @@ class Place:
 class Layer(nn.Module):
     """One section of a cfg.
 
-    A layer is built from its options and the shapes that it reads, checks them, and knows its output ``shape``.
+    A layer is built from its options and the shapes that it reads, checks them, and knows its output ``shape``, that of
+    its (first) input unless it says otherwise.
     Parameters are allocated but not filled: ``reset_parameters`` or a weights file does that.
     """
 
@@ -130,6 +134,7 @@ class Layer(nn.Module):
     def __init__(self, options: Any, shapes: Sequence[Shape], place: Place):
         super().__init__()
         self.options, self.shapes, self.place = options, tuple(shapes), place
+        self.shape = self.shapes[0]
 
     @classmethod
     def sources(cls, options: Any, place: Place) -> tuple[int, ...]:

@@ -114,7 +114,6 @@ class BatchNorm(Layer):
 
     def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
-        self.shape = shapes[0]
         self.norm = Norm(self, self.shape.channels)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,13 +1,12 @@
 """[normalization], local response normalisation, and pjreddie's [l2norm]."""
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
+from darknet_py.layers.base import Layer, LayerOptions, layer
 from darknet_py.options import option
 
 
@@ -23,10 +22,6 @@ class NormalizationOptions(LayerOptions):
 class L2Norm(Layer):
     """Each place divided by the length of its vector of channels. Darknet (pjreddie's): forward_l2norm_layer_gpu."""
 
-    def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
-        super().__init__(options, shapes, place)
-        self.shape = shapes[0]
-
     def forward(self, x: Tensor) -> Tensor:
         length = x.norm(dim=1, keepdim=True)
         return x / length.where(length > 0, 1)
@@ -39,10 +34,6 @@ class Normalization(Layer):
     Darknet: make_normalization_layer, forward_normalization_layer. Channel k sees size channels around it, but the
     running sum that C keeps never takes in channel size / 2, and takes it out again all the same.
     """
-
-    def __init__(self, options: NormalizationOptions, shapes: Sequence[Shape], place: Place):
-        super().__init__(options, shapes, place)
-        self.shape = shapes[0]
 
     def forward(self, x: Tensor) -> Tensor:
         o, channels, half = self.options, x.shape[1], self.options.size // 2

@@ -54,15 +54,12 @@ class Region(Layer):
 
     def __init__(self, options: RegionOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
-        o, (self.shape,) = options, shapes
+        o = options
         self.count = self.channels_per_class = o.num
         self.classes = o.classes
         check_filters(place, self.shape, f"{o.num} anchors x ({o.coords} + 1 + {o.classes} classes)",
                       o.num * (o.coords + 1 + o.classes))
-        if len(o.anchors) < 2 * o.num:
-            place.warn(f"anchors= has {len(o.anchors)} values, expected {2 * o.num} for num={o.num}; "
-                       "the others are .5", "anchors")
-        self.anchors = take_anchors(o.anchors, range(o.num))
+        self.anchors = take_anchors(o, range(o.num), place)
         self.tree = None if o.tree is None else read_tree(o.tree, place)
         if self.tree is not None and len(self.tree) != o.classes:
             raise place.error(f"tree={o.tree} has {len(self.tree)} classes, expected classes={o.classes}", "tree")

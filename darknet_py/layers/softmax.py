@@ -56,7 +56,6 @@ class Softmax(Layer):
 
     def __init__(self, options: SoftmaxOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
-        self.shape = shapes[0]
         self.classes, self.channels_per_class = self.shape.size, 1
         if self.shape.size % options.groups:
             raise place.error(f"groups={options.groups} must divide the {self.shape.size} inputs", "groups")
@@ -83,7 +82,6 @@ class Logistic(Layer):
 
     def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
-        self.shape = shapes[0]
         self.classes, self.channels_per_class = self.shape.size, 1
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,7 +99,6 @@ class Iseg(Layer):
 
     def __init__(self, options: IsegOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
-        self.shape = shapes[0]
         self.classes, self.channels_per_class = options.classes, 1
         check_filters(place, self.shape, f"{options.classes} classes + {options.ids} ids",
                       options.classes + options.ids)
@@ -115,10 +112,6 @@ class Trainer(Layer):
     """A head that computes only in training; its output stays zero without truths, as in C."""
 
     is_head = True
-
-    def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
-        super().__init__(options, shapes, place)
-        self.shape = shapes[0]
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)

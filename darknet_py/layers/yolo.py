@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ class AnchorHead(Layer):
 
     def __init__(self, options: AnchorOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
-        o, (self.shape,) = options, shapes
+        o = options
         mask, most = range(o.num) if o.mask is None else o.mask, max(o.num, len(o.anchors) // 2)
         if o.mask is not None and not 0 <= min(o.mask, default=-1) <= max(o.mask) < most:
             raise place.error(f"mask= needs numbers from 0 to {most - 1} (num={o.num}), found {o.mask}", "mask")
@@ -79,13 +80,10 @@ class AnchorHead(Layer):
                       self.count * (self.entries + o.classes))
         if max(mask) >= o.num:
             place.warn(f"mask= names anchor {max(mask)}, num={o.num} counts fewer; it is taken from anchors=", "mask")
-        if len(o.anchors) < 2 * o.num:
-            place.warn(f"anchors= has {len(o.anchors)} values, expected {2 * o.num} for num={o.num}; "
-                       "the others are .5", "anchors")
+        self.anchors = take_anchors(o, mask, place)
         if o.counters_per_class is not None and len(o.counters_per_class) != o.classes:
             raise place.error(f"counters_per_class= needs {o.classes} values, one a class, "
                               f"found {len(o.counters_per_class)}", "counters_per_class")
-        self.anchors = take_anchors(o.anchors, mask)
         self.class_map = None if o.map is None else read_map(o.map, o.classes, place)
 
     def split(self, x: Tensor) -> Tensor:
@@ -109,8 +107,13 @@ class AnchorHead(Layer):
         return x[image, anchor, :, row, column], at, x.new_tensor(self.anchors)[anchor]
 
 
-def take_anchors(anchors: Sequence[float], indices: Iterable[int]) -> tuple[tuple[float, float], ...]:
-    """Anchors by number, from a flat list; what the list lacks is .5, as in C."""
+def take_anchors(options: Any, indices: Iterable[int], place: Place) -> tuple[tuple[float, float], ...]:
+    """Anchors by number, from the flat list of ``options``; what it lacks of ``num`` is .5, as in C, with a warning."""
+    anchors = options.anchors
+    if len(anchors) < 2 * options.num:
+        place.warn(f"anchors= has {len(anchors)} values, expected {2 * options.num} for num={options.num}; "
+                   "the others are .5", "anchors")
+
     def value(index: int) -> float:
         return anchors[index] if index < len(anchors) else .5
 
