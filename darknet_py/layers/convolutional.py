@@ -11,6 +11,7 @@ from torch import Tensor
 from darknet_py.layers.activations import ACTIVATIONS
 from darknet_py.layers.base import Blob, LayerOptions, Place, Shape, layer
 from darknet_py.layers.batchnorm import Normalized
+from darknet_py.layers.blur import Blur
 from darknet_py.options import option
 
 NOT_SHARED = -1_000_000_000
@@ -89,11 +90,10 @@ class Convolutional(Normalized):
         extent = self.dilation * (o.size - 1) + 1
         height, width = ((side + 2 * self.padding - extent) // stride + 1
                          for side, stride in zip(shape[1:], self.inner_stride, strict=True))
-        self.inner_shape = self.output(o.filters, height, width)
-        self.blur = {0: 0, 2: 2}.get(o.antialiasing, 3)
-        self.shape = self.inner_shape if not self.blur else self.output(o.filters, *(
-            (side + 2 * (self.blur // 3) - self.blur) // stride + 1
-            for side, stride in zip((height, width), self.stride, strict=True)))
+        self.shape = self.output(o.filters, height, width)
+        self.blur = Blur.of(o.antialiasing, self.stride)
+        if self.blur is not None:
+            self.shape = self.output(o.filters, *self.blur.sides(self.shape))
         self.shared: tuple[Convolutional, ...] = self._shared()
         self.end_with(0 if self.shared else o.filters, o.batch_normalize or o.cbn, o.activation)
         if not self.shared:
@@ -121,8 +121,8 @@ class Convolutional(Normalized):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.convolve(x)
-        if self.blur:
-            x = blur(x, self.blur, self.stride)
+        if self.blur is not None:
+            x = self.blur(x)
         if self.options.coordconv:
             x = with_coordinates(x)
         return x
@@ -139,12 +139,7 @@ class Convolutional(Normalized):
         return self.finish(x, owner.norm)
 
     def held(self, output: Tensor, *xs: Tensor) -> Tensor:
-        if not self.blur:
-            return output
-        before = self.convolve(*xs)
-        before = before.contiguous()
-        before.view(-1)[:output.numel()] = output.reshape(-1)
-        return before
+        return output if self.blur is None else self.blur.held(output, self.convolve(*xs))
 
     def blobs(self) -> Iterator[Blob]:
         if not self.shared:
@@ -166,14 +161,6 @@ def binarize(weight: Tensor) -> Tensor:
     """Each filter's weights become plus or minus the mean of their absolute values. (n, ...) -> (n, ...)"""
     mean = weight.abs().flatten(1).mean(1).view(-1, *[1] * (weight.dim() - 1))
     return torch.where(weight > 0, mean, -mean)
-
-
-def blur(x: Tensor, size: int, stride: tuple[int, int]) -> Tensor:
-    """C's low-pass filter for anti-aliasing, a channel at a time: binomial 3x3 padded by one, or 2x2 unpadded."""
-    row = x.new_tensor([1, 2, 1] if size == 3 else [1, 1])
-    kernel = torch.outer(row, row) / row.sum() ** 2
-    channels = x.shape[1]
-    return F.conv2d(x, kernel.expand(channels, 1, size, size), None, stride, size // 3, 1, channels)
 
 
 def with_coordinates(x: Tensor) -> Tensor:

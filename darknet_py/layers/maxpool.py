@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
-from darknet_py.layers.convolutional import blur
+from darknet_py.layers.blur import Blur
 from darknet_py.options import option
 
 
@@ -73,14 +73,12 @@ class MaxPool(Pool):
     def __init__(self, options: MaxPoolOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         o, (shape,) = options, shapes
-        self.blur = 0 if o.maxpool_depth else {0: 0, 2: 2}.get(o.antialiasing, 3)
+        self.blur = None if o.maxpool_depth else Blur.of(o.antialiasing, self.stride)
         if o.maxpool_depth:
             self.shape = self.output(o.out_channels, shape.height, shape.width)
-        elif self.blur:
+        elif self.blur is not None:
             self._plan((1, 1))
-            self.shape = self.output(shape.channels, *(
-                (side + 2 * (self.blur // 3) - self.blur) // step + 1
-                for side, step in zip(self.shape[1:], self.stride, strict=True)))
+            self.shape = self.output(shape.channels, *self.blur.sides(self.shape))
         elif o.maxpool_zero_nonmax and self.shape != shape:
             raise place.error(f"maxpool_zero_nonmax=1 needs an output of the input's size {shape}, "
                               f"found {self.shape}", "maxpool_zero_nonmax")
@@ -89,8 +87,8 @@ class MaxPool(Pool):
         if self.options.maxpool_depth:
             return depth_maximum(x, self.options.out_channels)
         y = self.maximum(x)
-        if self.blur:
-            return blur(y, self.blur, self.stride)
+        if self.blur is not None:
+            return self.blur(y)
         return torch.where(x == y, y, 0) if self.options.maxpool_zero_nonmax else y
 
     def maximum(self, x: Tensor) -> Tensor:
@@ -100,12 +98,7 @@ class MaxPool(Pool):
         return F.max_pool2d(F.pad(x, self.border, value=torch.finfo(x.dtype).min), self.size, self.inner_stride)
 
     def held(self, output: Tensor, *xs: Tensor) -> Tensor:
-        if not self.blur:
-            return output
-        before = self.maximum(*xs)
-        before = before.contiguous()
-        before.view(-1)[:output.numel()] = output.reshape(-1)
-        return before
+        return output if self.blur is None else self.blur.held(output, self.maximum(*xs))
 
     def label(self) -> tuple[str, str]:
         return ("max-depth" if self.options.maxpool_depth else "max"), ""
