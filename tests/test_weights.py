@@ -380,3 +380,10 @@ def test_loaded_networks_train_apart(tmp_path):
         net.layers[1].bias.add_(1)
     changed = [not torch.equal(*pair) for pair in zip(before, tensors(net), strict=True)]
     assert changed == [index == 5 for index in range(7)]
+
+
+def test_folding_frees_the_file(tmp_path):
+    """What batch normalisation does not touch must not keep the whole file in memory."""
+    network(SMALL, 1).save_weights(tmp_path / "x")
+    for tensor in load_network(parse_cfg(SMALL), tmp_path / "x").fold().parameters():
+        assert tensor.untyped_storage().nbytes() == tensor.nbytes
