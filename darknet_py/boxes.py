@@ -6,8 +6,10 @@ The unit does not matter, as long as both boxes of a pair share it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +19,33 @@ GREEDY_EXPONENT = 0.6     # fixed in C's box_diou
 CHUNK = 1 << 19           # numbers in one temporary of nms
 FIRST_ROWS = 64           # after so many boxes, and then half as many more each time, nms drops the suppressed
 EDGES = 1 << 22           # open contests that nms gathers before it settles what it can
+
+
+class Truth(NamedTuple):
+    """Labelled boxes of a batch, each image's padded to the same number.
+
+    boxes: (N, M, 4) float32 cxcywh, relative to the network's input; 0 where there is none.
+    labels: (N, M) int64 class numbers, -1 where there is no box.
+    tracks: (N, M) int64, which object it is, the same in all pictures of a sequence; 0 where nobody said.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    tracks: Tensor
+
+    @classmethod
+    def stack(cls, images: Sequence[np.ndarray]) -> Truth:
+        """From one array (K, 5 or 6) an image: class, center x, center y, width, height, track."""
+        most = max((len(rows) for rows in images), default=0)
+        table = np.zeros((len(images), most, 6), np.float32)
+        table[:, :, 0] = -1
+        for at, rows in zip(table, images, strict=True):
+            at[:len(rows), :rows.shape[1]] = rows
+        x = torch.from_numpy(table)
+        return cls(x[..., 1:5].contiguous(), x[..., 0].long(), x[..., 5].long())
+
+    def to(self, device: torch.device | str) -> Truth:
+        return Truth(*(x.to(device, non_blocking=True) for x in self))
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:

@@ -28,6 +28,27 @@ class Step(NamedTuple):
     done: tuple[int, ...]       # the layers that nobody reads after this step
 
 
+class HeadPass(NamedTuple):
+    """What a head read, with its way back to the weights, and what it gave, without."""
+
+    layer: Layer
+    input: Tensor
+    output: Tensor
+
+
+class _StraightThrough(torch.autograd.Function):
+    """A head's output whose gradient goes to the head's input as it is."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, output: Tensor) -> Tensor:
+        ctx.shape = x.shape
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:    # type: ignore[override]
+        return gradient.reshape(ctx.shape), None
+
+
 class Network(nn.Module):
     """A network that a cfg describes. Build one with ``load_network``.
 
@@ -95,6 +116,30 @@ class Network(nn.Module):
             for source in done:
                 outputs[source] = None
         return tuple(outputs[head] for head in self.heads)
+
+    def train_heads(self, x: Tensor, frozen: int = 0) -> list[HeadPass]:
+        """Run the network for training: what each head read and gave.
+
+        Args:
+            x: as ``forward`` takes it.
+            frozen: leading layers that get no gradient (C's ``stopbackward``).
+
+        A layer that reads a head (as [cost] reads [softmax]) sends its gradient through it unchanged, as in C.
+        ``onlyforward=1`` lets no gradient through.
+        """
+        outputs: list[Any] = [None] * len(self.plan) + [self._checked(x)]
+        passes = []
+        for index, (layer, sources, done) in enumerate(self.plan):
+            xs = [outputs[source] for source in sources]
+            with torch.set_grad_enabled(index >= frozen):
+                output = layer(*xs)
+                if index in self.heads and layer.is_head:
+                    passes.append(HeadPass(layer, xs[0], output.detach()))
+                    output = output if layer.final else _StraightThrough.apply(xs[0], output)
+            outputs[index] = output.detach() if layer.options.onlyforward else output
+            for source in done:
+                outputs[source] = None
+        return passes
 
     def trace(self, x: Tensor) -> list[Tensor]:
         """Run the network and keep everything: one tensor a layer, each what C then holds in ``l.output``."""

@@ -29,12 +29,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py import DarknetError, Detector, Network, load_network, parse_cfg
-from darknet_py.boxes import iou
+from darknet_py.boxes import Truth, iou
 from darknet_py.detect import find_boxes
+from darknet_py.layers.batchnorm import Norm
 from darknet_py.layers.convolutional import Convolutional, binarize
 from darknet_py.layers.maxpool import MaxPool
 from darknet_py.layers.shortcut import Shortcut
 from darknet_py.layers.softmax import Softmax
+from darknet_py.losses import Moment
+from darknet_py.training.optimizer import Optimizer
+from darknet_py.training.step import accumulate
 
 TOLERANCE = {"cpu": 2e-4, "cuda": 1e-3}     # of a layer's largest absolute output
 CLI_BOUNDS = {True: (.05, .002, .99), False: (.08, .02, .97)}    # PNG or JPEG: least score, its tolerance, least IoU
@@ -157,9 +161,10 @@ def compare_forward(golden, path: Path, device: str = "cpu") -> Result:
     if fault is not None:
         fault(network)
     x = torch.from_numpy(golden.input()).to(device)
-    outputs = {f"layer_{index:03d}": output for index, output in enumerate(network.trace(x))}
-    network.reset_state()
-    heads = network(x)
+    with torch.no_grad():
+        outputs = {f"layer_{index:03d}": output for index, output in enumerate(network.trace(x))}
+        network.reset_state()
+        heads = network(x)
     outputs |= {f"head_{index:03d}": output for index, output in zip(network.heads, heads, strict=True)}
     compared = {key for key in golden.arrays if f"{key}_at" in golden.arrays}
     if missing := {key for key in compared if key.startswith("head")} - set(outputs):
@@ -273,9 +278,70 @@ def cached_detector(model: Path) -> Detector:
     return _detectors[model]
 
 
+def compare_train(golden, path: Path, device: str = "cpu") -> Result:
+    """Losses, deltas, gradients and weights of a few training steps. The error is in units of what is allowed."""
+    m, arrays = golden.meta, golden.arrays
+    network = golden_network(golden, path, device)
+    network.train()
+    for norm in (module for module in network.modules() if isinstance(module, Norm)):
+        norm.bias.requires_grad_(False)         # see bias_of_batchnorm_stays
+    optimizer, batch = Optimizer(network), m["batch"]
+    blobs = [blob.tensor for layer in network.layers for blob in layer.blobs()]
+    worst, bad = Result(True, 0, ""), []
+
+    def check(key: str, ours: Tensor | float, allowed: float) -> None:
+        nonlocal worst
+        if key not in arrays:
+            return
+        ours = torch.as_tensor(ours).detach().double().cpu().reshape(-1).numpy()
+        at = arrays.get(f"{key}_at", ...)
+        error = np.abs(ours[at] - arrays[key]).max() / max(np.abs(ours).max(), np.abs(arrays[key]).max(), 1e-30)
+        if not error <= allowed:
+            bad.append(f"{key} {error:.1e}")
+        if not error / allowed <= worst.error:
+            worst = Result(worst.passed and bool(error <= allowed), float(error / allowed), key)
+
+    for iteration in range(m["iterations"]):
+        x = torch.from_numpy(golden.train_input(iteration)).to(device)
+        moment = Moment(network.options, m["width"], m["height"], iteration, (iteration + 1) * batch)
+        outcome = accumulate(network, x, golden_truth(golden, network).to(device), moment)
+        off = abs(float(outcome.loss) / arrays["loss"][iteration] - 1)
+        if not off <= (1e-4, 2e-2)[iteration > 0]:
+            bad.append(f"loss {iteration} {off:.1e}")
+        worst = Result(not bad, max(worst.error, float(off / (1e-4, 2e-2)[iteration > 0])), worst.where)
+        if iteration == 0:
+            later = 0.
+            for head, loss in reversed(outcome.heads):      # [cost] adds its delta to that of the [softmax] it reads
+                delta = loss.delta + later
+                check(f"delta_{head.layer.place.index:03d}", delta, 1e-3)
+                later = loss.scale * loss.delta if head.layer.kind == "cost" else 0.
+            for (layer, sub, kind, *_), tensor in zip(m["tensors"], blobs, strict=True):
+                if sub == "-" and kind in GRADIENTS and tensor.grad is not None:
+                    check(f"{GRADIENTS[kind]}_{layer:03d}", -tensor.grad, 1e-3)
+        optimizer.step(m["learning_rate"], batch, iteration + 1)
+        if iteration == 0:
+            for index, tensor in enumerate(blobs):
+                check(f"after1_{index:04d}", tensor, 1e-5)
+    return Result(not bad, worst.error, " ".join(bad[:6]) + f" ... {len(bad)}" if bad else worst.where)
+
+
+GRADIENTS = {"weights": "wgrad", "biases": "bgrad", "scales": "sgrad"}
+
+
+def golden_truth(golden, network: Network) -> Truth | Tensor:
+    """The truths as the network's heads want them."""
+    rows = golden.arrays["truth"]
+    head = network.layers[network.heads[-1]]
+    if head.detects:
+        return Truth.stack([rows[rows[:, 0] == image, 1:] for image in range(golden.meta["batch"])])
+    truth = torch.zeros(golden.meta["batch"], head.shape.size)
+    truth[torch.from_numpy(rows[:, 0]).long(), torch.from_numpy(rows[:, 1]).long()] = 1
+    return truth
+
+
 # ------------------------------------------------------------------------------------- the run
 
-COMPARE = {"forward": compare_forward, "decode": compare_decode}
+COMPARE = {"forward": compare_forward, "decode": compare_decode, "train": compare_train}
 
 
 def goldens(paths: list[Path]) -> Iterator[Path]:
@@ -307,7 +373,6 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", choices=list(TOLERANCE))
     arguments = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    torch.set_grad_enabled(False)
     passed, failed, others = 0, 0, 0
     for path in goldens(arguments.paths):
         start = time.perf_counter()

@@ -233,8 +233,8 @@ def test_public_names():
 
 
 # From the bottom up: a room may import rooms before it in this list, and its own. Those not named stand above network.
-FLOORS = ["errors", "data", "cfg", "options", "layers", "weights", "network"]
-LEAVES = {"boxes": set(), "draw": {"errors"}, "zoo": set()}
+FLOORS = ["errors", "boxes", "data", "cfg", "options", "layers", "losses", "weights", "network", "training"]
+LEAVES = {"draw": {"errors"}, "zoo": set()}
 
 
 def imports(path: Path) -> set[str]:

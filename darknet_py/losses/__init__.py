@@ -1,0 +1,8 @@
+"""Losses of the heads: Darknet's own deltas, as functions of a head's values and the truth.
+
+Each is registered for a head's kind; ``LOSSES[kind]`` is how the others get at it.
+"""
+from darknet_py.losses import classification  # noqa: F401
+from darknet_py.losses.base import LOSSES, HeadLoss, Moment
+
+__all__ = ["LOSSES", "HeadLoss", "Moment"]

@@ -1,0 +1,73 @@
+"""What every loss takes and gives."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from darknet_py.boxes import Truth
+from darknet_py.options import NetOptions
+
+
+class HeadLoss(NamedTuple):
+    """What a head says of a mini-batch.
+
+    delta: shaped as the head's input: what C leaves in ``l.delta``, the negative of a gradient with respect to that
+        input, summed (not averaged) over images. Detached.
+    loss: (), what C leaves in ``*l.cost``; for the log alone, since ``delta`` need not be its derivative.
+    scale: what C multiplies ``delta`` by when it hands it back.
+    figures: () each, for the log: an average over the objects of this head, or a ``count`` of them.
+    """
+
+    delta: Tensor
+    loss: Tensor
+    scale: float = 1
+    figures: dict[str, Tensor] = {}
+
+
+@dataclass
+class Moment:
+    """What a loss may know of the run beyond its head's values.
+
+    net: the [net] section.
+    width, height: of the network's input in pixels, this time.
+    iteration: how many updates the weights have had (C: get_current_iteration while a batch runs).
+    seen: images, those of this mini-batch included (C: *net.seen).
+    adversarial: the first stage of self-adversarial training, where truths are hidden.
+    rolling: (4,) float64 statistics of deltas that outlive an iteration (see ``yolo``): largest, mean, deviation and
+        the threshold of rejection.
+    assigned: by the index of a [yolo] with ``embedding_layer=``: (N, A, H, W) int64, the number of the object (a
+        track's, in C ``l.labels``) that a cell's anchor stands for, -1 for none, and another such tensor with its
+        class (``l.class_ids``). [contrastive] reads it.
+    """
+
+    net: NetOptions
+    width: int
+    height: int
+    iteration: int = 0
+    seen: int = 0
+    adversarial: bool = False
+    rolling: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
+    assigned: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+# (head, its input, its output (C's l.output), truth, moment) -> HeadLoss. Truth is a ``Truth`` for heads that detect,
+# else a tensor (N, values).
+Loss = Callable[[Any, Tensor, Tensor, Truth | Tensor, Moment], HeadLoss]
+
+LOSSES: dict[str, Loss] = {}
+
+
+def loss(*kinds: str) -> Callable[[Loss], Loss]:
+    """Register the loss of a head's kind."""
+    def register(function: Loss) -> Loss:
+        for kind in kinds:
+            if kind in LOSSES:
+                raise AssertionError(f"[{kind}] has two losses: {LOSSES[kind]} and {function}")
+            LOSSES[kind] = function
+        return function
+
+    return register

@@ -1,0 +1,1 @@
+"""Training: schedule, optimiser, one step, and the run."""
