@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import Truth
 from darknet_py.options import NetOptions
 
 
@@ -56,7 +55,7 @@ class Moment:
 
 # (head, its input, its output (C's l.output), truth, moment) -> HeadLoss. Truth is a ``Truth`` for heads that detect,
 # else a tensor (N, values).
-Loss = Callable[[Any, Tensor, Tensor, Truth | Tensor, Moment], HeadLoss]
+Loss = Callable[[Any, Tensor, Tensor, Any, Moment], HeadLoss]
 
 LOSSES: dict[str, Loss] = {}
 

@@ -31,11 +31,11 @@ def accumulate(network: Network, x: Tensor, truth: Truth | Tensor, moment: Momen
     with torch.no_grad():
         losses = [LOSSES[head.layer.kind](head.layer, head.input.detach().float(), head.output.float(), truth, moment)
                   for head in passes]
-    roots = [(head.input, (-loss.scale * loss.delta).to(head.input.dtype).view_as(head.input))
-             for head, loss in zip(passes, losses, strict=True)
-             if head.input.requires_grad and not head.layer.options.onlyforward]
-    if roots:
-        torch.autograd.backward(*zip(*roots, strict=True))
+    lead = [(head.input, (-loss.scale * loss.delta).to(head.input.dtype).view_as(head.input))
+            for head, loss in zip(passes, losses, strict=True)
+            if head.input.requires_grad and not head.layer.options.onlyforward]
+    if lead:
+        torch.autograd.backward([x for x, _ in lead], [gradient for _, gradient in lead])
     return Outcome(torch.stack([loss.loss.float() for loss in losses]).mean(), list(zip(passes, losses, strict=True)))
 
 
