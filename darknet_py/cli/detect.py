@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from darknet_py.detect import Detections, Detector
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg", help="the network, a .cfg file")
@@ -122,6 +120,7 @@ def find_images(names: Iterable[str]) -> Iterator[str]:
     """
     from glob import glob
 
+    from darknet_py.data.datafile import EXTENSIONS
     from darknet_py.errors import DataError
     for name in names:
         if Path(name).is_dir():

@@ -11,6 +11,7 @@ from darknet_py.errors import DataError
 
 C_SPACE = str.maketrans("", "", " \t\n\r")
 COCO_CLASSES = 80
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")     # pictures in a folder
 
 
 def read_data(path: str | os.PathLike) -> dict[str, str]:
@@ -23,7 +24,7 @@ def read_data(path: str | os.PathLike) -> dict[str, str]:
     first of equal keys counts; a key without a value (``valid =``) is as good as absent.
     """
     entries: dict[str, str] = {}
-    for number, line in enumerate(_read_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         line = line.translate(C_SPACE)
         if line == "" or line[0] in "#;":
             continue
@@ -33,6 +34,15 @@ def read_data(path: str | os.PathLike) -> dict[str, str]:
         if value != "":
             entries.setdefault(key, value)
     return entries
+
+
+def read_lines(path: str | os.PathLike) -> list[str]:
+    """The lines of a text file, split at line feeds as C does; bytes that are not UTF-8 survive, a BOM does not."""
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the file: {error.strerror}") from None
+    return text.split("\n")
 
 
 def read_names(path: str | os.PathLike) -> list[str]:
@@ -45,7 +55,7 @@ def read_names(path: str | os.PathLike) -> list[str]:
 
     Darknet: get_labels.
     """
-    names = [line.strip() for line in _read_lines(path)]
+    names = [line.strip() for line in read_lines(path)]
     while names and names[-1] == "":
         names.pop()
     return names
@@ -106,10 +116,24 @@ def label_path(image: str | os.PathLike) -> Path:
 
     Darknet: replace_image_to_label.
     """
-    text = Path(image).as_posix()
+    text = os.path.splitext(Path(image).as_posix())[0]
     for folder in ("images/train2017", "images/val2017", "images/train2014", "images/val2014", "JPEGImages"):
         text = text.replace(f"/{folder}/", f"/{folder.replace('images', 'labels').replace('JPEGImages', 'labels')}/")
-    return Path(text).with_suffix(".txt")
+    return Path(f"{text}.txt")
+
+
+def plain_label_path(image: str | os.PathLike) -> Path:
+    """Where many other tools look for an image's labels: the last folder named images becomes labels."""
+    before, found, after = f"/{os.path.splitext(Path(image).as_posix())[0]}".rpartition("/images/")
+    return Path(f"{before}/labels/{after}.txt"[1:] if found else f"{after[1:]}.txt")
+
+
+def find_label(image: str | os.PathLike) -> Path:
+    """The label file of an image: Darknet's, or where that is missing the plain one, if it exists."""
+    path = label_path(image)
+    if not path.exists() and (plain := plain_label_path(image)).exists():
+        return plain
+    return path
 
 
 def _candidates(cfg: str | os.PathLike | None, weights: str | os.PathLike | None, classes: int) -> Iterator[Path]:
@@ -133,12 +157,3 @@ def _checked(names: list[str], classes: int, where: object) -> list[str]:
         warnings.warn(f"{where}: has {len(names)} names for a network of {classes} classes; is it the right file?",
                       stacklevel=3)
     return names[:classes]
-
-
-def _read_lines(path: str | os.PathLike) -> list[str]:
-    """The lines of a text file, split at line feeds as C does; bytes that are not UTF-8 survive, a BOM does not."""
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the file: {error.strerror}") from None
-    return text.split("\n")

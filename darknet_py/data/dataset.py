@@ -1,0 +1,247 @@
+"""Data sets: which pictures there are, and the objects in each."""
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from darknet_py.data import formats
+from darknet_py.data.datafile import (
+    EXTENSIONS,
+    find_label,
+    label_path,
+    plain_label_path,
+    read_data,
+    read_lines,
+    read_names,
+)
+from darknet_py.errors import DataError
+
+SPLITS = ("train", "valid", "difficult")
+OUTSIDE = 1e-3              # how far a box may reach over the picture's edge, relative, before it is worth a word
+NO_ROWS = np.zeros((0, 5), np.float32)
+
+
+class Sample(NamedTuple):
+    """A picture and where its objects come from.
+
+    rows is (K, 5) float32: class, centre x, centre y, width, height, relative to the picture. None: read the file
+    label. where says which line of which file named the picture.
+    """
+    image: Path
+    label: Path | None
+    rows: np.ndarray | None
+    where: str
+
+
+class Problem(NamedTuple):
+    """Something wrong in a file. line is 0 where the whole file is meant.
+
+    error: a picture or an object is left out because of it; else it is only probably a mistake.
+    """
+    path: Path
+    line: int
+    message: str
+    error: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.message}" if self.line else f"{self.path}: {self.message}"
+
+
+def read_samples(source: str | os.PathLike, split: str = "train", names: Sequence[str] | None = None) -> list[Sample]:
+    """The pictures of a data set, in order.
+
+    Args:
+        source: a .data file, whose entry for the split names any of the others; a list of pictures, a path a line
+            (blank lines are skipped); a folder of pictures, with those in the folders below; a COCO instances JSON; or
+            a Pascal VOC folder.
+        split: train, valid or difficult. It chooses the entry of a .data file and the list of a VOC folder. valid is
+            train where a .data file has no entry for it, as in Darknet.
+        names: the classes, for the formats that name them. None: those of the .data file, else the source's own.
+
+    Returns:
+        Samples whose pictures have not been looked at: 118,000 lines take a second. Relative paths of a .data file or a
+        list are relative to the working directory, else to the file's folder, else to the folder above it: the first
+        place that has one of the list's first 20 pictures, taken for all of them. In the same way the first pictures
+        decide between the two rules for label files (see find_label); read_rows tries the other rule for a missing one.
+
+    Raises:
+        DataError: a source that cannot be read, or that names no pictures.
+
+    Darknet: get_paths, the head of train_detector.
+    """
+    if split not in SPLITS:
+        raise DataError(f"expected the split {', '.join(SPLITS)}, found {split}")
+    if Path(source).suffix == ".data":
+        found = _read_entry(Path(source), split, names)
+    else:
+        found = _read(Path(source), split, names)
+    if not found and split != "difficult":
+        raise DataError(f"{source}: names no pictures to {'train on' if split == 'train' else 'validate on'}")
+    return found
+
+
+def class_names(source: str | os.PathLike) -> list[str] | None:
+    """The names that come with a data set: a .data file's, a COCO JSON's categories, a VOC folder's; else None.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
+    path = Path(source)
+    if path.suffix == ".data":
+        entries = read_data(path)
+        entry = entries.get("names", entries.get("labels"))
+        if entry is not None:
+            return read_names(find_near(entry, path))
+        return class_names(find_near(entries["train"], path)) if "train" in entries else None
+    if path.suffix == ".json":
+        return formats.coco_names(path)
+    return formats.voc_names(path) if formats.voc_folders(path) else None
+
+
+def find_near(name: str, file: Path) -> Path:
+    """What an entry of a file means: relative to the working directory, else to its folder, else to the one above.
+
+    Returns the first path where nothing is there.
+    """
+    return Path(formats.pick_base([name], _bases(file)), name)
+
+
+def read_rows(sample: Sample, classes: int) -> tuple[np.ndarray, list[Problem]]:
+    """The objects of a sample.
+
+    Returns:
+        rows (K, 5) float32 in the file's order: class in [0, classes), centre x, centre y, width > 0, height > 0,
+        relative. Boxes may reach over the picture's edges, with a centre outside: C clips them after augmentation. And
+        what is wrong with the label file.
+
+    Darknet: read_boxes, correct_boxes, fill_truth_detection. Left out: a class that is out of range (C keeps negative
+    ones until the loss passes over them), a centre of (0, 0), a box wholly outside the picture, a size of 0 or less. A
+    missing label file means no objects. Unlike C, a line ends a row: where one is not 5 numbers C takes the rest from
+    the next line, or gives up the rest of the file (BUG), here that line is left out. NaN is left out too.
+    """
+    if sample.rows is not None:
+        return _checked(sample.rows, [0] * len(sample.rows), Path(sample.where), classes, [])
+    path = label_path(sample.image) if sample.label is None else sample.label
+    if not path.exists() and path.suffix == ".txt":
+        path = find_label(sample.image)
+    try:
+        lines = read_lines(path)
+    except DataError as error:
+        if path.exists():
+            return NO_ROWS.copy(), [Problem(path, 0, str(error).removeprefix(f"{path}: "))]
+        return NO_ROWS.copy(), [Problem(path, 0, "no label file: a picture without objects", error=False)]
+    if path.suffix == ".xml":
+        return NO_ROWS.copy(), [Problem(path, 0, "expected an annotation of Pascal VOC with size and boxes")]
+    problems: list[Problem] = []
+    rows, numbers = [], []
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            row = [float(word) for word in words]
+        except ValueError:
+            row = []
+        if len(row) == 5:
+            rows.append(row)
+            numbers.append(number)
+        else:
+            found = line.strip()[:60]
+            problems.append(Problem(path, number, f"expected 5 numbers: class x y width height, found {found!r}"))
+    return _checked(np.array(rows, np.float64).reshape(-1, 5), numbers, path, classes, problems)
+
+
+def _checked(rows: np.ndarray, lines: Iterable[int], path: Path, classes: int, problems: list[Problem]
+             ) -> tuple[np.ndarray, list[Problem]]:
+    """The rows that count, and the problems with these and the others added to the list."""
+    with np.errstate(over="ignore"):
+        rows = rows.astype(np.float32)
+    keep = []
+    for index, (line, row) in enumerate(zip(lines, rows.tolist(), strict=True)):
+        wrong = _fault(row, classes)
+        if wrong is None:
+            keep.append(index)
+            _, x, y, w, h = row
+            if min(x - w / 2, y - h / 2) < -OUTSIDE or max(x + w / 2, y + h / 2) > 1 + OUTSIDE:
+                problems.append(Problem(path, line, f"the box reaches outside the picture and is clipped: {_show(row)}",
+                                        error=False))
+        else:
+            problems.append(Problem(path, line, wrong))
+    problems.sort(key=lambda problem: problem.line)
+    return rows[keep], problems
+
+
+def _fault(row: list[float], classes: int) -> str | None:
+    """Why a row does not count."""
+    label, x, y, w, h = row
+    if not all(map(math.isfinite, row)):
+        return f"expected finite numbers, found {_show(row)}"
+    if label != int(label) or not 0 <= label < classes:
+        return f"expected a class from 0 to {classes - 1}, found {label:g}"
+    if x == 0 and y == 0:
+        return "x and y are both 0: not a box for Darknet"
+    if w <= 0 or h <= 0:
+        return f"expected a width and height above 0, found {_show(row)}"
+    if x + w / 2 < 0 or y + h / 2 < 0 or x - w / 2 > 1 or y - h / 2 > 1:
+        return f"the box lies outside the picture (coordinates are relative, 0 to 1): {_show(row)}"
+    return None
+
+
+def _show(row: list[float]) -> str:
+    return "x {:g} y {:g} width {:g} height {:g}".format(*row[1:])
+
+
+def _read_entry(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
+    """The samples that a .data file's entry names."""
+    entries = read_data(path)
+    entry = entries.get(split)
+    if entry is None and split != "train":
+        entry = entries.get("valid", entries.get("train"))
+    if entry is None:
+        raise DataError(f"{path}: expected 'train = LIST', a list of pictures")
+    source = find_near(entry, path)
+    if split == "difficult":
+        if split in entries:
+            split = "valid"
+        elif not formats.voc_folders(source):
+            return []
+    if names is None and (source.suffix == ".json" or source.is_dir()):
+        names = class_names(path)
+    try:
+        return _read(source, split, names)
+    except DataError as error:
+        raise DataError(f"{path}: {split} = {entry}: {error}") from None
+
+
+def _read(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
+    """The samples of anything but a .data file."""
+    if formats.voc_folders(path):
+        return [Sample(Path(image), Path(where) if rows is None else None, rows, where)
+                for image, rows, where in formats.read_voc(path, split, names)]
+    if path.suffix == ".json":
+        return [Sample(Path(image), None, rows, where) for image, rows, where in formats.read_coco(path, names)]
+    if path.is_dir():
+        images = sorted(found for found in path.rglob("*") if found.suffix.lower() in EXTENSIONS)
+        return _with_labels(images, list(map(str, images)))
+    lines = [(number, line.strip()) for number, line in enumerate(read_lines(path), 1) if line.strip()]
+    base = formats.pick_base([line for _, line in lines], _bases(path))
+    return _with_labels([Path(os.path.join(base, line)) for _, line in lines],
+                        [f"{path}:{number}" for number, _ in lines])
+
+
+def _with_labels(images: list[Path], where: list[str]) -> list[Sample]:
+    """Samples with the label files of the first rule that has one for the first pictures."""
+    rules = (label_path, plain_label_path)
+    first = images[:formats.PROBES]
+    rule = next((rule for rule in rules if any(rule(image).exists() for image in first)), label_path)
+    return [Sample(image, rule(image), None, place) for image, place in zip(images, where, strict=True)]
+
+
+def _bases(file: Path) -> list[Path]:
+    """Where relative paths in a file may start."""
+    return [Path(), file.parent, file.parent / ".."]
