@@ -1,0 +1,311 @@
+"""Mini-batches of training pictures from worker processes: the same whatever their number, and wherever one starts."""
+from __future__ import annotations
+
+import contextlib
+import mmap
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from darknet_py.data.augment import Augmentation, draw_recipe, make_picture
+from darknet_py.data.dataset import Problem, Sample, read_rows
+from darknet_py.data.image import read_image
+from darknet_py.errors import DataError
+
+TRACKS = 4000               # numbers of objects a picture; their square is below 2^24, where float32 counts exactly
+
+
+class Plan(NamedTuple):
+    """What an iteration is made of.
+
+    width, height: of its pictures, in pixels.
+    images: how many, over all subdivisions and time steps.
+    subdivisions: mini-batches; they share the images evenly.
+    time_steps: of the sequences of ``track``; a mini-batch holds all first pictures, then all second ones, and so on.
+    chunks: with ``track``, in how many parts the images are cut before sequences are laid out; where that is less than
+        subdivisions, sequences go on from one mini-batch to the next (C: sequential_subdivisions). None: subdivisions.
+    """
+
+    width: int
+    height: int
+    images: int
+    subdivisions: int = 1
+    time_steps: int = 1
+    chunks: int | None = None
+
+
+class Batch(NamedTuple):
+    """A mini-batch.
+
+    images: uint8 (N, C, H, W), RGB or grey.
+    rows: (K, 5) float32 a picture: class, center x, center y, width, height; (K, 6) with a track number where the
+        augmentation is ``track`` or ``contrastive``. ``Truth.stack`` takes them.
+    """
+
+    iteration: int
+    subdivision: int
+    images: Tensor
+    rows: list[np.ndarray]
+
+
+class Job(NamedTuple):
+    """A mini-batch to make."""
+
+    iteration: int
+    subdivision: int
+    plan: Plan
+
+
+class Loader:
+    """Training pictures by iteration.
+
+    Each picture is a function of the seed, its iteration, its number there and the size asked for. Pictures come in a
+    new order every epoch (C draws each at random instead); what a mosaic or mixup adds to them is drawn at random, as
+    are the starts of sequences.
+
+    Args:
+        samples: pictures and their labels.
+        classes: rows of other classes are left out.
+        augmentation: what is done to pictures.
+        channels: 3, or 1 for grey.
+        seed: not negative.
+        workers: processes; 0 works in this one.
+        rank, world: of the ``world`` processes that train together this gets mini-batches rank, rank + world, ...
+        prefetch: mini-batches that each worker prepares ahead.
+        pin: put images in page-locked memory, for faster copies to a GPU.
+        cache_bytes: how much memory may hold decoded pictures; workers share it (where processes can be forked).
+
+    Attributes:
+        problems: pictures that could not be read, each replaced by another, and labels left out, each said once.
+        waited: seconds spent waiting for mini-batches so far.
+
+    Raises:
+        DataError: no samples.
+    """
+
+    def __init__(self, samples: Sequence[Sample], classes: int, augmentation: Augmentation, *, channels: int = 3,
+                 seed: int = 0, workers: int = 0, rank: int = 0, world: int = 1, prefetch: int = 2, pin: bool = False,
+                 cache_bytes: int = 2 ** 30):
+        if not samples:
+            raise DataError("there are no pictures to train on")
+        self.maker = _Maker(samples, classes, augmentation, channels, seed, Cache(len(samples), channels, cache_bytes))
+        self.workers, self.rank, self.world, self.prefetch, self.pin = workers, rank, world, prefetch, pin
+        self.problems: list[Problem] = []
+        self.waited = 0.0
+        self._known: set[Problem] = set()
+
+    def batches(self, start: int, plan: Callable[[int], Plan]) -> Iterator[Batch]:
+        """Mini-batches from an iteration on, without end.
+
+        Args:
+            start: the first iteration.
+            plan: asked in this process for each iteration, some iterations ahead.
+
+        Raises:
+            DataError: no picture can be read, a worker died, or a plan that does not divide evenly.
+        """
+        fork = self.workers > 0 and "fork" in multiprocessing.get_all_start_methods()
+        loader = DataLoader(
+            self.maker, batch_size=None, collate_fn=_as_it_is, sampler=self._jobs(start, plan),     # type: ignore
+            num_workers=self.workers, pin_memory=self.pin, prefetch_factor=self.prefetch if self.workers else None,
+            worker_init_fn=_start_worker, multiprocessing_context="fork" if fork else None)
+        with _signals_kept():
+            results = iter(loader)
+        while True:
+            begin = time.perf_counter()
+            try:
+                batch, problems, error = next(results)
+            except (RuntimeError, EOFError, OSError) as failure:            # OSError: it died while it was sending
+                if self.workers == 0 or str(failure).startswith("Caught"):  # a fault in what it does
+                    raise
+                raise DataError("a process that loads pictures has died; is there too little memory (also shared "
+                                f"memory, /dev/shm)? Fewer workers than {self.workers} need less") from failure
+            self.waited += time.perf_counter() - begin
+            for problem in problems:
+                if problem not in self._known:
+                    self._known.add(problem)
+                    self.problems.append(problem)
+            if error is not None:
+                raise DataError(error)
+            yield batch
+
+    def _jobs(self, start: int, plan: Callable[[int], Plan]) -> Iterator[Job]:
+        iteration = start
+        while True:
+            now = plan(iteration)
+            _check(now, self.maker.augmentation, self.world)
+            for subdivision in range(self.rank, now.subdivisions, self.world):
+                yield Job(iteration, subdivision, now)
+            iteration += 1
+
+
+class Cache:
+    """Decoded pictures in memory that forked processes share. A spawned process gets one without room."""
+
+    def __init__(self, count: int, channels: int, size: int):
+        self.count, self.channels, self.size = count, channels, 0
+        with contextlib.suppress(OSError, ValueError, OverflowError):       # no memory, no cache
+            self.memory = np.frombuffer(mmap.mmap(-1, size), np.uint8)
+            self.table = np.frombuffer(mmap.mmap(-1, (count + 1) * 24), np.int64).reshape(-1, 3)
+            self.lock = multiprocessing.Lock()
+            self.size = size
+
+    def __reduce__(self) -> tuple:
+        return Cache, (self.count, self.channels, 0)
+
+    def get(self, index: int) -> np.ndarray | None:
+        """A picture (H, W, C) that is not to be written to."""
+        if self.size == 0:
+            return None
+        with self.lock:
+            start, height, width = self.table[index].tolist()
+        if width == 0:
+            return None
+        return self.memory[start:start + height * width * self.channels].reshape(height, width, self.channels)
+
+    def put(self, index: int, image: np.ndarray) -> None:
+        """Keep a picture if there is room. The last row of the table counts the bytes in use."""
+        if self.size == 0:
+            return
+        with self.lock:
+            start = int(self.table[-1, 0])
+            if start + image.size <= self.size and self.table[index, 2] == 0:
+                self.memory[start:start + image.size] = image.ravel()
+                self.table[index] = start, image.shape[0], image.shape[1]
+                self.table[-1, 0] += image.size
+
+
+class _Maker(Dataset):
+    """Makes mini-batches, in a worker or not."""
+
+    def __init__(self, samples: Sequence[Sample], classes: int, augmentation: Augmentation, channels: int, seed: int,
+                 cache: Cache):
+        self.samples, self.classes, self.augmentation = samples, classes, augmentation
+        self.channels, self.seed, self.cache = channels, seed, cache
+        self.rows: dict[int, np.ndarray] = {}
+        self.broken: set[int] = set()
+
+    def __getitem__(self, job: Job) -> tuple[Batch | None, list[Problem], str | None]:
+        """A mini-batch, what was wrong with its files, and why there is none."""
+        plan, problems, all_rows = job.plan, [], []     # type: ignore[var-annotated]
+        count = plan.images // plan.subdivisions
+        images = torch.empty(count, self.channels, plan.height, plan.width, dtype=torch.uint8)
+        try:
+            for number, out in enumerate(images.numpy(), job.subdivision * count):
+                all_rows.append(self._make(job.iteration, number, plan, out, problems))
+        except DataError as error:
+            return None, problems, str(error)
+        return Batch(job.iteration, job.subdivision, images, all_rows), problems, None
+
+    def _make(self, iteration: int, number: int, plan: Plan, out: np.ndarray, problems: list[Problem]) -> np.ndarray:
+        """Write a picture of an iteration to out (C, H, W). Returns its rows."""
+        a, count = self.augmentation, len(self.samples)
+        group, member, step = _place(number, plan, a)
+        recipe = draw_recipe(a, self.seed, iteration, group, member)
+        starts = [int(pick * count) for pick in recipe.picks]
+        if not a.track:
+            groups = -(-plan.images // 2) if a.contrastive else plan.images
+            epoch, at = divmod(iteration * groups + group, count)
+            starts[0] = int(_order(self.seed, epoch, count)[at])
+        sources = [self._read((start + recipe.speed * step) % count, problems) for start in starts]
+        rng = np.random.default_rng((self.seed, iteration, group, 1 + member, 1 + step))
+        image, rows = make_picture(a, recipe, sources, plan.width, plan.height, rng)
+        for channel in range(self.channels):                            # BGR to RGB
+            cv2.extractChannel(image, self.channels - 1 - channel, out[channel])
+        return rows.astype(np.float32)
+
+    def _read(self, index: int, problems: list[Problem]) -> tuple[np.ndarray, np.ndarray]:
+        """A sample's picture and rows; those of the next one that can be read if it cannot."""
+        for number in (*range(index, len(self.samples)), *range(index)):
+            if number in self.broken:
+                continue
+            image = self.cache.get(number)
+            if image is None:
+                try:
+                    image = read_image(self.samples[number].image, self.channels)
+                except DataError as error:
+                    path = self.samples[number].image
+                    self.broken.add(number)
+                    problems.append(Problem(path, 0, str(error).removeprefix(f"{path}: ")))
+                    continue
+                self.cache.put(number, image)
+            if number not in self.rows:
+                rows, found = read_rows(self.samples[number], self.classes)
+                problems.extend(found)
+                self.rows[number] = self._with_tracks(rows, number)
+            return image, self.rows[number]
+        raise DataError(f"none of the {len(self.samples)} pictures can be read; the first is {self.samples[0].image}")
+
+    def _with_tracks(self, rows: np.ndarray, number: int) -> np.ndarray:
+        """Rows with a number for each object of a file, if anyone asks. Darknet: read_boxes, which hashes the path."""
+        if not (self.augmentation.track or self.augmentation.contrastive):
+            return rows
+        tracks = number % TRACKS * TRACKS + np.arange(len(rows)) % TRACKS
+        return np.column_stack([rows, tracks])
+
+
+def _place(number: int, plan: Plan, a: Augmentation) -> tuple[int, int, int]:
+    """Of a picture's number in its iteration: group and member (see ``draw_recipe``), and the step in its sequence.
+
+    Darknet: get_sequential_paths, get_random_paths_custom.
+    """
+    if not a.track:
+        return (number // 2, number % 2, 0) if a.contrastive else (number, 0, 0)
+    lines = plan.images // plan.subdivisions // plan.time_steps
+    chunk, inside = divmod(number, plan.images // (plan.chunks or plan.subdivisions))
+    step, line = divmod(inside, lines)
+    if not a.contrastive:
+        return chunk * lines + line, 0, step
+    return chunk * -(-lines // 2) + line // 2, line % 2, step
+
+
+def _check(plan: Plan, a: Augmentation, world: int) -> None:
+    chunks = plan.chunks or plan.subdivisions
+    if plan.images % plan.subdivisions or plan.images < plan.subdivisions:
+        raise DataError(f"{plan.images} images cannot be shared evenly by {plan.subdivisions} subdivisions")
+    if plan.subdivisions % world:
+        raise DataError(f"{plan.subdivisions} subdivisions cannot be shared evenly by {world} processes")
+    if a.track and (plan.images // plan.subdivisions % plan.time_steps or plan.images % chunks):
+        raise DataError(f"mini-batches of {plan.images // plan.subdivisions} images hold no sequences of "
+                        f"{plan.time_steps} time steps in {chunks} chunks")
+    if a.contrastive and plan.images // plan.subdivisions // plan.time_steps % 2:
+        raise DataError("contrastive=1 needs an even number of images a mini-batch, "
+                        f"found {plan.images // plan.subdivisions // plan.time_steps}")
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of the samples in an epoch."""
+    return np.random.default_rng((seed, epoch, 0, 0, 1)).permutation(count)
+
+
+def _as_it_is(made: tuple) -> tuple:
+    return made
+
+
+def _start_worker(worker: int) -> None:
+    cv2.setNumThreads(0)
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keep DataLoader's handler of dead children out: it raises wherever the main thread happens to be, even while
+    weights are being written. Without it, ``next`` notices within seconds."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
