@@ -4,8 +4,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from darknet_py import load_network, parse_cfg
 from darknet_py.data.augment import Augmentation, Recipe, View, draw_recipe, make_picture
-from darknet_py.errors import DataError
+from darknet_py.errors import CfgError, CfgWarning, DataError
+from darknet_py.training.augmentation import augmentation_of
 
 PLAIN = View((.5,) * 4, (.5, .5), False, 0, 1, 1, 0, 0, False)
 WIDE, HIGH = 320, 240
@@ -225,3 +227,35 @@ def test_jitter_that_leaves_nothing_is_dropped():
     picture, rows = picture_of(Augmentation(jitter=.9), PLAIN._replace(edges=(1, 1, 1, 1)))
     assert (picture == (40, 90, 200)).all()
     np.testing.assert_allclose(rows, [[0, .5, .5, .4, .4]])
+
+
+CFG = "[net]\nwidth=32\nheight=32\nchannels=3\n{net}\n[conv]\nfilters={filters}\n{head}\n"
+
+
+@pytest.mark.parametrize("net, filters, head, expected", [
+    ("flip=0\nhue=.1\nmosaic=1", 18, "[yolo]\nclasses=1\nanchors=9,9,9,9,9,9\nnum=3\njitter=.3\nresize=1.5\nmax=90",
+     Augmentation(jitter=.3, resize=1.5, hue=.1, mosaic=1, max_boxes=90)),
+    ("letter_box=1\nangle=7", 6, "[yolo]\nclasses=1\nanchors=9,9\njitter=.3\n[route]\nlayers=-2\n[region]\nclasses=1\nanchors=2,2\njitter=.1",
+     Augmentation(jitter=.1, letter_box=1, flip=1)),
+    ("track=1\naugment_speed=3\ncontrastive=1", 6, "[connected]\noutput=3\n[detection]\nclasses=1\nside=1\njitter=.4",
+     Augmentation(jitter=.4, flip=1, track=1, augment_speed=3, contrastive=1)),
+])
+def test_options_of_a_network(net, filters, head, expected):
+    network = load_network(parse_cfg(CFG.format(net=net, filters=filters, head=head)))
+    assert augmentation_of(network) == expected
+
+
+@pytest.mark.parametrize("net, head, message", [
+    ("", "[softmax]", "x.cfg: has no layer that detects: expected"),
+    ("", "[yolo]\nclasses=1\nanchors=9,9\nresize=0", "x.cfg: resize= needs a number above 0, found 0"),
+    ("mosaic=1\nletter_box=1", "[yolo]\nclasses=1\nanchors=9,9", "x.cfg: mosaic=1 and letter_box=1 do not go together"),
+])
+def test_cfgs_to_refuse(net, head, message):
+    with pytest.raises(CfgError, match=f"^{message}"):
+        augmentation_of(load_network(parse_cfg(CFG.format(net=net, filters=6, head=head), "x.cfg")))
+
+
+def test_cutmix_is_not_for_detectors():
+    network = load_network(parse_cfg(CFG.format(net="cutmix=1", filters=6, head="[yolo]\nclasses=1\nanchors=9,9"), "x.cfg"))
+    with pytest.warns(CfgWarning, match=r"x.cfg:5: \[net\] cutmix=1: cutmix is for classifiers, this .* without"):
+        assert augmentation_of(network).mixing == 0

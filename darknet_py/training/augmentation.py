@@ -1,0 +1,43 @@
+"""What a network's cfg asks of its training pictures."""
+from __future__ import annotations
+
+from dataclasses import fields
+
+from darknet_py.data.augment import Augmentation
+from darknet_py.errors import DataError
+from darknet_py.layers import Layer
+from darknet_py.network import Network
+
+
+def detecting_head(network: Network) -> Layer:
+    """The head whose classes, jitter, resize, random and max count for training.
+
+    Raises:
+        CfgError: the network has no head that detects.
+
+    Darknet: train_detector: the last [yolo], [Gaussian_yolo] or [region], else the last layer.
+    """
+    heads = [network.layers[index] for index in network.heads if network.layers[index].detects]
+    if not heads:
+        raise network.cfg.error("has no layer that detects: expected [yolo], [Gaussian_yolo], [region] or [detection]")
+    return next((head for head in reversed(heads) if head.kind != "detection"), heads[-1])
+
+
+def augmentation_of(network: Network) -> Augmentation:
+    """The options of [net] and of its head.
+
+    Raises:
+        CfgError: no head that detects, or values that make no sense, alone or together.
+    """
+    net, cfg, head = network.options, network.cfg, detecting_head(network)
+    shared = {field.name: getattr(net, field.name) for field in fields(Augmentation) if hasattr(net, field.name)}
+    options = head.options
+    try:
+        wanted = Augmentation(**shared, jitter=options.jitter, resize=options.resize, max_boxes=options.max)
+    except DataError as error:
+        raise cfg.error(str(error)) from None
+    if net.cutmix or net.mixup in (2, 4):
+        key = "cutmix" if net.cutmix else "mixup"
+        cfg.warn(f"[net] {key}={getattr(net, key)}: cutmix is for classifiers, this detector trains "
+                 f"{'with mosaic' if wanted.mixing else 'without'}", cfg.sections[0].first[key].line)
+    return wanted
