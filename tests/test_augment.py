@@ -1,11 +1,13 @@
 """Augmentation: boxes stay on their pixels whatever is done to a picture, and what each option does."""
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from darknet_py import load_network, parse_cfg
-from darknet_py.data.augment import Augmentation, Recipe, View, draw_recipe, make_picture
+from darknet_py.data.augment import Augmentation, Recipe, View, draw_recipe
+from darknet_py.data.picture import Source, make_picture, margins_of
 from darknet_py.errors import CfgError, CfgWarning, DataError
 from darknet_py.training.augmentation import augmentation_of
 
@@ -35,6 +37,10 @@ OPTIONS = {
     "track": dict(track=1, mosaic=1, **EVERYTHING),
     "all": dict(mosaic=1, gaussian_noise=8, **EVERYTHING),
 }
+
+
+def source_of(image: np.ndarray, rows: np.ndarray) -> Source:
+    return Source(image, rows, cv2.mean(image))
 
 
 def marked(rng: np.random.Generator, channel: int, wide: int = WIDE, high: int = HIGH) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +86,7 @@ def test_boxes_are_where_their_pixels_are(name, size):
         count = len(recipe.views)
         mixed += count > 1
         shape = (HIGH, WIDE) if seed % 3 == 0 else (WIDE, HIGH)
-        sources = [marked(rng, part % 3, *shape) for part in range(count)]
+        sources = [source_of(*marked(rng, part % 3, *shape)) for part in range(count)]
         image, rows = make_picture(a, recipe, sources, width, height, rng)
         assert image.shape == (height, width, 3) and image.dtype == np.uint8
         borders = [(0, width), (0, height)]
@@ -111,7 +117,7 @@ def test_a_cut_box_ends_where_its_pixels_end(flip, letter_box):
     row = np.array([[0, .2, .5, .4, .4]])
     view = PLAIN._replace(edges=(1, .5, .5, .5), flip=flip)
     picture, rows = make_picture(Augmentation(jitter=.2, letter_box=letter_box), Recipe((view,), (0,), 1, (.5, .5)),
-                                 [(image, row)], 160, 160, np.random.default_rng(0))
+                                 [source_of(image, row)], 160, 160, np.random.default_rng(0))
     columns, lines = (np.flatnonzero(picture[..., 0].max(axis) > 127) for axis in (0, 1))
     left, top = rows[0, 1:3] - rows[0, 3:5] / 2
     right, bottom = rows[0, 1:3] + rows[0, 3:5] / 2
@@ -128,7 +134,8 @@ def test_boxes_below_a_pixel_go(size, kept):
 def picture_of(a: Augmentation, view: View = PLAIN, image=None, rows=None, size: int = 100) -> tuple:
     image = np.full((size, size, 3), (40, 90, 200), np.uint8) if image is None else image
     rows = np.array([[0, .5, .5, .4, .4]]) if rows is None else rows
-    return make_picture(a, Recipe((view,), (0,), 1, (.5, .5)), [(image, rows)], size, size, np.random.default_rng(0))
+    recipe, source = Recipe((view,), (0,), 1, (.5, .5)), source_of(image, rows)
+    return make_picture(a, recipe, [source], size, size, np.random.default_rng(0))
 
 
 def test_what_lies_outside_the_picture_has_its_mean_colour():
@@ -168,7 +175,7 @@ def test_noise_and_blur():
 
 def test_the_order_of_boxes_is_random_and_max_boxes_holds():
     rows = np.column_stack([np.arange(30), np.full((30, 4), .5)])
-    source, recipe = (np.zeros((9, 9, 3), np.uint8), rows), Recipe((PLAIN,), (0,), 1, (.5, .5))
+    source, recipe = source_of(np.zeros((9, 9, 3), np.uint8), rows), Recipe((PLAIN,), (0,), 1, (.5, .5))
     made = [make_picture(Augmentation(max_boxes=20), recipe, [source], 9, 9, np.random.default_rng(seed))
             for seed in range(5)]
     orders = {tuple(found[:, 0]) for _, found in made}
@@ -230,12 +237,13 @@ def test_jitter_that_leaves_nothing_is_dropped():
 
 
 CFG = "[net]\nwidth=32\nheight=32\nchannels=3\n{net}\n[conv]\nfilters={filters}\n{head}\n"
+YOLO = "[yolo]\nclasses=1\nanchors=9,9\n"
 
 
 @pytest.mark.parametrize("net, filters, head, expected", [
     ("flip=0\nhue=.1\nmosaic=1", 18, "[yolo]\nclasses=1\nanchors=9,9,9,9,9,9\nnum=3\njitter=.3\nresize=1.5\nmax=90",
      Augmentation(jitter=.3, resize=1.5, hue=.1, mosaic=1, max_boxes=90)),
-    ("letter_box=1\nangle=7", 6, "[yolo]\nclasses=1\nanchors=9,9\njitter=.3\n[route]\nlayers=-2\n[region]\nclasses=1\nanchors=2,2\njitter=.1",
+    ("letter_box=1\nangle=7", 6, f"{YOLO}jitter=.3\n[route]\nlayers=-2\n[region]\nclasses=1\nanchors=2,2\njitter=.1",
      Augmentation(jitter=.1, letter_box=1, flip=1)),
     ("track=1\naugment_speed=3\ncontrastive=1", 6, "[connected]\noutput=3\n[detection]\nclasses=1\nside=1\njitter=.4",
      Augmentation(jitter=.4, flip=1, track=1, augment_speed=3, contrastive=1)),
@@ -247,8 +255,8 @@ def test_options_of_a_network(net, filters, head, expected):
 
 @pytest.mark.parametrize("net, head, message", [
     ("", "[softmax]", "x.cfg: has no layer that detects: expected"),
-    ("", "[yolo]\nclasses=1\nanchors=9,9\nresize=0", "x.cfg: resize= needs a number above 0, found 0"),
-    ("mosaic=1\nletter_box=1", "[yolo]\nclasses=1\nanchors=9,9", "x.cfg: mosaic=1 and letter_box=1 do not go together"),
+    ("", f"{YOLO}resize=0", "x.cfg: resize= needs a number above 0, found 0"),
+    ("mosaic=1\nletter_box=1", YOLO, "x.cfg: mosaic=1 and letter_box=1 do not go together"),
 ])
 def test_cfgs_to_refuse(net, head, message):
     with pytest.raises(CfgError, match=f"^{message}"):
@@ -256,6 +264,29 @@ def test_cfgs_to_refuse(net, head, message):
 
 
 def test_cutmix_is_not_for_detectors():
-    network = load_network(parse_cfg(CFG.format(net="cutmix=1", filters=6, head="[yolo]\nclasses=1\nanchors=9,9"), "x.cfg"))
+    network = load_network(parse_cfg(CFG.format(net="cutmix=1", filters=6, head=YOLO), "x.cfg"))
     with pytest.warns(CfgWarning, match=r"x.cfg:5: \[net\] cutmix=1: cutmix is for classifiers, this .* without"):
         assert augmentation_of(network).mixing == 0
+
+
+@pytest.mark.parametrize("options, edges, zoom, expected", [        # by hand, as load_data_detection has it
+    ({"jitter": .2}, (0, 1, .5, .75), (.5, .5), (-64, 0, 64, 24)),
+    ({"jitter": .2}, (.51, .49, .5, .5), (.5, .5), (1, 0, -1, 0)),
+    ({"resize": 1.5}, (.5,) * 4, (0, 1), (-80, -60, 53, 40)),
+    ({"resize": .5}, (.5,) * 4, (0, 1), (-160, -120, 0, 0)),
+    ({"resize": 2}, (.5,) * 4, (0, 1), (-160, -120, 80, 60)),
+    ({"letter_box": 1}, (.5,) * 4, (.5, .5), (0, -40, 0, -40)),
+    ({"letter_box": 1, "jitter": .1}, (1, .5, .5, .5), (.5, .5), (32, -40, 0, -40)),
+])
+def test_margins_of_c(options, edges, zoom, expected):
+    view = PLAIN._replace(edges=edges, zoom=zoom)
+    assert margins_of(Augmentation(**options), view, WIDE, HIGH, 416, 416, None) == expected
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("tile, expected", [(0, (0, 0, -40, 10)), (1, (-40, 0, 0, 10)), (2, (0, 10, -40, 0)),
+                                            (3, (-40, 10, 0, 0))])
+def test_a_mosaics_middle_gets_what_jitter_changes(tile, expected, flip):
+    view = PLAIN._replace(edges=(0, .6875, .5, .604167), flip=flip, corner=True)     # left -64, right 24, bottom 10
+    left, top, right, bottom = margins_of(Augmentation(jitter=.2), view, WIDE, HIGH, 416, 416, tile)
+    assert ((right, top, left, bottom) if flip else (left, top, right, bottom)) == expected

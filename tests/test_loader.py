@@ -14,8 +14,9 @@ import torch
 
 from darknet_py.boxes import Truth
 from darknet_py.data.augment import Augmentation
+from darknet_py.data.cache import Cache
 from darknet_py.data.dataset import Sample
-from darknet_py.data.loader import Cache, Loader, Plan
+from darknet_py.data.loader import Loader, Plan
 from darknet_py.errors import DataError
 
 COUNT = 10
@@ -132,6 +133,8 @@ def test_no_picture_at_all(samples, workers):
         take(Loader(samples, COUNT, Augmentation(), workers=workers), 1)
     with pytest.raises(DataError, match="there are no pictures"):
         Loader([], COUNT, Augmentation())
+    with pytest.raises(DataError, match="pictures have 1 or 3 channels, the network takes 4"):
+        Loader(samples, COUNT, Augmentation(), channels=4)
 
 
 def test_the_death_of_a_worker_is_an_error(samples):

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from darknet_py.detect import Detections, Detector
 
 
@@ -61,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{path}: Predicted in {(time.perf_counter() - start) * 1000:.3f} milli-seconds.")
             print("".join(lines(detections, arguments.ext_output)), end="", flush=True)
             if not arguments.dontdraw_bbox:
-                write_picture(picture_path(arguments.pictures, path, several, used), detections)
+                write_picture(picture_path(arguments.pictures, path, several, used), detections.draw())
             if arguments.save_labels:
                 write_labels(path, detections)
         except DataError as error:
@@ -181,13 +183,13 @@ def picture_path(wanted: str | None, image: str, several: bool, used: set[Path])
     return path
 
 
-def write_picture(path: Path, detections: Detections) -> None:
-    """The picture with its boxes."""
+def write_picture(path: Path, image: np.ndarray) -> None:
+    """A picture (H, W, 3) BGR, in the format that its name ends with."""
     import cv2
 
     from darknet_py.errors import DataError
     try:
-        ok, data = cv2.imencode(path.suffix or ".jpg", detections.draw())
+        ok, data = cv2.imencode(path.suffix or ".jpg", image)
     except cv2.error:
         ok = False
     if not ok:

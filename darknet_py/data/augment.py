@@ -1,17 +1,9 @@
-"""Augmentation of pictures with boxes, drawn from the picture's place in the run alone.
-
-Pictures are uint8 BGR or grey (H, W, C); rows are (K, 5 or 6): class, center x, center y, width, height and, where
-objects have one, the track; boxes are relative to the picture.
-
-Darknet: load_data_detection and image_data_augmentation, as built with OpenCV.
-"""
+"""Augmentation: its options, and what is drawn for a picture from its place in the run alone."""
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from darknet_py.errors import DataError
@@ -19,7 +11,6 @@ from darknet_py.errors import DataError
 MIXUP, MOSAIC = 1, 3                    # C's numbers for ways of mixing
 PARTS = {0: 1, MIXUP: 2, MOSAIC: 4}     # pictures that make one
 LEAST_TILE = .2                         # of a mosaic's side
-BACKGROUND_KERNEL = 17                  # pixels
 LARGEST_NOISE = 127
 
 
@@ -101,15 +92,6 @@ class Recipe(NamedTuple):
     cut: tuple[float, float]
 
 
-class Margins(NamedTuple):
-    """Pixels cut off a picture's sides; what is negative is added."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-
 def draw_recipe(a: Augmentation, seed: int, iteration: int, group: int, member: int = 0) -> Recipe:
     """The recipe of a picture.
 
@@ -142,42 +124,6 @@ def draw_recipe(a: Augmentation, seed: int, iteration: int, group: int, member: 
     return Recipe(tuple(views), picks, speed, (cut_x, cut_y))
 
 
-def make_picture(a: Augmentation, recipe: Recipe, sources: Sequence[tuple[np.ndarray, np.ndarray]],
-                 width: int, height: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A training picture.
-
-    Args:
-        sources: a picture and its rows for each of the recipe's views; the rows of all have as many columns.
-        width, height: of the result, in pixels.
-        rng: for the noise and the order of the boxes.
-
-    Returns:
-        uint8 (height, width, C), and at most max_boxes rows. Boxes are cut at the border; those of less than a pixel
-        are left out.
-
-    Darknet: load_data_detection, fill_truth_detection, blend_truth, blend_truth_mosaic.
-    """
-    mosaic = len(sources) == PARTS[MOSAIC]
-    cut_x, cut_y = int(recipe.cut[0] * width), int(recipe.cut[1] * height)
-    canvas, all_rows = None, []
-    for part, (view, (source, rows)) in enumerate(zip(recipe.views, sources, strict=True)):
-        high, wide = source.shape[:2]
-        margins = _margins(a, view, wide, high, width, height, part if mosaic else None)
-        rows = _moved(rng.permutation(rows), view.flip, margins, wide, high)
-        rows = _inside(rows, (0, 0, 1, 1), width, height)
-        image = _changed(_cropped(source, margins, width, height), view, rows, rng)
-        if canvas is None:
-            canvas = np.empty_like(image) if mosaic else image
-        elif not mosaic:
-            canvas = cv2.addWeighted(image, .5, canvas, .5, 0)
-        if mosaic:
-            rows = _place_tile(a, canvas, image, rows, part, (cut_x, cut_y),
-                               _border(margins, view.flip, wide, high, width, height))
-        all_rows.append(rows)
-    assert canvas is not None
-    return canvas.reshape(height, width, -1), np.concatenate(all_rows)[:a.max_boxes]
-
-
 def _draw_view(a: Augmentation, rng: np.random.Generator) -> View:
     """Every number is drawn whatever the options are, so that one option leaves the others' draws alone."""
     left, right, top, bottom, zoom_in, zoom_out, hue, flip, noise, corner = rng.random(10).tolist()
@@ -191,143 +137,3 @@ def _factor(most: float, rng: np.random.Generator) -> float:
     scale, divide = rng.random(2).tolist()
     scale = 1 + scale * (most - 1)
     return 1 / scale if divide < .5 else scale
-
-
-def _margins(a: Augmentation, view: View, wide: int, high: int, width: int, height: int, tile: int | None) -> Margins:
-    """Where jitter, zoom and letterbox cut a picture of wide x high for a network of width x height."""
-    out = (1 - max(a.resize, 1 / a.resize)) / 2
-    into = 0 if a.resize < 1 else (1 - min(a.resize, 1 / a.resize)) / 2
-
-    def edge(size: int, move: float, zoom: float) -> int:
-        jitter, low, top = (int(size * share) for share in (a.jitter, out, into))
-        return int(int((2 * move - 1) * jitter) + zoom * (top - low) + low)
-
-    left, right = (edge(wide, move, zoom) for move, zoom in zip(view.edges[:2], view.zoom, strict=True))
-    top, bottom = (edge(high, move, zoom) for move, zoom in zip(view.edges[2:], view.zoom, strict=True))
-    if a.letter_box:
-        if wide * height > high * width:
-            more = (wide * height / width - high) / 2
-            top, bottom = int(top - more), int(bottom - more)
-        else:
-            more = (high * width / height - wide) / 2
-            left, right = int(left - more), int(right - more)
-    if tile is not None and view.corner:
-        if (tile % 2 == 0) != view.flip:
-            left, right = 0, left + right
-        else:
-            left, right = left + right, 0
-        top, bottom = (0, top + bottom) if tile < 2 else (top + bottom, 0)
-    empty = (left + right >= wide or top + bottom >= high or max(left, right) >= wide or max(top, bottom) >= high)
-    return Margins(0, 0, 0, 0) if empty else Margins(left, top, right, bottom)
-
-
-def _cropped(image: np.ndarray, margins: Margins, width: int, height: int) -> np.ndarray:
-    """Cut or extend by the picture's mean colour, then stretch to (height, width)."""
-    high, wide = image.shape[:2]
-    left, top, right, bottom = margins
-    inner = image[max(0, top):high - max(0, bottom), max(0, left):wide - max(0, right)]
-    if min(margins) < 0:
-        inner = cv2.copyMakeBorder(inner, max(0, -top), max(0, -bottom), max(0, -left), max(0, -right),
-                                   cv2.BORDER_CONSTANT, value=cv2.mean(image))
-    return cv2.resize(inner, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _changed(image: np.ndarray, view: View, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Flip, colours, blur, noise. Rows are those of the picture when it is flipped."""
-    if view.flip:
-        image = cv2.flip(image, 1)
-    if (view.hue, view.saturation, view.exposure) != (0, 1, 1):
-        image = _coloured(image, view.hue, view.saturation, view.exposure)
-    if view.blur:
-        image = _blurred(image, view.blur, rows)
-    if view.noise:
-        cv2.setRNGSeed(int(rng.integers(2 ** 31)))
-        noise = cv2.randn(np.empty_like(image), np.zeros(4), np.full(4, float(view.noise)))     # not below 0, as in C
-        image = cv2.add(image, noise)
-    return image
-
-
-def _coloured(image: np.ndarray, hue: float, saturation: float, exposure: float) -> np.ndarray:
-    """Change colours in HSV; grey pictures get the exposure.
-
-    Hue is a circle of 180 here: C's build with OpenCV stops at 0 when it turns back (its other build does not).
-    """
-    levels = np.arange(256)
-    value = np.rint(levels * exposure).clip(0, 255)
-    if image.ndim == 2 or image.shape[2] == 1:
-        return cv2.LUT(image, value.astype(np.uint8))
-    table = np.stack([np.rint(levels + 179 * hue) % 180, np.rint(levels * saturation).clip(0, 255), value], 1)
-    hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), table.astype(np.uint8)[None])
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
-
-
-def _blurred(image: np.ndarray, size: int, rows: np.ndarray) -> np.ndarray:
-    """Blur the background (size 1) or everything, but less where objects are small."""
-    height, width = image.shape[:2]
-    if size > 1:
-        smallest = (rows[:, 3:5] * (width, height)).min() if len(rows) else 0
-        size = min(size, int(smallest) // 8)
-    if size == 0:
-        return image
-    kernel = BACKGROUND_KERNEL if size == 1 else size // 2 * 2 + 1
-    blurred = cv2.GaussianBlur(image, (kernel, kernel), 0)
-    if size == 1:
-        low, size_xy = rows[:, 1:3] - rows[:, 3:5] / 2, rows[:, 3:5]
-        starts, sizes = (low * (width, height)).astype(int), (size_xy * (width, height)).astype(int)
-        for (x, y), (w, h) in zip(starts.tolist(), sizes.tolist(), strict=True):
-            blurred[y:y + h, x:x + w] = image[y:y + h, x:x + w]
-    return blurred
-
-
-def _moved(rows: np.ndarray, flip: bool, margins: Margins, wide: int, high: int) -> np.ndarray:
-    """Rows of a picture of wide x high, of what the margins leave of it. Darknet: correct_boxes."""
-    rows = rows.astype(np.float64)
-    scale = np.array([wide / (wide - margins.left - margins.right), high / (high - margins.top - margins.bottom)])
-    rows[:, 1:3] = (rows[:, 1:3] - (margins.left / wide, margins.top / high)) * scale
-    rows[:, 3:5] *= scale
-    if flip:
-        rows[:, 1] = 1 - rows[:, 1]
-    return rows
-
-
-def _inside(rows: np.ndarray, frame: tuple[float, float, float, float], width: int, height: int) -> np.ndarray:
-    """Boxes cut at a frame (left, top, right, bottom); those left with less than a pixel of width x height go."""
-    low = np.maximum(rows[:, 1:3] - rows[:, 3:5] / 2, frame[:2])
-    top = np.minimum(rows[:, 1:3] + rows[:, 3:5] / 2, frame[2:])
-    rows[:, 1:3], rows[:, 3:5] = (low + top) / 2, top - low
-    return rows[((top - low) * (width, height) >= 1 - 1e-9).all(1)]
-
-
-def _border(margins: Margins, flip: bool, wide: int, high: int, width: int, height: int) -> Margins:
-    """Whole pixels of the result that lie outside the source, on each side of it as it is when flipped."""
-    left, top, right, bottom = (max(0, -side) for side in margins)
-    across, down = width / (wide - margins.left - margins.right), height / (high - margins.top - margins.bottom)
-    if flip:
-        left, right = right, left
-    return Margins(int(left * across), int(top * down), int(right * across), int(bottom * down))
-
-
-def _place_tile(a: Augmentation, canvas: np.ndarray, image: np.ndarray, rows: np.ndarray, tile: int,
-                cut: tuple[int, int], border: Margins) -> np.ndarray:
-    """Copy a picture to its tile (left or right, above or below the cut); its inner border lies under the others.
-
-    Returns:
-        The rows of what is there.
-
-    Darknet: C measures the border as if nothing else were cut off, so that some of the picture itself may vanish and
-    boxes stick out of its tile unless mosaic_bound=1. Here only boxes that leave their own picture do.
-    """
-    height, width = canvas.shape[:2]
-    x, x_end, start_x = _span(tile % 2 == 1, cut[0], width, border.left, border.right)
-    y, y_end, start_y = _span(tile >= 2, cut[1], height, border.top, border.bottom)
-    canvas[y:y_end, x:x_end] = image[start_y:start_y + y_end - y, start_x:start_x + x_end - x]
-    rows[:, 1:3] += ((x - start_x) / width, (y - start_y) / height)
-    frame = (x / width, y / height, x_end / width, y_end / height) if a.mosaic_bound else (0, 0, 1, 1)
-    return _inside(rows, frame, width, height)
-
-
-def _span(second: bool, cut: int, size: int, before: int, after: int) -> tuple[int, int, int]:
-    """On one axis: where a tile starts and ends, and where its first pixel is in the picture."""
-    if second:
-        return cut, size, min(cut, before)
-    return 0, cut, size - cut - min(size - cut, after)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import multiprocessing
 import signal
 import threading
@@ -17,11 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from darknet_py.data.augment import Augmentation, draw_recipe, make_picture
+from darknet_py.data.augment import Augmentation, draw_recipe
+from darknet_py.data.cache import Cache
 from darknet_py.data.dataset import Problem, Sample, read_rows
 from darknet_py.data.image import read_image
+from darknet_py.data.picture import Source, make_picture
 from darknet_py.errors import DataError
 
+Scalar = Sequence[float] | float
 TRACKS = 4000               # numbers of objects a picture; their square is below 2^24, where float32 counts exactly
 
 
@@ -90,7 +92,7 @@ class Loader:
         waited: seconds spent waiting for mini-batches so far.
 
     Raises:
-        DataError: no samples.
+        DataError: no samples, or a number of channels that pictures do not have.
     """
 
     def __init__(self, samples: Sequence[Sample], classes: int, augmentation: Augmentation, *, channels: int = 3,
@@ -98,6 +100,8 @@ class Loader:
                  cache_bytes: int = 2 ** 30):
         if not samples:
             raise DataError("there are no pictures to train on")
+        if channels not in (1, 3):
+            raise DataError(f"pictures have 1 or 3 channels, the network takes {channels}")
         self.maker = _Maker(samples, classes, augmentation, channels, seed, Cache(len(samples), channels, cache_bytes))
         self.workers, self.rank, self.world, self.prefetch, self.pin = workers, rank, world, prefetch, pin
         self.problems: list[Problem] = []
@@ -149,42 +153,6 @@ class Loader:
             iteration += 1
 
 
-class Cache:
-    """Decoded pictures in memory that forked processes share. A spawned process gets one without room."""
-
-    def __init__(self, count: int, channels: int, size: int):
-        self.count, self.channels, self.size = count, channels, 0
-        with contextlib.suppress(OSError, ValueError, OverflowError):       # no memory, no cache
-            self.memory = np.frombuffer(mmap.mmap(-1, size), np.uint8)
-            self.table = np.frombuffer(mmap.mmap(-1, (count + 1) * 24), np.int64).reshape(-1, 3)
-            self.lock = multiprocessing.Lock()
-            self.size = size
-
-    def __reduce__(self) -> tuple:
-        return Cache, (self.count, self.channels, 0)
-
-    def get(self, index: int) -> np.ndarray | None:
-        """A picture (H, W, C) that is not to be written to."""
-        if self.size == 0:
-            return None
-        with self.lock:
-            start, height, width = self.table[index].tolist()
-        if width == 0:
-            return None
-        return self.memory[start:start + height * width * self.channels].reshape(height, width, self.channels)
-
-    def put(self, index: int, image: np.ndarray) -> None:
-        """Keep a picture if there is room. The last row of the table counts the bytes in use."""
-        if self.size == 0:
-            return
-        with self.lock:
-            start = int(self.table[-1, 0])
-            if start + image.size <= self.size and self.table[index, 2] == 0:
-                self.memory[start:start + image.size] = image.ravel()
-                self.table[index] = start, image.shape[0], image.shape[1]
-                self.table[-1, 0] += image.size
-
-
 class _Maker(Dataset):
     """Makes mini-batches, in a worker or not."""
 
@@ -192,7 +160,7 @@ class _Maker(Dataset):
                  cache: Cache):
         self.samples, self.classes, self.augmentation = samples, classes, augmentation
         self.channels, self.seed, self.cache = channels, seed, cache
-        self.rows: dict[int, np.ndarray] = {}
+        self.facts: dict[int, tuple[np.ndarray, Scalar]] = {}      # rows, mean colour
         self.broken: set[int] = set()
 
     def __getitem__(self, job: Job) -> tuple[Batch | None, list[Problem], str | None]:
@@ -224,8 +192,8 @@ class _Maker(Dataset):
             cv2.extractChannel(image, self.channels - 1 - channel, out[channel])
         return rows.astype(np.float32)
 
-    def _read(self, index: int, problems: list[Problem]) -> tuple[np.ndarray, np.ndarray]:
-        """A sample's picture and rows; those of the next one that can be read if it cannot."""
+    def _read(self, index: int, problems: list[Problem]) -> Source:
+        """A sample; the next one that can be read if it cannot."""
         for number in (*range(index, len(self.samples)), *range(index)):
             if number in self.broken:
                 continue
@@ -239,11 +207,11 @@ class _Maker(Dataset):
                     problems.append(Problem(path, 0, str(error).removeprefix(f"{path}: ")))
                     continue
                 self.cache.put(number, image)
-            if number not in self.rows:
+            if number not in self.facts:
                 rows, found = read_rows(self.samples[number], self.classes)
                 problems.extend(found)
-                self.rows[number] = self._with_tracks(rows, number)
-            return image, self.rows[number]
+                self.facts[number] = self._with_tracks(rows, number), cv2.mean(image)
+            return Source(image, *self.facts[number])
         raise DataError(f"none of the {len(self.samples)} pictures can be read; the first is {self.samples[0].image}")
 
     def _with_tracks(self, rows: np.ndarray, number: int) -> np.ndarray:
