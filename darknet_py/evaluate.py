@@ -46,7 +46,7 @@ def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[st
         letterbox: keep the pictures' proportions; None does as the cfg says (letter_box=).
         difficult: for each sample one whose labels are objects that need not be found.
         batch: images at a time; None takes the mini-batch of training. Recurrent networks see one after the other.
-        device: None takes the network's.
+        device: None takes the network's, "auto" a GPU where there is one.
         workers: threads that load images.
         progress: called with how many images are done, and how many there are.
 
@@ -124,6 +124,8 @@ class _Loaded(NamedTuple):
 def _copy(network: Network, device: str | torch.device | None) -> Network:
     """A network to run fast, and to leave behind."""
     network = copy.deepcopy(network).eval()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     if device is not None:
         network.to(device)
     if not network.folded:
