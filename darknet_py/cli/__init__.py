@@ -17,6 +17,7 @@ VERBS = {                               # verb -> (module with add_arguments and
     "detector": ("detector", "Darknet's verbs for detectors: detector test DATA CFG WEIGHTS [IMAGE]..."),
     "info": ("info", "the table of layers and its sums: info CFG [WEIGHTS]"),
     "partial": ("partial", "write the first layers' weights: partial CFG WEIGHTS OUT N"),
+    "schedule": ("schedule", "draw the learning rate over the iterations: schedule CFG [-out FILE]"),
 }
 
 
