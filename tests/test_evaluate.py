@@ -156,6 +156,15 @@ def test_what_a_network_finds_is_right(labelled):
     assert result.problems == () and result.detections > result.tp.sum()
     one = evaluate_map(network, [sample] * 3, names, batch=1, workers=1)
     np.testing.assert_allclose(one.ap, result.ap, atol=1e-6)
+    folded = evaluate_map(network.fold(), [sample] * 3, names)
+    np.testing.assert_allclose(folded.ap, result.ap, atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(labelled):
+    network, names, sample = labelled
+    result = evaluate_map(network, [sample] * 3, names, device="cuda", batch=2)
+    assert result.map > .99 and result.recall == 1 and next(network.parameters()).device.type == "cpu"
 
 
 def test_difficult_objects(labelled):
