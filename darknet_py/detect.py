@@ -18,6 +18,7 @@ from darknet_py.data.image import letterbox as letterbox_image
 from darknet_py.data.image import read_image, resize, to_tensor, undo_letterbox
 from darknet_py.draw import draw_detections
 from darknet_py.errors import CfgError
+from darknet_py.layers.base import Shape
 from darknet_py.network import Network, load_network
 
 HIDDEN = "dont_show"            # classes whose names start so are not reported
@@ -122,11 +123,7 @@ class Detector:
         self.network = load_network(cfg, weights, device=device).fold()
         self.network.to(memory_format=torch.channels_last)      # type: ignore[call-overload]   # up to 1.6 times as fast
         self.network.set_time_steps(1)
-        heads = [layer for layer in self.network.layers if layer.detects]
-        if not heads:
-            raise CfgError("has no [yolo], [Gaussian_yolo], [region] or [detection] layer, so it detects nothing",
-                           self.network.cfg.path)
-        self.names = find_names(self.network.cfg.path, weights, heads[-1].classes, names, data)
+        self.names = find_names(self.network.cfg.path, weights, count_classes(self.network), names, data)
         self.thresh, self.nms, self.hier_thresh = thresh, nms, hier_thresh
         self.letterbox = bool(self.network.options.letter_box) if letterbox is None else letterbox
 
@@ -153,11 +150,10 @@ class Detector:
             return self([image])[0]
         if not image:
             return []
-        channels, height, width = self.network.input_shape
+        shape = self.network.input_shape
         paths = [None if isinstance(one, np.ndarray) else str(one) for one in image]
-        arrays = [one if isinstance(one, np.ndarray) else read_image(one, channels) for one in image]
-        fit = letterbox_image if self.letterbox else resize
-        x = torch.stack([fit(with_channels(to_tensor(array), channels), width, height) for array in arrays])
+        arrays = [one if isinstance(one, np.ndarray) else read_image(one, shape.channels) for one in image]
+        x = torch.stack([as_input(array, shape, self.letterbox) for array in arrays])
         with torch.inference_mode():
             weight = next(self.network.parameters())
             outputs = self.network(x.to(weight.device, weight.dtype, memory_format=torch.channels_last))
@@ -196,14 +192,18 @@ def find_boxes(network: Network, outputs: Sequence[Tensor], image_sizes: Sequenc
     Darknet: get_network_boxes, do_nms_sort, diounms_sort. The last [yolo], [Gaussian_yolo] or [region] says how to
     suppress (nms_kind, beta_nms). Boxes of [detection] are not corrected for letterboxing, as in C.
     """
+    return [(box.cpu(), suppress(network, box, score, nms_thresh).cpu()) for box, score in
+            propose(network, outputs, image_sizes, thresh, hier_thresh, letterbox)]
+
+
+def propose(network: Network, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,
+            hier_thresh: float = .5, letterbox: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+    """``find_boxes`` without suppression, and on the outputs' device. Darknet: get_network_boxes."""
     _, net_height, net_width = network.input_shape
     heads = [(layer, output.float()) for layer, output in
              zip((network.layers[head] for head in network.heads), outputs, strict=True) if layer.detects]
     proposals = [(layer, layer.decode(output, net_width, net_height, thresh, hier_thresh)) for layer, output in heads]
-    options = next((layer.options for layer, _ in reversed(heads) if hasattr(layer.options, "nms_kind")), None)
-    kind, beta = ("default", .6) if options is None else (options.nms_kind, options.beta_nms)
-    classes = max(layer.classes for layer, _ in heads)
-    results = []
+    classes = count_classes(network)
     for index, (height, width) in enumerate(image_sizes):
         boxes, scores = [], []
         for layer, (box, _, score, image) in proposals:
@@ -211,11 +211,35 @@ def find_boxes(network: Network, outputs: Sequence[Tensor], image_sizes: Sequenc
             correct = letterbox and layer.kind != "detection"
             boxes.append(undo_letterbox(box[here], width, height, net_width, net_height) if correct else box[here])
             scores.append(torch.nn.functional.pad(score[here], (0, classes - layer.classes)))
-        box, score = torch.cat(boxes), torch.cat(scores)
-        if nms_thresh:
-            score = nms(box, score, nms_thresh, kind, beta)
-        results.append((box.cpu(), score.cpu()))
-    return results
+        yield torch.cat(boxes), torch.cat(scores)
+
+
+def count_classes(network: Network) -> int:
+    """The most that a detection head has.
+
+    Raises:
+        CfgError: the network has no such head.
+    """
+    classes = [layer.classes for layer in network.layers if layer.detects]
+    if not classes:
+        raise CfgError("has no [yolo], [Gaussian_yolo], [region] or [detection] layer, so it detects nothing",
+                       network.cfg.path)
+    return max(classes)
+
+
+def suppress(network: Network, boxes: Tensor, scores: Tensor, nms_thresh: float) -> Tensor:
+    """Non-maximum suppression of (B, 4) boxes, (B, C) scores, as the last of the network's heads to say so wants it."""
+    if not nms_thresh:
+        return scores
+    options = next((layer.options for layer in reversed(network.layers) if hasattr(layer.options, "nms_kind")), None)
+    kind, beta = ("default", .6) if options is None else (options.nms_kind, options.beta_nms)
+    return nms(boxes, scores, nms_thresh, kind, beta)
+
+
+def as_input(image: np.ndarray, shape: Shape, letterbox: bool) -> Tensor:
+    """An OpenCV array as a network's input of this shape: (C, H, W) in [0, 1]."""
+    fit = letterbox_image if letterbox else resize
+    return fit(with_channels(to_tensor(image), shape.channels), shape.width, shape.height)
 
 
 def with_channels(x: Tensor, channels: int) -> Tensor:

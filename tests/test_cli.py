@@ -81,6 +81,22 @@ def test_detector_test_writes_json_and_labels(run, demo, tmp_path):
     assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == ["a.jpg", "b.jpg"]
 
 
+def test_detector_map(run, demo, tmp_path):
+    """A picture whose labels are what the network finds, among one that is broken and one that is missing."""
+    cfg, weights, picture = demo
+    (tmp_path / "a.png").write_bytes(picture.read_bytes())
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    (tmp_path / "list.txt").write_text("a.png\nb.png\nc.png\n")
+    (tmp_path / "obj.data").write_text(f"valid = list.txt\nnames = {cfg.with_suffix('.names')}\n")
+    assert run("detector", "test", "obj.data", cfg, weights, "a.png", "-save_labels", "-dontdraw_bbox")[0] == 0
+    code, out, err = run("detector", "map", "obj.data", cfg, weights, "-points", "11", "-iou_thresh", ".75",
+                         "-thresh", ".3", "-dont_show")
+    assert code == 0 and err.count("\n") == 2 and "b.png" in err and "c.png" in err
+    assert len(re.findall(r"^class_id = \d, name = \w+, ap = \d+\.\d\d%   \t \(TP = \d+, FP = 0\) $", out, re.M)) == 3
+    assert " for conf_thresh = 0.30, precision = 1.00, recall = 1.00, F1-score = 1.00 \n" in out
+    assert " IoU threshold = 75 %, used 11 Recall-points \n mean average precision (mAP@0.75) = 1.000000, or 100" in out
+
+
 def test_several_pictures_and_patterns(run, demo, tmp_path):
     cfg, weights, picture = demo
     for name in ("x/a.png", "y/a.png"):
@@ -121,6 +137,10 @@ def test_a_broken_picture_does_not_stop_the_others(run, demo, tmp_path):
     (["detect", "{cfg}", "{weights}", "{picture}", "-pictures", "x.nokind"], "cannot write a picture"),
     (["detect", "{cfg}", "{weights}", "{picture}", "-out", "/proc/no/file"], "cannot write"),
     (["detector", "test", "no.data", "{cfg}", "{weights}", "{picture}"], "no.data"),
+    (["detector", "map", "no.data", "{cfg}", "{weights}"], "no.data"),
+    (["detector", "map", "no.data", "{cfg}", "{weights}", "a.jpg"], "takes its pictures from valid="),
+    (["detector", "map", "no.data", "{cfg}", "{weights}", "-points", "1"], "-points needs 0, or a number from 2 on"),
+    (["detector", "map", "no.data", "{cfg}", "{weights}", "-iou_thresh", "1"], "-iou_thresh needs a number from 0"),
     (["info", "{picture}"], "binary data"),
     (["info", "{cfg}", "{picture}"], "holds"),
     (["partial", "{cfg}", "{weights}", "out.weights", "99"], "N needs a number from 0 to"),

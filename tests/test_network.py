@@ -233,8 +233,9 @@ def test_public_names():
 
 
 # From the bottom up: a room may import rooms before it in this list, and its own. Those not named stand above network.
-FLOORS = ["errors", "boxes", "data", "cfg", "options", "layers", "losses", "weights", "network", "training"]
-LEAVES = {"draw": {"errors"}, "zoo": set()}
+FLOORS = ["errors", "boxes", "data", "cfg", "options", "layers", "losses", "weights", "network",
+          "draw", "average_precision", "detect", "evaluate", "training"]
+LEAVES = {"draw": {"errors"}, "average_precision": {"boxes"}, "zoo": set()}
 
 
 def imports(path: Path) -> set[str]:
@@ -261,10 +262,10 @@ def room_of(path: Path) -> str:
                                   ("__init__", "__main__", "cli")], ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down(path):
     room, found = room_of(path), imports(path)
-    if room in FLOORS:
-        assert found <= set(FLOORS[:FLOORS.index(room) + 1])
-    elif room in LEAVES:
+    if room in LEAVES:
         assert found <= LEAVES[room]
+    elif room in FLOORS:
+        assert found <= set(FLOORS[:FLOORS.index(room) + 1])
     else:
         assert "cli" not in found
 

@@ -18,6 +18,7 @@ VERBS = {                               # verb -> (module with add_arguments and
     "info": ("info", "the table of layers and its sums: info CFG [WEIGHTS]"),
     "partial": ("partial", "write the first layers' weights: partial CFG WEIGHTS OUT N"),
     "preview": ("preview", "a picture of what training will see: preview DATA CFG"),
+    "schedule": ("schedule", "draw the learning rate over the iterations: schedule CFG [-out FILE]"),
 }
 
 

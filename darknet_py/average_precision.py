@@ -1,0 +1,194 @@
+"""Average precision: detections against objects, and what the matches are worth."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from darknet_py.boxes import iou
+
+PAIRS = 1 << 20         # detections against objects at a time
+
+
+class Found(NamedTuple):
+    """Detections of many images: (D,) image number, (D,) class, (D,) float32 score, (D, 4) float32 cxcywh."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+
+
+class Objects(NamedTuple):
+    """Truths of many images: (T,) image number, (T,) class, (T, 4) float32 cxcywh, (T,) bool whether it is one that
+    need not be found."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    boxes: np.ndarray
+    difficult: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class MapResult:
+    """What ``detector map`` tells.
+
+    Attributes:
+        names: of the classes.
+        ap: (C,) average precision in [0, 1]; 0 for a class without objects.
+        objects: (C,) how many there are.
+        tp, fp: (C,) right and wrong detections with a score above ``thresh``.
+        average_iou: of the right ones with their objects, the wrong ones counted as 0.
+        detections: how many there are of any score.
+        iou_thresh, points, thresh: as they were asked for.
+        problems: why images and labels were left out, a line each.
+    """
+
+    names: Sequence[str]
+    ap: np.ndarray
+    objects: np.ndarray
+    tp: np.ndarray
+    fp: np.ndarray
+    average_iou: float
+    detections: int
+    iou_thresh: float
+    points: int
+    thresh: float
+    problems: tuple[str, ...] = ()
+
+    @property
+    def map(self) -> float:
+        """The mean over all classes, also those without objects, as in C."""
+        return float(self.ap.mean())
+
+    @property
+    def fn(self) -> int:
+        """Objects that no detection above ``thresh`` found."""
+        return int(self.objects.sum() - self.tp.sum())
+
+    @property
+    def precision(self) -> float:
+        return _ratio(self.tp.sum(), self.tp.sum() + self.fp.sum())
+
+    @property
+    def recall(self) -> float:
+        return _ratio(self.tp.sum(), self.objects.sum())
+
+    @property
+    def f1(self) -> float:
+        return _ratio(2 * self.precision * self.recall, self.precision + self.recall)
+
+    def text(self) -> str:
+        """What Darknet prints. Where it divides 0 by 0 and prints nan, this says 0."""
+        classes = "".join(
+            f"class_id = {label}, name = {name}, ap = {ap * 100:2.2f}%   \t (TP = {tp}, FP = {fp}) \n"
+            for label, (name, ap, tp, fp) in enumerate(zip(self.names, self.ap, self.tp, self.fp, strict=True)))
+        how = f"used {self.points} Recall-points" if self.points else "used Area-Under-Curve for each unique Recall"
+        return (
+            f"\n detections_count = {self.detections}, unique_truth_count = {self.objects.sum()}  \n{classes}"
+            f"\n for conf_thresh = {self.thresh:1.2f}, precision = {self.precision:1.2f}, recall = {self.recall:1.2f}, "
+            f"F1-score = {self.f1:1.2f} \n"
+            f" for conf_thresh = {self.thresh:1.2f}, TP = {self.tp.sum()}, FP = {self.fp.sum()}, FN = {self.fn}, "
+            f"average IoU = {self.average_iou * 100:2.2f} % \n"
+            f"\n IoU threshold = {self.iou_thresh * 100:2.0f} %, {how} \n"
+            f" mean average precision (mAP@{self.iou_thresh:1.2f}) = {self.map:f}, or {self.map * 100:2.2f} % \n")
+
+
+def average_precision(found: Found, objects: Objects, names: Sequence[str], *, iou_thresh: float = .5,
+                      points: int = 0, thresh: float = .25) -> MapResult:
+    """Match detections with objects, and what that is worth.
+
+    A detection belongs to the object of its image and class that it overlaps most, if by more than ``iou_thresh``. Of
+    several that belong to one object the surest is right, the others are wrong. One that belongs to none, but overlaps
+    a difficult object of its class, does not count. Of equal scores the earlier one goes first.
+
+    ``tp``, ``fp`` and ``average_iou`` count detections of a score above ``thresh``, and there not the surest one of an
+    object is right, but the first in the order in which ``found`` lists them, so none if that one's score is below.
+
+    Args:
+        names: of the classes, which number the labels.
+        iou_thresh: in [0, 1).
+        points: 0 for the area under the curve of precision over recall, made to fall; else the mean precision at so
+            many recalls from 0 to 1, at least 2: 101 as COCO does, 11 as Pascal VOC 2007.
+
+    Raises:
+        ValueError: points is 1 or negative, or a label has no name.
+
+    Darknet: validate_detector_map, except that its sorting need not be stable, and that it counts detections of
+    difficult objects as wrong ones in ``fp``.
+    """
+    if points < 0 or points == 1:
+        raise ValueError(f"points must be 0 or at least 2, got {points}")
+    classes = len(names)
+    for labels in (found.labels, objects.labels):
+        if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+            raise ValueError(f"labels must be from 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
+    easy = Objects(*(column[~objects.difficult] for column in objects))
+    hard = Objects(*(column[objects.difficult] for column in objects))
+    match, overlap = _best(found, easy, iou_thresh)
+    counts = (match >= 0) | (_best(found, hard, iou_thresh)[0] < 0)
+    labels, scores, match, overlap = (column[counts] for column in (found.labels, found.scores, match, overlap))
+    sure, first = scores > np.float32(thresh), _first(match)
+    order = np.lexsort((-scores, labels))
+    right = np.split(_first(match[order]), np.bincount(labels, minlength=classes).cumsum()[:-1])
+    totals = np.bincount(easy.labels, minlength=classes)
+    return MapResult(
+        names, np.array([_area(*one, points) for one in zip(right, totals.tolist(), strict=True)]), totals,
+        np.bincount(labels[sure & first], minlength=classes), np.bincount(labels[sure & ~first], minlength=classes),
+        _ratio(overlap[sure & first].sum(dtype=np.float64), sure.sum()), len(labels), iou_thresh, points, thresh)
+
+
+def _first(match: np.ndarray) -> np.ndarray:
+    """(D,) whether a detection is the first of its object; one that belongs to none (-1) is not."""
+    first = np.zeros(len(match), bool)
+    first[np.unique(match, return_index=True)[1]] = True
+    return first & (match >= 0)
+
+
+def _best(found: Found, objects: Objects, iou_thresh: float) -> tuple[np.ndarray, np.ndarray]:
+    """For each detection the object of its image and class that it overlaps most, the first of equals.
+
+    Returns:
+        (D,) its number in ``objects``, -1 where none overlaps by more than the threshold, and (D,) float32 how much.
+    """
+    match, overlap = np.full(len(found.labels), -1), np.zeros(len(found.labels), np.float32)
+    if not len(objects.labels) or not len(found.labels):
+        return match, overlap
+    # Objects of one image and class stand together in `order`, and each detection has a range of them.
+    classes = 1 + max(objects.labels.max(), found.labels.max())
+    keys = objects.images * classes + objects.labels
+    order = np.argsort(keys, kind="stable")
+    wanted = found.images * classes + found.labels
+    start, end = (np.searchsorted(keys[order], wanted, side) for side in ("left", "right"))
+    counts = end - start
+    for part in np.split(np.arange(len(wanted)), np.diff(counts.cumsum() // PAIRS).nonzero()[0] + 1):
+        detection = np.repeat(part, counts[part])
+        within = np.arange(len(detection)) - np.repeat(counts[part].cumsum() - counts[part], counts[part])
+        truth = order[start[detection] + within]
+        value = iou(torch.from_numpy(found.boxes[detection]), torch.from_numpy(objects.boxes[truth])).numpy()
+        near = value > np.float32(iou_thresh)
+        detection, truth, value = detection[near], truth[near], value[near]
+        ranked = np.lexsort((-value, detection))
+        detection, first = np.unique(detection[ranked], return_index=True)
+        match[detection], overlap[detection] = truth[ranked[first]], value[ranked[first]]
+    return match, overlap
+
+
+def _area(right: np.ndarray, objects: int, points: int) -> float:
+    """Average precision of one class: (D,) whether its detections, the surest first, are right."""
+    if not len(right) or not objects:
+        return 0.
+    hits = right.cumsum()
+    recall = hits / objects
+    best = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]     # at this recall or more
+    if points == 0:
+        return float(best[right].sum() / objects)
+    at = np.searchsorted(recall, np.arange(points) / (points - 1))
+    return float(np.append(best, 0)[at].mean())
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else 0.

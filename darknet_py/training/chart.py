@@ -1,0 +1,161 @@
+"""Pictures of a run: its loss and scores, and its schedule before it begins."""
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from darknet_py.data.files import replacing
+from darknet_py.errors import DataError
+from darknet_py.options import NetOptions
+from darknet_py.training.schedule import learning_rate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+POINTS = 2000           # of a curve, up to twice as many
+EVERY = 100             # iterations between two drawings
+SHARE = .01             # of the time may go into drawing
+SLOWEST = 60.           # seconds after which a drawing is due even if the iterations are few
+
+
+class Chart:
+    """The curves of loss and score.
+
+    Args:
+        name: of the run; the picture is written to chart.png and chart_NAME.png.
+        last: the iteration that ends the run.
+        most: the loss above which the curve may leave the picture (max_chart_loss).
+        folder: where the pictures go.
+
+    Darknet: draw_train_chart, draw_train_loss.
+    """
+
+    def __init__(self, name: str, last: int, most: float = 20, folder: str | os.PathLike = "."):
+        self.name, self.last, self.most = name, last, most
+        self.paths = (Path(folder, "chart.png"), Path(folder, f"chart_{name}.png"))
+        self.losses: list[tuple[int, float, float]] = []       # iteration, loss, running mean; every stride-th
+        self.stride = 1
+        self.scores: list[tuple[int, float]] = []
+        self.drawn_at, self.drawn, self.cost = time.monotonic(), 0, 0.
+
+    def add(self, iteration: int, loss: float, average: float) -> None:
+        """A loss. However many there are, a few thousand are kept."""
+        if iteration % self.stride == 0:
+            self.losses.append((iteration, loss, average))
+        if len(self.losses) > 2 * POINTS:
+            self.stride *= 2
+            self.losses = [point for point in self.losses if point[0] % self.stride == 0]
+
+    def add_score(self, iteration: int, value: float) -> None:
+        """A score in [0, 1]."""
+        self.scores.append((iteration, value))
+
+    def due(self, iteration: int) -> bool:
+        """Whether the picture is old enough for another one."""
+        age = time.monotonic() - self.drawn_at
+        return (iteration - self.drawn >= EVERY or age >= SLOWEST) and age * SHARE >= self.cost
+
+    def draw(self, title: str, iteration: int, score: str = "mAP") -> None:
+        """Write the pictures.
+
+        Args:
+            title: the figures of the moment.
+            iteration: the last one that is done.
+            score: what the scores are called.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        begin = time.monotonic()
+        figure, axes = _figure(title, self.last)
+        self._draw_losses(axes)
+        if self.scores:
+            self._draw_scores(axes.twinx(), score)
+        _save(figure, self.paths)
+        self.drawn_at, self.drawn = time.monotonic(), iteration
+        self.cost = self.drawn_at - begin
+
+    def _draw_losses(self, axes: Axes) -> None:
+        iterations, losses, averages = zip(*self.losses, strict=True) if self.losses else ((), (), ())
+        finite = [value for value in averages if abs(value) < float("inf")]
+        top = 1.1 * max(finite, default=self.most)
+        if min(finite, default=0) < self.most:
+            top = min(top, self.most)
+        axes.set_ylim(0, top if top > 0 else 1)
+        axes.set_ylabel("loss", color="tab:blue")
+        axes.plot(iterations, losses, color="tab:blue", alpha=.25, linewidth=.7)
+        axes.plot(iterations, averages, color="tab:blue", linewidth=1.5)
+
+    def _draw_scores(self, axes: Axes, name: str) -> None:
+        iterations, values = zip(*self.scores, strict=True)
+        percent = [100 * value for value in values]
+        axes.set_ylim(0, 100)
+        axes.set_ylabel(f"{name} %", color="tab:red")
+        axes.plot(iterations, percent, color="tab:red", linewidth=1.5, marker="o", markersize=3)
+        best = max(range(len(percent)), key=percent.__getitem__)
+        for index in {best, len(percent) - 1}:
+            axes.annotate(f"{percent[index]:.1f} %", (iterations[index], percent[index]), color="tab:red",
+                          xytext=(0, 6), textcoords="offset points", ha="right")
+
+
+def plot_schedule(net: NetOptions, path: str | os.PathLike) -> None:
+    """Draw the learning rate of every iteration.
+
+    Args:
+        net: the [net] section.
+        path: of the picture; its extension says which kind.
+
+    Raises:
+        DataError: there are no iterations (max_batches=), or the picture cannot be written.
+    """
+    if net.max_batches < 1:
+        raise DataError(f"[net] needs max_batches= of at least 1 for a schedule, found {net.max_batches}")
+    iterations = _turns(net)
+    figure, axes = _figure(f"policy={net.policy}  learning_rate={net.learning_rate:g}  burn_in={net.burn_in}",
+                           net.max_batches)
+    axes.set_ylabel("learning rate")
+    line, marker = ("", ".") if net.policy == "random" else ("-", "")
+    axes.plot(iterations, [learning_rate(net, iteration) for iteration in iterations], linestyle=line, marker=marker)
+    axes.set_ylim(bottom=0)
+    try:
+        _save(figure, [Path(path)])
+    except OSError as error:
+        raise DataError(f"{path}: cannot write the picture: {error.strerror}") from None
+    except ValueError as error:                 # matplotlib's word on an extension
+        raise DataError(f"{path}: {error}") from None
+
+
+def _turns(net: NetOptions) -> list[int]:
+    """Iterations, evenly spread, and those around the sudden changes of the rate."""
+    turns = {1, net.max_batches, *range(1, net.max_batches + 1, max(1, net.max_batches // POINTS))}
+    for turn in (net.burn_in, *net.steps):
+        turns |= {turn - 1, turn, turn + 1}
+    return sorted(turn for turn in turns if 1 <= turn <= net.max_batches)
+
+
+def _figure(title: str, last: int) -> tuple[Figure, Axes]:
+    """An empty picture over the iterations of a run, in no window."""
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(10, 7), dpi=100, layout="tight")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel(f"iteration (max_batches={last})")
+    axes.set_xlim(0, last)
+    axes.grid(alpha=.4)
+    return figure, axes
+
+
+def _save(figure: Figure, paths: Sequence[Path]) -> None:
+    """Write a picture under each of its names."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    FigureCanvasAgg(figure)
+    data = io.BytesIO()
+    figure.savefig(data, format=paths[0].suffix[1:] or "png")
+    for path in paths:
+        with replacing(path) as file:
+            file.write(data.getvalue())

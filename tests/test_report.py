@@ -1,0 +1,228 @@
+"""What a run writes down: the log and how it goes on, the chart, TensorBoard's events, the schedule."""
+import builtins
+import json
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from darknet_py.cli import main
+from darknet_py.errors import DarknetError, DataError
+from darknet_py.options import NetOptions
+from darknet_py.training import chart as chart_module
+from darknet_py.training.chart import Chart, plot_schedule
+from darknet_py.training.report import Log, Report, console_line, read_log
+
+
+@dataclass(frozen=True)
+class Step:
+    iteration: int
+    loss: float = 2.
+    average: float = 2.5
+    rate: float = .001
+    seconds: float = .5
+    waited: float = .1
+    images: int = 64
+    hours_left: float = 1.5
+    figures: dict[str, float] = field(default_factory=lambda: {"16 iou": .75})
+
+
+def is_blue(picture):
+    """Where the curve of the loss may be, by column."""
+    blue, green, red = (picture[..., channel].astype(int) for channel in range(3))
+    return ((blue > red + 80) & (blue > green + 20)).any(0)
+
+
+def test_the_line_of_darknet():
+    line = console_line(Step(7, loss=1234.5, average=900.25, rate=.00261, seconds=3.25, images=448, hours_left=12.5))
+    assert line == (" 7: 1234.500000, 900.250000 avg loss, 0.002610 rate, 3.250000 seconds, 448 images, "
+                    "12.500000 hours left")
+
+
+def test_the_log_and_the_chart(tmp_path):
+    report = Report("mine", tmp_path / "backup", 200, charts=tmp_path)
+    for iteration in range(1, 101):
+        assert report.add(Step(iteration, loss=200 / iteration, average=210 / iteration, images=64 * iteration)) == []
+    assert report.add_score(100, .5, .5, f1=.25) == []
+    entries = read_log(tmp_path / "backup/mine_log.jsonl")
+    assert entries[0] == {"iteration": 1, "loss": 200, "avg_loss": 210, "rate": .001, "seconds": .5,
+                          "data_seconds": .1, "images": 64, "16 iou": .75}
+    assert entries[-1] == {"iteration": 100, "score": .5, "best": .5, "measure": "mAP", "f1": .25}
+    assert [entry["iteration"] for entry in entries] == [*range(1, 101), 100]
+    picture = cv2.imread(str(tmp_path / "chart.png"))
+    assert picture.shape == (700, 1000, 3)
+    assert (cv2.imread(str(tmp_path / "chart_mine.png")) == picture).all()
+    assert is_blue(picture)[150:450].all() and not is_blue(picture)[550:900].any()      # half the way
+    assert ((picture[..., 2] > 150) & (picture[..., 1] < 80)).any()                     # and a red point
+    assert report.close() == [] and sorted(path.name for path in tmp_path.iterdir()) == [
+        "backup", "chart.png", "chart_mine.png"]
+
+
+def test_a_run_that_goes_on(tmp_path):
+    """After a save at iteration 40, 20 more iterations and a line that was cut off."""
+    path = tmp_path / "mine_log.jsonl"
+    report = Report("mine", tmp_path, 100, charts=tmp_path)
+    for iteration in range(1, 61):
+        report.add(Step(iteration))
+        if iteration % 20 == 0:
+            report.add_score(iteration, iteration / 100, .6)
+    report.close()
+    before = path.read_text().splitlines()
+    with open(path, "a") as file:
+        file.write('{"iteration": 61, "lo')
+    assert len(read_log(path)) == 63
+    report = Report("mine", tmp_path, 100, iteration=40, charts=tmp_path)
+    assert [point[0] for point in report.chart.losses] == list(range(1, 41))
+    assert report.chart.scores == [(20, .2), (40, .4)]
+    report.add(Step(41, loss=3.))
+    report.close()
+    lines = path.read_text().splitlines()
+    assert lines[:42] == before[:42] and len(lines) == 43 and json.loads(lines[42])["loss"] == 3
+    Report("mine", tmp_path, 100).close()                   # from the start
+    assert path.read_text() == ""
+
+
+def test_going_on_leaves_a_whole_log_alone(tmp_path):
+    log = Log(tmp_path / "a.jsonl")
+    log.write({"iteration": 1, "loss": 1.})
+    log.close()
+    before = (tmp_path / "a.jsonl").stat()
+    Log(tmp_path / "a.jsonl", 1).close()
+    after = (tmp_path / "a.jsonl").stat()
+    assert (after.st_ino, after.st_mtime_ns, after.st_size) == (before.st_ino, before.st_mtime_ns, before.st_size)
+
+
+def test_the_log_survives_a_kill(tmp_path):
+    code = ("import itertools\nfrom pathlib import Path\nfrom darknet_py.training.report import Log\n"
+            f"log = Log(Path({str(tmp_path / 'a.jsonl')!r}))\n"
+            "for n in itertools.count(1):\n    log.write({'iteration': n})\n    print(n, flush=True)\n")
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        for _ in range(200):
+            seen = int(process.stdout.readline())
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    written = [entry["iteration"] for entry in read_log(tmp_path / "a.jsonl")]
+    assert written == list(range(1, len(written) + 1)) and len(written) >= seen
+
+
+def test_numbers_that_json_lacks(tmp_path):
+    report = Report("a", tmp_path, 10, charts=tmp_path)
+    for iteration, loss in enumerate((float("nan"), float("inf"), 1.), 1):
+        report.add(Step(iteration, loss=loss, average=loss))
+    assert report.close() == [] and (tmp_path / "chart.png").exists()
+    lines = (tmp_path / "a_log.jsonl").read_text().splitlines()
+    assert [json.loads(line, parse_constant=pytest.fail)["loss"] for line in lines] == [None, None, 1]
+    report = Report("a", tmp_path, 10, iteration=3, charts=tmp_path)
+    assert len(report.chart.losses) == 3 and np.isnan(report.chart.losses[0][1])
+    report.close()
+
+
+def test_a_full_disk_stops_no_run(tmp_path):
+    report = Report("a", tmp_path, 10, charts=tmp_path / "missing")
+    report.log.close()
+    with open("/dev/full", "wb", buffering=0) as report.log.file:
+        notes = report.add(Step(1)) + report.add(Step(2)) + report.add_score(2, .5, .5)
+    assert [re.sub(":.*", "", note) for note in notes] == ["cannot write the log", "cannot write the chart"]
+    assert all(note.endswith("; training goes on") for note in notes) and report.close() == []
+
+
+def test_a_log_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"a_log\.jsonl: cannot write the log"):
+        Report("a", tmp_path / "file", 10)
+    with pytest.raises(DataError, match="cannot read the log"):
+        read_log(tmp_path / "none.jsonl")
+
+
+def test_many_points_are_thinned_out(monkeypatch):
+    monkeypatch.setattr(chart_module, "POINTS", 10)
+    chart = Chart("a", 1000)
+    for iteration in range(1, 1001):
+        chart.add(iteration, 1., 1.)
+    iterations = [point[0] for point in chart.losses]
+    assert 10 <= len(iterations) <= 20 and set(np.diff(iterations)) == {chart.stride} and iterations[-1] > 900
+
+
+def test_drawing_takes_little_of_the_time(monkeypatch):
+    now = [0.]
+    monkeypatch.setattr(chart_module.time, "monotonic", lambda: now[0])
+    chart = Chart("a", 1000)
+    assert not chart.due(99) and chart.due(100)
+    now[0] = 61.
+    assert chart.due(1)                                     # slow iterations
+    chart.cost = 1.
+    assert not chart.due(1000)
+    now[0] = 100.
+    assert chart.due(1000)
+
+
+@pytest.mark.parametrize("average, most, top", [(5, 20, 5.5), (19, 20, 20), (500, 20, 550), (0, 20, 1)])
+def test_the_scale_of_the_loss(average, most, top):
+    chart = Chart("a", 10, most)
+    chart.add(1, average, average)
+    _, axes = chart_module._figure("", 10)
+    chart._draw_losses(axes)
+    assert axes.get_ylim() == pytest.approx((0, top))
+
+
+def test_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    for start, stop in ((0, 6), (3, 5)):                    # the second time from iteration 3 on
+        report = Report("a", tmp_path, 10, iteration=start, charts=None, tensorboard=tmp_path / "events")
+        for iteration in range(start + 1, stop):
+            report.add(Step(iteration, loss=iteration + start))
+        report.add_score(stop - 1, .5, .5)
+        report.close()
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    assert {"loss", "avg_loss", "rate", "16/iou", "mAP"} <= set(events.Tags()["scalars"])
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 1), (2, 2), (3, 3), (4, 7)]
+
+
+def test_tensorboard_is_missing(tmp_path, monkeypatch):
+    original = builtins.__import__
+
+    def without(name, *rest):
+        if "tensorboard" in name:
+            raise ImportError(name)
+        return original(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(DarknetError, match="pip install tensorboard"):
+        Report("a", tmp_path, 10, tensorboard=tmp_path)
+
+
+@pytest.mark.parametrize("options", [
+    NetOptions(max_batches=600, policy="steps", steps=(480, 540), scales=(.1, .1), burn_in=50),
+    NetOptions(max_batches=500_500, policy="sgdr", sgdr_cycle=1000), NetOptions(max_batches=1),
+    NetOptions(max_batches=50, policy="random", power=1)])
+def test_schedules_are_drawn(tmp_path, options):
+    plot_schedule(options, tmp_path / "a.png")
+    assert cv2.imread(str(tmp_path / "a.png")).shape == (700, 1000, 3)
+    turns = chart_module._turns(options)
+    assert turns[0] == 1 and turns[-1] == options.max_batches and len(turns) < 5000
+    assert all({turn - 1, turn} <= set(turns) for turn in options.steps)
+
+
+def test_schedule(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    body = ("[net]\ninputs=4\nlearning_rate=.01\nmax_batches=100\npolicy=steps\nsteps=60\nscales=.1\nburn_in=10\n"
+            "[softmax]\n")
+    (tmp_path / "a.cfg").write_text(body)
+    assert main(["schedule", "a.cfg"]) == 0
+    assert re.findall(r"iteration +(\d+) +rate (\S+)", capsys.readouterr().out) == [
+        ("1", "1e-06"), ("10", "0.01"), ("60", "0.001"), ("100", "0.001")]
+    assert main(["schedule", "a.cfg", "-out", "b.svg"]) == 0
+    assert (tmp_path / "schedule_a.png").exists() and (tmp_path / "b.svg").read_text().startswith("<?xml")
+    (tmp_path / "b.cfg").write_text("[net]\ninputs=4\n[softmax]\n")
+    for words, message in ((["b.cfg"], "needs max_batches="), (["a.cfg", "-out", "b.nokind"], "b.nokind"),
+                           (["a.cfg", "-out", "no/folder/b.png"], "cannot write the picture")):
+        assert main(["schedule", *words]) == 1
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
