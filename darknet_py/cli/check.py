@@ -51,10 +51,11 @@ def show_progress(done: int, total: int) -> None:
 def summary(report: Report) -> Iterator[str]:
     """The tables of pictures, classes and sizes."""
     if report.splits:
-        yield f"{'':<10}{'pictures':>12}{'without objects':>18}{'objects':>12}{'a picture':>12}{'at most':>10}"
+        yield (f"{'':<10}{'pictures':>12}{'broken':>10}{'without objects':>18}{'objects':>12}{'a picture':>12}"
+               f"{'at most':>10}")
     for split in report.splits:
-        yield (f"{split.name:<10}{split.pictures:>12,}{split.empty:>18,}{split.objects:>12,}"
-               f"{split.objects / max(1, split.pictures):>12.1f}{split.most:>10,}")
+        yield (f"{split.name:<10}{split.pictures:>12,}{split.broken:>10,}{split.empty:>18,}{split.objects:>12,}"
+               f"{split.objects / max(1, split.pictures - split.broken):>12.1f}{split.most:>10,}")
     if report.splits and 0 < len(report.names) <= MANY:
         yield ""
         yield f"{'class':<24}" + "".join(f"{split.name:>12}" for split in report.splits)

@@ -26,11 +26,14 @@ FEW = 10                                    # names in one message
 class Split:
     """What one split holds.
 
+    pictures: those that are listed, broken: those of them that are missing or no pictures; all else counts the others.
+    empty: pictures without objects. most: objects in the fullest picture. per_class: (classes,) objects of each class.
     boxes: (K, 2) float32 width and height of all objects, relative. sizes: (P, 2) width and height in pixels of the
-    pictures that were decoded. per_class: (classes,) objects of each class. most: objects in the fullest picture.
+    pictures that were decoded.
     """
     name: str
     pictures: int = 0
+    broken: int = 0
     empty: int = 0
     objects: int = 0
     most: int = 0
@@ -52,8 +55,8 @@ class Limits(NamedTuple):
 
 
 class _Examined(NamedTuple):
-    """What was found out about one sample."""
-    rows: np.ndarray
+    """What was found out about one sample; rows is None where its picture is broken."""
+    rows: np.ndarray | None
     problems: list[Problem]
     size: tuple[int, int] | None
 
@@ -92,6 +95,11 @@ def check_samples(samples: Sequence[Sample], limits: Limits, name: str, *, decod
     for done, (rows, wrong, size) in enumerate(_in_threads(samples, limits, decode), 1):
         problems += wrong
         found.pictures += 1
+        if progress is not None and (done % 64 == 0 or done == len(samples)):
+            progress(done, len(samples))
+        if rows is None:
+            found.broken += 1
+            continue
         found.objects += len(rows)
         found.empty += len(rows) == 0
         found.most = max(found.most, len(rows))
@@ -99,12 +107,10 @@ def check_samples(samples: Sequence[Sample], limits: Limits, name: str, *, decod
         boxes.append(rows[:, 3:])
         if size is not None:
             sizes.append(size)
-        if progress is not None and (done % 64 == 0 or done == len(samples)):
-            progress(done, len(samples))
     if boxes:
         found.boxes = np.concatenate(boxes)
     found.sizes = np.array(sizes, np.int64).reshape(-1, 2)
-    if found.pictures and found.objects == 0:
+    if found.pictures > found.broken and found.objects == 0:
         problems.append(Problem(_place(samples[0].where)[0], 0, _no_objects(limits.classes)))
     return found, problems
 
@@ -166,7 +172,10 @@ def _examine(sample: Sample, limits: Limits, decode: bool) -> _Examined:
             wrong = str(error).removeprefix(f"{sample.image}: ")
     elif wrong is None and not cv2.haveImageReader(os.fspath(sample.image)):
         wrong = "not an image"
-    return _Examined(rows, problems if wrong is None else [_about_picture(sample, wrong), *problems], size)
+    if wrong is not None:       # what its labels would be worth is then of no interest, unless they are broken too
+        errors = [problem for problem in problems if problem.error]
+        return _Examined(None, [_about_picture(sample, wrong), *errors], None)
+    return _Examined(rows, problems, size)
 
 
 def _label_in_path(sample: Sample, labels: Sequence[str]) -> Objects:
