@@ -50,6 +50,7 @@ def show_progress(done: int, total: int) -> None:
 
 def summary(report: Report) -> Iterator[str]:
     """The tables of pictures, classes and sizes."""
+    from darknet_py.errors import printable
     if report.splits:
         yield (f"{'':<10}{'pictures':>12}{'broken':>10}{'without objects':>18}{'objects':>12}{'a picture':>12}"
                f"{'at most':>10}")
@@ -61,7 +62,7 @@ def summary(report: Report) -> Iterator[str]:
         yield f"{'class':<24}" + "".join(f"{split.name:>12}" for split in report.splits)
         for label, name in enumerate(report.names):
             counts = "".join(f"{split.per_class[label]:>12,}" for split in report.splits)
-            yield f"{label:>4} {name[:18]:<19}{counts}"
+            yield f"{label:>4} {printable(name[:18]):<19}{counts}"
     elif report.names:
         yield f"{len(report.names):,} classes"
     for split in report.splits:

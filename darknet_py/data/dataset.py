@@ -19,7 +19,7 @@ from darknet_py.data.datafile import (
     read_lines,
     read_names,
 )
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, printable
 
 SPLITS = ("train", "valid", "difficult")
 OUTSIDE = 1e-3              # how far a box may reach over the picture's edge, relative, before it is worth a word
@@ -50,7 +50,7 @@ class Problem(NamedTuple):
     error: bool = True
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.message}" if self.line else f"{self.path}: {self.message}"
+        return printable(f"{self.path}:{self.line}: {self.message}" if self.line else f"{self.path}: {self.message}")
 
 
 class Objects(NamedTuple):
@@ -73,8 +73,8 @@ def read_samples(source: str | os.PathLike, split: str = "train", names: Sequenc
         names: the classes, for the formats that name them. None: those of the .data file, else the source's own.
 
     Returns:
-        Samples whose pictures have not been looked at: 118,000 lines take a second. Relative paths of a .data file or a
-        list are relative to the working directory, else to the file's folder, else to the folder above it: the first
+        Samples whose pictures have not been looked at: 118,000 lines take two seconds. Relative paths of a .data file
+        or a list are relative to the working directory, else to the file's folder, else to the folder above it: the first
         place that has one of the list's first 20 pictures, taken for all of them. In the same way the first pictures
         decide between the two rules for label files (see find_label); read_rows tries the other rule for a missing one.
 
@@ -103,9 +103,8 @@ def class_names(source: str | os.PathLike) -> list[str] | None:
     path = Path(source)
     if path.suffix == ".data":
         entries = read_data(path)
-        entry = entries.get("names", entries.get("labels"))
-        if entry is not None:
-            return read_names(find_near(entry, path))
+        if (names := _names_entry(path, entries)) is not None:
+            return names
         return class_names(find_near(entries["train"], path)) if "train" in entries else None
     if path.suffix == ".json":
         return formats.coco_names(path)
@@ -227,11 +226,17 @@ def _read_entry(path: Path, split: str, names: Sequence[str] | None) -> list[Sam
         elif not formats.voc_folders(source):
             return []
     if names is None and (source.suffix == ".json" or source.is_dir()):
-        names = class_names(path)
+        names = _names_entry(path, entries)
     try:
         return _read(source, split, names)
     except DataError as error:
         raise DataError(f"{path}: {split} = {entry}: {error}") from None
+
+
+def _names_entry(path: Path, entries: dict[str, str]) -> list[str] | None:
+    """The names that a .data file points to."""
+    entry = entries.get("names", entries.get("labels"))
+    return None if entry is None else read_names(find_near(entry, path))
 
 
 def _read(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
