@@ -42,6 +42,8 @@ def read_lines(path: str | os.PathLike) -> list[str]:
         text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise DataError(f"{path}: cannot read the file: {error.strerror}") from None
+    except ValueError as error:                 # a NUL in the name
+        raise DataError(f"{str(path)!r}: cannot read the file: {error}") from None
     return text.split("\n")
 
 

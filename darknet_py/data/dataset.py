@@ -74,9 +74,10 @@ def read_samples(source: str | os.PathLike, split: str = "train", names: Sequenc
 
     Returns:
         Samples whose pictures have not been looked at: 118,000 lines take two seconds. Relative paths of a .data file
-        or a list are relative to the working directory, else to the file's folder, else to the folder above it: the first
-        place that has one of the list's first 20 pictures, taken for all of them. In the same way the first pictures
-        decide between the two rules for label files (see find_label); read_rows tries the other rule for a missing one.
+        or a list are relative to the working directory, else to the file's folder, else to the folder above it: the
+        first place that has one of the list's first 20 pictures, taken for all of them. In the same way the first
+        pictures decide between the two rules for label files (see find_label); read_rows tries the other rule for a
+        missing one.
 
     Raises:
         DataError: a source that cannot be read, or that names no pictures.
