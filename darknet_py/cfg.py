@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from darknet_py.data.files import replacing
-from darknet_py.errors import CfgError, CfgWarning, locate
+from darknet_py.errors import CfgError, CfgWarning, locate, printable
 
 MAX_BYTES = 1 << 19         # the largest cfg that Darknet shipped has 41 kB
 
@@ -179,8 +179,7 @@ def read_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:
 
 def _line(message: str, most: int = 400) -> str:
     """A message as one line of bounded length, with nothing in it that a terminal would obey."""
-    shown = message if len(message) <= most else message[:most] + "..."
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
+    return printable(message if len(message) <= most else message[:most] + "...")
 
 
 def _short(text: str, most: int = 40) -> str:

@@ -32,6 +32,11 @@ class CfgWarning(UserWarning):
     """Something in a cfg file that Darknet tolerates and that is probably a mistake."""
 
 
+def printable(text: str) -> str:
+    """Text with nothing in it that a terminal would obey, or that has no encoding."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def locate(path: object, line: int | None) -> str:
     """``path:line``, as compilers print it."""
     where = "<cfg>" if path is None else str(path)

@@ -42,6 +42,8 @@ def read_lines(path: str | os.PathLike) -> list[str]:
         text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise DataError(f"{path}: cannot read the file: {error.strerror}") from None
+    except ValueError as error:                 # a NUL in the name
+        raise DataError(f"{str(path)!r}: cannot read the file: {error}") from None
     return text.split("\n")
 
 
@@ -116,7 +118,7 @@ def label_path(image: str | os.PathLike) -> Path:
 
     Darknet: replace_image_to_label.
     """
-    text = os.path.splitext(Path(image).as_posix())[0]
+    text = _without_extension(image)
     for folder in ("images/train2017", "images/val2017", "images/train2014", "images/val2014", "JPEGImages"):
         text = text.replace(f"/{folder}/", f"/{folder.replace('images', 'labels').replace('JPEGImages', 'labels')}/")
     return Path(f"{text}.txt")
@@ -124,7 +126,7 @@ def label_path(image: str | os.PathLike) -> Path:
 
 def plain_label_path(image: str | os.PathLike) -> Path:
     """Where many other tools look for an image's labels: the last folder named images becomes labels."""
-    before, found, after = f"/{os.path.splitext(Path(image).as_posix())[0]}".rpartition("/images/")
+    before, found, after = f"/{_without_extension(image)}".rpartition("/images/")
     return Path(f"{before}/labels/{after}.txt"[1:] if found else f"{after[1:]}.txt")
 
 
@@ -134,6 +136,10 @@ def find_label(image: str | os.PathLike) -> Path:
     if not path.exists() and (plain := plain_label_path(image)).exists():
         return plain
     return path
+
+
+def _without_extension(path: str | os.PathLike) -> str:
+    return os.path.splitext(os.fspath(path))[0].replace(os.sep, "/")
 
 
 def _candidates(cfg: str | os.PathLike | None, weights: str | os.PathLike | None, classes: int) -> Iterator[Path]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,10 +19,11 @@ from darknet_py.data.datafile import (
     read_lines,
     read_names,
 )
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, printable
 
 SPLITS = ("train", "valid", "difficult")
 OUTSIDE = 1e-3              # how far a box may reach over the picture's edge, relative, before it is worth a word
+NO_LISTS = (".cfg", ".weights", ".names", ".xml")
 NO_ROWS = np.zeros((0, 5), np.float32)
 
 
@@ -49,7 +50,15 @@ class Problem(NamedTuple):
     error: bool = True
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.message}" if self.line else f"{self.path}: {self.message}"
+        return printable(f"{self.path}:{self.line}: {self.message}" if self.line else f"{self.path}: {self.message}")
+
+
+class Objects(NamedTuple):
+    """The objects of a sample: see ``read_rows``. lines: of each row in path, 0 where that is no file of lines."""
+    rows: np.ndarray
+    lines: list[int]
+    path: Path
+    problems: list[Problem]
 
 
 def read_samples(source: str | os.PathLike, split: str = "train", names: Sequence[str] | None = None) -> list[Sample]:
@@ -64,10 +73,11 @@ def read_samples(source: str | os.PathLike, split: str = "train", names: Sequenc
         names: the classes, for the formats that name them. None: those of the .data file, else the source's own.
 
     Returns:
-        Samples whose pictures have not been looked at: 118,000 lines take a second. Relative paths of a .data file or a
-        list are relative to the working directory, else to the file's folder, else to the folder above it: the first
-        place that has one of the list's first 20 pictures, taken for all of them. In the same way the first pictures
-        decide between the two rules for label files (see find_label); read_rows tries the other rule for a missing one.
+        Samples whose pictures have not been looked at: 118,000 lines take two seconds. Relative paths of a .data file
+        or a list are relative to the working directory, else to the file's folder, else to the folder above it: the
+        first place that has one of the list's first 20 pictures, taken for all of them. In the same way the first
+        pictures decide between the two rules for label files (see find_label); read_rows tries the other rule for a
+        missing one.
 
     Raises:
         DataError: a source that cannot be read, or that names no pictures.
@@ -94,9 +104,8 @@ def class_names(source: str | os.PathLike) -> list[str] | None:
     path = Path(source)
     if path.suffix == ".data":
         entries = read_data(path)
-        entry = entries.get("names", entries.get("labels"))
-        if entry is not None:
-            return read_names(find_near(entry, path))
+        if (names := _names_entry(path, entries)) is not None:
+            return names
         return class_names(find_near(entries["train"], path)) if "train" in entries else None
     if path.suffix == ".json":
         return formats.coco_names(path)
@@ -124,19 +133,27 @@ def read_rows(sample: Sample, classes: int) -> tuple[np.ndarray, list[Problem]]:
     missing label file means no objects. Unlike C, a line ends a row: where one is not 5 numbers C takes the rest from
     the next line, or gives up the rest of the file (BUG), here that line is left out. NaN is left out too.
     """
+    found = read_objects(sample, classes)
+    return found.rows, found.problems
+
+
+def read_objects(sample: Sample, classes: int) -> Objects:
+    """``read_rows`` with the place of each row."""
     if sample.rows is not None:
         return _checked(sample.rows, [0] * len(sample.rows), Path(sample.where), classes, [])
     path = label_path(sample.image) if sample.label is None else sample.label
-    if not path.exists() and path.suffix == ".txt":
+    if path.suffix == ".xml":
+        problem = Problem(path, 0, "expected an annotation of Pascal VOC with size and boxes")
+        return Objects(NO_ROWS.copy(), [], path, [problem])
+    if not path.exists():
         path = find_label(sample.image)
     try:
         lines = read_lines(path)
     except DataError as error:
+        problem = Problem(path, 0, "no label file: a picture without objects", error=False)
         if path.exists():
-            return NO_ROWS.copy(), [Problem(path, 0, str(error).removeprefix(f"{path}: "))]
-        return NO_ROWS.copy(), [Problem(path, 0, "no label file: a picture without objects", error=False)]
-    if path.suffix == ".xml":
-        return NO_ROWS.copy(), [Problem(path, 0, "expected an annotation of Pascal VOC with size and boxes")]
+            problem = Problem(path, 0, str(error).removeprefix(f"{path}: "))
+        return Objects(NO_ROWS.copy(), [], path, [problem])
     problems: list[Problem] = []
     rows, numbers = [], []
     for number, line in enumerate(lines, 1):
@@ -156,9 +173,8 @@ def read_rows(sample: Sample, classes: int) -> tuple[np.ndarray, list[Problem]]:
     return _checked(np.array(rows, np.float64).reshape(-1, 5), numbers, path, classes, problems)
 
 
-def _checked(rows: np.ndarray, lines: Iterable[int], path: Path, classes: int, problems: list[Problem]
-             ) -> tuple[np.ndarray, list[Problem]]:
-    """The rows that count, and the problems with these and the others added to the list."""
+def _checked(rows: np.ndarray, lines: list[int], path: Path, classes: int, problems: list[Problem]) -> Objects:
+    """The rows that count and their lines, and the problems with these and the others added to the list."""
     with np.errstate(over="ignore"):
         rows = rows.astype(np.float32)
     keep = []
@@ -173,7 +189,7 @@ def _checked(rows: np.ndarray, lines: Iterable[int], path: Path, classes: int, p
         else:
             problems.append(Problem(path, line, wrong))
     problems.sort(key=lambda problem: problem.line)
-    return rows[keep], problems
+    return Objects(rows[keep], [lines[index] for index in keep], path, problems)
 
 
 def _fault(row: list[float], classes: int) -> str | None:
@@ -211,11 +227,17 @@ def _read_entry(path: Path, split: str, names: Sequence[str] | None) -> list[Sam
         elif not formats.voc_folders(source):
             return []
     if names is None and (source.suffix == ".json" or source.is_dir()):
-        names = class_names(path)
+        names = _names_entry(path, entries)
     try:
         return _read(source, split, names)
     except DataError as error:
         raise DataError(f"{path}: {split} = {entry}: {error}") from None
+
+
+def _names_entry(path: Path, entries: dict[str, str]) -> list[str] | None:
+    """The names that a .data file points to."""
+    entry = entries.get("names", entries.get("labels"))
+    return None if entry is None else read_names(find_near(entry, path))
 
 
 def _read(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
@@ -228,6 +250,8 @@ def _read(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
     if path.is_dir():
         images = sorted(found for found in path.rglob("*") if found.suffix.lower() in EXTENSIONS)
         return _with_labels(images, list(map(str, images)))
+    if path.suffix.lower() in (*EXTENSIONS, *NO_LISTS):
+        raise DataError(f"{path}: expected a .data file, a list of pictures, a folder or a .json, found {path.suffix}")
     lines = [(number, line.strip()) for number, line in enumerate(read_lines(path), 1) if line.strip()]
     base = formats.pick_base([line for _, line in lines], _bases(path))
     return _with_labels([Path(os.path.join(base, line)) for _, line in lines],

@@ -5,6 +5,7 @@ import json
 import os
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ def coco_names(path: str | os.PathLike) -> list[str]:
     return [name for _, name in _categories(path, _read_coco(path))]
 
 
-def read_coco(path: str | os.PathLike, names: Sequence[str] | None = None) -> Iterator[Annotated]:
+def read_coco(path: str | os.PathLike, names: Sequence[str] | None = None) -> list[Annotated]:
     """The pictures of a COCO instances JSON, in its order.
 
     Boxes are clipped to the picture, crowds are left out. Pictures are looked for in the JSON's folder and in images/,
@@ -58,19 +59,22 @@ def read_coco(path: str | os.PathLike, names: Sequence[str] | None = None) -> It
     if categories and not classes:
         raise DataError(f"{path}: no category is one of the names {wanted[:5]}; "
                         f"it has {[name for _, name in categories[:5]]}")
-    objects: dict[object, list[list[float]]] = {}
-    images = data["images"]
     try:
-        for entry in data.get("annotations", []):
-            if not entry.get("iscrowd", 0) and entry["category_id"] in classes:
-                objects.setdefault(entry["image_id"], []).append([classes[entry["category_id"]], *entry["bbox"]])
+        images = data["images"]
+        index = {image["id"]: number for number, image in enumerate(images)}
+        objects = [(index[entry["image_id"]], classes[entry["category_id"]], *entry["bbox"])
+                   for entry in data.get("annotations", [])
+                   if entry["category_id"] in classes and entry["image_id"] in index and not entry.get("iscrowd", 0)]
+        objects.sort(key=itemgetter(0))
+        table = np.array(objects, np.float64).reshape(len(objects), 6)
+        owner = table[:, 0].astype(np.int64)
+        sizes = np.array([(image["width"], image["height"]) for image in images], np.float64).reshape(-1, 2)[owner]
+        rows = np.concatenate([table[:, 1:2], _relative(table[:, 2:4], table[:, 2:4] + table[:, 4:], sizes)], 1)
+        parts = np.split(rows.astype(np.float32), np.cumsum(np.bincount(owner, minlength=len(images)))[:-1])
         files = [str(image["file_name"]) for image in images]
         base = pick_base(files, _coco_folders(Path(path)))
-        for image, file in zip(images, files, strict=True):
-            rows = np.array(objects.get(image["id"], ()), np.float64).reshape(-1, 5)
-            size = np.array([image["width"], image["height"]], np.float64)
-            rows[:, 1:] = _relative(rows[:, 1:3], rows[:, 1:3] + rows[:, 3:], size)
-            yield Annotated(os.path.join(base, file), rows.astype(np.float32), f"{path}: image {image['id']}")
+        return [Annotated(os.path.join(base, file), part, f"{path}: image {image['id']}")
+                for image, file, part in zip(images, files, parts, strict=True)] if images else []
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: not COCO instances: {type(error).__name__} {error}") from None
 

@@ -40,6 +40,8 @@ def read_image(path: str | os.PathLike, channels: int = 3) -> np.ndarray:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise DataError(f"{path}: cannot read the image: {error.strerror}") from None
+    except ValueError as error:                                 # a NUL in the name
+        raise DataError(f"{str(path)!r}: cannot read the image: {error}") from None
     if data.size == 0:
         raise DataError(f"{path}: the image file is empty (0 bytes)")
     with _quiet_opencv:
