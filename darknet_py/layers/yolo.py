@@ -80,7 +80,9 @@ class AnchorHead(Layer):
                       self.count * (self.entries + o.classes))
         if max(mask) >= o.num:
             place.warn(f"mask= names anchor {max(mask)}, num={o.num} counts fewer; it is taken from anchors=", "mask")
-        self.anchors = take_anchors(o, mask, place)
+        self.mask, anchors = tuple(mask), take_anchors(o, range(most), place)
+        self.anchors = tuple(anchors[index] for index in mask)
+        self.all_anchors = anchors[:o.num]      # those that a truth may choose, this head's and the others'
         if o.counters_per_class is not None and len(o.counters_per_class) != o.classes:
             raise place.error(f"counters_per_class= needs {o.classes} values, one a class, "
                               f"found {len(o.counters_per_class)}", "counters_per_class")

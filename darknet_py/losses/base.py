@@ -38,7 +38,7 @@ class Moment:
     adversarial: the first stage of self-adversarial training, where truths are hidden.
     rolling: (4,) float64 statistics of deltas that outlive an iteration (see ``yolo``): largest, mean, deviation and
         the threshold of rejection.
-    assigned: by the index of a [yolo] with ``embedding_layer=``: (N, A, H, W) int64, the number of the object (a
+    assigned: by the index of a [yolo]: (N, A, H, W) int64, the number of the object (a
         track's, in C ``l.labels``) that a cell's anchor stands for, -1 for none, and another such tensor with its
         class (``l.class_ids``). [contrastive] reads it.
     """
