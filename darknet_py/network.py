@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -185,6 +186,24 @@ class Network(nn.Module):
         """Forget what recurrent layers remember of earlier calls."""
         for layer in self.layers:
             layer.reset_state()
+
+    def resized(self, width: int, height: int) -> Network:
+        """This network for images of another size: a second plan over the very same weights, statistics and mode.
+
+        Raises:
+            CfgError: the network cannot take that size, or its weights depend on it, as those of [connected] do.
+        """
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")         # what the cfg is warned of was said when this one was built
+            twin = Network(self.cfg, width=width, height=height)
+        for ours, theirs in zip(self.modules(), twin.modules(), strict=True):
+            for name, tensor in (*ours.named_parameters(recurse=False), *ours.named_buffers(recurse=False)):
+                if tensor.shape != (other := getattr(theirs, name)).shape:
+                    place = next(layer for layer in self.layers if ours in layer.modules()).place
+                    raise place.error(f"has weights {tuple(tensor.shape)} that would be {tuple(other.shape)} for "
+                                      f"images of {width} x {height}, so this network cannot change its size (random=)")
+            theirs._parameters, theirs._buffers = ours._parameters, ours._buffers
+        return twin.train(self.training)
 
     def set_time_steps(self, time_steps: int) -> None:
         """How many steps the images of one call make up in recurrent layers, instead of what the cfg says."""

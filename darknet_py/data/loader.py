@@ -52,12 +52,14 @@ class Batch(NamedTuple):
     images: uint8 (N, C, H, W), RGB or grey.
     rows: (K, 5) float32 a picture: class, center x, center y, width, height; (K, 6) with a track number where the
         augmentation is ``track`` or ``contrastive``. ``Truth.stack`` takes them.
+    names: of the pictures' files, the first where several became one.
     """
 
     iteration: int
     subdivision: int
     images: Tensor
     rows: list[np.ndarray]
+    names: list[str]
 
 
 class Job(NamedTuple):

@@ -18,7 +18,6 @@ from darknet_py.losses.base import Moment
 from darknet_py.losses.matching import Matches, Slots, constant, finite, move
 
 
-
 class Aims(NamedTuple):
     """What box entries should become, for K pairs of a slot and a truth.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import Truth
+from darknet_py.layers.batchnorm import Norm
 from darknet_py.losses import LOSSES, HeadLoss, Moment
 from darknet_py.network import HeadPass, Network
 
@@ -18,25 +19,72 @@ class Outcome(NamedTuple):
     heads: list[tuple[HeadPass, HeadLoss]]
 
 
-def accumulate(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment) -> Outcome:
-    """Run a mini-batch forward and backward: every ``parameter.grad`` grows by minus C's updates.
+def accumulate(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment, scale: float = 1,
+               precision: torch.dtype | None = None) -> Outcome:
+    """Run a mini-batch forward and backward: every ``parameter.grad`` grows by minus C's updates, times ``scale``.
 
     Args:
-        x: (N, C, H, W) images, see ``Network.forward``. If it requires a gradient it gets one.
+        x: (N, C, H, W) images, see ``Network.forward``.
         truth: of all images.
+        precision: of the forward pass, float32 if None.
 
     Darknet: train_network_datum. Deltas are sums over images; the update divides by their number.
     """
-    passes = network.train_heads(x, frozen_layers(network, moment.iteration))
+    outcome = run_heads(network, x, truth, moment, precision)
+    roots, gradients = _roots(outcome, scale)
+    if roots:
+        torch.autograd.backward(roots, gradients)
+    return outcome
+
+
+def attack(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment, rate: float) -> Tensor:
+    """Self-adversarial training, the first stage: images changed so that the network finds nothing in them.
+
+    The images follow the deltas that they would get without any truth. Batch normalisation uses its running
+    statistics, and no weight learns from it. Of a contrastive pair only the first image changes.
+
+    Returns:
+        (N, C, H, W) in [0, 1].
+
+    Darknet: train_network_datum_gpu, backward_network_gpu.
+    """
+    hidden = Truth(*(part[:, :0] for part in truth)) if isinstance(truth, Truth) else torch.zeros_like(truth)
+    x = x.detach().requires_grad_()
+    norms = [module for module in network.modules() if isinstance(module, Norm)]
+    for norm in norms:
+        norm.eval()
+    moment.adversarial = True
+    try:
+        roots, gradients = _roots(run_heads(network, x, hidden, moment, None), 1)
+        gradient, = torch.autograd.grad(roots, x, gradients, allow_unused=True) if roots else (None,)
+    finally:
+        moment.adversarial = False
+        for norm in norms:
+            norm.train()
+    if gradient is None:
+        return x.detach()
+    changed = (x.detach() - rate * gradient).clamp_(0, 1)
+    if moment.net.contrastive:
+        changed[1::2] = x.detach()[1::2]
+    return changed
+
+
+def run_heads(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment,
+              precision: torch.dtype | None) -> Outcome:
+    """The forward pass and what the heads say of it."""
+    with torch.autocast(x.device.type, precision, enabled=precision is not None):
+        passes = network.train_heads(x, frozen_layers(network, moment.iteration))
     with torch.no_grad():
         losses = [LOSSES[head.layer.kind](head.layer, head.input.detach().float(), head.output.float(), truth, moment)
                   for head in passes]
-    lead = [(head.input, (-loss.scale * loss.delta).to(head.input.dtype).view_as(head.input))
-            for head, loss in zip(passes, losses, strict=True)
-            if head.input.requires_grad and not head.layer.options.onlyforward]
-    if lead:
-        torch.autograd.backward([x for x, _ in lead], [gradient for _, gradient in lead])
     return Outcome(torch.stack([loss.loss.float() for loss in losses]).mean(), list(zip(passes, losses, strict=True)))
+
+
+def _roots(outcome: Outcome, scale: float) -> tuple[list[Tensor], list[Tensor]]:
+    """The tensors where the backward pass begins, and their gradients."""
+    learning = [(head.input, loss) for head, loss in outcome.heads
+                if head.input.requires_grad and not head.layer.options.onlyforward]
+    return [x for x, _ in learning], [(-scale * loss.scale * loss.delta).to(x.dtype).view_as(x) for x, loss in learning]
 
 
 def frozen_layers(network: Network, iteration: int) -> int:

@@ -1,0 +1,110 @@
+"""What a run needs to go on exactly: a .weights file, and a .state file beside it for what .weights cannot hold.
+
+The state is a safetensors file: momentum, the average of the weights, statistics, and as text the iteration, the
+best score and the like. It carries a checksum of the weights that it belongs to. A save writes the state under another
+name, then the weights, then gives the state its name; whenever that is cut off, one of the two states fits the weights.
+"""
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from darknet_py.data.files import replacing
+from darknet_py.errors import WeightsError
+from darknet_py.training.engine import Engine
+
+CHUNK = 1 << 24
+
+
+def save(path: Path, engine: Engine, facts: dict[str, Any]) -> None:
+    """Write ``path`` and its state.
+
+    Args:
+        path: NAME.weights; the state becomes NAME.state.
+        facts: what the run must know again, as JSON can hold it.
+
+    Raises:
+        WeightsError: the disk is full, or the folder is missing or closed to us; the files before stay as they were.
+    """
+    fresh, upcoming = path.with_suffix(".weights.new"), path.with_suffix(".state.new")
+    try:
+        engine.network.save_weights(fresh)
+        tensors = {f"momentum/{name}": tensor for name, tensor in engine.optimizer.state_dict().items()}
+        tensors |= {f"average/{index}": tensor for index, tensor in enumerate(engine.average.values)}
+        tensors |= {"rolling": engine.moment.rolling}
+        facts = facts | {"weights": checksum(fresh), "seen": engine.moment.seen, "scale": [engine.scale, engine.good]}
+        with replacing(upcoming) as file:
+            file.write(to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                                {"run": json.dumps(facts)}))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        upcoming.replace(path.with_suffix(".state"))
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot write it and its state: {error.strerror}") from None
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def find(path: Path) -> Path | None:
+    """The state that belongs to a .weights file, if it is there."""
+    candidates = [path.with_suffix(suffix) for suffix in (".state", ".state.new")]
+    if not path.is_file() or not any(candidate.is_file() for candidate in candidates):
+        return None
+    wanted = checksum(path)
+    return next((candidate for candidate in candidates if candidate.is_file()
+                 and facts(candidate).get("weights") == wanted), None)
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """What the run knew; empty where the file is none of ours."""
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {}).get("run", "{}"))
+    except (SafetensorError, OSError, ValueError):
+        return {}
+
+
+def restore(path: Path, engine: Engine) -> dict[str, Any]:
+    """Give an engine, whose network has its weights already, the rest of its state.
+
+    Returns:
+        The facts that ``save`` was given.
+
+    Raises:
+        WeightsError: the state is of another network.
+    """
+    with safe_open(path, "pt", device=str(engine.device)) as file:
+        tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}      # noqa: SIM118
+    known = facts(path)
+    try:
+        engine.optimizer.load_state_dict(under(tensors, "momentum/"))
+        average = under(tensors, "average/")
+        engine.average.values = [average[str(index)] for index in range(len(average))]
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path}: does not fit this network: {error}") from None
+    engine.moment.rolling = tensors["rolling"].cpu()
+    engine.moment.seen = known["seen"]
+    engine.scale, engine.good = known["scale"]
+    return known
+
+
+def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names start so, without that start."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    value = 0
+    with open(path, "rb") as file:
+        while block := file.read(CHUNK):
+            value = zlib.crc32(block, value)
+    return value

@@ -1,0 +1,194 @@
+"""One iteration: the mini-batches of a batch, self-adversarial training, the update, and what must not be NaN."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darknet_py.boxes import Truth
+from darknet_py.layers import Layer
+from darknet_py.losses import Moment
+from darknet_py.network import Network
+from darknet_py.training.ema import Average
+from darknet_py.training.optimizer import Optimizer
+from darknet_py.training.schedule import learning_rate
+from darknet_py.training.step import accumulate, attack
+from darknet_py.training.world import World
+
+START_SCALE = 1024.     # of deltas in float16, and after how many good iterations it doubles
+RISE = 2000
+PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class MiniBatch(NamedTuple):
+    """What the network sees at once.
+
+    images: (N, C, H, W), uint8 or float in [0, 1], RGB.
+    truth: a ``Truth``, or (N, classes) for a classifier.
+    names: where the images come from, for messages.
+    """
+
+    images: Tensor
+    truth: Truth | Tensor
+    names: list[str]
+
+
+class Result(NamedTuple):
+    """What an iteration gave.
+
+    loss: a mean over images, as C prints it.
+    rate: the learning rate.
+    figures: means over mini-batches of what the heads say, by "index name".
+    trouble: why the weights were left as they were, or None.
+    """
+
+    loss: float
+    rate: float
+    figures: dict[str, float]
+    trouble: str | None
+
+
+class Engine:
+    """A network with all that changes while it trains.
+
+    Args:
+        amp: "off" for float32, else the precision of the forward pass: "bf16" or "fp16".
+        seed: for what is random in the network itself.
+    """
+
+    def __init__(self, network: Network, device: torch.device, *, amp: str = "off", seed: int = 0,
+                 world: World | None = None, compiled: bool = False):
+        self.network, self.device, self.seed = network, device, seed
+        self.world = World(device) if world is None else world
+        self.precision = PRECISIONS[amp]
+        half = self.precision is torch.float16
+        self.scale = 1. if not half else START_SCALE if network.options.loss_scale == 1 else network.options.loss_scale
+        self.good = 0                           # iterations since the scale last changed
+        self.optimizer, self.average = Optimizer(network), Average(network)
+        self.moment = Moment(network.options, network.input_shape.width, network.input_shape.height)
+        self.sizes = {network.input_shape[1:]: network}
+        self.statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+
+    def at_size(self, height: int, width: int) -> Network:
+        """The network for images of another size, in training mode."""
+        if (height, width) not in self.sizes:
+            self.sizes[height, width] = self.network.resized(width, height)
+        return self.sizes[height, width].train()
+
+    def run(self, iteration: int, batches: Iterable[MiniBatch]) -> Result:
+        """Train on one batch.
+
+        Args:
+            iteration: its number, from 1.
+            batches: this process's mini-batches.
+
+        If a loss or a gradient is not finite nothing changes but the iteration's number, and ``trouble`` says where it
+        began.
+        """
+        torch.manual_seed(hash((self.seed, iteration, self.world.rank)) % 2 ** 63)
+        before = [buffer.clone() for buffer in self.statistics]
+        losses: list[Tensor] = []
+        figures: dict[str, list[Tensor]] = {}
+        images, suspect = 0, None
+        for index, batch in enumerate(batches):
+            x = self._input(batch.images)
+            truth = batch.truth.to(self.device)
+            network = self._begin(iteration, x)
+            if self._is_attacked(iteration, index):
+                x = attack(network, x, truth, self.moment, self._attack_rate(iteration))
+            outcome = accumulate(network, x, truth, self.moment, self.scale, self.precision)
+            losses.append(outcome.loss.double() / len(x))
+            for head, loss in outcome.heads:
+                for name, value in loss.figures.items():
+                    figures.setdefault(f"{head.layer.place.index} {name}", []).append(value)
+            images += len(x)
+            if suspect is None and (index == 0 or not torch.isfinite(losses[-1])):
+                suspect = (network, batch, x)
+        parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        total = torch.stack([torch.stack(losses).mean() / self.world.size,
+                             torch.tensor(float(images), device=self.device, dtype=torch.float64)])
+        self.world.add_up([total])
+        self.world.add_up(gradients)
+        loss, count = total.tolist()
+        rate = learning_rate(self.network.options, iteration)
+        finite = bool(np.isfinite(loss)) and all_finite(gradients)
+        trouble = None
+        if finite:
+            if self.scale != 1:
+                torch._foreach_div_(gradients, self.scale)
+            self.world.merge_statistics(before, self.statistics, len(losses))
+            self.optimizer.step(rate, round(count), iteration)
+            self.average.update(iteration)
+        else:
+            if self.scale <= 1 and suspect is not None:
+                trouble = self._diagnose(loss, suspect)
+            torch._foreach_copy_(self.statistics, before)
+            for parameter in parameters:
+                parameter.grad = None
+        self._rescale(finite)
+        return Result(loss, rate, {name: float(torch.stack([value.float() for value in values]).mean())
+                                   for name, values in figures.items()}, trouble)
+
+    def _input(self, images: Tensor) -> Tensor:
+        """Images as the network takes them."""
+        x = images.to(self.device, non_blocking=True)
+        x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _begin(self, iteration: int, x: Tensor) -> Network:
+        """What the losses may know of this mini-batch, and the network of its size."""
+        moment = self.moment
+        moment.height, moment.width = x.shape[2:]
+        moment.iteration = iteration - 1
+        moment.seen += len(x) * self.world.size
+        return self.at_size(moment.height, moment.width)
+
+    def _is_attacked(self, iteration: int, index: int) -> bool:
+        """Self-adversarial training takes every second mini-batch, by chance, once burn_in is over."""
+        net = self.network.options
+        return bool(net.adversarial_lr) and iteration - 1 > net.burn_in and np.random.default_rng(
+            (self.seed, iteration, index, self.world.rank)).random() < .5
+
+    def _attack_rate(self, iteration: int) -> float:
+        net = self.network.options
+        return net.adversarial_lr * (iteration - 1) / net.max_batches
+
+    def _rescale(self, finite: bool) -> None:
+        """float16 overflows now and then, which only means that deltas must be scaled by less."""
+        if self.precision is torch.float16:
+            self.good = self.good + 1 if finite else 0
+            if not finite or self.good % RISE == 0:
+                self.scale *= 2 if finite else .5
+
+    def _diagnose(self, loss: float, suspect: tuple[Network, MiniBatch, Tensor]) -> str:
+        """Where values stop being finite: the first layer, and the images."""
+        network, batch, x = suspect
+        bad = ~x.isfinite().flatten(1).all(1)
+        where = "the images themselves"
+        if not bad.any():
+            with torch.no_grad():
+                for layer, output in zip(network.layers, network.trace(x), strict=True):
+                    bad = ~output.isfinite().reshape(len(x), -1).all(1) if len(output) == len(x) else bad
+                    if not output.isfinite().all():
+                        where = f"the output of {described(layer)}"
+                        break
+                else:
+                    where = next((f"the gradient of {described(layer)}" for layer in reversed(network.layers)
+                                  if any(p.grad is not None and not p.grad.isfinite().all()
+                                         for p in layer.parameters())), "the loss")
+        names = [name for name, one in zip(batch.names, bad.tolist(), strict=True) if one] or batch.names
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return f"loss {loss}: {where} is the first that is not finite, for {shown}"
+
+
+def all_finite(tensors: list[Tensor]) -> bool:
+    """Whether no tensor holds NaN or infinity, nor values whose squares do; one look at the device for all."""
+    return not tensors or bool(torch.stack(torch._foreach_norm(tensors)).isfinite().all())
+
+
+def described(layer: Layer) -> str:
+    return f"layer {layer.place.index} ([{layer.kind}], line {layer.place.section.line} of the cfg)"

@@ -1,0 +1,360 @@
+"""A whole training run: what to train on, the loop, its files, and going on after a crash."""
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from darknet_py.cfg import Cfg, read_cfg
+from darknet_py.data.datafile import read_data
+from darknet_py.errors import CfgError, DarknetError, DataError, WeightsError
+from darknet_py.losses import LOSSES
+from darknet_py.network import Network, load_network
+from darknet_py.training import checkpoint, schedule
+from darknet_py.training.engine import PRECISIONS, Engine
+from darknet_py.training.tasks import Score, Task, task_for
+from darknet_py.training.world import World
+
+SAVE_LAST = 100             # iterations between two _last.weights
+LONG = 10_000               # runs of as many iterations keep a numbered file only so often, shorter ones every 1000
+GIVE_UP = 10                # iterations in a row that are not finite
+SCORE_EVERY = 100           # iterations at least between two scores
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration is done. ``average`` is C's running mean of the loss, seconds are those of the whole iteration,
+    of which ``waited`` went by without data."""
+
+    iteration: int
+    last: int
+    loss: float
+    average: float
+    rate: float
+    seconds: float
+    waited: float
+    images: int
+    hours_left: float
+    size: tuple[int, int]
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The network was evaluated."""
+
+    iteration: int
+    score: Score
+    best: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file was written."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that the user should read."""
+
+    text: str
+
+
+Event = Iteration | Scored | Saved | Note
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run. What to train stands in the cfg, on what in the .data file.
+
+    clear: start at iteration 0 whatever the weights have seen, and do not go on from an earlier run.
+    evaluate: measure mAP (or a classifier's accuracy) now and then, and keep the best weights (-map).
+    score_epochs: passes through the data between two measurements.
+    iou_thresh, points, thresh: of the measurement, see ``evaluate_map``.
+    device: "auto" takes a GPU where there is one.
+    seed: of all that is random; None takes another one every time.
+    workers: processes that load pictures; None: as many as there are idle cores, at most 8.
+    amp: "off", "bf16" or "fp16" (mixed precision).
+    compile: let torch.compile make the network faster; takes a while to begin.
+    backup: the folder for weights; None: that of the .data file, else "backup".
+    stop_after: end after so many iterations of the schedule as if that were all, for trials; None: max_batches.
+    save: whether weights are written.
+    """
+
+    clear: bool = False
+    evaluate: bool = False
+    score_epochs: float = 4
+    iou_thresh: float = .5
+    points: int = 0
+    thresh: float = .25
+    device: str = "auto"
+    seed: int | None = None
+    workers: int | None = None
+    amp: str = "off"
+    compile: bool = False
+    backup: str | os.PathLike | None = None
+    stop_after: int | None = None
+    save: bool = True
+
+
+class Run:
+    """Training of one network; iterate over it to train, an event at a time.
+
+    Args:
+        data: a .data file, or what else ``read_samples`` reads.
+        cfg: a path, or a ``Cfg``.
+        weights: a .weights file to start from; with a .state file beside it the run that wrote it goes on exactly.
+
+    An unfinished run with the same cfg, data and first weights whose ``NAME_last.weights`` lies in the backup folder
+    goes on by itself.
+
+    Attributes:
+        network: in training.
+        score: the last measured, and ``best``.
+        iteration: how many are done.
+        data, task, engine: what it trains on and with.
+
+    Raises:
+        DarknetError: with what is wrong in which file.
+
+    Darknet: train_detector, train_classifier.
+    """
+
+    def __init__(self, data: str | os.PathLike, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None,
+                 settings: Settings | None = None):
+        self.settings = settings = Settings() if settings is None else settings
+        if settings.amp not in PRECISIONS:
+            raise DarknetError(f"amp needs one of {', '.join(PRECISIONS)}, found {settings.amp!r}")
+        self.device = _device(settings.device)
+        self.cfg = cfg if isinstance(cfg, Cfg) else read_cfg(cfg)
+        self.name = "network" if self.cfg.path is None else self.cfg.path.stem
+        self.world = World(self.device)
+        entries = read_data(data) if Path(data).suffix == ".data" else {}
+        self.backup = Path(entries.get("backup", "backup") if settings.backup is None else settings.backup)
+        self.save_every = _count(data, entries, "saveweights", 0)
+        self.save_last = _count(data, entries, "savelast", SAVE_LAST)
+        self.notes: list[str] = []
+        start = None if weights is None else Path(weights)
+        self.identity = [zlib.crc32(self.cfg.text.encode()), str(Path(data).absolute()),
+                         None if start is None else [start.name, start.stat().st_size if start.is_file() else 0]]
+        state = self._find_state(start)
+        if state is not None:
+            start = state.with_name(state.name.split(".state")[0] + ".weights")
+        self.network = load_network(self.cfg, start, device=self.device)
+        self.network.to(memory_format=torch.channels_last)      # type: ignore[call-overload]
+        net = self.network.options
+        _check_cfg(self.network)
+        self.images = schedule.mini_batch(net) * net.subdivisions
+        known = {} if state is None else checkpoint.facts(state)
+        fresh = int.from_bytes(os.urandom(4), "big") if settings.seed is None else settings.seed
+        self.seed = known.get("seed", fresh)
+        self.engine = Engine(self.network, self.device, amp=settings.amp, seed=self.seed, world=self.world,
+                             compiled=settings.compile)
+        self.iteration = 0 if settings.clear else self.network.seen // self.images
+        self.average_loss, self.best, self.scored_at, self.bad = -1., -1., self.iteration, 0
+        self.score: Score | None = None
+        if state is not None:
+            known = checkpoint.restore(state, self.engine)
+            self.iteration, self.average_loss = known["iteration"], known["average_loss"]
+            self.best, self.scored_at, self.identity = known["best"], known["scored_at"], known["identity"]
+            self.notes.append(f"going on from iteration {self.iteration} of {start}; -clear starts afresh")
+        elif self.iteration:
+            self.notes.append(f"going on from iteration {self.iteration} of {start}, without its momentum: there is no "
+                              ".state file that belongs to it")
+        self.last = net.max_batches if settings.stop_after is None else min(net.max_batches, settings.stop_after)
+        if self.iteration >= net.max_batches:
+            raise WeightsError(f"{start}: was trained for {self.iteration} iterations already, and max_batches="
+                               f"{net.max_batches} ends there; raise max_batches, or train from the start with -clear")
+        if start is not None and self.network.reached == 0 and any(any(layer.blobs()) for layer in self.network.layers):
+            raise WeightsError(f"{start}: holds no weights for any layer")
+        self.engine.moment.seen = self.iteration * self.images
+        self.task: Task = task_for(data, self.network, self.settings, self.seed, self.world, self.device)
+        self.notes += self.task.notes
+
+    def _find_state(self, start: Path | None) -> Path | None:
+        """The state to go on from: that of the weights given, or of an unfinished run that began as this one does."""
+        if self.settings.clear:
+            return None
+        if start is not None and (state := checkpoint.find(start)) is not None:
+            return state
+        state = checkpoint.find(self.backup / f"{self.name}_last.weights")
+        if state is None or not self.settings.save:
+            return None
+        known = checkpoint.facts(state)
+        return state if known.get("identity") == self.identity and not known.get("finished") else None
+
+    def plan(self, iteration: int) -> schedule.Plan:
+        """The mini-batches of an iteration, in a number that all processes can share."""
+        plan = schedule.plan(self.network.options, self.task.random, iteration, self.seed)
+        count = next((count for count in range(plan.subdivisions, plan.images + 1)
+                      if count % self.world.size == 0 and plan.images % count == 0), None)
+        if count is None:
+            raise CfgError(f"a batch of {plan.images} images cannot be shared by {self.world.size} processes",
+                           self.cfg.path)
+        return plan._replace(subdivisions=count)
+
+    def __iter__(self) -> Iterator[Event]:
+        yield from map(Note, self.notes)
+        if self.settings.save and self.world.leads:
+            _make_folder(self.backup)
+        hours = -1.
+        batches = self.task.batches(self.iteration + 1, self.plan)
+        while self.iteration < self.last:
+            begin, waited = time.perf_counter(), self.task.waited
+            iteration = self.iteration + 1
+            plan = self.plan(iteration)
+            result = self.engine.run(iteration, (next(batches) for _ in range(plan.subdivisions // self.world.size)))
+            self.iteration, self.network.seen = iteration, iteration * self.images
+            self.engine.moment.seen = self.network.seen
+            self.bad = 0 if result.trouble is None else self.bad + 1
+            if result.trouble is None:
+                first = self.average_loss < 0 or self.average_loss != self.average_loss
+                self.average_loss = result.loss if first else .9 * self.average_loss + .1 * result.loss
+            seconds = time.perf_counter() - begin
+            left = (self.last - iteration) * seconds / 3600
+            hours = left if hours < 0 else .01 * left + .99 * hours
+            yield Iteration(iteration, self.last, result.loss, self.average_loss, result.rate, seconds,
+                            self.task.waited - waited, self.network.seen, hours, (plan.width, plan.height),
+                            result.figures)
+            yield from map(Note, self.task.new_problems())
+            if result.trouble is not None:
+                yield Note(f"iteration {iteration} changed no weights: {result.trouble}")
+            if self.bad >= GIVE_UP:
+                yield from self._saved("last", state=True)
+                raise DarknetError(f"stopped: {GIVE_UP} iterations in a row were not finite; {result.trouble}. The "
+                                   f"last good weights are in {self._path('last')}. A lower learning_rate= or a "
+                                   "longer burn_in= may help, and max_delta= in [yolo]")
+            if self.settings.evaluate and self._is_time_to_score():
+                yield from self._evaluated()
+            yield from self._saves()
+        if self.settings.save:
+            yield from self._saved("last", state=True, must=True)
+            yield from self._saved("final", must=True)
+
+    def _is_time_to_score(self) -> bool:
+        each = max(SCORE_EVERY, int(self.settings.score_epochs * self.task.count / self.images))
+        due = max(self.scored_at + each, self.network.options.burn_in)
+        return self.iteration >= due or self.iteration == self.last
+
+    def _evaluated(self) -> Iterator[Event]:
+        """Measure, all processes together, and keep the weights if they are the best."""
+        self.scored_at = self.iteration
+        self.score = self.task.evaluate(self.network)
+        is_best = self.score.value >= self.best
+        self.best = max(self.best, self.score.value)
+        yield Scored(self.iteration, self.score, self.best, is_best)
+        if is_best:
+            yield from self._saved("best")
+
+    def _saves(self) -> Iterator[Event]:
+        every = self.save_every or (1000 if self.network.options.max_batches < LONG else LONG)
+        if self.iteration % every == 0:
+            yield from self._saved(str(self.iteration))
+        if self.iteration % self.save_last == 0 and self.iteration < self.last:
+            yield from self._saved("last", state=True)
+            if self.engine.average.values:
+                with self.engine.average.in_place():
+                    yield from self._saved("ema")
+
+    def save_last_now(self) -> Iterator[Event]:
+        """Write ``NAME_last.weights`` and its state out of turn, as before an early end."""
+        yield from self._saved("last", state=True)
+
+    def _saved(self, what: str, *, state: bool = False, must: bool = False) -> Iterator[Event]:
+        """Write NAME_what.weights. If that fails the run goes on, unless the file ``must`` be written."""
+        if not self.settings.save or not self.world.leads:
+            return
+        path = self._path(what)
+        try:
+            if state:
+                checkpoint.save(path, self.engine, {
+                    "iteration": self.iteration, "average_loss": self.average_loss, "best": self.best,
+                    "scored_at": self.scored_at, "seed": self.seed, "identity": self.identity,
+                    "finished": self.iteration >= self.network.options.max_batches})
+            else:
+                self.network.save_weights(path)
+        except WeightsError as error:
+            if must:
+                raise
+            yield Note(f"{error}; training goes on")
+            return
+        yield Saved(path)
+
+    def _path(self, what: str) -> Path:
+        return self.backup / f"{self.name}_{what}.weights"
+
+
+def train(data: str | os.PathLike, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *,
+          on_event: Callable[[Event], Any] | None = None, **settings: Any) -> Run:
+    """Train a network, from the first iteration or from where an earlier run was cut off, to the end.
+
+    Args:
+        data, cfg, weights: see ``Run``.
+        on_event: called with what happens, an ``Iteration``, ``Scored``, ``Saved`` or ``Note``.
+        settings: see ``Settings``.
+
+    Returns:
+        The finished run: its ``network``, ``score`` and ``best``.
+
+    Raises:
+        DarknetError: a mistake in a file, a full disk, or values that stay infinite.
+
+        run = train("data/obj.data", "cfg/my.cfg", "yolov4.conv.137", evaluate=True)
+    """
+    run = Run(data, cfg, weights, replace(Settings(), **settings))
+    for event in run:
+        if on_event is not None:
+            on_event(event)
+    return run
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    device = torch.device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _check_cfg(network: Network) -> None:
+    """What a cfg must say to be trained."""
+    net, cfg = network.options, network.cfg
+    line = cfg.sections[0].line
+    if not any(layer.kind in LOSSES for layer in network.layers):
+        raise CfgError(f"has nothing to train: expected one of [{'], ['.join(sorted(LOSSES))}], found none", cfg.path)
+    if net.max_batches < 1:
+        raise cfg.error(f"[net] needs max_batches= for training, found {net.max_batches}", line)
+    if net.batch < net.subdivisions:
+        raise cfg.error(f"[net] batch={net.batch} cannot be cut into subdivisions={net.subdivisions}", line)
+    if schedule.mini_batch(net) * net.subdivisions == 1 and any(layer.detects for layer in network.layers):
+        raise cfg.error("[net] batch=1 is for testing; training needs more, such as batch=64 and subdivisions=16", line)
+
+
+def _count(data: Any, entries: dict[str, str], key: str, default: int) -> int:
+    """A whole number of the .data file."""
+    with suppress(ValueError):
+        if (value := int(entries.get(key, default))) >= 0:
+            return value
+    raise DataError(f"{data}: {key} needs a whole number, found {entries[key]!r}")
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot make the folder for weights (backup=): {error.strerror}") from None
+    if not os.access(path, os.W_OK):
+        raise DataError(f"{path}: the folder for weights (backup=) is closed to us")

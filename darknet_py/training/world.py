@@ -1,0 +1,67 @@
+"""The processes that train together, each with its share of every batch; one alone is a world of its own."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor
+
+from darknet_py.layers.batchnorm import MOMENTUM
+
+PATIENCE = timedelta(hours=6)       # while one process measures, the others wait for it
+
+
+class World:
+    """This process among ``size`` of them, with number ``rank``; torchrun's environment says so, or nobody does.
+
+    Sums go over gloo on CPUs and over NCCL on GPUs. They run once an iteration, after all its mini-batches, on one flat
+    tensor: what DistributedDataParallel hides behind hooks, but with gradients that are sums, as Darknet's are.
+    """
+
+    def __init__(self, device: torch.device):
+        self.size, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+        if self.size > 1 and not distributed.is_initialized():
+            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes files."""
+        return self.rank == 0
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over all processes."""
+        if self.size > 1 and tensors:
+            flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+            distributed.all_reduce(flat)
+            for tensor, values in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+                tensor.copy_(values.view_as(tensor))
+
+    def merge_statistics(self, before: Sequence[Tensor], now: Sequence[Tensor], updates: int) -> None:
+        """Running statistics as if one process had seen all mini-batches, the first process's first.
+
+        Args:
+            before: what they were, the same everywhere.
+            now: what they are after ``updates`` mini-batches here; changed in place.
+
+        An update is r <- (1 - m) r + m s, so what the mini-batches of one process add is r' - (1 - m)^updates r.
+        """
+        if self.size == 1:
+            return
+        keep = (1 - MOMENTUM) ** updates
+        parts = [(after - keep * start) * keep ** (self.size - 1 - self.rank)
+                 for start, after in zip(before, now, strict=True)]
+        self.add_up(parts)
+        for start, after, part in zip(before, now, parts, strict=True):
+            after.copy_(part + keep ** self.size * start)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            distributed.barrier()
+
+    def close(self) -> None:
+        if self.size > 1 and distributed.is_initialized():
+            distributed.destroy_process_group()
