@@ -1,5 +1,6 @@
 """Darknet's verbs for detectors.
 
+detector train DATA CFG [WEIGHTS]           train a network, as darknet-py train does
 detector test DATA CFG WEIGHTS [IMAGE]...   find objects in pictures, as darknet-py detect does
 detector map DATA CFG WEIGHTS               mean average precision on the pictures that DATA names under valid
 """
@@ -8,26 +9,27 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-from darknet_py.cli import detect
+from darknet_py.cli import detect, train
 
-ACTIONS = {"test": "detect", "map": "evaluate"}         # -> the module with run
+ACTIONS = {"test": "detect", "map": "evaluate", "train": "train"}         # -> the module with run
 # flags that Darknet takes with any of its verbs, and that mean nothing to these: accepted, as there
-IDLE = ("benchmark-layers", "clear", "map", "show-imgs")
-IDLE_VALUES = ("avgframes", "c", "chart", "gpus", "http-post-host", "json-port", "map-epochs",
-               "mjpeg-port", "num-of-clusters", "out-filename", "prefix", "time-limit-sec")
+IDLE = ("benchmark-layers", "show-imgs")
+IDLE_VALUES = ("avgframes", "c", "chart", "http-post-host", "json-port", "mjpeg-port", "num-of-clusters",
+               "out-filename", "prefix", "time-limit-sec")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=list(ACTIONS), help="what to do")
     parser.add_argument("data", help="a .data file, for its names")
     parser.add_argument("cfg", help="the network, a .cfg file")
-    parser.add_argument("weights", help="its .weights file")
+    parser.add_argument("weights", nargs="?", help="its .weights file; for train one to start from, if any")
     parser.add_argument("images", nargs="*", help="pictures, folders of them, or patterns such as 'photos/*.jpg'")
     detect.add_flags(parser, thresh=.25)
     parser.add_argument("--iou-thresh", type=float, default=.5, help="map: overlap above which a detection is right "
                         "(default .5)")
     parser.add_argument("--points", type=int, default=0, help="map: 101 as COCO, 11 as Pascal VOC 2007, 0 for the area "
                         "under the curve (default)")
+    train.add_flags(parser)
     for name in IDLE:
         parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
     for name in IDLE_VALUES:
@@ -35,4 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from darknet_py.errors import DarknetError
+    if arguments.weights is None and arguments.action != "train":
+        raise DarknetError(f"detector {arguments.action} needs DATA CFG WEIGHTS, found no weights")
+    if arguments.images and arguments.action == "train":
+        raise DarknetError(f"detector train takes DATA CFG [WEIGHTS], found {arguments.images[0]} after them")
     return import_module(f"darknet_py.cli.{ACTIONS[arguments.action]}").run(arguments)

@@ -1,13 +1,19 @@
 """Train a network, or go on from where a run was cut off.
 
-Writes NAME_last.weights every 100 iterations, NAME_1000.weights and so on, NAME_best.weights with -map, and
-NAME_final.weights into the data file's backup folder, and chart.png.
+Into the data file's backup folder go NAME_last.weights every 100 iterations, NAME_1000.weights and so on,
+NAME_best.weights with -map, NAME_final.weights, and a log; chart.png lies here. Ctrl-C saves and stops.
 """
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+import subprocess
 import sys
 from typing import TYPE_CHECKING
+
+from darknet_py.cli.detect import device
+from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
     from darknet_py.training.run import Event
@@ -17,13 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="a .data file")
     parser.add_argument("cfg", help="the network, a .cfg file")
     parser.add_argument("weights", nargs="?", help="weights to start from, such as yolov4.conv.137")
-    add_flags(parser)
-    parser.add_argument("--iou-thresh", type=float, default=.5, help="of -map (default .5)")
-    parser.add_argument("--points", type=int, default=0, help="of -map (default 0, the area under the curve)")
     parser.add_argument("--thresh", type=float, default=.25, help="of -map (default .25)")
     parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:0 ... (default auto)")
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
+    parser.add_argument("--iou-thresh", type=float, default=.5, help="of -map (default .5)")
+    parser.add_argument("--points", type=int, default=0, help="of -map (default 0, the area under the curve)")
+    add_flags(parser)
+    for name in ("dont-show", "show-imgs", "benchmark-layers", "letter-box"):
+        parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
+    for name in ("chart", "mjpeg-port"):
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -33,40 +43,86 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--map-epochs", type=float, default=4, metavar="N", help="passes through the data between two "
                        "measurements (-mAP_epochs, default 4)")
     group.add_argument("--clear", action="store_true", help="start at iteration 0, whatever the weights have seen")
-    group.add_argument("--gpus", metavar="0,1", help="GPUs to share each batch")
-    group.add_argument("--seed", type=int, help="repeat a run (default: another one every time)")
-    group.add_argument("--workers", type=int, help="processes that load pictures")
+    group.add_argument("--gpus", metavar="0,1", help="GPUs that share each batch")
+    group.add_argument("--seed", type=int, help="makes a run repeatable (default: another one every time)")
+    group.add_argument("--workers", type=int, metavar="N", help="processes that load pictures")
     group.add_argument("--amp", default="off", choices=["off", "bf16", "fp16"], help="mixed precision (default off)")
     group.add_argument("--compile", action="store_true", help="let torch.compile make the network faster")
-    group.add_argument("--backup", metavar="FOLDER", help="where weights go (default: that of the data file)")
+    group.add_argument("--backup", metavar="FOLDER", help="where weights go (default: what the data file says)")
     group.add_argument("--tensorboard", metavar="FOLDER", help="write for TensorBoard too")
-    group.add_argument("--chart", metavar="FILE", help="another name for chart.png")
     group.add_argument("--v", action="store_true", help="a line an iteration, as Darknet, on a terminal too")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.cfg import read_cfg
-    from darknet_py.cli.detect import device
-    from darknet_py.training.run import Run, Settings
-    run = Run(arguments.data, read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, Settings(
+    from darknet_py.training.run import Iteration, Run, Settings
+    gpus = [] if arguments.gpus is None else arguments.gpus.split(",")
+    if len(gpus) > 1 and "WORLD_SIZE" not in os.environ:
+        return on_several(gpus)
+    if gpus and arguments.i is None:
+        arguments.i = int(gpus[0]) if "WORLD_SIZE" not in os.environ and gpus[0].isdigit() else None
+    training = Run(arguments.data, read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, Settings(
         clear=arguments.clear, evaluate=arguments.map, score_epochs=arguments.map_epochs,
         iou_thresh=arguments.iou_thresh, points=arguments.points, thresh=arguments.thresh, device=device(arguments),
         seed=arguments.seed, workers=arguments.workers, amp=arguments.amp, compile=arguments.compile,
-        backup=arguments.backup))
-    for event in run:
-        show(event)
+        backup=arguments.backup, tensorboard=arguments.tensorboard))
+    if not training.world.leads:
+        for _ in training:
+            pass
+        training.world.close()
+        return 0
+    stopping = [] if training.world.size > 1 else stop_signals()
+    with Progress(training.last, sys.stderr, start=training.iteration) as progress:
+        for event in training:
+            show(event, progress, arguments.v or not progress.terminal)
+            if stopping and isinstance(event, Iteration):
+                for saved in training.save_last_now():
+                    show(saved, progress, True)
+                progress.print(f"stopped after iteration {event.iteration}; the same command goes on from there")
+                return 130
+    training.world.close()
     return 0
 
 
-def show(event: Event) -> None:
+def on_several(gpus: list[str]) -> int:
+    """One process a GPU."""
+    import torch
+
+    from darknet_py.errors import DarknetError
+    if not all(gpu.isdigit() and int(gpu) < torch.cuda.device_count() for gpu in gpus):
+        raise DarknetError(f"-gpus {','.join(gpus)}: there are {torch.cuda.device_count()} GPUs that can be used here")
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={len(gpus)}", "-m", "darknet_py"]
+    return subprocess.run([*command, *sys.argv[1:]], env=os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)},
+                          check=False).returncode
+
+
+def stop_signals() -> list[int]:
+    """A list that Ctrl-C, or a polite kill, makes longer; the second one works as ever."""
+    caught: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        caught.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    return caught
+
+
+def show(event: Event, progress: Progress, plain: bool) -> None:
+    """Say what happened."""
+    from darknet_py.training.report import console_line
     from darknet_py.training.run import Iteration, Note, Saved, Scored
-    if isinstance(event, Iteration):
-        print(f" {event.iteration}: {event.loss:f}, {event.average:f} avg loss, {event.rate:f} rate, {event.seconds:f} "
-              f"seconds, {event.images} images, {event.hours_left:f} hours left  waited {event.waited:.3f}", flush=True)
+    if isinstance(event, Iteration) and plain:
+        print(console_line(event), flush=True)
+    elif isinstance(event, Iteration):
+        progress.update(event.iteration, f"loss {event.average:.4g}, rate {event.rate:.3g}, {event.size[0]} x "
+                        f"{event.size[1]}" + (f", waits {event.waited / event.seconds:.0%} for data"
+                                              if event.waited > .1 * event.seconds else ""))
     elif isinstance(event, Scored):
-        print(event.score.text)
-        print(f" {event.score.name} = {event.score.value * 100:.2f} %, best = {event.best * 100:.2f} %", flush=True)
+        progress.print(f"{event.score.text}\n {event.score.name} = {event.score.value * 100:.2f} %, best = "
+                       f"{event.best * 100:.2f} %{' (new)' if event.is_best else ''}")
     elif isinstance(event, Saved):
-        print(f" saved {event.path}", flush=True)
+        progress.print(f"saved {event.path}")
     elif isinstance(event, Note):
-        print(event.text, file=sys.stderr, flush=True)
+        progress.print(event.text)

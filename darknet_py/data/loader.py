@@ -167,18 +167,20 @@ class _Maker(Dataset):
 
     def __getitem__(self, job: Job) -> tuple[Batch | None, list[Problem], str | None]:
         """A mini-batch, what was wrong with its files, and why there is none."""
-        plan, problems, all_rows = job.plan, [], []     # type: ignore[var-annotated]
+        plan, problems = job.plan, []       # type: ignore[var-annotated]
+        made: list[tuple[np.ndarray, str]] = []
         count = plan.images // plan.subdivisions
         images = torch.empty(count, self.channels, plan.height, plan.width, dtype=torch.uint8)
         try:
             for number, out in enumerate(images.numpy(), job.subdivision * count):
-                all_rows.append(self._make(job.iteration, number, plan, out, problems))
+                made.append(self._make(job.iteration, number, plan, out, problems))
         except DataError as error:
             return None, problems, str(error)
-        return Batch(job.iteration, job.subdivision, images, all_rows), problems, None
+        return Batch(job.iteration, job.subdivision, images, *map(list, zip(*made, strict=True))), problems, None
 
-    def _make(self, iteration: int, number: int, plan: Plan, out: np.ndarray, problems: list[Problem]) -> np.ndarray:
-        """Write a picture of an iteration to out (C, H, W). Returns its rows."""
+    def _make(self, iteration: int, number: int, plan: Plan, out: np.ndarray,
+              problems: list[Problem]) -> tuple[np.ndarray, str]:
+        """Write a picture of an iteration to out (C, H, W). Returns its rows and its file."""
         a, count = self.augmentation, len(self.samples)
         group, member, step = _place(number, plan, a)
         recipe = draw_recipe(a, self.seed, iteration, group, member)
@@ -192,7 +194,7 @@ class _Maker(Dataset):
         image, rows = make_picture(a, recipe, sources, plan.width, plan.height, rng)
         for channel in range(self.channels):                            # BGR to RGB
             cv2.extractChannel(image, self.channels - 1 - channel, out[channel])
-        return rows.astype(np.float32)
+        return rows.astype(np.float32), str(self.samples[starts[0]].image)
 
     def _read(self, index: int, problems: list[Problem]) -> Source:
         """A sample; the next one that can be read if it cannot."""

@@ -17,7 +17,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from darknet_py.data.files import replacing
-from darknet_py.errors import WeightsError
+from darknet_py.errors import DataError, WeightsError
 from darknet_py.training.engine import Engine
 
 CHUNK = 1 << 24
@@ -88,7 +88,7 @@ def restore(path: Path, engine: Engine) -> dict[str, Any]:
         engine.optimizer.load_state_dict(under(tensors, "momentum/"))
         average = under(tensors, "average/")
         engine.average.values = [average[str(index)] for index in range(len(average))]
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, DataError) as error:
         raise WeightsError(f"{path}: does not fit this network: {error}") from None
     engine.moment.rolling = tensors["rolling"].cpu()
     engine.moment.seen = known["seen"]

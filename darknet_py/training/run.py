@@ -19,6 +19,7 @@ from darknet_py.losses import LOSSES
 from darknet_py.network import Network, load_network
 from darknet_py.training import checkpoint, schedule
 from darknet_py.training.engine import PRECISIONS, Engine
+from darknet_py.training.report import Report
 from darknet_py.training.tasks import Score, Task, task_for
 from darknet_py.training.world import World
 
@@ -88,7 +89,9 @@ class Settings:
     compile: let torch.compile make the network faster; takes a while to begin.
     backup: the folder for weights; None: that of the .data file, else "backup".
     stop_after: end after so many iterations of the schedule as if that were all, for trials; None: max_batches.
-    save: whether weights are written.
+    save: whether weights, the log and charts are written.
+    charts: the folder for chart.png and chart_NAME.png; None for none.
+    tensorboard: a folder for TensorBoard's events; None for none.
     """
 
     clear: bool = False
@@ -105,6 +108,8 @@ class Settings:
     backup: str | os.PathLike | None = None
     stop_after: int | None = None
     save: bool = True
+    charts: str | os.PathLike | None = "."
+    tensorboard: str | os.PathLike | None = None
 
 
 class Run:
@@ -205,8 +210,25 @@ class Run:
 
     def __iter__(self) -> Iterator[Event]:
         yield from map(Note, self.notes)
-        if self.settings.save and self.world.leads:
-            _make_folder(self.backup)
+        if not (self.settings.save and self.world.leads):
+            yield from self._train()
+            return
+        _make_folder(self.backup)
+        report = Report(self.name, self.backup, self.last, iteration=self.iteration, charts=self.settings.charts,
+                        most=self.network.options.max_chart_loss, tensorboard=self.settings.tensorboard)
+        try:
+            for event in self._train():
+                yield event
+                if isinstance(event, Iteration):
+                    yield from map(Note, report.add(event))
+                elif isinstance(event, Scored):
+                    yield from map(Note, report.add_score(event.iteration, event.score.value, event.best,
+                                                          event.score.name))
+        finally:
+            troubles = report.close()
+        yield from map(Note, troubles)
+
+    def _train(self) -> Iterator[Event]:
         hours = -1.
         batches = self.task.batches(self.iteration + 1, self.plan)
         while self.iteration < self.last:
@@ -237,9 +259,8 @@ class Run:
             if self.settings.evaluate and self._is_time_to_score():
                 yield from self._evaluated()
             yield from self._saves()
-        if self.settings.save:
-            yield from self._saved("last", state=True, must=True)
-            yield from self._saved("final", must=True)
+        yield from self._saved("last", state=True, must=True)
+        yield from self._saved("final", must=True)
 
     def _is_time_to_score(self) -> bool:
         each = max(SCORE_EVERY, int(self.settings.score_epochs * self.task.count / self.images))

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
 from darknet_py.boxes import Truth
-from darknet_py.data.dataset import class_names, read_samples
+from darknet_py.data.check import check_for_training
+from darknet_py.data.dataset import Problem, class_names, read_samples
 from darknet_py.data.loader import Loader, Plan
 from darknet_py.errors import DataError
 from darknet_py.evaluate import evaluate_map
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from darknet_py.training.run import Settings
 
 MOST_WORKERS = 8
+MOST_TOLD = 20          # problems of pictures and labels
 
 
 class Score(NamedTuple):
@@ -71,8 +73,8 @@ class Detection:
                             f"({network.cfg.path}, line {head.place.section.line})")
         samples = read_samples(data, "train", self.names)
         self.valid = read_samples(data, "valid", self.names) if settings.evaluate else []
-        self.count = len(samples)
-        self.notes: list[str] = []
+        samples, problems = check_for_training(samples, head.classes)
+        self.count, self.notes = len(samples), listed(problems)
         self.loader = Loader(samples, head.classes, augmentation_of(network), channels=network.input_shape.channels,
                              seed=seed, workers=workers(settings, world), rank=world.rank, world=world.size,
                              pin=device.type == "cuda")
@@ -86,9 +88,9 @@ class Detection:
             yield MiniBatch(batch.images, Truth.stack(batch.rows), batch.names)
 
     def new_problems(self) -> list[str]:
-        found = [str(problem) for problem in self.loader.problems[self.said:]]
+        found = self.loader.problems[self.said:]
         self.said += len(found)
-        return found
+        return listed(found, MOST_TOLD - self.said + len(found))
 
     def evaluate(self, network: Network) -> Score:
         s = self.settings
@@ -101,6 +103,14 @@ def task_for(data: str | os.PathLike, network: Network, settings: Settings, seed
              device: torch.device) -> Task:
     """The task that a network's heads are made for."""
     return Detection(data, network, settings, seed, world, device)
+
+
+def listed(problems: Sequence[Problem], most: int = MOST_TOLD) -> list[str]:
+    """The first problems as text, and how many there are more; darknet-py check shows all."""
+    if len(problems) <= most:
+        return [str(problem) for problem in problems]
+    return [str(problem) for problem in problems[:most]] + (
+        ["... and more such problems: darknet-py check lists all"] if most > 0 else [])
 
 
 def workers(settings: Settings, world: World) -> int:
