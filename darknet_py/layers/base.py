@@ -124,6 +124,9 @@ class Layer(nn.Module):
     detects: ClassVar[bool] = False     # ... and holds boxes
     final: ClassVar[bool] = False       # its output has another form than ``shape``, so no layer may read it
 
+    decays: bool = True             # its weights do under ``decay=``
+    update_bound: float = 0         # what its gathered updates are kept within; 0 for no bound
+
     options: Any                    # an instance of Options
     shape: Shape
     flops: int = 0                  # multiplications and additions for one image, as C counts them

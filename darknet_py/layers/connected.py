@@ -3,7 +3,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -20,12 +22,26 @@ class ConnectedOptions(LayerOptions):
     batch_normalize: int = 0
 
 
+class _BoundedGradient(torch.autograd.Function):
+    """The identity, whose gradient is kept within [-1, 1]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:     # type: ignore[override]
+        return gradient.clamp(-1, 1)
+
+
 @layer("connected", "conn", options=ConnectedOptions)
 class Connected(Normalized):
     """A dense layer: every output sees every input.
 
     Darknet: make_connected_layer. In files: biases, weights, [scales, mean, variance]; the weights are transposed where
-    the header's major or minor version is above 1000.
+    the header's major or minor version is above 1000. Going back, the GPU code (backward_connected_layer_gpu) keeps each
+    value's delta within [-1, 1]. C never updates these weights (update_network_gpu passes over the kind): a fault that is
+    not repeated here.
     """
 
     def __init__(self, options: ConnectedOptions, shapes: Sequence[Shape], place: Place):
@@ -35,7 +51,10 @@ class Connected(Normalized):
         self.end_with(options.output, options.batch_normalize, options.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.finish(F.linear(x.flatten(1), self.weight, self.bias), self.norm)[:, :, None, None]
+        x = self.finish(F.linear(x.flatten(1), self.weight, self.bias), self.norm)[:, :, None, None]
+        return self.bounded(x) if x.requires_grad else x
+
+    bounded = staticmethod(_BoundedGradient.apply)
 
     def blobs(self) -> Iterator[Blob]:
         yield self.bias_blob()

@@ -32,7 +32,8 @@ class Normalization(Layer):
     """x / (kappa + alpha * the sum of squares over neighbouring channels) ^ beta.
 
     Darknet: make_normalization_layer, forward_normalization_layer. Channel k sees size channels around it, but the
-    running sum that C keeps never takes in channel size / 2, and takes it out again all the same.
+    running sum that C keeps never takes in channel size / 2, and takes it out again all the same. Its gradient is C's
+    approximation, which takes the sum for a constant.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ class Normalization(Layer):
         entered = total[:, [min(k + half + 1, channels) for k in index]]
         left = total[:, [max(k - (o.size - 1) // 2, 0) for k in index]]
         missed = square[:, half:half + 1] if half < channels else 0
-        return x * (o.kappa + o.alpha * (entered - left - missed)) ** -o.beta
+        return x * (o.kappa + o.alpha * (entered - left - missed)).detach() ** -o.beta
 
     def label(self) -> tuple[str, str]:
         return "lrn", ""

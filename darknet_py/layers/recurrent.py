@@ -22,6 +22,8 @@ from darknet_py.options import option
 class Recurrent(Layer):
     """Runs ``step`` over time. ``state_shapes`` are what it carries from step to step, zero at first."""
 
+    starts_afresh = False       # C clears the state before every mini-batch of training
+
     def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         self.time_steps = self.steps = place.net.time_steps
@@ -35,6 +37,8 @@ class Recurrent(Layer):
     def forward(self, x: Tensor) -> Tensor:
         self.steps = self.time_steps if len(x) % self.time_steps == 0 else 1
         batch, state, outputs = len(x) // self.steps, self.state, []
+        if self.training and self.starts_afresh:
+            state = None
         if state is None or (len(state[0]), state[0].device, state[0].dtype) != (batch, x.device, x.dtype):
             state = tuple(x.new_zeros(batch, *shape) for shape in self.state_shapes)
         for now in x.chunk(self.steps):
@@ -86,6 +90,8 @@ class RnnOptions(LayerOptions):
 class Rnn(Recurrent):
     """state = input(x) + self(state) [+ state]; output(state). Darknet: forward_rnn_layer_gpu."""
 
+    starts_afresh = True
+
     def __init__(self, options: RnnOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         o = options
@@ -120,6 +126,8 @@ class CrnnOptions(LayerOptions):
 @layer("crnn", options=CrnnOptions)
 class Crnn(Recurrent):
     """[rnn] with convolutions. Darknet: make_crnn_layer, forward_crnn_layer_gpu."""
+
+    starts_afresh = True
 
     def __init__(self, options: CrnnOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
@@ -269,7 +277,7 @@ class History(Recurrent):
     """The input and its last history_size - 1 predecessors along the channels, newest first.
 
     Darknet: make_history_layer, forward_history_layer. For a single step C copies the input alone, and leaves zeros
-    for the others.
+    for the others. No gradient goes back to the predecessors, as in C.
     """
 
     def __init__(self, options: HistoryOptions, shapes: Sequence[Shape], place: Place):
@@ -279,6 +287,7 @@ class History(Recurrent):
         self.state_shapes = (self.shape,)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, tuple[Tensor]]:
+        state = state.detach()
         past = state[:, :-x.shape[1]] if self.options.history_size > 1 else state[:, :0]
         output = torch.cat([x, past], 1)
         return output, (output if self.steps > 1 else state,)

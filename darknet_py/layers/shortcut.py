@@ -32,7 +32,14 @@ class Shortcut(Layer):
     fuse_conv_batchnorm, to 0). Inputs with fewer channels add to the first ones, those
     with more give their first ones. For another width and height AlexeyAB's code asserts; as in pjreddie's,
     coordinates are then multiplied or divided by the whole ratio of the sides.
+
+    Training (backward_shortcut_multilayer_gpu, update_shortcut_layer_gpu): C's derivative of a normalised weight w is
+    w for relu and w (1 - w) for softmax, as if the others stood still; weights do not decay, and what momentum has
+    gathered is kept within [-1, 1].
     """
+
+    decays = False
+    update_bound = 1
 
     def __init__(self, options: ShortcutOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
@@ -61,12 +68,29 @@ class Shortcut(Layer):
             for other in others:
                 total = total + other if other.shape == x.shape else add_sampled(total, other)
         else:
-            weights = self.normalized_weight()[:, None, :, None, None]      # (n + 1, 1, C or 1, 1, 1)
+            weights = self.effective_weight()[:, None, :, None, None]       # (n + 1, 1, C or 1, 1, 1)
             total = x * weights[0]
             for other, weight in zip(others, weights[1:], strict=True):
                 other = other if other.shape == x.shape else add_sampled(torch.zeros_like(x), other)
                 total = total + other * weight
         return self.activate(total)
+
+    def effective_weight(self) -> Tensor:
+        """``normalized_weight`` with the derivative that C gives it."""
+        if not self.weight.requires_grad:
+            return self.normalized_weight()
+        normalized = self.normalized_weight().detach()
+        return normalized + self.slope(normalized) * (self.weight - self.weight.detach())
+
+    def slope(self, normalized: Tensor) -> Tensor:
+        """What C takes for the derivative of a normalised weight with respect to the weight itself."""
+        match self.options.weights_normalization:
+            case "none":
+                return torch.ones_like(normalized)
+            case "softmax":
+                return normalized * (1 - normalized)
+            case _:
+                return normalized
 
     def normalized_weight(self) -> Tensor:
         """(n + 1, C or 1): a row for the layer before and one for each of ``from``."""
