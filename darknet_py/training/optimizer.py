@@ -1,25 +1,204 @@
 """Darknet's update of the weights."""
 from __future__ import annotations
 
-import torch
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
 
+import torch
+from torch import Tensor, nn
+
+from darknet_py.errors import DataError
+from darknet_py.layers import Layer
+from darknet_py.layers.batchnorm import Norm
+from darknet_py.layers.convolutional import DEFORMATIONS, Convolutional
 from darknet_py.network import Network
+from darknet_py.training import deform
+
+WARP = 32           # C centralises gradients only where this divides a filter's weights
+
+
+class Rule(NamedTuple):
+    """How one tensor is updated; tensors of equal rules share a group of the optimiser."""
+
+    factor: float           # of the learning rate
+    decays: bool
+    starts: float           # updated from this iteration on; infinite: never
+    bound: float            # of the gathered updates, 0 for none
+    clip: float             # of the weights after the step, 0 for none
+    centred: bool           # grad_centr=
+    reverse: float
+    deformed: str           # one of DEFORMATIONS, or nothing
+    angle: int
+
+
+PLAIN = Rule(1, False, 0, 0, 0, False, 0, "", 0)
 
 
 class Optimizer:
-    def __init__(self, network: Network):
-        self.network, net = network, network.options
-        groups: dict[tuple, list] = {}
-        for layer in network.layers:
-            for parameter in layer.parameters():
-                groups.setdefault((layer.options.learning_rate, layer.decays and parameter.dim() > 1, layer.update_bound), []).append(parameter)
-        self.factors = [factor for factor, *_ in groups]
-        self.decays = [net.decay if decays else 0 for _, decays,_ in groups]
-        self.sgd = torch.optim.SGD([{"params": parameters} for parameters in groups.values()], lr=0,
-                                   momentum=net.momentum)
+    """Stochastic gradient descent with momentum, or Adam where the cfg says adam=1, as Darknet does it on the GPU.
 
+    ``parameter.grad`` holds sums over the images of a batch, without ``loss_scale`` (which C multiplies deltas by and
+    divides out again here). Darknet: update_network_gpu, update_convolutional_layer_gpu and its siblings,
+    adam_update_gpu.
+
+    - Weights decay. Biases, batch normalisation and the weights of [shortcut] do not; with Adam biases and batch
+      normalisation do.
+    - ``dont_update=N`` starts after iteration N, ``burnin_update=K`` at K * burn_in; until then gradients are dropped,
+      where C gathers them for one great leap. ``train_only_bn=1`` lets nothing but running statistics change, in this
+      layer and all before it (set_train_only_bn; update_network_gpu passes over them).
+    - ``clip`` keeps weights within bounds after the step; ``grad_centr`` takes each filter's mean off its updates, where
+      the filter has a multiple of 32 weights; ``reverse=p`` steps by sign(u) * (10 |u| + 1) ^ p instead of u; sway,
+      rotate, stretch and stretch_sway deform filters until half of max_batches (see ``deform``).
+    - With Adam ``[connected]`` and ``[local]`` have it as well, where C has SGD and then never trains them; the count of
+      its steps is the iteration.
+    - ``try_fix_nan=1`` puts 0 for what is not finite in gradients and 1 / (1 + index) in weights.
+    """
+
+    def __init__(self, network: Network):
+        net = self.net = network.options
+        groups: dict[Rule, list[nn.Parameter]] = {}
+        self.names: dict[nn.Parameter, str] = {parameter: name for name, parameter in network.named_parameters()}
+        last_bn = max((i for i, layer in enumerate(network.layers) if layer.options.train_only_bn), default=-1)
+        for index, layer in enumerate(network.layers):
+            for parameter, rule in self._rules(layer, index <= last_bn):
+                groups.setdefault(rule, []).append(parameter)
+        self.rules = list(groups)
+        options = [{"params": parameters} for parameters in groups.values()]
+        self.inner: torch.optim.Optimizer = (
+            torch.optim.Adam(options, lr=0., betas=(net.B1, net.B2), eps=net.eps, foreach=True) if net.adam else
+            torch.optim.SGD(options, lr=0., momentum=net.momentum, foreach=True))
+
+    def _rules(self, layer: Layer, only_bn: bool) -> Iterator[tuple[nn.Parameter, Rule]]:
+        o, net = layer.options, self.net
+        starts = float("inf") if only_bn else max(o.dont_update + 1 if o.dont_update else 0,
+                                                  o.burnin_update * net.burn_in)
+        for module in layer.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                is_weight = name == "weight" and not isinstance(module, Norm)
+                rule = PLAIN._replace(factor=o.learning_rate, starts=starts, bound=layer.update_bound,
+                                      decays=layer.decays and (is_weight or bool(net.adam)))
+                if is_weight and module is layer and layer.kind in ("convolutional", "implicit"):
+                    rule = rule._replace(clip=o.clip)
+                if is_weight and isinstance(layer, Convolutional) and module is layer:
+                    kind = next((kind for kind in DEFORMATIONS if getattr(o, kind)), "")
+                    if kind and parameter[:, :, 0, 0].numel() % deform.stages(kind):
+                        raise layer.place.error(f"{kind}=1 needs a number of kernels that {deform.stages(kind)} divides, "
+                                                f"found {parameter.shape[0]} x {parameter.shape[1]}", kind)
+                    rule = rule._replace(
+                        centred=bool(o.grad_centr and layer.norm is not None and not parameter[0].numel() % WARP),
+                        reverse=0. if net.adam else o.reverse, deformed=kind, angle=int(o.angle))
+                yield parameter, rule
+
+    @torch.no_grad()
     def step(self, rate: float, batch: int, iteration: int) -> None:
-        for group, factor, decay in zip(self.sgd.param_groups, self.factors, self.decays, strict=True):
-            group["lr"], group["weight_decay"] = rate * factor / batch, decay * batch
-        self.sgd.step()
-        self.sgd.zero_grad(set_to_none=True)
+        """Update the weights and clear the gradients.
+
+        Args:
+            rate: the learning rate.
+            batch: images that the gradients are sums over.
+            iteration: this one's number, from 1.
+        """
+        deforming = iteration <= self.net.max_batches // 2
+        active: list[tuple[Rule, dict]] = []
+        for rule, group in zip(self.rules, self.inner.param_groups, strict=True):
+            if iteration < rule.starts:
+                for parameter in group["params"]:
+                    parameter.grad = None
+            group["lr"] = rate * rule.factor / (1 if self.net.adam else batch)
+            group["weight_decay"] = self.net.decay * batch if rule.decays else 0.
+            if rule.reverse:
+                group["lr"] = group["weight_decay"] = 0.
+            if any(parameter.grad is not None for parameter in group["params"]):
+                active.append((rule, group))
+        if self.net.try_fix_nan:
+            self._fix_nan(active)
+        for rule, group in active:
+            if self.net.adam:
+                self._count(group["params"], iteration)
+            if rule.centred or rule.bound or rule.deformed and deforming:
+                for parameter in group["params"]:
+                    self._prepare(parameter, rule, deforming)
+        self.inner.step()
+        for rule, group in active:
+            if rule.reverse:
+                for parameter in group["params"]:
+                    self._step_reversed(parameter, rule, rate * rule.factor / batch, batch)
+            if rule.deformed and deforming:
+                for parameter in group["params"]:
+                    parameter.copy_(deform.spread(parameter, rule.deformed, rule.angle))
+            if rule.clip:
+                torch._foreach_clamp_min_(group["params"], -rule.clip)
+                torch._foreach_clamp_max_(group["params"], rule.clip)
+        self.inner.zero_grad(set_to_none=True)
+
+    def _gathered(self, parameter: nn.Parameter) -> Tensor | None:
+        """What momentum keeps of earlier gradients, as it stands before the step."""
+        return self.inner.state[parameter].get("momentum_buffer") if parameter in self.inner.state else None
+
+    def _prepare(self, parameter: nn.Parameter, rule: Rule, deforming: bool) -> None:
+        """Change gradient and momentum so that the plain step comes to what C does with their sum."""
+        if parameter.grad is None:
+            return
+        gathered = self._gathered(parameter)
+        for tensor in (parameter.grad, gathered):
+            if tensor is None:
+                continue
+            if rule.deformed and deforming:
+                tensor.copy_(deform.gather(tensor, rule.deformed, rule.angle))
+            if rule.centred:
+                tensor.sub_(tensor.flatten(1).mean(1).view(-1, 1, 1, 1))
+        if rule.bound and not self.net.adam:
+            kept = 0 if gathered is None else gathered * self.net.momentum
+            parameter.grad = (parameter.grad + kept).clamp(-rule.bound, rule.bound) - kept
+
+    def _step_reversed(self, parameter: nn.Parameter, rule: Rule, rate: float, batch: int) -> None:
+        gathered = self._gathered(parameter)
+        if parameter.grad is None or gathered is None:
+            return
+        update = torch.where(gathered > 0, -1., 1.) * (10 * gathered.abs() + 1) ** rule.reverse
+        if rule.decays:
+            update -= self.net.decay * batch * parameter
+        parameter.add_(update, alpha=rate)
+
+    def _count(self, parameters: list[nn.Parameter], iteration: int) -> None:
+        """Let Adam's count of steps be the iteration, as in C."""
+        for parameter in parameters:
+            state = self.inner.state[parameter]
+            if not state:
+                state.update(step=torch.tensor(0.), exp_avg=torch.zeros_like(parameter),
+                             exp_avg_sq=torch.zeros_like(parameter))
+            state["step"].fill_(iteration - 1)
+
+    def _fix_nan(self, active: list[tuple[Rule, dict]]) -> None:
+        """Darknet: reset_nan_and_inf, fix_nan_and_inf."""
+        for parameter in itertools.chain.from_iterable(group["params"] for _, group in active):
+            for tensor in (parameter.grad, self._gathered(parameter)):
+                if tensor is not None:
+                    tensor.nan_to_num_(0, 0, 0)
+            index = torch.arange(1, parameter.numel() + 1, device=parameter.device, dtype=parameter.dtype)
+            parameter.copy_(torch.where(parameter.isfinite(), parameter, index.reciprocal().view_as(parameter)))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What it remembers, by the parameter's name and the kind of memory: "layers.0.weight.momentum_buffer"."""
+        return {f"{self.names[parameter]}.{key}": value for parameter, state in self.inner.state.items()
+                for key, value in state.items() if isinstance(value, Tensor)}     # type: ignore[index]
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up where ``state_dict`` left off. What is missing starts anew.
+
+        Raises:
+            DataError: something is not of this network.
+        """
+        parameters = {name: parameter for parameter, name in self.names.items()}
+        loaded: dict[nn.Parameter, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            name, _, kind = key.rpartition(".")
+            parameter = parameters.get(name)
+            if parameter is None or value.dim() and value.shape != parameter.shape:
+                expected = "no such tensor" if parameter is None else f"{tuple(parameter.shape)}"
+                raise DataError(f"the optimiser's state has {key} of {tuple(value.shape)}, the network {expected}")
+            place = parameter.device if value.dim() else "cpu"
+            loaded.setdefault(parameter, {})[kind] = value.detach().to(place, copy=True)
+        self.inner.state.clear()
+        self.inner.state.update(loaded)
