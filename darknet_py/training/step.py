@@ -27,6 +27,9 @@ def accumulate(network: Network, x: Tensor, truth: Truth | Tensor, moment: Momen
 
     Darknet: train_network_datum. Deltas are sums over images; the update divides by their number.
     """
+    now = network.now
+    now.iteration, now.subdivision, now.adversarial = moment.iteration, moment.subdivision, moment.adversarial
+    now.boxes = truth.boxes if isinstance(truth, Truth) else None
     passes = network.train_heads(x, frozen_layers(network, moment.iteration))
     with torch.no_grad():
         losses = [LOSSES[head.layer.kind](head.layer, head.input.detach().float(), head.output.float(), truth, moment)
