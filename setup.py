@@ -35,7 +35,8 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["darknet_py", "darknet_py.*"]),
-    install_requires=["torch>=2.4,<2.14", "matplotlib", "safetensors", "numpy", opencv(), "pycocotools", "pyparsing>=3.0"],
+    install_requires=["torch>=2.4,<2.14", "matplotlib", "numpy", opencv(), "pycocotools", "pyparsing>=3.0",
+                      "safetensors"],
     extras_require={"test": ["pytest", "hypothesis", "ruff", "mypy"]},
     entry_points={"console_scripts": ["darknet-py=darknet_py.cli:main"]},
 )

@@ -92,11 +92,11 @@ class Engine:
         before = [buffer.clone() for buffer in self.statistics]
         losses: list[Tensor] = []
         figures: dict[str, list[Tensor]] = {}
-        images, suspect = 0, None
+        seen: list[tuple[Network, MiniBatch, Tensor]] = []
         for index, batch in enumerate(batches):
             x = self._input(batch.images)
             truth = batch.truth.to(self.device)
-            network = self._begin(iteration, x)
+            network = self._begin(iteration, index, x)
             if self._is_attacked(iteration, index):
                 x = attack(network, x, truth, self.moment, self._attack_rate(iteration))
             outcome = accumulate(network, x, truth, self.moment, self.scale, self.precision)
@@ -104,13 +104,11 @@ class Engine:
             for head, loss in outcome.heads:
                 for name, value in loss.figures.items():
                     figures.setdefault(f"{head.layer.place.index} {name}", []).append(value)
-            images += len(x)
-            if suspect is None and (index == 0 or not torch.isfinite(losses[-1])):
-                suspect = (network, batch, x)
+            seen.append((network, batch, x))
         parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        total = torch.stack([torch.stack(losses).mean() / self.world.size,
-                             torch.tensor(float(images), device=self.device, dtype=torch.float64)])
+        images = torch.tensor(sum(len(x) for *_, x in seen), device=self.device)
+        total = torch.stack([torch.stack(losses).mean() / self.world.size, images.double()])
         self.world.add_up([total])
         self.world.add_up(gradients)
         loss, count = total.tolist()
@@ -124,8 +122,9 @@ class Engine:
             self.optimizer.step(rate, round(count), iteration)
             self.average.update(iteration)
         else:
-            if self.scale <= 1 and suspect is not None:
-                trouble = self._diagnose(loss, suspect)
+            if self.scale <= 1:
+                bad = next((index for index, value in enumerate(losses) if not value.isfinite()), 0)
+                trouble = self._diagnose(loss, *seen[bad])
             torch._foreach_copy_(self.statistics, before)
             for parameter in parameters:
                 parameter.grad = None
@@ -139,11 +138,11 @@ class Engine:
         x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
         return x.contiguous(memory_format=torch.channels_last)
 
-    def _begin(self, iteration: int, x: Tensor) -> Network:
+    def _begin(self, iteration: int, index: int, x: Tensor) -> Network:
         """What the losses may know of this mini-batch, and the network of its size."""
         moment = self.moment
         moment.height, moment.width = x.shape[2:]
-        moment.iteration = iteration - 1
+        moment.iteration, moment.subdivision = iteration - 1, index
         moment.seen += len(x) * self.world.size
         return self.at_size(moment.height, moment.width)
 
@@ -164,9 +163,8 @@ class Engine:
             if not finite or self.good % RISE == 0:
                 self.scale *= 2 if finite else .5
 
-    def _diagnose(self, loss: float, suspect: tuple[Network, MiniBatch, Tensor]) -> str:
+    def _diagnose(self, loss: float, network: Network, batch: MiniBatch, x: Tensor) -> str:
         """Where values stop being finite: the first layer, and the images."""
-        network, batch, x = suspect
         bad = ~x.isfinite().flatten(1).all(1)
         where = "the images themselves"
         if not bad.any():

@@ -116,7 +116,7 @@ class Optimizer:
         for rule, group in active:
             if self.net.adam:
                 self._count(group["params"], iteration)
-            if rule.centred or rule.bound or (rule.deformed and deforming):
+            if rule.centred or rule.bound or rule.deformed and deforming:
                 for parameter in group["params"]:
                     self._prepare(parameter, rule, deforming)
         self.inner.step()
@@ -195,7 +195,7 @@ class Optimizer:
         for key, value in state.items():
             name, _, kind = key.rpartition(".")
             parameter = parameters.get(name)
-            if parameter is None or (value.dim() and value.shape != parameter.shape):
+            if parameter is None or value.dim() and value.shape != parameter.shape:
                 expected = "no such tensor" if parameter is None else f"{tuple(parameter.shape)}"
                 raise DataError(f"the optimiser's state has {key} of {tuple(value.shape)}, the network {expected}")
             place = parameter.device if value.dim() else "cpu"
