@@ -2,6 +2,8 @@
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -22,3 +24,66 @@ def pytest_collection_modifyitems(items):
 def demo():
     """(cfg, weights, picture) of the network in the repository."""
     return ROOT / "cfg/shapes.cfg", ROOT / "weights/shapes.weights", ROOT / "cfg/shapes.png"
+
+
+TINY_CFG = """[net]
+batch=4
+subdivisions=2
+width=32
+height=32
+channels=3
+learning_rate=0.01
+burn_in=0
+max_batches=12
+policy=constant
+momentum=0.9
+decay=0.0005
+hue=.1
+saturation=1.5
+
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=4
+pad=1
+activation=leaky
+
+[convolutional]
+filters=14
+size=1
+activation=linear
+
+[yolo]
+mask=0,1
+anchors=8,8, 16,16
+classes=2
+num=2
+iou_loss=ciou
+iou_normalizer=.07
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """The folder, now the working directory, of a small data set: tiny.cfg, tiny.data, six pictures with a square or
+    two each, of two colours."""
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    names = []
+    for number in range(6):
+        picture = draw.integers(0, 60, (48, 48, 3), np.uint8)
+        rows = []
+        for label in range(1 + number % 2):
+            x, y, side = draw.integers(4, 28, 2).tolist() + [int(draw.integers(10, 18))]
+            picture[y:y + side, x:x + side] = (250, 80, 0) if label else (0, 200, 250)
+            rows.append(f"{label} {(x + side / 2) / 48} {(y + side / 2) / 48} {side / 48} {side / 48}\n")
+        cv2.imwrite(f"{number}.png", picture)
+        Path(f"{number}.txt").write_text("".join(rows))
+        names.append(f"{number}.png\n")
+    Path("train.txt").write_text("".join(names))
+    Path("tiny.names").write_text("light\ndark\n")
+    Path("tiny.data").write_text("classes=2\ntrain=train.txt\nvalid=train.txt\nnames=tiny.names\nbackup=backup\n"
+                                 "savelast=4\n")
+    Path("tiny.cfg").write_text(TINY_CFG)
+    return tmp_path

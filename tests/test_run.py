@@ -1,0 +1,306 @@
+"""Training runs, whole: files, going on after a crash, several processes, and what goes wrong."""
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+
+from darknet_py import CfgError, DarknetError, DataError, WeightsError, load_network, train
+from darknet_py.cli import main
+from darknet_py.training import checkpoint
+from darknet_py.training.run import Iteration, Note, Run, Saved, Scored, Settings
+
+QUICK = {"device": "cpu", "seed": 3, "workers": 0, "charts": None}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def change(path, old, new):
+    text = Path(path).read_text()
+    assert old in text
+    Path(path).write_text(text.replace(old, new))
+
+
+def collect(*arguments, **settings):
+    events = []
+    run = train(*arguments, on_event=events.append, **QUICK | settings)
+    return run, events
+
+
+def of(events, kind):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def start(*words, launcher=()):
+    return subprocess.Popen([sys.executable, *launcher, "-m", "darknet_py", "train", "tiny.data", "tiny.cfg", "-seed",
+                             "3", "-device", "cpu", *words], env=ENVIRONMENT, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
+
+
+def tensors(path):
+    network = load_network("tiny.cfg", path)
+    return [blob.tensor.detach() for layer in network.layers for blob in layer.blobs()]
+
+
+def test_files_and_events(tiny):
+    run, events = collect("tiny.data", "tiny.cfg", evaluate=True, score_epochs=0)
+    assert [event.iteration for event in of(events, Iteration)] == list(range(1, 13))
+    assert [event.images for event in of(events, Iteration)] == list(range(4, 49, 4))
+    saved = [event.path.name for event in of(events, Saved)]
+    assert saved == ["tiny_last.weights", "tiny_last.weights", "tiny_best.weights", "tiny_last.weights",
+                     "tiny_final.weights"]
+    scored, = of(events, Scored)                     # every 100 iterations, or at the end
+    assert scored.iteration == 12 and scored.is_best and scored.score.name == "mAP@0.50"
+    assert run.best == scored.score.value
+    assert sorted(path.name for path in Path("backup").iterdir()) == [
+        "tiny_best.weights", "tiny_final.weights", "tiny_last.state", "tiny_last.weights", "tiny_log.jsonl"]
+    assert load_network("tiny.cfg", "backup/tiny_final.weights").seen == 48
+
+
+def test_it_learns(tiny):
+    change("tiny.cfg", "max_batches=12", "max_batches=300")
+    run, _ = collect("tiny.data", "tiny.cfg", evaluate=True)
+    assert run.best > .5
+
+
+def test_kill_and_go_on(tiny):
+    """The weights of a run that was killed twice are those of one that was not, to the last bit."""
+    whole = start("-backup", "whole", "-workers", "1")
+    assert whole.wait() == 0, whole.stdout.read()
+    for saves in (1, 2):
+        process = start("-workers", "1")
+        for line in process.stdout:
+            saves -= "saved backup/tiny_last" in line
+            if saves <= 0:
+                break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not Path("backup/tiny_final.weights").exists()
+    last = start("-workers", "0")
+    text = last.communicate()[0]
+    assert last.returncode == 0 and "going on from iteration " in text
+    assert Path("backup/tiny_final.weights").read_bytes() == Path("whole/tiny_final.weights").read_bytes()
+
+
+def test_ctrl_c_saves(tiny):
+    change("tiny.cfg", "max_batches=12", "max_batches=100000")
+    process = start("-workers", "0")
+    for line in process.stdout:
+        if line.startswith(" 6:"):
+            break
+    process.send_signal(signal.SIGINT)
+    text = process.communicate()[0]
+    assert process.returncode == 130 and "goes on from there" in text
+    assert load_network("tiny.cfg", "backup/tiny_last.weights").seen >= 24
+
+
+def test_two_processes_are_one(tiny):
+    one = start("-backup", "one", "-workers", "0")
+    assert one.wait() == 0, one.stdout.read()
+    two = start("-backup", "two", "-workers", "0",
+                launcher=("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"))
+    text = two.communicate()[0]
+    assert two.returncode == 0, text
+    assert text.count(" 12: ") == 1                 # one process speaks
+    for ours, theirs in zip(tensors("one/tiny_final.weights"), tensors("two/tiny_final.weights"), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"clear": True}])
+def test_going_on(tiny, settings):
+    """A finished run starts anew; an unfinished one with other first weights, another cfg or -clear does too."""
+    collect("tiny.data", "tiny.cfg", stop_after=5)
+    _, events = collect("tiny.data", "tiny.cfg", **settings)
+    first = of(events, Iteration)[0].iteration
+    assert first == (1 if settings else 6)
+    assert any("going on from iteration 5" in note.text for note in of(events, Note)) == (not settings)
+    _, events = collect("tiny.data", "tiny.cfg", stop_after=1)
+    assert of(events, Iteration)[0].iteration == 1
+    change("tiny.cfg", "hue=.1", "hue=.2")
+    _, events = collect("tiny.data", "tiny.cfg", stop_after=1)
+    assert of(events, Iteration)[0].iteration == 1
+
+
+def test_weights_without_a_state_go_on_by_what_they_have_seen(tiny):
+    collect("tiny.data", "tiny.cfg", stop_after=5)
+    Path("backup/tiny_last.state").unlink()
+    _, events = collect("tiny.data", "tiny.cfg", "backup/tiny_last.weights")
+    assert of(events, Iteration)[0].iteration == 6
+    assert any("without its momentum" in note.text for note in of(events, Note))
+
+
+@pytest.mark.parametrize("stage", range(3))
+def test_a_save_that_is_cut_off(tiny, stage, monkeypatch):
+    """Whenever a save is cut off, weights and a state that belong together are there."""
+    run, _ = collect("tiny.data", "tiny.cfg", stop_after=4)
+    before = checkpoint.find(Path("backup/tiny_last.weights"))
+    assert before is not None
+    with torch.no_grad():
+        next(run.network.parameters()).add_(1)
+    replaced, replace = [], Path.replace
+
+    def cut_off(self, target):
+        if not str(self).endswith(f".tmp{os.getpid()}"):
+            if len(replaced) == stage:
+                raise KeyboardInterrupt
+            replaced.append(target)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", cut_off)
+    try:
+        checkpoint.save(Path("backup/tiny_last.weights"), run.engine, {"iteration": 99})
+    except KeyboardInterrupt:
+        assert stage < 2
+    state = checkpoint.find(Path("backup/tiny_last.weights"))
+    assert state is not None
+    assert (checkpoint.facts(state)["iteration"] == 99) == (stage > 0)
+
+
+def test_a_full_disk(tiny, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    events = []
+    with pytest.raises(WeightsError, match=r"tiny_last.weights: .*No space left on device"):
+        train("tiny.data", "tiny.cfg", on_event=events.append, **QUICK)
+    assert len(of(events, Iteration)) == 12
+    assert [note.text.endswith("training goes on") for note in of(events, Note)] == [True, True]
+
+
+@pytest.mark.parametrize("where", ["images", "weights"])
+def test_not_finite(tiny, where):
+    """It says which layer and which picture, leaves the weights alone, and gives up after ten in a row."""
+    run = Run("tiny.data", "tiny.cfg", None, Settings(**QUICK, save=False))
+    weights = [parameter.detach().clone() for parameter in run.network.parameters()]
+    statistics = [buffer.clone() for buffer in run.network.buffers()]
+    if where == "images":
+        batches = run.task.batches
+
+        def broken(*arguments):
+            for batch in batches(*arguments):
+                images = batch.images.float() / 255
+                images[1, 0, 3, 3] = torch.nan
+                yield batch._replace(images=images)
+
+        run.task.batches = broken
+        expected = "the images themselves is the first that is not finite, for "
+    else:
+        with torch.no_grad():
+            run.network.layers[1].weight[0] = torch.inf
+        weights[-2 if run.network.layers[1].weight is list(run.network.parameters())[-2] else -1] = \
+            run.network.layers[1].weight.detach().clone()
+        expected = r"the output of layer 1 \(\[convolutional\], line 24 of the cfg\) is the first"
+    with pytest.raises(DarknetError, match=rf"10 iterations in a row were not finite; .*{expected}"):
+        for _ in run:
+            pass
+    assert run.iteration == 10
+    for ours, theirs in zip((*run.network.parameters(), *run.network.buffers()), weights + statistics, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def no_heads(tiny):
+    change("tiny.cfg", Path("tiny.cfg").read_text().split("\n\n")[-1], "[avgpool]\n")
+
+
+def other_weights(tiny):
+    train("tiny.data", "tiny.cfg", **QUICK, stop_after=1)
+    change("tiny.cfg", "filters=8", "filters=16")
+
+
+WRONG = {                   # what to do to the files -> what is said
+    "batch 1": (("tiny.cfg", "batch=4\nsubdivisions=2", "batch=1"), CfgError,
+                r"tiny.cfg:1: \[net\] batch=1 is for testing"),
+    "subdivisions": (("tiny.cfg", "subdivisions=2", "subdivisions=8"), CfgError, "cannot be cut into subdivisions=8"),
+    "no end": (("tiny.cfg", "max_batches=12", ""), CfgError, r"tiny.cfg:1: \[net\] needs max_batches="),
+    "no heads": (no_heads, CfgError, "nothing to train"),
+    "classes": (("tiny.names", "dark\n", ""), DataError, "has 1 names for a network of 2 classes"),
+    "no list": (("tiny.data", "train=train.txt", "train=none.txt"), DataError, "none.txt"),
+    "no pictures": (lambda _: Path("train.txt").write_text("\n"), DataError, "no pictures to train on"),
+    "backup is a file": (("tiny.data", "backup=backup", "backup=tiny.cfg"), DataError, "cannot make the folder"),
+    "savelast": (("tiny.data", "savelast=4", "savelast=x"), DataError, "savelast needs a whole number, found 'x'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_mistakes(tiny, case, capsys):
+    how, error, message = WRONG[case]
+    how(tiny) if callable(how) else change(*how)
+    with pytest.raises(error, match=message):
+        train("tiny.data", "tiny.cfg", **QUICK)
+    assert main(["detector", "train", "tiny.data", "tiny.cfg", "-device", "cpu"]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_weights_of_another_network(tiny):
+    collect("tiny.data", "tiny.cfg", stop_after=1)
+    change("tiny.cfg", "filters=8", "filters=16")
+    with pytest.raises(WeightsError, match="holds 406 numbers after its header, the network needs"):
+        train("tiny.data", "tiny.cfg", "backup/tiny_last.weights", **QUICK)
+
+
+def test_trained_already(tiny):
+    collect("tiny.data", "tiny.cfg")
+    with pytest.raises(WeightsError, match="was trained for 12 iterations already, and max_batches=12 .* -clear"):
+        train("tiny.data", "tiny.cfg", "backup/tiny_final.weights", **QUICK)
+    _, events = collect("tiny.data", "tiny.cfg", "backup/tiny_final.weights", clear=True)
+    assert of(events, Iteration)[0].iteration == 1
+
+
+def few(tiny):
+    Path("train.txt").write_text("0.png\n")
+
+
+def unlabelled(tiny):
+    for path in tiny.glob("[0-9].txt"):
+        path.unlink()
+
+
+def empty(tiny):
+    for path in tiny.glob("[0-9].txt"):
+        path.write_text("")
+
+
+def broken(tiny):
+    Path("1.png").write_bytes(b"no picture")
+    Path("2.png").unlink()
+    Path("3.txt").write_text("9 .5 .5 .1 .1\n0 nonsense\n")
+
+
+@pytest.mark.parametrize("how, notes", [(few, 0), (unlabelled, 1), (empty, 1), (broken, 3)])
+def test_poor_data_trains(tiny, how, notes):
+    how(tiny)
+    run, events = collect("tiny.data", "tiny.cfg")
+    assert run.iteration == 12 and all(event.loss == event.loss for event in of(events, Iteration))
+    assert len(of(events, Note)) >= notes
+
+
+@pytest.mark.parametrize("extra", ["adversarial_lr=1", "random", "dynamic", "adam=1", "mosaic=1", "ema_alpha=.9",
+                                   "batch_normalize=2", "letter_box=1", "mixup=1"])
+def test_options_train(tiny, extra):
+    """What changes the whole run goes through, and stays finite."""
+    if extra in ("random", "dynamic"):
+        change("tiny.cfg", "num=2", "num=2\nrandom=1")
+        if extra == "dynamic":
+            change("tiny.cfg", "burn_in=0", "burn_in=0\ndynamic_minibatch=1\nmax_batches=200")
+    elif extra == "batch_normalize=2":
+        change("tiny.cfg", "batch_normalize=1", extra)
+    else:
+        change("tiny.cfg", "burn_in=0", f"burn_in=0\n{extra}")
+    _, events = collect("tiny.data", "tiny.cfg", stop_after=12)
+    assert not of(events, Note) and len(of(events, Iteration)) == 12
+    sizes = {event.size for event in of(events, Iteration)}
+    assert sizes == ({(64, 64)} if extra == "random" else sizes if extra == "dynamic" else {(32, 32)})
+
+
+def test_half_precision(tiny):
+    weights = {}
+    for amp in ("off", "bf16", "fp16"):
+        run, _ = collect("tiny.data", "tiny.cfg", amp=amp, clear=True)
+        weights[amp] = torch.cat([parameter.detach().flatten() for parameter in run.network.parameters()])
+    for amp in ("bf16", "fp16"):
+        assert weights[amp].isfinite().all() and not torch.equal(weights[amp], weights["off"])
+        assert (weights[amp] - weights["off"]).norm() < .1 * weights["off"].norm()
