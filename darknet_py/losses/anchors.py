@@ -84,8 +84,8 @@ class Table:
         at = label[:, None]
         is_label = torch.arange(head.classes, device=p.device) == at
         again = (before[:, :1] if first else before.gather(1, at)) != 0
-        half = .5 * o.label_smooth_eps
-        target = torch.where(is_label, 1 - o.label_smooth_eps + half, half) if half else is_label.to(p.dtype)
+        is_true = is_label.to(p.dtype)
+        target = is_true * (1 - o.label_smooth_eps) + .5 * o.label_smooth_eps
         fresh = torch.where(p.isfinite(), target - p, before)
         more = torch.where(is_label, fresh, before)
         if self.factors is not None:
@@ -94,7 +94,7 @@ class Table:
         if getattr(o, "focal_loss", 0):
             pt = p.gather(1, at) + 1e-15
             slope = -(1 - pt) * (2 * pt * pt.log() + pt - 1)
-            fresh = (is_label.to(p.dtype) - p) * (.5 * slope)
+            fresh = (is_true - p) * (.5 * slope)
         self.delta[row, entries:] = torch.where(again, more, fresh)
 
     def average(self, rows: Tensor | None = None) -> None:

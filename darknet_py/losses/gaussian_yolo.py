@@ -39,7 +39,7 @@ def gaussian_yolo_loss(head: GaussianYolo, x: Tensor, output: Tensor, truth: Tru
     truth = usable_truth(head, truth)
     matches = match(head, truth, moment, point)
     predicted = predicted_boxes(head, y[:, :, 0:8:2].unbind(2), Slots.all(y), moment, point)
-    best, which = best_overlap(predicted, move(truth.boxes, y.device))
+    best, which = best_overlap(predicted, move(truth.boxes, y.device), smooth or o.truth_thresh < 1)
     objectness, probabilities = y[:, :, 8], y[:, :, 9:]
     delta = torch.zeros_like(y, memory_format=torch.contiguous_format)
     aim = -o.obj_normalizer * objectness

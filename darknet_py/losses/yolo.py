@@ -47,7 +47,7 @@ def yolo_loss(head: Yolo, x: Tensor, output: Tensor, truth: Truth, moment: Momen
     truth = usable_truth(head, truth)
     matches = match(head, truth, moment)
     predicted = predicted_boxes(head, y[:, :, :4].unbind(2), Slots.all(y), moment, square=bool(o.new_coords))
-    best, which = best_overlap(predicted, move(truth.boxes, y.device))
+    best, which = best_overlap(predicted, move(truth.boxes, y.device), o.truth_thresh < 1)
     some = move((truth.labels >= 0).any(1), y.device)[:, None, None, None]
     objectness = torch.where(some, finite(y[:, :, 4]), y[:, :, 4])
     delta = torch.zeros_like(y, memory_format=torch.contiguous_format)
@@ -100,7 +100,7 @@ def hide(y: Tensor, objectness: Tensor, delta: Tensor, predicted: Tensor, where:
     score = p * objectness[:, :, None]
     likely = score > SEEN
     found = (where & likely.any(2))[:, :, None]
-    target = torch.where(likely, 0, 1)
+    target = (~likely).to(p.dtype)
     scaled = scale[:, :, None]
     delta[:, :, 5:] = torch.where(found & (score != SEEN), scaled * (target - p), 0)
     delta[:, :, :4] = torch.where(found, -scaled * y[:, :, :4], 0)
