@@ -119,6 +119,15 @@ def test_padding_and_strides_change_nothing(path, change):
     assert_same(ours, theirs)
 
 
+@pytest.mark.parametrize("kind, channels", [("yolo", 14), ("Gaussian_yolo", 22)])
+def test_the_grid_is_that_of_the_values(kind, channels):
+    """Training with random=1 changes it."""
+    cfg = HEAD.replace("14", str(channels)).replace("yolo", kind)
+    x, truth = torch.randn(1, channels, 3, 6), as_truth([[[.9, .7, .3, .5, 1], [.3, .1, .3, .2, 0]]])
+    wide = cfg.replace("width=4", "width=6").replace("height=4", "height=3")
+    assert run(cfg, x, truth)[0].delta.equal(run(wide, x, truth)[0].delta)
+
+
 @pytest.mark.parametrize("pairs", [1, 100, 200, 1 << 30])
 def test_chunks_change_nothing(pairs):
     generator = torch.Generator().manual_seed(0)
@@ -252,5 +261,5 @@ def test_nan_in_the_output_stays_visible_without_truths():
 def test_rolling_statistics_survive_a_batch_without_deltas():
     cfg = HEAD.replace("[yolo]", "max_batches=100\nnum_sigmas_reject_badlabels=2\n[yolo]") + "obj_normalizer=0\n"
     _, moment = run(cfg, torch.zeros(1, 14, 4, 4), as_truth(np.zeros((1, 1, 5))), iteration=90,
-                    rolling=torch.tensor([1., .5, .1, 0], dtype=torch.float64))
-    assert moment.rolling.tolist() == [1, .5, .1, 0]
+                    rolling=torch.tensor([1., .5, .125, 0], dtype=torch.float64))
+    assert moment.rolling.tolist() == [1, .5, .125, 0]

@@ -53,13 +53,13 @@ class Table:
 
     def __init__(self, head: AnchorHead, y: Tensor, delta: Tensor, slot: Tensor, moment: Moment):
         self.head, self.moment, self.whole = head, moment, delta
-        self.slots = Slots.of(slot, head.count, *y.shape[3:])
-        image, anchor, row, column = self.slots
+        self.slots = Slots.of(slot, y)
+        image, anchor, row, column, _ = self.slots
         self.values, self.delta = y[image, anchor, :, row, column], delta[image, anchor, :, row, column]
         self.factors = multipliers(head, y)
 
     def put_back(self) -> None:
-        image, anchor, row, column = self.slots
+        image, anchor, row, column, _ = self.slots
         self.whole[image, anchor, :, row, column] = self.delta
 
     def factor(self, label: Tensor) -> Tensor:
@@ -67,8 +67,7 @@ class Table:
 
     def aim(self, rule: BoxRule, row: Tensor, box: Tensor, label: Tensor) -> Aims:
         """What the box entries of rows should become for boxes (K, 4)."""
-        return rule(self.head, self.values[row], Slots(*(x[row] for x in self.slots)), box, self.factor(label),
-                    self.moment)
+        return rule(self.head, self.values[row], self.slots.take(row), box, self.factor(label), self.moment)
 
     def classify(self, row: Tensor, label: Tensor, first: bool = False) -> None:
         """Tell rows (K,), no two alike, of a class (K,).
