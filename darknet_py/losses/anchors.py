@@ -53,13 +53,13 @@ class Table:
 
     def __init__(self, head: AnchorHead, y: Tensor, delta: Tensor, slot: Tensor, moment: Moment):
         self.head, self.moment, self.whole = head, moment, delta
-        self.slots = Slots.of(slot, head.count, *y.shape[3:])
-        image, anchor, row, column = self.slots
+        self.slots = Slots.of(slot, y)
+        image, anchor, row, column, _ = self.slots
         self.values, self.delta = y[image, anchor, :, row, column], delta[image, anchor, :, row, column]
         self.factors = multipliers(head, y)
 
     def put_back(self) -> None:
-        image, anchor, row, column = self.slots
+        image, anchor, row, column, _ = self.slots
         self.whole[image, anchor, :, row, column] = self.delta
 
     def factor(self, label: Tensor) -> Tensor:
@@ -67,8 +67,7 @@ class Table:
 
     def aim(self, rule: BoxRule, row: Tensor, box: Tensor, label: Tensor) -> Aims:
         """What the box entries of rows should become for boxes (K, 4)."""
-        return rule(self.head, self.values[row], Slots(*(x[row] for x in self.slots)), box, self.factor(label),
-                    self.moment)
+        return rule(self.head, self.values[row], self.slots.take(row), box, self.factor(label), self.moment)
 
     def classify(self, row: Tensor, label: Tensor, first: bool = False) -> None:
         """Tell rows (K,), no two alike, of a class (K,).
@@ -84,8 +83,8 @@ class Table:
         at = label[:, None]
         is_label = torch.arange(head.classes, device=p.device) == at
         again = (before[:, :1] if first else before.gather(1, at)) != 0
-        half = .5 * o.label_smooth_eps
-        target = torch.where(is_label, 1 - o.label_smooth_eps + half, half) if half else is_label.to(p.dtype)
+        is_true = is_label.to(p.dtype)
+        target = is_true * (1 - o.label_smooth_eps) + .5 * o.label_smooth_eps
         fresh = torch.where(p.isfinite(), target - p, before)
         more = torch.where(is_label, fresh, before)
         if self.factors is not None:
@@ -94,7 +93,7 @@ class Table:
         if getattr(o, "focal_loss", 0):
             pt = p.gather(1, at) + 1e-15
             slope = -(1 - pt) * (2 * pt * pt.log() + pt - 1)
-            fresh = (is_label.to(p.dtype) - p) * (.5 * slope)
+            fresh = (is_true - p) * (.5 * slope)
         self.delta[row, entries:] = torch.where(again, more, fresh)
 
     def average(self, rows: Tensor | None = None) -> None:

@@ -37,9 +37,10 @@ def gaussian_yolo_loss(head: GaussianYolo, x: Tensor, output: Tensor, truth: Tru
     o, y, point = head.options, head.split(output), POINTS[head.options.yolo_point]
     smooth = bool(o.objectness_smooth)
     truth = usable_truth(head, truth)
-    matches = match(head, truth, moment, point)
-    predicted = predicted_boxes(head, y[:, :, 0:8:2].unbind(2), Slots.all(y), moment, point)
-    best, which = best_overlap(predicted, move(truth.boxes, y.device))
+    slots = Slots.all(y)
+    matches = match(head, truth, slots.grid, moment, point)
+    predicted = predicted_boxes(head, y[:, :, 0:8:2].unbind(2), slots, moment, point)
+    best, which = best_overlap(predicted, move(truth.boxes, y.device), smooth or o.truth_thresh < 1)
     objectness, probabilities = y[:, :, 8], y[:, :, 9:]
     delta = torch.zeros_like(y, memory_format=torch.contiguous_format)
     aim = -o.obj_normalizer * objectness
@@ -63,7 +64,7 @@ def gaussian_yolo_loss(head: GaussianYolo, x: Tensor, output: Tensor, truth: Tru
     cost, count = squares.sum(), len(lesson.label)
     images = len(y)
     return HeadLoss(delta.flatten(1, 2), cost, o.delta_normalizer, {
-        "iou": lesson.aims.overlap.sum() / max(1, count), "count": cost.new_tensor(count),
+        "iou": lesson.aims.overlap.sum() / max(1, count), "count": cost.new_full((), count),
         "class_loss": squares[8:].sum() / images, "iou_loss": squares[:4].sum() / images,
         "uc_loss": squares[4:8].sum() / images, "total_loss": cost / images})
 
@@ -76,7 +77,7 @@ def gaussian_boxes(head: AnchorHead, values: Tensor, slots: Slots, truth: Tensor
     o, point = head.options, POINTS[head.options.yolo_point]
     mean, deviation = values[:, 0:8:2], values[:, 1:8:2]                                      # (K, 4)
     predicted = predicted_boxes(head, mean.unbind(1), slots, moment, point).T
-    size = constant((head.shape.width, head.shape.height), values)
+    size = constant(slots.grid[::-1], values)
     anchors = constant(head.anchors, values)[slots.anchor]
     cell = torch.stack([slots.column, slots.row], 1)
     target = torch.cat([(truth[:, :2] + point * truth[:, 2:]) * size - cell,

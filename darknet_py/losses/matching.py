@@ -19,24 +19,32 @@ PAIRS_ELSEWHERE = 1 << 23
 
 
 class Slots(NamedTuple):
-    """Places in the output of a head, as tensors to index (N, A, ..., H, W) with; they broadcast against each other."""
+    """Places in the output of a head, as tensors to index (N, A, ..., H, W) with; they broadcast against each other.
+
+    grid: H and W, which need not be those that the head was built for.
+    """
 
     image: Tensor
     anchor: Tensor
     row: Tensor
     column: Tensor
+    grid: tuple[int, int]
 
     @classmethod
-    def of(cls, slot: Tensor, anchors: int, height: int, width: int) -> Slots:
-        """(K,) numbers of slots -> (K,) each."""
+    def of(cls, slot: Tensor, y: Tensor) -> Slots:
+        """(K,) numbers of slots of values (N, A, E + C, H, W) -> (K,) each."""
+        _, anchors, _, height, width = y.shape
         place, anchor = slot % (height * width), slot // (height * width)
-        return cls(anchor // anchors, anchor % anchors, place // width, place % width)
+        return cls(anchor // anchors, anchor % anchors, place // width, place % width, (height, width))
+
+    def take(self, rows: Tensor) -> Slots:
+        return Slots(self.image[rows], self.anchor[rows], self.row[rows], self.column[rows], self.grid)
 
     @classmethod
     def all(cls, y: Tensor) -> Slots:
         """Of values (N, A, E + C, H, W), (N, 1, 1, 1), (A, 1, 1), (H, 1) and (W,)."""
         image, anchor, row, column = (torch.arange(y.shape[axis], device=y.device) for axis in (0, 1, 3, 4))
-        return cls(image[:, None, None, None], anchor[:, None, None], row[:, None], column)
+        return cls(image[:, None, None, None], anchor[:, None, None], row[:, None], column, (len(row), len(column)))
 
 
 def predicted_boxes(head: AnchorHead, values: Sequence[Tensor], slots: Slots, moment: Moment, point: float = 0,
@@ -56,7 +64,7 @@ def predicted_boxes(head: AnchorHead, values: Sequence[Tensor], slots: Slots, mo
     anchors = constant(head.anchors, x)[slots.anchor]
     w, h = (w * w * 4, h * h * 4) if square else (w.exp(), h.exp())
     w, h = w * anchors[..., 0] / moment.width, h * anchors[..., 1] / moment.height
-    x, y = (slots.column + x) / head.shape.width, (slots.row + y) / head.shape.height
+    x, y = (slots.column + x) / slots.grid[1], (slots.row + y) / slots.grid[0]
     return torch.stack((x - point * w, y - point * h, w, h) if point else (x, y, w, h))
 
 
@@ -107,18 +115,19 @@ def usable_truth(head: AnchorHead, truth: Truth) -> Truth:
     return Truth(boxes.masked_fill(~good[..., None], 0), labels.masked_fill(~good, -1), tracks)
 
 
-def match(head: AnchorHead, truth: Truth, moment: Moment, point: float = 0) -> Matches:
+def match(head: AnchorHead, truth: Truth, grid: tuple[int, int], moment: Moment, point: float = 0) -> Matches:
     """Choose the anchors for each truth, in the cell where its centre lies.
 
     Args:
         truth: from ``usable_truth``.
+        grid: H and W.
         point: not 0: in the cell where a corner lies, -.5 for the left top one and .5 for the right bottom one.
 
     One anchor is that whose shape overlaps best, of all heads' anchors, if it is this head's; with ``iou_thresh`` below
     1 also this head's others that overlap by more than that.
     """
     o, boxes = head.options, truth.boxes
-    count, (_, height, width) = head.count, head.shape
+    count, (height, width) = head.count, grid
     size = constant((moment.width, moment.height), boxes)
     shapes = torch.cat([torch.zeros(len(head.all_anchors), 2, device=boxes.device, dtype=boxes.dtype),
                         constant(head.all_anchors, boxes) / size], 1)                          # (total, 4)
@@ -154,16 +163,18 @@ def ranks(slot: Tensor) -> tuple[Tensor, ...]:
     return order[by_rank].split(rank.bincount().tolist())
 
 
-def best_overlap(predicted: Tensor, truth: Tensor, pairs: int | None = None) -> tuple[Tensor, Tensor]:
+def best_overlap(predicted: Tensor, truth: Tensor, name: bool = True,
+                 pairs: int | None = None) -> tuple[Tensor, Tensor]:
     """The largest iou of each prediction with its image's truths, and which truth that is, the first of equals.
 
     Args:
         predicted: (4, N, A, H, W) center x, center y, width, height.
         truth: (N, M, 4) cxcywh.
+        name: find out which truth it is, too, which takes twice the time.
         pairs: how many to compare at once.
 
     Returns:
-        (N, A, H, W) each; 0 and 0 without an overlap.
+        (N, A, H, W) each; 0 and 0 without an overlap, and 0 where ``name`` is false.
     """
     def sides(x: Tensor, y: Tensor, w: Tensor, h: Tensor) -> tuple[Tensor, ...]:
         return x - w / 2, y - h / 2, x + w / 2, y + h / 2, w * h
@@ -173,14 +184,18 @@ def best_overlap(predicted: Tensor, truth: Tensor, pairs: int | None = None) -> 
     best = torch.zeros_like(area[:, 0])
     which = torch.zeros_like(best, dtype=torch.long)
     step = max(1, (pairs or PAIRS.get(best.device.type, PAIRS_ELSEWHERE)) // max(1, best.numel()))
+    room = area.new_empty(3, len(area), min(step, truth.shape[1]), area.shape[2])   # used anew for each part
     for start in range(0, truth.shape[1], step):
         part = slice(start, start + step)
-        width = torch.minimum(right, right_[:, part]).sub_(torch.maximum(left, left_[:, part])).clamp_(min=0)
-        height = torch.minimum(bottom, bottom_[:, part]).sub_(torch.maximum(top, top_[:, part])).clamp_(min=0)
-        shared = width.mul_(height)
-        union = torch.add(area, area_[:, part], out=height).sub_(shared)
-        value, index = shared.div_(union).max(1)
+        shared, height, rest = room[:, :, :area_[:, part].shape[1]]
+        torch.minimum(right, right_[:, part], out=shared)
+        shared.sub_(torch.maximum(left, left_[:, part], out=rest)).clamp_(min=0)
+        torch.minimum(bottom, bottom_[:, part], out=height)
+        height.sub_(torch.maximum(top, top_[:, part], out=rest)).clamp_(min=0)
+        union = torch.add(area, area_[:, part], out=rest).sub_(shared.mul_(height))
+        value, index = shared.div_(union).max(1) if name else (shared.div_(union).amax(1), None)
         better = value > best                   # not so for the 0 / 0 of empty boxes
         best = torch.where(better, value, best)
-        which = torch.where(better, index + start, which)
+        if index is not None:
+            which = torch.where(better, index + start, which)
     return best.view_as(predicted[0]), which.view_as(predicted[0])

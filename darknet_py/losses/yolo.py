@@ -45,9 +45,10 @@ def yolo_loss(head: Yolo, x: Tensor, output: Tensor, truth: Truth, moment: Momen
     o, y = head.options, head.split(output)
     smooth = bool(o.objectness_smooth)
     truth = usable_truth(head, truth)
-    matches = match(head, truth, moment)
-    predicted = predicted_boxes(head, y[:, :, :4].unbind(2), Slots.all(y), moment, square=bool(o.new_coords))
-    best, which = best_overlap(predicted, move(truth.boxes, y.device))
+    slots = Slots.all(y)
+    matches = match(head, truth, slots.grid, moment)
+    predicted = predicted_boxes(head, y[:, :, :4].unbind(2), slots, moment, square=bool(o.new_coords))
+    best, which = best_overlap(predicted, move(truth.boxes, y.device), o.truth_thresh < 1)
     some = move((truth.labels >= 0).any(1), y.device)[:, None, None, None]
     objectness = torch.where(some, finite(y[:, :, 4]), y[:, :, 4])
     delta = torch.zeros_like(y, memory_format=torch.contiguous_format)
@@ -77,9 +78,9 @@ def yolo_loss(head: Yolo, x: Tensor, output: Tensor, truth: Truth, moment: Momen
             cost = others + o.iou_normalizer * missing / max(1, count)
     images = len(y)
     return HeadLoss(delta.flatten(1, 2), cost, o.delta_normalizer, {
-        "iou": overlap / max(1, count), "count": cost.new_tensor(count), "class_loss": others / images,
+        "iou": overlap / max(1, count), "count": cost.new_full((), count), "class_loss": others / images,
         "iou_loss": (total - others) / images, "total_loss": total / images, "rewritten": lesson.rewritten,
-        "boxes": cost.new_tensor(lesson.boxes)})
+        "boxes": cost.new_full((), lesson.boxes)})
 
 
 def guess(close: Tensor, which: Tensor, best: Tensor, truth: Truth, boxes: bool = True) -> Guess:
@@ -100,7 +101,7 @@ def hide(y: Tensor, objectness: Tensor, delta: Tensor, predicted: Tensor, where:
     score = p * objectness[:, :, None]
     likely = score > SEEN
     found = (where & likely.any(2))[:, :, None]
-    target = torch.where(likely, 0, 1)
+    target = (~likely).to(p.dtype)
     scaled = scale[:, :, None]
     delta[:, :, 5:] = torch.where(found & (score != SEEN), scaled * (target - p), 0)
     delta[:, :, :4] = torch.where(found, -scaled * y[:, :, :4], 0)
@@ -115,7 +116,7 @@ def yolo_boxes(head: AnchorHead, values: Tensor, slots: Slots, truth: Tensor, fa
     missing = 1 - (iou(predicted, truth, "giou") if o.iou_loss == "giou" else overlap)
     factor = (o.iou_normalizer * factor)[:, None]
     if o.iou_loss == "mse":
-        size = constant((head.shape.width, head.shape.height), values)
+        size = constant(slots.grid[::-1], values)
         anchors = constant(head.anchors, values)[slots.anchor]
         scale = truth[:, 2:] * constant((moment.width, moment.height), values) / anchors
         target = torch.cat([truth[:, :2] * size - torch.stack([slots.column, slots.row], 1),
@@ -156,7 +157,7 @@ def reject_outliers(delta: Tensor, moment: Moment) -> None:
     """Zero the deltas that are suspiciously large (bad labels) or small, late in training, in place.
 
     Darknet: the part of forward_yolo_layer under badlabels_rejection_percentage, num_sigmas_reject_badlabels and
-    equidistant_point, the latter two from iteration 3/4 max_batches and equidistant_point on.
+    equidistant_point; the former two from iteration 3/4 max_batches on, the last from equidistant_point on.
     """
     net, iteration, start = moment.net, moment.iteration, moment.net.max_batches * 3 // 4
     late = start < iteration
@@ -164,7 +165,7 @@ def reject_outliers(delta: Tensor, moment: Moment) -> None:
     equidistant = bool(net.equidistant_point) and net.equidistant_point < iteration
     if not (sigmas or percentage or equidistant):
         return
-    largest, mean, deviation, threshold = moment.rolling.to(delta.device).unbind()
+    largest, mean, deviation, threshold = moment.rolling.to(delta.device, delta.dtype).unbind()
     size, where = delta.abs(), delta != 0
     count = where.sum()
     progress = (iteration - net.equidistant_point) / ((net.max_batches - net.equidistant_point) or 1)
