@@ -164,6 +164,14 @@ def test_sequences(samples):
     assert len(boxes[:, 0].reshape(-1, 4).unique(dim=0)) == 24
 
 
+def test_each_picture_of_a_sequence_has_its_own_noise(samples):
+    a = Augmentation(track=1, gaussian_noise=20)
+    (batch,) = take(Loader(samples[:1], COUNT, a), 1, plan=tracked)
+    first, second = batch.images.unflatten(0, (3, 4))[:2]
+    noisy = (first != first[:, :, :1, :1]).flatten(1).any(1)
+    assert noisy.any() and not noisy.all() and torch.equal((first != second).flatten(1).any(1), noisy)
+
+
 def test_sequences_go_on_in_the_next_mini_batch(samples):
     shown = grid(take(Loader(samples, COUNT, Augmentation(track=1, augment_speed=1)), 4, plan=chained))
     assert (np.diff(shown[:2].reshape(6, -1), axis=0) % COUNT == 1).all()
