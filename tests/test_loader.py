@@ -89,6 +89,14 @@ def test_names_are_those_of_the_pictures(samples):
             assert batch.names == [str(samples[int(rows[0, 0])].image) for rows in batch.rows]
 
 
+def test_what_workers_get_can_be_pickled(samples):
+    """As it is where they are not forked."""
+    loader = Loader(samples, COUNT, CHANGED)
+    whole = take(loader, 3)
+    loader.maker = pickle.loads(pickle.dumps(loader.maker))
+    assert same(whole, take(loader, 3))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_random_numbers_of_torch_are_left_alone(samples, workers):
     state = torch.get_rng_state()

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -74,8 +74,8 @@ class Loader:
     """Training pictures by iteration.
 
     Each picture is a function of the seed, its iteration, its number there and the size asked for. Pictures come in a
-    new order every epoch (C draws each at random instead); what a mosaic or mixup adds to them is drawn at random, as
-    are the starts of sequences.
+    new order every epoch, if all plans ask for as many (C draws each at random instead); what a mosaic or mixup adds to
+    them is drawn at random, as are the starts of sequences.
 
     Args:
         samples: pictures and their labels.
@@ -87,7 +87,8 @@ class Loader:
         rank, world: of the ``world`` processes that train together this gets mini-batches rank, rank + world, ...
         prefetch: mini-batches that each worker prepares ahead.
         pin: put images in page-locked memory, for faster copies to a GPU.
-        cache_bytes: how much memory may hold decoded pictures; workers share it (where processes can be forked).
+        cache_bytes: how much memory may hold decoded pictures; workers share it (on Linux; elsewhere only workers=0
+            has it).
 
     Attributes:
         problems: pictures that could not be read, each replaced by another, and labels left out, each said once.
@@ -120,7 +121,7 @@ class Loader:
         Raises:
             DataError: no picture can be read, a worker died, or a plan that does not divide evenly.
         """
-        fork = self.workers > 0 and "fork" in multiprocessing.get_all_start_methods()
+        fork = self.workers > 0 and sys.platform == "linux"         # elsewhere missing, or unsafe with the system's own
         loader = DataLoader(
             self.maker, batch_size=None, collate_fn=_as_it_is, sampler=self._jobs(start, plan),     # type: ignore
             num_workers=self.workers, pin_memory=self.pin, prefetch_factor=self.prefetch if self.workers else None,
