@@ -284,4 +284,5 @@ def _signals_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGCHLD, handler)
+        if handler is not None:                 # None: not one of Python's
+            signal.signal(signal.SIGCHLD, handler)
