@@ -171,6 +171,9 @@ def test_noise_and_blur():
     assert blurred.std() < 25
     untouched, _ = picture_of(Augmentation(), PLAIN._replace(blur=5), checked, np.zeros((0, 5)))
     assert np.array_equal(untouched, checked)
+    mixed = np.random.default_rng(0).integers(0, 255, (100, 100, 3), np.uint8)
+    small, _ = picture_of(Augmentation(), PLAIN._replace(blur=31), mixed, np.array([[0, .5, .5, .25, .4]]))
+    assert np.array_equal(small, cv2.GaussianBlur(mixed, (3, 3), 0))
 
 
 def test_the_order_of_boxes_is_random_and_max_boxes_holds():
@@ -212,6 +215,30 @@ def test_contrastive_views(jit_flip, color):
         assert first.picks == second.picks and len(first.views) == len(second.views)
         for one, two in zip(first.views, second.views, strict=True):
             assert (one.edges == two.edges) != jit_flip and (one.hue == two.hue) != color and one.zoom != two.zoom
+        assert first.cut != second.cut
+
+
+def mosaic_of(a: Augmentation, view: View, image: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    recipe, sources = Recipe((view,) * 4, (0,) * 4, 1, (.4, .7)), [source_of(image, row)] * 4
+    return make_picture(a, recipe, sources, 200, 200, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("edges", [(0, 0, 0, 0), (0, .5, .5, .5), (.5, 0, .5, .5), (.5, .5, 0, .5), (.5, .5, .5, 0)])
+def test_no_border_is_seen_where_tiles_meet(edges, flip):
+    stripes = np.repeat(np.where(np.indices((100, 100)).sum(0) // 10 % 2, 200, 0).astype(np.uint8)[..., None], 3, 2)
+    picture, _ = mosaic_of(Augmentation(jitter=.15), PLAIN._replace(edges=edges, flip=flip), stripes, np.zeros((0, 5)))
+    border = abs(picture[..., 0].astype(int) - 100) < 5         # its mean colour
+    assert border[:, 76:84].mean() < .15 and border[136:144].mean() < .15
+
+
+@pytest.mark.parametrize("bound", [0, 1])
+def test_mosaic_bound_keeps_boxes_in_their_tile(bound):
+    """The object of each picture reaches over its right border, which lies under the tile beside it."""
+    image, row = np.zeros((100, 100, 3), np.uint8), np.array([[0, .95, .5, .3, .2]])
+    _, rows = mosaic_of(Augmentation(jitter=.2, mosaic_bound=bound), PLAIN._replace(edges=(.5, 0, .5, .5)), image, row)
+    right = (rows[:, 1] + rows[:, 3] / 2).round(3)
+    assert sorted(right[right < .9]) == ([.4] if bound else [.482])
 
 
 @pytest.mark.parametrize("options, message", [
@@ -230,8 +257,9 @@ def test_what_is_mixed(options, mixing):
     assert Augmentation(**options).mixing == mixing
 
 
-def test_jitter_that_leaves_nothing_is_dropped():
-    picture, rows = picture_of(Augmentation(jitter=.9), PLAIN._replace(edges=(1, 1, 1, 1)))
+@pytest.mark.parametrize("jitter, edges", [(.9, (1, 1, 1, 1)), (1.2, (1, 0, .5, .5)), (1.2, (.5, .5, 0, 1))])
+def test_jitter_that_leaves_nothing_is_dropped(jitter, edges):
+    picture, rows = picture_of(Augmentation(jitter=jitter), PLAIN._replace(edges=edges))
     assert (picture == (40, 90, 200)).all()
     np.testing.assert_allclose(rows, [[0, .5, .5, .4, .4]])
 

@@ -35,10 +35,6 @@ def paired(iteration: int) -> Plan:
     return Plan(32, 24, 8, 2)
 
 
-def chained(iteration: int) -> Plan:
-    return Plan(32, 24, 24, 4, time_steps=3, chunks=2)
-
-
 @pytest.fixture
 def samples(tmp_path):
     """Grey level and class say which picture it is."""
@@ -84,6 +80,28 @@ def test_workers_change_nothing(samples, workers):
     assert same(alone, take(Loader(samples, COUNT, CHANGED, seed=3, workers=workers), 9))
     assert same(alone, take(Loader(samples, COUNT, CHANGED, seed=3, cache_bytes=0), 9))
     assert not same(alone, take(Loader(samples, COUNT, CHANGED, seed=4), 9))
+
+
+def test_names_are_those_of_the_pictures(samples):
+    samples[2].image.unlink()
+    for a, plan in ((Augmentation(), small), (Augmentation(track=1), tracked)):
+        for batch in take(Loader(samples, COUNT, a), 5, plan=plan):
+            assert batch.names == [str(samples[int(rows[0, 0])].image) for rows in batch.rows]
+
+
+def test_what_workers_get_can_be_pickled(samples):
+    """As it is where they are not forked."""
+    loader = Loader(samples, COUNT, CHANGED)
+    whole = take(loader, 3)
+    loader.maker = pickle.loads(pickle.dumps(loader.maker))
+    assert same(whole, take(loader, 3))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_random_numbers_of_torch_are_left_alone(samples, workers):
+    state = torch.get_rng_state()
+    take(Loader(samples, COUNT, CHANGED, workers=workers), 3)
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_a_run_goes_on_where_it_stopped(samples):
@@ -164,10 +182,24 @@ def test_sequences(samples):
     assert len(boxes[:, 0].reshape(-1, 4).unique(dim=0)) == 24
 
 
-def test_sequences_go_on_in_the_next_mini_batch(samples):
+def test_each_picture_of_a_sequence_has_its_own_noise(samples):
+    a = Augmentation(track=1, gaussian_noise=20)
+    (batch,) = take(Loader(samples[:1], COUNT, a), 1, plan=tracked)
+    first, second = batch.images.unflatten(0, (3, 4))[:2]
+    noisy = (first != first[:, :, :1, :1]).flatten(1).any(1)
+    assert noisy.any() and not noisy.all() and torch.equal((first != second).flatten(1).any(1), noisy)
+
+
+@pytest.mark.parametrize("chunks, parts", [(1, [(0, 4)]), (2, [(0, 2), (2, 4)]), (3, [(0, 2), (2, 3), (3, 4)])])
+def test_sequences_go_on_in_the_next_mini_batch(samples, chunks, parts):
+    def chained(iteration: int) -> Plan:
+        return Plan(32, 24, 24, 4, time_steps=3, chunks=chunks)
+
     shown = grid(take(Loader(samples, COUNT, Augmentation(track=1, augment_speed=1)), 4, plan=chained))
-    assert (np.diff(shown[:2].reshape(6, -1), axis=0) % COUNT == 1).all()
-    assert (np.diff(shown[2:].reshape(6, -1), axis=0) % COUNT == 1).all()
+    for start, end in parts:
+        assert (np.diff(shown[start:end].reshape(-1, 2), axis=0) % COUNT == 1).all()
+    for _, end in parts[:-1]:
+        assert ((shown[end, 0] - shown[end - 1, -1]) % COUNT != 1).any()
 
 
 @pytest.mark.parametrize("track", [0, 1])

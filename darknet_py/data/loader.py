@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,8 +34,8 @@ class Plan(NamedTuple):
     images: how many, over all subdivisions and time steps.
     subdivisions: mini-batches; they share the images evenly.
     time_steps: of the sequences of ``track``; a mini-batch holds all first pictures, then all second ones, and so on.
-    chunks: with ``track``, in how many parts the images are cut before sequences are laid out; where that is less than
-        subdivisions, sequences go on from one mini-batch to the next (C: sequential_subdivisions). None: subdivisions.
+    chunks: with ``track``, in how many parts the mini-batches are cut; within a part, sequences go on from one
+        mini-batch to the next (C: sequential_subdivisions). None: a part is a mini-batch.
     """
 
     width: int
@@ -74,8 +74,8 @@ class Loader:
     """Training pictures by iteration.
 
     Each picture is a function of the seed, its iteration, its number there and the size asked for. Pictures come in a
-    new order every epoch (C draws each at random instead); what a mosaic or mixup adds to them is drawn at random, as
-    are the starts of sequences.
+    new order every epoch, if all plans ask for as many (C draws each at random instead); what a mosaic or mixup adds to
+    them is drawn at random, as are the starts of sequences.
 
     Args:
         samples: pictures and their labels.
@@ -87,7 +87,8 @@ class Loader:
         rank, world: of the ``world`` processes that train together this gets mini-batches rank, rank + world, ...
         prefetch: mini-batches that each worker prepares ahead.
         pin: put images in page-locked memory, for faster copies to a GPU.
-        cache_bytes: how much memory may hold decoded pictures; workers share it (where processes can be forked).
+        cache_bytes: how much memory may hold decoded pictures; workers share it (on Linux; elsewhere only workers=0
+            has it).
 
     Attributes:
         problems: pictures that could not be read, each replaced by another, and labels left out, each said once.
@@ -120,10 +121,11 @@ class Loader:
         Raises:
             DataError: no picture can be read, a worker died, or a plan that does not divide evenly.
         """
-        fork = self.workers > 0 and "fork" in multiprocessing.get_all_start_methods()
+        fork = self.workers > 0 and sys.platform == "linux"         # elsewhere missing, or unsafe with the system's own
         loader = DataLoader(
             self.maker, batch_size=None, collate_fn=_as_it_is, sampler=self._jobs(start, plan),     # type: ignore
             num_workers=self.workers, pin_memory=self.pin, prefetch_factor=self.prefetch if self.workers else None,
+            generator=torch.Generator(),        # else it draws from the global one, and a resumed run differs
             worker_init_fn=_start_worker, multiprocessing_context="fork" if fork else None)
         with _signals_kept():
             results = iter(loader)
@@ -189,15 +191,16 @@ class _Maker(Dataset):
             groups = -(-plan.images // 2) if a.contrastive else plan.images
             epoch, at = divmod(iteration * groups + group, count)
             starts[0] = int(_order(self.seed, epoch, count)[at])
-        sources = [self._read((start + recipe.speed * step) % count, problems) for start in starts]
+        numbers, sources = zip(*(self._read((start + recipe.speed * step) % count, problems) for start in starts),
+                               strict=True)
         rng = np.random.default_rng((self.seed, iteration, group, 1 + member, 1 + step))
         image, rows = make_picture(a, recipe, sources, plan.width, plan.height, rng)
         for channel in range(self.channels):                            # BGR to RGB
             cv2.extractChannel(image, self.channels - 1 - channel, out[channel])
-        return rows.astype(np.float32), str(self.samples[starts[0]].image)
+        return rows.astype(np.float32), str(self.samples[numbers[0]].image)
 
-    def _read(self, index: int, problems: list[Problem]) -> Source:
-        """A sample; the next one that can be read if it cannot."""
+    def _read(self, index: int, problems: list[Problem]) -> tuple[int, Source]:
+        """A sample, or the next one that can be read, and its number."""
         for number in (*range(index, len(self.samples)), *range(index)):
             if number in self.broken:
                 continue
@@ -215,7 +218,7 @@ class _Maker(Dataset):
                 rows, found = read_rows(self.samples[number], self.classes)
                 problems.extend(found)
                 self.facts[number] = self._with_tracks(rows, number), cv2.mean(image)
-            return Source(image, *self.facts[number])
+            return number, Source(image, *self.facts[number])
         raise DataError(f"none of the {len(self.samples)} pictures can be read; the first is {self.samples[0].image}")
 
     def _with_tracks(self, rows: np.ndarray, number: int) -> np.ndarray:
@@ -233,23 +236,24 @@ def _place(number: int, plan: Plan, a: Augmentation) -> tuple[int, int, int]:
     """
     if not a.track:
         return (number // 2, number % 2, 0) if a.contrastive else (number, 0, 0)
-    lines = plan.images // plan.subdivisions // plan.time_steps
-    chunk, inside = divmod(number, plan.images // (plan.chunks or plan.subdivisions))
-    step, line = divmod(inside, lines)
+    count = plan.images // plan.subdivisions
+    lines, chunks = count // plan.time_steps, plan.chunks or plan.subdivisions
+    chunk = number // count * chunks // plan.subdivisions
+    first = -(-chunk * plan.subdivisions // chunks)                 # mini-batch of the chunk
+    step, line = divmod(number - first * count, lines)
     if not a.contrastive:
         return chunk * lines + line, 0, step
     return chunk * -(-lines // 2) + line // 2, line % 2, step
 
 
 def _check(plan: Plan, a: Augmentation, world: int) -> None:
-    chunks = plan.chunks or plan.subdivisions
     if plan.images % plan.subdivisions or plan.images < plan.subdivisions:
         raise DataError(f"{plan.images} images cannot be shared evenly by {plan.subdivisions} subdivisions")
     if plan.subdivisions % world:
         raise DataError(f"{plan.subdivisions} subdivisions cannot be shared evenly by {world} processes")
-    if a.track and (plan.images // plan.subdivisions % plan.time_steps or plan.images % chunks):
+    if a.track and plan.images // plan.subdivisions % plan.time_steps:
         raise DataError(f"mini-batches of {plan.images // plan.subdivisions} images hold no sequences of "
-                        f"{plan.time_steps} time steps in {chunks} chunks")
+                        f"{plan.time_steps} time steps")
     if a.contrastive and plan.images // plan.subdivisions // plan.time_steps % 2:
         raise DataError("contrastive=1 needs an even number of images a mini-batch, "
                         f"found {plan.images // plan.subdivisions // plan.time_steps}")
@@ -280,4 +284,5 @@ def _signals_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGCHLD, handler)
+        if handler is not None:                 # None: not one of Python's
+            signal.signal(signal.SIGCHLD, handler)
