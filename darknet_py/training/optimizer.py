@@ -1,7 +1,6 @@
 """Darknet's update of the weights."""
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -47,15 +46,17 @@ class Optimizer:
     - ``dont_update=N`` starts after iteration N, ``burnin_update=K`` at K * burn_in; until then gradients are dropped,
       where C gathers them for one great leap. ``train_only_bn=1`` lets nothing but running statistics change, in this
       layer and all before it (set_train_only_bn; update_network_gpu passes over them).
-    - ``clip`` keeps weights within bounds after the step; ``grad_centr`` takes each filter's mean off its updates, where
-      the filter has a multiple of 32 weights; ``reverse=p`` steps by sign(u) * (10 |u| + 1) ^ p instead of u; sway,
-      rotate, stretch and stretch_sway deform filters until half of max_batches (see ``deform``).
-    - With Adam ``[connected]`` and ``[local]`` have it as well, where C has SGD and then never trains them; the count of
-      its steps is the iteration.
+    - ``clip`` keeps weights within bounds after the step; ``grad_centr`` takes each filter's mean off its updates,
+      where the filter has a multiple of 32 weights; ``reverse=p`` steps by sign(u) * (10 |u| + 1) ^ p instead of u;
+      sway, rotate, stretch and stretch_sway deform filters until half of max_batches (see ``deform``).
+    - With Adam ``[connected]`` and ``[local]`` have it as well, where C has SGD and then never trains them; the count
+      of its steps is the iteration.
+    - ``weights_reject_freq=N`` calls ``reject_similar_filters`` every N iterations in the first three quarters.
     - ``try_fix_nan=1`` puts 0 for what is not finite in gradients and 1 / (1 + index) in weights.
     """
 
     def __init__(self, network: Network):
+        self.network = network
         net = self.net = network.options
         groups: dict[Rule, list[nn.Parameter]] = {}
         self.names: dict[nn.Parameter, str] = {parameter: name for name, parameter in network.named_parameters()}
@@ -82,8 +83,9 @@ class Optimizer:
                     rule = rule._replace(clip=o.clip)
                 if is_weight and isinstance(layer, Convolutional) and module is layer:
                     kind = next((kind for kind in DEFORMATIONS if getattr(o, kind)), "")
-                    if kind and parameter[:, :, 0, 0].numel() % deform.stages(kind):
-                        raise layer.place.error(f"{kind}=1 needs a number of kernels that {deform.stages(kind)} divides, "
+                    stages = deform.stages(kind)
+                    if kind and parameter[:, :, 0, 0].numel() % stages:
+                        raise layer.place.error(f"{kind}=1 needs a number of kernels that {stages} divides, "
                                                 f"found {parameter.shape[0]} x {parameter.shape[1]}", kind)
                     rule = rule._replace(
                         centred=bool(o.grad_centr and layer.norm is not None and not parameter[0].numel() % WARP),
@@ -116,7 +118,7 @@ class Optimizer:
         for rule, group in active:
             if self.net.adam:
                 self._count(group["params"], iteration)
-            if rule.centred or rule.bound or rule.deformed and deforming:
+            if rule.centred or rule.bound or (rule.deformed and deforming):
                 for parameter in group["params"]:
                     self._prepare(parameter, rule, deforming)
         self.inner.step()
@@ -131,6 +133,9 @@ class Optimizer:
                 torch._foreach_clamp_min_(group["params"], -rule.clip)
                 torch._foreach_clamp_max_(group["params"], rule.clip)
         self.inner.zero_grad(set_to_none=True)
+        often = self.net.weights_reject_freq
+        if often and iteration % often == 0 and iteration < self.net.max_batches * 3 // 4:
+            reject_similar_filters(self.network, iteration)
 
     def _gathered(self, parameter: nn.Parameter) -> Tensor | None:
         """What momentum keeps of earlier gradients, as it stands before the step."""
@@ -172,17 +177,21 @@ class Optimizer:
 
     def _fix_nan(self, active: list[tuple[Rule, dict]]) -> None:
         """Darknet: reset_nan_and_inf, fix_nan_and_inf."""
-        for parameter in itertools.chain.from_iterable(group["params"] for _, group in active):
-            for tensor in (parameter.grad, self._gathered(parameter)):
-                if tensor is not None:
-                    tensor.nan_to_num_(0, 0, 0)
+        parameters = [parameter for _, group in active for parameter in group["params"]]
+        changing = [tensor for parameter in parameters for tensor in (parameter.grad, self._gathered(parameter))
+                    if tensor is not None]
+        if bool(torch.stack(torch._foreach_norm([*parameters, *changing])).isfinite().all()):
+            return                                  # one look at all costs less than one at each
+        for tensor in changing:
+            tensor.nan_to_num_(0, 0, 0)
+        for parameter in parameters:
             index = torch.arange(1, parameter.numel() + 1, device=parameter.device, dtype=parameter.dtype)
             parameter.copy_(torch.where(parameter.isfinite(), parameter, index.reciprocal().view_as(parameter)))
 
     def state_dict(self) -> dict[str, Tensor]:
         """What it remembers, by the parameter's name and the kind of memory: "layers.0.weight.momentum_buffer"."""
-        return {f"{self.names[parameter]}.{key}": value for parameter, state in self.inner.state.items()
-                for key, value in state.items() if isinstance(value, Tensor)}     # type: ignore[index]
+        return {f"{name}.{key}": value for parameter, name in self.names.items() if parameter in self.inner.state
+                for key, value in self.inner.state[parameter].items() if isinstance(value, Tensor)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take up where ``state_dict`` left off. What is missing starts anew.
@@ -191,14 +200,53 @@ class Optimizer:
             DataError: something is not of this network.
         """
         parameters = {name: parameter for parameter, name in self.names.items()}
-        loaded: dict[nn.Parameter, dict[str, Tensor]] = {}
+        loaded: dict[Tensor, dict[str, Tensor]] = {}
         for key, value in state.items():
             name, _, kind = key.rpartition(".")
             parameter = parameters.get(name)
-            if parameter is None or value.dim() and value.shape != parameter.shape:
+            if parameter is None or (value.dim() and value.shape != parameter.shape):
                 expected = "no such tensor" if parameter is None else f"{tuple(parameter.shape)}"
                 raise DataError(f"the optimiser's state has {key} of {tuple(value.shape)}, the network {expected}")
             place = parameter.device if value.dim() else "cpu"
             loaded.setdefault(parameter, {})[kind] = value.detach().to(place, copy=True)
         self.inner.state.clear()
         self.inner.state.update(loaded)
+
+
+@torch.no_grad()
+def reject_similar_filters(network: Network, seed: int, threshold: float = .4) -> list[tuple[int, int]]:
+    """Draw one of a layer's two most similar filters anew if the cosine between them is above the threshold.
+
+    Args:
+        seed: of the new weights; C draws them from a stream that no run can repeat.
+
+    Returns:
+        (layer, filter) of each drawn anew.
+
+    Darknet: reject_similar_weights. It looks at convolutions with an activation, but not at the first layer and not at
+    the three before a [yolo].
+    """
+    rejected = []
+    generator = torch.Generator().manual_seed(seed)
+    for index, layer in enumerate(network.layers):
+        near_head = any(after.kind == "yolo" for after in network.layers[index + 1:index + 4])
+        if not index or near_head or not isinstance(layer, Convolutional) or layer.shared or \
+                layer.options.activation == "linear":
+            continue
+        weight = layer.weight
+        filters = nn.functional.normalize(weight.flatten(1), dim=1)
+        if len(filters) < 2:
+            continue
+        similar = filters @ filters.T
+        similar.masked_fill_(torch.ones_like(similar, dtype=torch.bool).tril(), -2)      # each pair once
+        best = int(similar.argmax())
+        if float(similar.view(-1)[best]) <= threshold:
+            continue
+        one = best // len(filters)
+        bound = (2 / weight[0].numel()) ** .5
+        weight[one] = torch.empty(weight.shape[1:]).uniform_(-bound, bound, generator=generator).to(weight)
+        layer.bias_blob().tensor[one] = 0
+        if layer.norm is not None:
+            layer.norm.weight[one] = 1
+        rejected.append((index, one))
+    return rejected
