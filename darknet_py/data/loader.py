@@ -84,7 +84,8 @@ class Loader:
         channels: 3, or 1 for grey.
         seed: not negative.
         workers: processes; 0 works in this one.
-        rank, world: of the ``world`` processes that train together this gets mini-batches rank, rank + world, ...
+        rank, world: of the ``world`` processes that train together this one gets its part of each iteration's mini-batches,
+            rank 0 the first ones.
         prefetch: mini-batches that each worker prepares ahead.
         pin: put images in page-locked memory, for faster copies to a GPU.
         cache_bytes: how much memory may hold decoded pictures; workers share it (on Linux; elsewhere only workers=0
@@ -152,7 +153,8 @@ class Loader:
         while True:
             now = plan(iteration)
             _check(now, self.maker.augmentation, self.world)
-            for subdivision in range(self.rank, now.subdivisions, self.world):
+            share = now.subdivisions // self.world
+            for subdivision in range(self.rank * share, (self.rank + 1) * share):
                 yield Job(iteration, subdivision, now)
             iteration += 1
 

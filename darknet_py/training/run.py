@@ -155,14 +155,16 @@ class Run:
         state = self._find_state(start)
         if state is not None:
             start = state.with_name(state.name.split(".state")[0] + ".weights")
-        self.network = load_network(self.cfg, start, device=self.device)
+        known = {} if state is None else checkpoint.facts(state)
+        fresh = int.from_bytes(os.urandom(4), "big") if settings.seed is None else settings.seed
+        self.seed = known.get("seed", fresh)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.network = load_network(self.cfg, start, device=self.device)
         self.network.to(memory_format=torch.channels_last)      # type: ignore[call-overload]
         net = self.network.options
         _check_cfg(self.network)
         self.images = schedule.mini_batch(net) * net.subdivisions
-        known = {} if state is None else checkpoint.facts(state)
-        fresh = int.from_bytes(os.urandom(4), "big") if settings.seed is None else settings.seed
-        self.seed = known.get("seed", fresh)
         self.engine = Engine(self.network, self.device, amp=settings.amp, seed=self.seed, world=self.world,
                              compiled=settings.compile)
         self.iteration = 0 if settings.clear else self.network.seen // self.images
