@@ -6,7 +6,7 @@ from conftest import ROOT, SHARED
 
 from darknet_py import Detector
 
-OURS = list(conformance.goldens([ROOT / "tests/goldens"]))
+OURS = list(conformance.goldens([ROOT / "tests/goldens/kinds"]))
 FOLDERS = [SHARED / "conformance" / name for name in ("forward", "decode", "cli")]
 THEIRS = list(conformance.goldens(FOLDERS)) if all(folder.is_dir() for folder in FOLDERS) else []
 PHOTOGRAPHS = [path for path in THEIRS if path.suffix == ".json" and "png" in path.stem]
