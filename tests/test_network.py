@@ -172,6 +172,17 @@ def test_state_dict_there_and_back(network):
     assert torch.equal(network(x)[0], other(x)[0])
 
 
+@pytest.mark.parametrize("kind", ["rnn", "crnn", "gru", "lstm", "conv_lstm"])
+def test_what_is_remembered_between_batches_in_training(kind):
+    """C starts [rnn] and [crnn] from zero every time; the others go on."""
+    torch.manual_seed(0)
+    network = load_network(parse_cfg(RECURRENT.format(steps=2, body=REMEMBER[kind]))).train()
+    x = torch.rand(4, 2, 3, 3)
+    with torch.no_grad():
+        first, second = network(x)[0], network(x)[0]
+    assert torch.equal(first, second) == (kind in ("rnn", "crnn"))
+
+
 @pytest.mark.parametrize("kind", REMEMBER)
 @torch.no_grad()
 def test_state_is_kept_across_calls(kind):

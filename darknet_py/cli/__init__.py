@@ -16,6 +16,7 @@ VERBS = {                               # verb -> (module with add_arguments and
     "detect": ("detect", "find objects in pictures: detect CFG WEIGHTS IMAGE..."),
     "train": ("train", "train a network, or go on: train DATA CFG [WEIGHTS]"),
     "detector": ("detector", "Darknet's verbs for detectors: detector train|test|map DATA CFG [WEIGHTS]"),
+    "classifier": ("classifier", "Darknet's verb for classifiers: classifier train DATA CFG [WEIGHTS]"),
     "check": ("check", "look for mistakes before training: check DATA [CFG]"),
     "info": ("info", "the table of layers and its sums: info CFG [WEIGHTS]"),
     "partial": ("partial", "write the first layers' weights: partial CFG WEIGHTS OUT N"),

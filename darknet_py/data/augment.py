@@ -128,11 +128,12 @@ def _draw_view(a: Augmentation, rng: np.random.Generator) -> View:
     """Every number is drawn whatever the options are, so that one option leaves the others' draws alone."""
     left, right, top, bottom, zoom_in, zoom_out, hue, flip, noise, corner = rng.random(10).tolist()
     return View((left, right, top, bottom), (zoom_in, zoom_out), bool(a.flip) and flip < .5, (2 * hue - 1) * a.hue,
-                _factor(a.saturation, rng), _factor(a.exposure, rng), (0, min(a.blur, 1), a.blur)[rng.integers(3)],
+                random_factor(a.saturation, rng), random_factor(a.exposure, rng),
+                (0, min(a.blur, 1), a.blur)[rng.integers(3)],
                 min(max(a.gaussian_noise, 0), LARGEST_NOISE) if noise < .5 else 0, corner < .5)
 
 
-def _factor(most: float, rng: np.random.Generator) -> float:
+def random_factor(most: float, rng: np.random.Generator) -> float:
     """Between 1 / most and most. Darknet: rand_scale."""
     scale, divide = rng.random(2).tolist()
     scale = 1 + scale * (most - 1)

@@ -117,7 +117,7 @@ def find_near(name: str, file: Path) -> Path:
 
     Returns the first path where nothing is there.
     """
-    return Path(formats.pick_base([name], _bases(file)), name)
+    return Path(formats.pick_base([name], bases(file)), name)
 
 
 def read_rows(sample: Sample, classes: int) -> tuple[np.ndarray, list[Problem]]:
@@ -253,7 +253,7 @@ def _read(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
     if path.suffix.lower() in (*EXTENSIONS, *NO_LISTS):
         raise DataError(f"{path}: expected a .data file, a list of pictures, a folder or a .json, found {path.suffix}")
     lines = [(number, line.strip()) for number, line in enumerate(read_lines(path), 1) if line.strip()]
-    base = formats.pick_base([line for _, line in lines], _bases(path))
+    base = formats.pick_base([line for _, line in lines], bases(path))
     return _with_labels([Path(os.path.join(base, line)) for _, line in lines],
                         [f"{path}:{number}" for number, _ in lines])
 
@@ -266,6 +266,6 @@ def _with_labels(images: list[Path], where: list[str]) -> list[Sample]:
     return [Sample(image, rule(image), None, place) for image, place in zip(images, where, strict=True)]
 
 
-def _bases(file: Path) -> list[Path]:
+def bases(file: Path) -> list[Path]:
     """Where relative paths in a file may start."""
     return [Path(), file.parent, file.parent / ".."]

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -50,7 +50,7 @@ class Batch(NamedTuple):
     """A mini-batch.
 
     images: uint8 (N, C, H, W), RGB or grey.
-    rows: (K, 5) float32 a picture: class, center x, center y, width, height; (K, 6) with a track number where the
+    rows: of classifiers a (N, classes) tensor. Else (K, 5) float32 a picture: class, center x, center y, width, height; (K, 6) with a track number where the
         augmentation is ``track`` or ``contrastive``. ``Truth.stack`` takes them.
     names: of the pictures' files, the first where several became one.
     """
@@ -58,7 +58,7 @@ class Batch(NamedTuple):
     iteration: int
     subdivision: int
     images: Tensor
-    rows: list[np.ndarray]
+    rows: Any
     names: list[str]
 
 
@@ -70,43 +70,23 @@ class Job(NamedTuple):
     plan: Plan
 
 
-class Loader:
-    """Training pictures by iteration.
+class Maker(Dataset):
+    """What makes mini-batches, in a worker or not."""
 
-    Each picture is a function of the seed, its iteration, its number there and the size asked for. Pictures come in a
-    new order every epoch, if all plans ask for as many (C draws each at random instead); what a mosaic or mixup adds to
-    them is drawn at random, as are the starts of sequences.
+    def check(self, plan: Plan) -> None:
+        """DataError for a plan that cannot be made."""
 
-    Args:
-        samples: pictures and their labels.
-        classes: rows of other classes are left out.
-        augmentation: what is done to pictures.
-        channels: 3, or 1 for grey.
-        seed: not negative.
-        workers: processes; 0 works in this one.
-        rank, world: of the ``world`` processes that train together this one gets its part of each iteration's mini-batches,
-            rank 0 the first ones.
-        prefetch: mini-batches that each worker prepares ahead.
-        pin: put images in page-locked memory, for faster copies to a GPU.
-        cache_bytes: how much memory may hold decoded pictures; workers share it (on Linux; elsewhere only workers=0
-            has it).
+    def __getitem__(self, job: Job) -> tuple[Batch | None, list[Problem], str | None]:
+        """A mini-batch, what was wrong with its files, and why there is none."""
+        raise AssertionError(f"{type(self).__name__} lacks __getitem__")
 
-    Attributes:
-        problems: pictures that could not be read, each replaced by another, and labels left out, each said once.
-        waited: seconds spent waiting for mini-batches so far.
 
-    Raises:
-        DataError: no samples, or a number of channels that pictures do not have.
-    """
+class Batches:
+    """Mini-batches by iteration, from worker processes; see ``Loader`` for the arguments and attributes."""
 
-    def __init__(self, samples: Sequence[Sample], classes: int, augmentation: Augmentation, *, channels: int = 3,
-                 seed: int = 0, workers: int = 0, rank: int = 0, world: int = 1, prefetch: int = 2, pin: bool = False,
-                 cache_bytes: int = 2 ** 30):
-        if not samples:
-            raise DataError("there are no pictures to train on")
-        if channels not in (1, 3):
-            raise DataError(f"pictures have 1 or 3 channels, the network takes {channels}")
-        self.maker = _Maker(samples, classes, augmentation, channels, seed, Cache(len(samples), channels, cache_bytes))
+    def __init__(self, maker: Maker, *, workers: int = 0, rank: int = 0, world: int = 1, prefetch: int = 2,
+                 pin: bool = False):
+        self.maker = maker
         self.workers, self.rank, self.world, self.prefetch, self.pin = workers, rank, world, prefetch, pin
         self.problems: list[Problem] = []
         self.waited = 0.0
@@ -152,15 +132,59 @@ class Loader:
         iteration = start
         while True:
             now = plan(iteration)
-            _check(now, self.maker.augmentation, self.world)
+            if now.images % now.subdivisions or now.images < now.subdivisions:
+                raise DataError(f"{now.images} images cannot be shared evenly by {now.subdivisions} subdivisions")
+            if now.subdivisions % self.world:
+                raise DataError(f"{now.subdivisions} subdivisions cannot be shared evenly by {self.world} processes")
+            self.maker.check(now)
             share = now.subdivisions // self.world
             for subdivision in range(self.rank * share, (self.rank + 1) * share):
                 yield Job(iteration, subdivision, now)
             iteration += 1
 
 
-class _Maker(Dataset):
-    """Makes mini-batches, in a worker or not."""
+class Loader(Batches):
+    """Training pictures by iteration.
+
+    Each picture is a function of the seed, its iteration, its number there and the size asked for. Pictures come in a
+    new order every epoch, if all plans ask for as many (C draws each at random instead); what a mosaic or mixup adds to
+    them is drawn at random, as are the starts of sequences.
+
+    Args:
+        samples: pictures and their labels.
+        classes: rows of other classes are left out.
+        augmentation: what is done to pictures.
+        channels: 3, or 1 for grey.
+        seed: not negative.
+        workers: processes; 0 works in this one.
+        rank, world: of the ``world`` processes that train together this one gets its part of each iteration's
+            mini-batches, rank 0 the first ones.
+        prefetch: mini-batches that each worker prepares ahead.
+        pin: put images in page-locked memory, for faster copies to a GPU.
+        cache_bytes: how much memory may hold decoded pictures; workers share it (on Linux; elsewhere only workers=0
+            has it).
+
+    Attributes:
+        problems: pictures that could not be read, each replaced by another, and labels left out, each said once.
+        waited: seconds spent waiting for mini-batches so far.
+
+    Raises:
+        DataError: no samples, or a number of channels that pictures do not have.
+    """
+
+    def __init__(self, samples: Sequence[Sample], classes: int, augmentation: Augmentation, *, channels: int = 3,
+                 seed: int = 0, workers: int = 0, rank: int = 0, world: int = 1, prefetch: int = 2, pin: bool = False,
+                 cache_bytes: int = 2 ** 30):
+        if not samples:
+            raise DataError("there are no pictures to train on")
+        if channels not in (1, 3):
+            raise DataError(f"pictures have 1 or 3 channels, the network takes {channels}")
+        maker = _Pictures(samples, classes, augmentation, channels, seed, Cache(len(samples), channels, cache_bytes))
+        super().__init__(maker, workers=workers, rank=rank, world=world, prefetch=prefetch, pin=pin)
+
+
+class _Pictures(Maker):
+    """Pictures with boxes."""
 
     def __init__(self, samples: Sequence[Sample], classes: int, augmentation: Augmentation, channels: int, seed: int,
                  cache: Cache):
@@ -169,8 +193,15 @@ class _Maker(Dataset):
         self.facts: dict[int, tuple[np.ndarray, Scalar]] = {}      # rows, mean colour
         self.broken: set[int] = set()
 
+    def check(self, plan: Plan) -> None:
+        a, images = self.augmentation, plan.images // plan.subdivisions
+        if a.track and images % plan.time_steps:
+            raise DataError(f"mini-batches of {images} images hold no sequences of {plan.time_steps} time steps")
+        if a.contrastive and images // plan.time_steps % 2:
+            raise DataError(f"contrastive=1 needs an even number of images a mini-batch, found "
+                            f"{images // plan.time_steps}")
+
     def __getitem__(self, job: Job) -> tuple[Batch | None, list[Problem], str | None]:
-        """A mini-batch, what was wrong with its files, and why there is none."""
         plan, problems = job.plan, []       # type: ignore[var-annotated]
         made: list[tuple[np.ndarray, str]] = []
         count = plan.images // plan.subdivisions
@@ -192,7 +223,7 @@ class _Maker(Dataset):
         if not a.track:
             groups = -(-plan.images // 2) if a.contrastive else plan.images
             epoch, at = divmod(iteration * groups + group, count)
-            starts[0] = int(_order(self.seed, epoch, count)[at])
+            starts[0] = int(order_of_epoch(self.seed, epoch, count)[at])
         numbers, sources = zip(*(self._read((start + recipe.speed * step) % count, problems) for start in starts),
                                strict=True)
         rng = np.random.default_rng((self.seed, iteration, group, 1 + member, 1 + step))
@@ -248,21 +279,8 @@ def _place(number: int, plan: Plan, a: Augmentation) -> tuple[int, int, int]:
     return chunk * -(-lines // 2) + line // 2, line % 2, step
 
 
-def _check(plan: Plan, a: Augmentation, world: int) -> None:
-    if plan.images % plan.subdivisions or plan.images < plan.subdivisions:
-        raise DataError(f"{plan.images} images cannot be shared evenly by {plan.subdivisions} subdivisions")
-    if plan.subdivisions % world:
-        raise DataError(f"{plan.subdivisions} subdivisions cannot be shared evenly by {world} processes")
-    if a.track and plan.images // plan.subdivisions % plan.time_steps:
-        raise DataError(f"mini-batches of {plan.images // plan.subdivisions} images hold no sequences of "
-                        f"{plan.time_steps} time steps")
-    if a.contrastive and plan.images // plan.subdivisions // plan.time_steps % 2:
-        raise DataError("contrastive=1 needs an even number of images a mini-batch, "
-                        f"found {plan.images // plan.subdivisions // plan.time_steps}")
-
-
 @lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+def order_of_epoch(seed: int, epoch: int, count: int) -> np.ndarray:
     """The order of the samples in an epoch."""
     return np.random.default_rng((seed, epoch, 0, 0, 1)).permutation(count)
 

@@ -132,23 +132,29 @@ def _cropped(source: Source, margins: Margins, flip: bool, width: int, height: i
 
 
 def _coloured(image: np.ndarray, view: View, rng: np.random.Generator) -> np.ndarray:
-    """Change colours in HSV (of grey pictures the exposure), then add noise.
+    """A view's colours and noise."""
+    if (view.hue, view.saturation, view.exposure) != (0, 1, 1):
+        image = distort(image, view.hue, view.saturation, view.exposure)
+    return noisy(image, view.noise, rng) if view.noise else image
+
+
+def distort(image: np.ndarray, hue: float, saturation: float, exposure: float) -> np.ndarray:
+    """Change colours in HSV, of grey pictures the exposure.
 
     Hue is a circle of 180 here: C's build with OpenCV stops at 0 when it turns back (its other build does not).
     """
-    if (view.hue, view.saturation, view.exposure) != (0, 1, 1):
-        value = (LEVELS * view.exposure).round().clip(0, 255)
-        if image.ndim == 2 or image.shape[2] == 1:
-            image = cv2.LUT(image, value.astype(np.uint8))
-        else:
-            hue, saturation = (LEVELS + 179 * view.hue).round() % 180, (LEVELS * view.saturation).round().clip(0, 255)
-            table = np.stack([hue, saturation, value], 1)[None].astype(np.uint8)
-            image = cv2.cvtColor(cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), table), cv2.COLOR_HSV2BGR)
-    if view.noise:
-        cv2.setRNGSeed(int(rng.integers(2 ** 31)))
-        noise = cv2.randn(np.empty_like(image), np.zeros(4), np.full(4, float(view.noise)))     # not below 0, as in C
-        image = cv2.add(image, noise)
-    return image
+    value = (LEVELS * exposure).round().clip(0, 255)
+    if image.ndim == 2 or image.shape[2] == 1:
+        return cv2.LUT(image, value.astype(np.uint8))
+    turned, strong = (LEVELS + 179 * hue).round() % 180, (LEVELS * saturation).round().clip(0, 255)
+    table = np.stack([turned, strong, value], 1)[None].astype(np.uint8)
+    return cv2.cvtColor(cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), table), cv2.COLOR_HSV2BGR)
+
+
+def noisy(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """Brighter by noise of this deviation; what is negative counts as none, as in C."""
+    cv2.setRNGSeed(int(rng.integers(2 ** 31)))
+    return cv2.add(image, cv2.randn(np.empty_like(image), np.zeros(4), np.full(4, float(deviation))))
 
 
 def _blurred(image: np.ndarray, size: int, rows: np.ndarray) -> np.ndarray:

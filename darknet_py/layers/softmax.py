@@ -131,9 +131,10 @@ class Contrastive(Trainer):
 
     def __init__(self, options: ContrastiveOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
+        self.yolo: int | None = None        # its index
         if options.yolo_layer == 0:
             return
-        index = place.resolve(options.yolo_layer, "yolo_layer")
+        self.yolo = index = place.resolve(options.yolo_layer, "yolo_layer")
         yolo = place.layers[index]
         if yolo.kind != "yolo":
             raise place.error(f"yolo_layer={options.yolo_layer} names layer {index}, a [{yolo.kind}], "

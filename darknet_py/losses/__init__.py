@@ -2,7 +2,14 @@
 
 Each is registered for a head's kind; ``LOSSES[kind]`` is how the others get at it.
 """
-from darknet_py.losses import classification, gaussian_yolo, yolo  # noqa: F401
+from darknet_py.losses import (  # noqa: F401
+    classification,
+    contrastive,
+    detection,
+    gaussian_yolo,
+    region,
+    yolo,
+)
 from darknet_py.losses.base import LOSSES, HeadLoss, Moment
 
 __all__ = ["LOSSES", "HeadLoss", "Moment"]

@@ -55,6 +55,19 @@ class Moment:
     assigned: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
+def later_wins(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """(K,) integers -> the U different ones, and for each the number of the last that has it: who writes last in a
+    loop over all K."""
+    unique, inverse = keys.unique(return_inverse=True)
+    order = torch.arange(len(keys), device=keys.device)
+    return unique, torch.zeros_like(unique).scatter_reduce_(0, inverse, order, "amax")
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean of a figure; 0 where there is nothing."""
+    return x.sum() / max(1, x.numel())
+
+
 # (head, its input, its output (C's l.output), truth, moment) -> HeadLoss. Truth is a ``Truth`` for heads that detect,
 # else a tensor (N, values).
 Loss = Callable[[Any, Tensor, Tensor, Any, Moment], HeadLoss]

@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from darknet_py.data.augment import Augmentation
+from darknet_py.data.crops import CUTMIX, EITHER, MOSAIC, ClassifierAugmentation
 from darknet_py.errors import DataError
 from darknet_py.layers import Layer
 from darknet_py.network import Network
@@ -41,3 +42,23 @@ def augmentation_of(network: Network) -> Augmentation:
         cfg.warn(f"[net] {key}={getattr(net, key)}: cutmix is for classifiers, this detector trains "
                  f"{'with mosaic' if wanted.mixing else 'without'}", cfg.sections[0].first[key].line)
     return wanted
+
+
+def classifier_augmentation_of(network: Network) -> ClassifierAugmentation:
+    """The options of [net] for a classifier.
+
+    Raises:
+        CfgError: values that make no sense.
+
+    Darknet: parse_net_options. cutmix=1 and mosaic=1 go before mixup=, and both together are mixup=4.
+    """
+    net = network.options
+    shared = {field.name: getattr(net, field.name) for field in fields(ClassifierAugmentation)}
+    shared["min_crop"] = net.width if net.min_crop is None else net.min_crop
+    shared["max_crop"] = 2 * net.width if net.max_crop is None else net.max_crop
+    if net.cutmix or net.mosaic:
+        shared["mixup"] = EITHER if net.cutmix and net.mosaic else CUTMIX if net.cutmix else MOSAIC
+    try:
+        return ClassifierAugmentation(**shared)
+    except DataError as error:
+        raise network.cfg.error(str(error)) from None

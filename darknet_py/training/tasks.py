@@ -3,18 +3,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from darknet_py.boxes import Truth
 from darknet_py.data.check import check_for_training
+from darknet_py.data.classification import ClassifierLoader, ClassifierPictures, top_k
 from darknet_py.data.dataset import Problem, class_names, read_samples
-from darknet_py.data.loader import Loader, Plan
+from darknet_py.data.loader import Batches, Loader, Plan
 from darknet_py.errors import DataError
 from darknet_py.evaluate import evaluate_map
 from darknet_py.network import Network
-from darknet_py.training.augmentation import augmentation_of, detecting_head
+from darknet_py.training import schedule
+from darknet_py.training.augmentation import augmentation_of, classifier_augmentation_of, detecting_head
 from darknet_py.training.engine import MiniBatch
 from darknet_py.training.world import World
 
@@ -33,38 +37,51 @@ class Score(NamedTuple):
     text: str
 
 
-class Task(Protocol):
-    """What to train for.
+class Task:
+    """What to train for; subclasses say how.
 
-    count: pictures to train on.
     random: range of sizes, ``random=``.
+    count: pictures to train on.
     notes: what to tell the user before training.
-    waited: seconds without data so far.
+    loader: of mini-batches.
     """
 
+    random: float = 0
     count: int
-    random: float
     notes: list[str]
+    loader: Batches
+
+    def __init__(self, settings: Settings):
+        self.settings, self.said = settings, 0
 
     @property
-    def waited(self) -> float: ...
+    def waited(self) -> float:
+        """Seconds without data so far."""
+        return self.loader.waited
 
     def batches(self, start: int, plan: Callable[[int], Plan]) -> Iterator[MiniBatch]:
         """This process's mini-batches from an iteration on, without end."""
+        for batch in self.loader.batches(start, plan):
+            truth = batch.rows if isinstance(batch.rows, Tensor) else Truth.stack(batch.rows)
+            yield MiniBatch(batch.images, truth, batch.names)
 
     def new_problems(self) -> list[str]:
         """What was wrong with pictures and labels, each once."""
+        found = self.loader.problems[self.said:]
+        self.said += len(found)
+        return listed(found, MOST_TOLD - self.said + len(found))
 
     def evaluate(self, network: Network) -> Score:
         """How good the network is now."""
+        raise AssertionError(f"{type(self).__name__} lacks evaluate")
 
 
-class Detection:
+class Detection(Task):
     """Finding objects."""
 
     def __init__(self, data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
                  device: torch.device):
-        self.settings, self.said = settings, 0
+        super().__init__(settings)
         head = detecting_head(network)
         self.random = head.options.random
         self.names = class_names(data) or [str(label) for label in range(head.classes)]
@@ -76,21 +93,7 @@ class Detection:
         samples, problems = check_for_training(samples, head.classes)
         self.count, self.notes = len(samples), listed(problems)
         self.loader = Loader(samples, head.classes, augmentation_of(network), channels=network.input_shape.channels,
-                             seed=seed, workers=workers(settings, world), rank=world.rank, world=world.size,
-                             pin=device.type == "cuda")
-
-    @property
-    def waited(self) -> float:
-        return self.loader.waited
-
-    def batches(self, start: int, plan: Callable[[int], Plan]) -> Iterator[MiniBatch]:
-        for batch in self.loader.batches(start, plan):
-            yield MiniBatch(batch.images, Truth.stack(batch.rows), batch.names)
-
-    def new_problems(self) -> list[str]:
-        found = self.loader.problems[self.said:]
-        self.said += len(found)
-        return listed(found, MOST_TOLD - self.said + len(found))
+                             seed=seed, **loading(settings, world, device))
 
     def evaluate(self, network: Network) -> Score:
         s = self.settings
@@ -99,10 +102,57 @@ class Detection:
         return Score(result.map, f"mAP@{s.iou_thresh:.2f}", result.text())
 
 
+class Classification(Task):
+    """Naming whole pictures."""
+
+    def __init__(self, data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
+                 device: torch.device):
+        super().__init__(settings)
+        head = network.layers[network.heads[-1]]
+        classes, net = head.shape.size, network.options
+        tree = next((layer.tree for layer in reversed(network.layers) if getattr(layer, "tree", None) is not None), None)
+        shared: dict[str, Any] = {"channels": network.input_shape.channels, "unsupervised": bool(net.unsupervised),
+                                  "parents": None if tree is None else tree.parent.tolist()}
+        pictures = ClassifierPictures.from_data(data, "train", classifier_augmentation_of(network), **shared)
+        if pictures.classes != classes:
+            raise DataError(f"{data}: has {pictures.classes} classes, the network {classes} ({network.cfg.path}, line "
+                            f"{head.place.section.line})")
+        self.valid = ClassifierPictures.from_data(data, "valid", **shared) if settings.evaluate else None
+        self.count, self.notes = len(pictures), []
+        self.loader = ClassifierLoader(pictures, seed=seed, **loading(settings, world, device))
+
+    def evaluate(self, network: Network) -> Score:
+        assert self.valid is not None
+        size, each = network.input_shape, max(1, schedule.mini_batch(network.options))
+        device, order = next(network.parameters()).device, list(range(len(self.valid)))
+        network.eval()
+        scores, draw = [], np.random.default_rng(0)
+        try:
+            with torch.no_grad():
+                for start in range(0, len(order), each):
+                    images, _ = self.valid.load(order[start:start + each], draw, size.width, size.height)
+                    output = network(images.to(device))
+                    probability = [one for one, head in zip(output, network.heads, strict=True)
+                                   if network.layers[head].kind != "cost"]
+                    scores.append((probability or list(output))[-1].flatten(1).float().cpu())
+        finally:
+            network.train()
+        labels = torch.tensor([self.valid.label(index) for index in order])
+        one, five = (top_k(torch.cat(scores), labels, min(k, self.valid.classes)) for k in (1, 5))
+        return Score(one, "top-1", f" top-1 = {one:.2%}, top-5 = {five:.2%} of {len(order)} pictures")
+
+
 def task_for(data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
              device: torch.device) -> Task:
     """The task that a network's heads are made for."""
-    return Detection(data, network, settings, seed, world, device)
+    kind = Detection if any(layer.detects for layer in network.layers) else Classification
+    return kind(data, network, settings, seed, world, device)
+
+
+def loading(settings: Settings, world: World, device: torch.device) -> dict[str, Any]:
+    """How pictures are loaded."""
+    return {"workers": workers(settings, world), "rank": world.rank, "world": world.size,
+            "pin": device.type == "cuda"}
 
 
 def listed(problems: Sequence[Problem], most: int = MOST_TOLD) -> list[str]:
