@@ -75,7 +75,7 @@ def tiny(tmp_path, monkeypatch):
         picture = draw.integers(0, 60, (48, 48, 3), np.uint8)
         rows = []
         for label in range(1 + number % 2):
-            x, y, side = draw.integers(4, 28, 2).tolist() + [int(draw.integers(10, 18))]
+            x, y, side = [*draw.integers(4, 28, 2).tolist(), int(draw.integers(10, 18))]
             picture[y:y + side, x:x + side] = (250, 80, 0) if label else (0, 200, 250)
             rows.append(f"{label} {(x + side / 2) / 48} {(y + side / 2) / 48} {side / 48} {side / 48}\n")
         cv2.imwrite(f"{number}.png", picture)

@@ -69,7 +69,7 @@ def test_it_learns(tiny):
 def test_kill_and_go_on(tiny):
     """The weights of a run that was killed twice are those of one that was not, to the last bit."""
     whole = start("-backup", "whole", "-workers", "1")
-    assert whole.wait() == 0, whole.stdout.read()
+    assert whole.wait(timeout=100) == 0, whole.stdout.read()
     for saves in (1, 1):
         process = start("-workers", "1")
         for line in process.stdout:
@@ -80,7 +80,7 @@ def test_kill_and_go_on(tiny):
         process.wait()
         assert not Path("backup/tiny_final.weights").exists()
     last = start("-workers", "0")
-    text = last.communicate()[0]
+    text = last.communicate(timeout=100)[0]
     assert last.returncode == 0 and "going on from iteration " in text
     assert Path("backup/tiny_final.weights").read_bytes() == Path("whole/tiny_final.weights").read_bytes()
 
@@ -92,17 +92,17 @@ def test_ctrl_c_saves(tiny):
         if line.startswith(" 6:"):
             break
     process.send_signal(signal.SIGINT)
-    text = process.communicate()[0]
+    text = process.communicate(timeout=100)[0]
     assert process.returncode == 130 and "goes on from there" in text
     assert load_network("tiny.cfg", "backup/tiny_last.weights").seen >= 24
 
 
 def test_two_processes_are_one(tiny):
     one = start("-backup", "one", "-workers", "0")
-    assert one.wait() == 0, one.stdout.read()
+    assert one.wait(timeout=100) == 0, one.stdout.read()
     two = start("-backup", "two", "-workers", "0",
-                launcher=("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"))
-    text = two.communicate()[0]
+                launcher=("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"))
+    text = two.communicate(timeout=100)[0]
     assert two.returncode == 0, text
     assert text.count(" 12: ") == 1                 # one process speaks
     for ours, theirs in zip(tensors("one/tiny_final.weights"), tensors("two/tiny_final.weights"), strict=True):
@@ -244,7 +244,7 @@ def test_weights_of_another_network(tiny):
 
 def test_trained_already(tiny):
     collect("tiny.data", "tiny.cfg")
-    with pytest.raises(WeightsError, match="was trained for 12 iterations already, and max_batches=12 .* -clear"):
+    with pytest.raises(WeightsError, match=r"was trained for 12 iterations already, and max_batches=12 .* -clear"):
         train("tiny.data", "tiny.cfg", "backup/tiny_final.weights", **QUICK)
     _, events = collect("tiny.data", "tiny.cfg", "backup/tiny_final.weights", clear=True)
     assert of(events, Iteration)[0].iteration == 1

@@ -12,7 +12,8 @@ from darknet_py.cli import train
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["train"], help="what to do")
     train.add_arguments(parser)
-    parser.add_argument("--topk", action="store_true", help="the same as -map: measure accuracy, and keep the best weights")
+    parser.add_argument("--topk", action="store_true", help="the same as -map: measure accuracy, and keep the "
+                        "best weights")
 
 
 def run(arguments: argparse.Namespace) -> int:

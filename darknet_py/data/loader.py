@@ -49,9 +49,9 @@ class Plan(NamedTuple):
 class Batch(NamedTuple):
     """A mini-batch.
 
-    images: uint8 (N, C, H, W), RGB or grey.
-    rows: of classifiers a (N, classes) tensor. Else (K, 5) float32 a picture: class, center x, center y, width, height; (K, 6) with a track number where the
-        augmentation is ``track`` or ``contrastive``. ``Truth.stack`` takes them.
+    images: uint8 (N, C, H, W), RGB or grey; of classifiers float in [0, 1].
+    rows: (K, 5) float32 a picture: class, center x, center y, width, height; (K, 6) with a track number where the
+        augmentation is ``track`` or ``contrastive``. ``Truth.stack`` takes them. Of classifiers a (N, classes) tensor.
     names: of the pictures' files, the first where several became one.
     """
 

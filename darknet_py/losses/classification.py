@@ -8,6 +8,7 @@ from darknet_py.layers.softmax import Cost, Iseg, Logistic, Softmax
 from darknet_py.losses.base import HeadLoss, Moment, later_wins, loss
 
 SECRET_NUM = -1234      # a truth that nobody knows: no delta
+LEAST = torch.finfo(torch.float32).tiny
 SMALL = 1e-7            # added inside the logarithms of [logistic]
 PULL = .1               # of [iseg]: how hard an embedding is drawn to its object's mean and away from the others'
 EMBEDDING_SCALE = .01
@@ -18,7 +19,9 @@ def softmax_loss(head: Softmax, x: Tensor, output: Tensor, truth: Tensor, moment
     """Truth minus output, whatever the temperature. The loss counts every class whose truth is not 0 in full.
 
     Darknet: forward_softmax_layer_gpu. Down a tree, truths of -1234 (of groups that an image says nothing of) have no
-    delta; C's CPU code does not know them. ``noloss=1``: nothing, and a layer that reads this one has a loss instead.
+    delta; C's CPU code does not know them. An output of 0 counts as the smallest
+    float, where C's loss is infinite and its delta is not. ``noloss=1``: nothing, and a layer that reads this one has a
+    loss instead.
     """
     if head.options.noloss:
         return HeadLoss(torch.zeros_like(x), x.new_zeros(()))
@@ -29,7 +32,7 @@ def softmax_loss(head: Softmax, x: Tensor, output: Tensor, truth: Tensor, moment
         hidden = truth == SECRET_NUM
         silent |= hidden
         delta.masked_fill_(hidden, 0)
-    return HeadLoss(delta, -output.log().masked_fill(silent, 0).sum())
+    return HeadLoss(delta, -output.clamp(min=LEAST).log().masked_fill(silent, 0).sum())
 
 
 @loss("cost")

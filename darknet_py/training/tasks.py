@@ -16,6 +16,7 @@ from darknet_py.data.dataset import Problem, class_names, read_samples
 from darknet_py.data.loader import Batches, Loader, Plan
 from darknet_py.errors import DataError
 from darknet_py.evaluate import evaluate_map
+from darknet_py.layers.tree import Tree
 from darknet_py.network import Network
 from darknet_py.training import schedule
 from darknet_py.training.augmentation import augmentation_of, classifier_augmentation_of, detecting_head
@@ -110,7 +111,8 @@ class Classification(Task):
         super().__init__(settings)
         head = network.layers[network.heads[-1]]
         classes, net = head.shape.size, network.options
-        tree = next((layer.tree for layer in reversed(network.layers) if getattr(layer, "tree", None) is not None), None)
+        tree: Tree | None = next((layer.tree for layer in reversed(network.layers)      # type: ignore[assignment]
+                                  if getattr(layer, "tree", None) is not None), None)
         shared: dict[str, Any] = {"channels": network.input_shape.channels, "unsupervised": bool(net.unsupervised),
                                   "parents": None if tree is None else tree.parent.tolist()}
         pictures = ClassifierPictures.from_data(data, "train", classifier_augmentation_of(network), **shared)
