@@ -15,7 +15,7 @@ from darknet_py import weights as weights_file
 from darknet_py.cfg import Cfg, Section, read_cfg
 from darknet_py.errors import DarknetError, DataError
 from darknet_py.layers import KINDS, Layer, Place, Shape
-from darknet_py.layers.base import MAX_PARAMETERS
+from darknet_py.layers.base import MAX_PARAMETERS, Now
 from darknet_py.options import NetOptions, bind
 
 MAX_LAYERS = 10_000
@@ -60,6 +60,7 @@ class Network(nn.Module):
         heads: indices of the layers whose outputs ``forward`` returns.
         seen: images that the weights were trained on, as their file says.
         reached: leading layers that have their weights from a file.
+        now: where training stands; layers act by it.
     """
 
     layers: Sequence[Layer]
@@ -68,13 +69,14 @@ class Network(nn.Module):
         super().__init__()
         self.cfg, self.seen, self.reached, self.folded = cfg, 0, 0, False
         self.options, self.input_shape = _net(cfg, width, height)
+        self.now = Now()
         layers: list[Layer] = []
         sources: list[tuple[int, ...]] = []
         count = 0
         if len(cfg.sections) > MAX_LAYERS:
             raise cfg.error(f"has {len(cfg.sections) - 1} layers, more than the {MAX_LAYERS} allowed")
         for index, section in enumerate(cfg.sections[1:]):
-            place = Place(cfg, section, index, self.options, layers)
+            place = Place(cfg, section, index, self.options, layers, self.now)
             kind = _kind(cfg, section)
             options = bind(cfg, section, kind.Options)
             wanted = kind.sources(options, place)

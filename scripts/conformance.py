@@ -201,11 +201,12 @@ def cached_detector(model: Path) -> Detector:
 def compare_train(golden, path: Path, device: str = "cpu") -> Result:
     """Losses, deltas, gradients and weights of a few training steps. The error is in units of what is allowed."""
     m, arrays = golden.meta, golden.arrays
-    network = golden_network(golden, path, device)
+    dtype = torch.float32 if path.parent.parent.name == "kinds" else torch.float64
+    network = golden_network(golden, path, device).to(dtype)
     for build_in in TRAINING_FAULTS:
         build_in(network)
     with torch.no_grad():
-        network(torch.from_numpy(golden.input()).to(device))        # the state that C's first pass left
+        network(torch.from_numpy(golden.input()).to(device, dtype))        # the state that C's first pass left
     network.train()
     optimizer, batch = Optimizer(network), m["batch"]
     blobs = [blob.tensor for layer in network.layers for blob in layer.blobs()]
@@ -225,7 +226,7 @@ def compare_train(golden, path: Path, device: str = "cpu") -> Result:
             worst = Result(worst.passed and bool(error <= allowed), float(error / allowed), key)
 
     for iteration in range(m["iterations"]):
-        x = torch.from_numpy(golden.train_input(iteration)).to(device)
+        x = torch.from_numpy(golden.train_input(iteration)).to(device, dtype)
         moment = Moment(network.options, m["width"], m["height"], iteration, (iteration + 1) * batch)
         outcome = accumulate(network, x, golden_truth(golden, network).to(device), moment)
         off = abs(float(outcome.loss) / arrays["loss"][iteration] - 1)

@@ -212,7 +212,7 @@ def kinds_stay_as_they_are(network: Network) -> None:
     [local], [implicit], [rnn], [gru] and [lstm] never learn. darknet_py trains them."""
     for layer in network.layers:
         if layer.kind not in TRAINED:
-            layer.options = replace(layer.options, learning_rate=0)
+            layer.options = replace(layer.options, dont_update=10 ** 9)
 
 
 def recurrent_backward(network: Network) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -74,6 +74,23 @@ class Candidates(NamedTuple):
     image: Tensor
 
 
+@dataclass
+class Now:
+    """Where a training run stands, for layers that act by it. All layers of a network share one, ``Network.now``; who
+    trains sets it before a mini-batch.
+
+    iteration: how many updates the weights have had (C: get_current_iteration).
+    subdivision: which mini-batch of its batch this is, from 0 (C: net.current_subdivision).
+    adversarial: the first stage of self-adversarial training: batch normalisation stays at its running statistics.
+    boxes: (N, M, 4) center x, center y, width, height of the mini-batch's objects, relative; 0 where there is none.
+    """
+
+    iteration: int = 0
+    subdivision: int = 0
+    adversarial: bool = False
+    boxes: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class Place:
     """Where in the network a layer is being built: all that wiring may ask for."""
@@ -83,6 +100,7 @@ class Place:
     index: int
     net: NetOptions
     layers: Sequence[Layer]         # those before this one
+    now: Now = field(default_factory=Now)
 
     def error(self, message: str, key: str | None = None) -> CfgError:
         """A CfgError at this section, or at the line of one of its keys."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,25 +17,65 @@ EPSILON = 1e-5
 FOLDED = 16         # channels at a time, for large temporaries cost more than the arithmetic
 
 
+class _CrossNorm(torch.autograd.Function):
+    """Normalisation by statistics that are more than the mini-batch's, going back as if they were its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, mean, (var + EPSILON).rsqrt(), weight)
+        return F.batch_norm(x, mean, var, weight, bias, eps=EPSILON)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:        # type: ignore[override]
+        x, mean, inverse, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient.contiguous(), x, weight, None, None, mean, inverse, True, EPSILON, [True, True, True])
+        return of_x, None, None, of_weight, of_bias
+
+
 class Norm(nn.Module):
     """Batch normalisation over (N, C, ...): scale, shift and the running statistics of C channels.
 
     Darknet: batchnorm_layer.c, the GPU code (cuDNN): the biased variance normalises, the unbiased one enters the
     running average with weight .01; epsilon 1e-5 stands inside the root.
+
+    cross: batch_normalize=2 (CmBN, fast_v_cbn_kernel): in training mean and mean square are averages over the
+    mini-batches of the batch so far. What is left of the variance may be 0 at least; it enters the running average
+    with every mini-batch.
     """
 
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, owner: Layer, channels: int):
+    def __init__(self, owner: Layer, channels: int, cross: bool = False):
         super().__init__()
+        self.cross, self.now = cross, owner.place.now
+        self.so_far: tuple[Tensor, Tensor] | None = None
         self.weight, self.bias = owner.parameter(channels), owner.parameter(channels)
         self.register_buffer("running_mean", owner.parameter(channels).data)
         self.register_buffer("running_var", owner.parameter(channels).data)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training,
+        learning = self.training and not self.now.adversarial
+        if learning and self.cross:
+            return _CrossNorm.apply(x, *self._crossed(x.detach().float()), self.weight, self.bias)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, learning,
                             MOMENTUM, EPSILON)
+
+    def _crossed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance over the mini-batches of this batch up to x, of which C divides the squares by N - 1."""
+        axes = [axis for axis in range(x.dim()) if axis != 1]
+        mean = x.mean(axes)
+        square = (x.square().sum(axes) / max(1, x.numel() // x.shape[1] - 1)).maximum(mean.square())
+        if self.now.subdivision and self.so_far is not None:
+            part = 1 / (self.now.subdivision + 1)
+            mean, square = (torch.lerp(old, new, part) for old, new in
+                            zip(self.so_far, (mean, square), strict=True))
+        self.so_far = mean, square
+        var = (square - mean.square()).clamp(min=0)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), MOMENTUM)
+        self.running_var.lerp_(var.to(self.running_var.dtype), MOMENTUM)
+        return mean.to(self.weight.dtype), var.to(self.weight.dtype)
 
     def statistics(self) -> Iterator[Blob]:
         """All but the bias, which stands before them in a weights file, and for some kinds not next to them."""
@@ -59,7 +100,7 @@ class Normalized(Layer):
 
     def end_with(self, channels: int, batch_normalize: int, activation: str) -> None:
         """Choose the end of the layer. With no channels it has no parameters of its own."""
-        self.norm = Norm(self, channels) if channels and batch_normalize else None
+        self.norm = Norm(self, channels, batch_normalize == 2) if channels and batch_normalize else None
         self.bias = self.parameter(channels) if channels and not batch_normalize else None
         self.activate = ACTIVATIONS[activation]
         self.activate_in_place = IN_PLACE.get(activation, self.activate)

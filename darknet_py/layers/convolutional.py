@@ -1,6 +1,7 @@
 """[convolutional]"""
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -65,6 +66,7 @@ class Convolutional(Normalized):
     - binary=1 acts on the GPU alone.
     - antialiasing runs the convolution with stride 1, then blurs each channel with the stride. C reports the size
       before the blur in its table and leaves old values behind the result in ``l.output`` (see ``held``).
+    - Going back, binary and xnor pass the gradient of a sign straight on, xnor to inputs in (-1, 1) alone.
     - coordconv: C's GPU kernel divides its index before it writes and so hits a few values only; here all positions
       of the first three channels are set, which is what it is for.
     """
@@ -95,7 +97,7 @@ class Convolutional(Normalized):
         if self.blur is not None:
             self.shape = self.output(o.filters, *self.blur.sides(self.shape))
         self.shared: tuple[Convolutional, ...] = self._shared()
-        self.end_with(0 if self.shared else o.filters, o.batch_normalize or o.cbn, o.activation)
+        self.end_with(0 if self.shared else o.filters, 2 if o.cbn else o.batch_normalize, o.activation)
         if not self.shared:
             self.weight = self.parameter(o.filters, shape.channels // self.groups, o.size, o.size)
         weights = o.filters * (shape.channels // self.groups) * o.size ** 2
@@ -132,11 +134,36 @@ class Convolutional(Normalized):
         owner, o, padding = self.shared[0] if self.shared else self, self.options, self.padding
         weight = binarize(owner.weight) if o.binary or o.xnor else owner.weight
         if o.xnor:
-            x = torch.where(x > 0, 1., -1.).to(x.dtype)
+            x = straight_through(F.hardtanh(x), torch.where(x > 0, 1., -1.).to(x.dtype))
             if not self.training and x.shape[1] >= 32 and self.stride[0] == self.stride[1]:
                 x, padding = F.pad(x, [padding] * 4, value=-1), 0
         x = F.conv2d(x, weight, owner.bias, self.inner_stride, padding, self.dilation, self.groups)
-        return self.finish(x, owner.norm)
+        x = self.finish(x, owner.norm)
+        return self.excite(x) if o.assisted_excitation and self.training else x
+
+    def excite(self, x: Tensor) -> Tensor:
+        """Add the mean over channels at the objects' places. Its share falls from 1 to 0 while the boxes grow to the
+        whole image: until half of max_batches for assisted_excitation=1, else from burn_in until that iteration.
+        (N, C, H, W) -> (N, C, H, W)
+
+        Darknet: assisted_excitation_forward_gpu. Going back C passes the delta on as it is.
+        """
+        now, net, last = self.place.now, self.place.net, self.options.assisted_excitation
+        first, last, span = (0, net.max_batches // 2, net.max_batches) if last == 1 else \
+            (net.burn_in, last, net.burn_in + last)
+        if now.boxes is None or not first <= now.iteration <= last:
+            return x
+        share = (1 + math.cos(math.pi * now.iteration / span)) / 2
+        height, width = x.shape[2:]
+        cx, cy, w, h = now.boxes.to(x).unbind(2)                                    # (N, M) each
+        w, h, there = w + (1 - w) * (1 - share), h + (1 - h) * (1 - share), (w * h > 0)[:, :, None]
+        column, row = (torch.arange(side, device=x.device) for side in (width, height))
+        inside_x = (column >= ((cx - w / 2) * width).floor()[..., None]) & \
+            (column <= ((cx + w / 2) * width).ceil()[..., None])
+        inside_y = (row >= ((cy - h / 2) * height).floor()[..., None]) & \
+            (row < ((cy + h / 2) * height).ceil()[..., None])
+        at = ((inside_y & there)[..., None] & inside_x[:, :, None]).any(1)          # (N, H, W)
+        return x + (share * at[:, None] * x.mean(1, keepdim=True)).detach()
 
     def held(self, output: Tensor, *xs: Tensor) -> Tensor:
         return output if self.blur is None else self.blur.held(output, self.convolve(*xs))
@@ -158,9 +185,15 @@ class Convolutional(Normalized):
 
 
 def binarize(weight: Tensor) -> Tensor:
-    """Each filter's weights become plus or minus the mean of their absolute values. (n, ...) -> (n, ...)"""
+    """Each filter's weights become plus or minus the mean of their absolute values; gradients go to the weights as they
+    are. (n, ...) -> (n, ...)"""
     mean = weight.abs().flatten(1).mean(1).view(-1, *[1] * (weight.dim() - 1))
-    return torch.where(weight > 0, mean, -mean)
+    return straight_through(weight, torch.where(weight > 0, mean, -mean))
+
+
+def straight_through(x: Tensor, value: Tensor) -> Tensor:
+    """A value that sends its gradient to x as if it were x."""
+    return value.detach() + (x - x.detach()) if x.requires_grad else value
 
 
 def with_coordinates(x: Tensor) -> Tensor:

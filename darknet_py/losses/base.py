@@ -35,6 +35,7 @@ class Moment:
     width, height: of the network's input in pixels, this time.
     iteration: how many updates the weights have had (C: get_current_iteration while a batch runs).
     seen: images, those of this mini-batch included (C: *net.seen).
+    subdivision: which mini-batch of its batch this is, from 0.
     adversarial: the first stage of self-adversarial training, where truths are hidden.
     rolling: (4,) float64 statistics of deltas that outlive an iteration (see ``yolo``): largest, mean, deviation and
         the threshold of rejection.
@@ -48,6 +49,7 @@ class Moment:
     height: int
     iteration: int = 0
     seen: int = 0
+    subdivision: int = 0
     adversarial: bool = False
     rolling: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
     assigned: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import Truth
-from darknet_py.layers.batchnorm import Norm
 from darknet_py.losses import LOSSES, HeadLoss, Moment
 from darknet_py.network import HeadPass, Network
 
@@ -50,17 +49,12 @@ def attack(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment, r
     """
     hidden = Truth(*(part[:, :0] for part in truth)) if isinstance(truth, Truth) else torch.zeros_like(truth)
     x = x.detach().requires_grad_()
-    norms = [module for module in network.modules() if isinstance(module, Norm)]
-    for norm in norms:
-        norm.eval()
     moment.adversarial = True
     try:
         roots, gradients = _roots(run_heads(network, x, hidden, moment, None), 1)
         gradient, = torch.autograd.grad(roots, x, gradients, allow_unused=True) if roots else (None,)
     finally:
         moment.adversarial = False
-        for norm in norms:
-            norm.train()
     if gradient is None:
         return x.detach()
     changed = (x.detach() - rate * gradient).clamp_(0, 1)
@@ -72,6 +66,9 @@ def attack(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment, r
 def run_heads(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment,
               precision: torch.dtype | None) -> Outcome:
     """The forward pass and what the heads say of it."""
+    now = network.now
+    now.iteration, now.subdivision, now.adversarial = moment.iteration, moment.subdivision, moment.adversarial
+    now.boxes = truth.boxes if isinstance(truth, Truth) else None
     with torch.autocast(x.device.type, precision, enabled=precision is not None):
         passes = network.train_heads(x, frozen_layers(network, moment.iteration))
     with torch.no_grad():
