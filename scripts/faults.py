@@ -7,6 +7,7 @@ is where both are wrong, is what darknet_py does.
 """
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -106,6 +107,7 @@ FAULTS: dict[str, Fault] = {
 # ------------------------------------------------------------------------------------- training
 
 TRAINED = ("convolutional", "crnn", "conv_lstm", "batchnorm", "maxpool", "local_avgpool", "shortcut")
+OVERWRITING = ("convolutional", "crnn", "activation", "batchnorm", "normalization")
 FRESH = ("softmax", "cost", "yolo", "Gaussian_yolo", "region", "detection", "contrastive", "gru", "rnn", "lstm")
 
 
@@ -156,10 +158,9 @@ def deltas_are_overwritten(network: Network) -> None:
     """col2im_cpu_ext() clears what it writes to, so that a convolution's gradient replaces what other readers of its
     input left there; cuDNN adds to it. [activation], [batchnorm] and [lrn] copy (the GPU's do, too), and [sam] does so
     for the layer that it names (the GPU's adds)."""
-    overwriting = ("convolutional", "activation", "batchnorm", "lrn", "normalization")
     writer: dict[int, int] = {}
     for index, (layer, sources, _) in enumerate(network.plan):
-        if layer.kind in overwriting and sources[0] >= 0:
+        if layer.kind in OVERWRITING and sources[0] >= 0:
             writer[sources[0]] = min(index, writer.get(sources[0], index))
         if layer.kind == "sam":
             writer[sources[1]] = min(index, writer.get(sources[1], index))
@@ -197,8 +198,8 @@ def deltas_outlive_iterations(network: Network) -> None:
             x.register_hook(store)
         return original(x, *rest)
 
-    for layer in network.layers:
-        if layer.kind in (*TRAINED, *FRESH, "dropout", "empty"):
+    for layer, reader in itertools.pairwise(network.layers):
+        if layer.kind in (*TRAINED, *FRESH, "dropout", "empty") or reader.kind in OVERWRITING:
             continue
         layer.outlived = 0
         layer.forward = partial(forward, layer, layer.forward)
