@@ -17,16 +17,17 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from faults import FAULTS
 from torch import Tensor
+from training_faults import LEFT_OUT, build_in
 
 from darknet_py import DarknetError, Detector, Network, load_network, parse_cfg
 from darknet_py.boxes import Truth, iou
@@ -34,10 +35,11 @@ from darknet_py.detect import find_boxes
 from darknet_py.losses import Moment
 from darknet_py.training.optimizer import Optimizer
 from darknet_py.training.step import accumulate
-from faults import FAULTS, LEFT_OUT, TRAINING_FAULTS
 
 TOLERANCE = {"cpu": 2e-4, "cuda": 1e-3}     # of a layer's largest absolute output
 CLI_BOUNDS = {True: (.05, .002, .99), False: (.08, .02, .97)}    # PNG or JPEG: least score, its tolerance, least IoU
+ROUNDING = 1e-6                             # of a float32 sum of thousands of terms
+SPREAD = 3
 XNOR_SHARE = .995                           # of the values in and after xnor layers must be within the tolerance
 
 
@@ -199,57 +201,86 @@ def cached_detector(model: Path) -> Detector:
 
 
 def compare_train(golden, path: Path, device: str = "cpu") -> Result:
-    """Losses, deltas, gradients and weights of a few training steps. The error is in units of what is allowed."""
+    """Losses, deltas, gradients and weights of a few training steps. The error is in units of what is allowed.
+
+    Whole networks run in float64, and a value may miss its bar by rounding: C's float32 puts other
+    values on the other side of a kink (in resnet50, five within 6e-6 of zero account for all), and batch normalisation
+    over few values blows up what is small (rnn.train has two, through three layers and 576 steps). So what misses must
+    lie within ``SPREAD`` times of what weights changed by ``ROUNDING`` do to it.
+    """
+    whole = path.parent.parent.name != "kinds"
+    left_out, _ = LEFT_OUT.get(golden.meta["name"], ({}, ""))
+    arrays = golden.arrays | {f"loss_{iteration}": loss for iteration, loss in enumerate(golden.arrays["loss"])}
+    bars = {"loss_0": 1e-4, "loss": 2e-2, "after1": 1e-5, "afterK": 2e-2}
+    ours = run_training(golden, path, device, torch.float64 if whole else torch.float32)
+    errors, allowed = {}, {}
+    for key, (values, largest) in ours.items():
+        without = next((places for pattern, places in left_out.items() if fnmatch(key, pattern)), None)
+        if key not in arrays or without == ():
+            continue
+        compared = ~np.isin(arrays.get(f"{key}_at", np.arange(values.size)), without or ())
+        error = np.abs(values - arrays[key])[compared].max() / max(largest, np.abs(arrays[key]).max(), 1e-30)
+        errors[key], allowed[key] = float(error), bars.get(key, bars.get(key.split("_")[0], 1e-3))
+    bad = [key for key in errors if not errors[key] <= allowed[key]]
+    rounded = 0
+    if whole and bad:
+        others = [run_training(golden, path, device, torch.float64, seed) for seed in range(3)]
+        for key in bad:
+            values, largest = ours[key]
+            apart = max(float(np.abs(other[key][0] - values).max()) for other in others)
+            allowed[key] = max(allowed[key], SPREAD * apart / max(largest, 1e-30))
+        rounded, bad = len(bad), [key for key in bad if not errors[key] <= allowed[key]]
+        rounded -= len(bad)
+    worst = max(bad or errors, key=lambda key: np.nan_to_num(errors[key] / allowed[key], nan=np.inf))
+    where = f"{worst} {errors[worst]:.1e}" + (f", {rounded} of {len(errors)} by rounding" if rounded else "")
+    if bad:
+        where = f"{len(bad)} of {len(errors)}: {', '.join(f'{key} {errors[key]:.1e}' for key in bad[:6])}"
+    return Result(not bad, errors[worst] / allowed[worst], where)
+
+
+def run_training(golden, path: Path, device: str, dtype: torch.dtype,
+                 seed: int | None = None) -> dict[str, tuple[np.ndarray, float]]:
+    """The steps of a training golden: by its key each tensor's values where the golden has some, and its largest.
+
+    seed: change all weights by ``ROUNDING``.
+    """
     m, arrays = golden.meta, golden.arrays
-    dtype = torch.float32 if path.parent.parent.name == "kinds" else torch.float64
     network = golden_network(golden, path, device).to(dtype)
-    for build_in in TRAINING_FAULTS:
-        build_in(network)
+    build_in(network)
+    if seed is not None:
+        generator = torch.Generator(device).manual_seed(seed)
+        for parameter in network.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, device=device, dtype=dtype)
+            parameter.data *= 1 + ROUNDING * noise
     with torch.no_grad():
-        network(torch.from_numpy(golden.input()).to(device, dtype))        # the state that C's first pass left
+        network(torch.from_numpy(golden.input()).to(device, dtype))     # the state that C's first pass left
     network.train()
     optimizer, batch = Optimizer(network), m["batch"]
     blobs = [blob.tensor for layer in network.layers for blob in layer.blobs()]
-    worst, bad = Result(True, 0, ""), []
-    left_out, _ = LEFT_OUT.get(m["name"], ((), ""))
+    result: dict[str, tuple[np.ndarray, float]] = {}
 
-    def check(key: str, ours: Tensor | float, allowed: float) -> None:
-        nonlocal worst
-        if key not in arrays or key in left_out:
-            return
-        ours = torch.as_tensor(ours).detach().double().cpu().reshape(-1).numpy()
-        at = arrays.get(f"{key}_at", ...)
-        error = np.abs(ours[at] - arrays[key]).max() / max(np.abs(ours).max(), np.abs(arrays[key]).max(), 1e-30)
-        if not error <= allowed:
-            bad.append(f"{key} {error:.1e}")
-        if not error / allowed <= worst.error:
-            worst = Result(worst.passed and bool(error <= allowed), float(error / allowed), key)
+    def keep(key: str, tensor: Tensor) -> None:
+        values = tensor.detach().double().cpu().reshape(-1).numpy()
+        result[key] = values[arrays.get(f"{key}_at", slice(None))], float(np.abs(values).max())
 
     for iteration in range(m["iterations"]):
         x = torch.from_numpy(golden.train_input(iteration)).to(device, dtype)
         moment = Moment(network.options, m["width"], m["height"], iteration, (iteration + 1) * batch)
         outcome = accumulate(network, x, golden_truth(golden, network).to(device), moment)
-        off = abs(float(outcome.loss) / arrays["loss"][iteration] - 1)
-        if not off <= (1e-4, 2e-2)[iteration > 0]:
-            bad.append(f"loss {iteration} {off:.1e}")
-        worst = Result(not bad, max(worst.error, float(off / (1e-4, 2e-2)[iteration > 0])), worst.where)
+        keep(f"loss_{iteration}", outcome.loss)
         if iteration == 0:
-            later = 0.
+            later: Tensor | float = 0.
             for head, loss in reversed(outcome.heads):      # [cost] adds its delta to that of the [softmax] it reads
-                delta = loss.delta + later
-                check(f"delta_{head.layer.place.index:03d}", delta, 1e-3)
+                keep(f"delta_{head.layer.place.index:03d}", loss.delta + later)
                 later = loss.scale * loss.delta if head.layer.kind == "cost" else 0.
             for (layer, sub, kind, *_), tensor in zip(m["tensors"], blobs, strict=True):
                 if sub == "-" and kind in GRADIENTS and tensor.grad is not None:
-                    check(f"{GRADIENTS[kind]}_{layer:03d}", -tensor.grad, 1e-3)
+                    keep(f"{GRADIENTS[kind]}_{layer:03d}", -tensor.grad)
         optimizer.step(m["learning_rate"], batch, iteration + 1)
-        if iteration == 0:
+        for name in ("after1",) * (iteration == 0) + ("afterK",) * (iteration + 1 == m["iterations"]):
             for index, tensor in enumerate(blobs):
-                check(f"after1_{index:04d}", tensor, 1e-5)
-        if iteration + 1 == m["iterations"]:
-            for index, tensor in enumerate(blobs):
-                check(f"afterK_{index:04d}", tensor, 2e-2)
-    return Result(not bad, worst.error, " ".join(bad[:6]) + f" ... {len(bad)}" if bad else worst.where)
+                keep(f"{name}_{index:04d}", tensor)
+    return result
 
 
 GRADIENTS = {"weights": "wgrad", "biases": "bgrad", "scales": "sgrad"}

@@ -2,12 +2,14 @@
 import conformance
 import pytest
 import torch
+import training_faults
 from conftest import ROOT, SHARED
+from faults import FAULTS
 
 from darknet_py import Detector
 
 OURS = list(conformance.goldens([ROOT / "tests/goldens"]))
-FOLDERS = [SHARED / "conformance" / name for name in ("forward", "decode", "cli")]
+FOLDERS = [SHARED / "conformance" / name for name in ("forward", "decode", "cli", "train")]
 THEIRS = list(conformance.goldens(FOLDERS)) if all(folder.is_dir() for folder in FOLDERS) else []
 PHOTOGRAPHS = [path for path in THEIRS if path.suffix == ".json" and "png" in path.stem]
 
@@ -17,8 +19,7 @@ def label(path):
 
 
 def check(path, device="cpu"):
-    with torch.no_grad():
-        _, result = conformance.compare(path, device)
+    _, result = conformance.compare(path, device)
     assert result.passed, result
 
 
@@ -27,12 +28,33 @@ def test_layer_kind(path):
     check(path)
 
 
-@pytest.mark.parametrize("name", [path.stem for path in OURS if path.stem in conformance.FAULTS])
+@pytest.mark.parametrize("name", [path.stem for path in OURS if path.stem in FAULTS and path.parent.name == "forward"])
 def test_only_a_fault_of_c_sets_us_apart(name, monkeypatch):
     """Without the fault built in these goldens differ: no entry of the list is there for nothing."""
-    monkeypatch.delitem(conformance.FAULTS, name)
+    monkeypatch.delitem(FAULTS, name)
     with pytest.raises(AssertionError):
         check(ROOT / f"tests/goldens/kinds/forward/{name}.npz")
+
+
+def training_golden(name):
+    path = ROOT / f"tests/goldens/kinds/train/{name}.npz"
+    return path if path.is_file() else SHARED / f"conformance/train/{name}.npz"
+
+
+NEEDED = [(training_faults.TRAINING_FAULTS, fault, name) for fault, name in training_faults.TRAINING_FAULTS.items()]
+NEEDED += [(training_faults.LEFT_OUT, name, name) for name in training_faults.LEFT_OUT]
+
+
+@pytest.mark.parametrize("table, key, name", [
+    pytest.param(*row, marks=[] if training_golden(row[2]).is_relative_to(ROOT) else [
+        pytest.mark.slow, pytest.mark.skipif(not THEIRS, reason="needs ../shared")],
+        id=getattr(row[1], "__name__", f"{row[1]} left out" if row[0] is training_faults.LEFT_OUT else row[1]))
+    for row in NEEDED])
+def test_only_what_is_listed_sets_training_apart(table, key, name, monkeypatch):
+    """Without the fault built in, or with all keys compared, this training golden differs."""
+    monkeypatch.delitem(table, key)
+    with pytest.raises(AssertionError):
+        check(training_golden(name))
 
 
 @pytest.mark.slow
@@ -44,9 +66,12 @@ def test_original(path):
 @pytest.mark.slow
 @pytest.mark.skipif(not THEIRS, reason="needs ../shared")
 def test_nothing_is_left_out():
-    assert [sum(path.parent.name == folder.name for path in THEIRS) for folder in FOLDERS] == [95, 24, 20]
-    assert len(OURS) == 102
-    assert set(conformance.FAULTS) <= {path.stem for path in OURS + THEIRS}
+    assert [sum(path.parent.name == folder.name for path in THEIRS) for folder in FOLDERS] == [95, 24, 20, 26]
+    assert set(FAULTS) <= {path.stem for path in OURS + THEIRS}
+
+
+def test_no_kind_is_left_out():
+    assert [sum(path.parent.name == folder for path in OURS) for folder in ("forward", "train")] == [102, 88]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ def build(net="", *sections):
     return load_network(parse_cfg(NET + net + "\n" + "\n".join(sections), "test.cfg"))
 
 
-def gradients(network, steps=len(RATES)):
+def gradients(network, steps=3):
     generator = torch.Generator().manual_seed(1)
     return [{name: torch.randn(p.shape, generator=generator) * 3 for name, p in network.named_parameters()}
             for _ in range(steps)]

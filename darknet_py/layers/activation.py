@@ -45,9 +45,9 @@ class Activation(Identity):
 class Dropout(Identity):
     """Zeros at random in training, and the rest scaled up for them; nothing at inference.
 
-    Darknet: parse_dropout, forward_dropout_layer_gpu. dropblock=1: a square in a channel, at most one; its side and its
-    probability grow in the first 85 % of max_batches; an image is scaled up by what it has lost. Without a size the side
-    is 7; dropblock_size_abs wins over dropblock_size_rel.
+    Darknet: parse_dropout, forward_dropout_layer_gpu. dropblock=1: a square in a channel, at most one; its side and
+    its probability grow in the first 85 % of max_batches; an image is scaled up by what it has lost. Without a size
+    the side is 7; dropblock_size_abs wins over dropblock_size_rel.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,8 +70,8 @@ class Dropout(Identity):
         dropped = chance < o.probability * grown / side ** 2
 
         def inside(position: Tensor, length: int) -> Tensor:
-            """Whether each place of a line is within the block: (N, C) -> (N, C, length). C moves blocks that would reach
-            beyond the end to the start."""
+            """Whether each place of a line is within the block: (N, C) -> (N, C, length). C moves blocks that would
+            reach beyond the end to the start."""
             start = torch.where(position > length - side, position - (length - side), position)
             offset = torch.arange(length, device=x.device) - start.clamp(max=length - side)[..., None]
             return (offset >= 0) & (offset < side)

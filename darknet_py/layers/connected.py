@@ -39,9 +39,9 @@ class Connected(Normalized):
     """A dense layer: every output sees every input.
 
     Darknet: make_connected_layer. In files: biases, weights, [scales, mean, variance]; the weights are transposed where
-    the header's major or minor version is above 1000. Going back, the GPU code (backward_connected_layer_gpu) keeps each
-    value's delta within [-1, 1]. C never updates these weights (update_network_gpu passes over the kind): a fault that is
-    not repeated here.
+    the header's major or minor version is above 1000. Going back, the GPU code (backward_connected_layer_gpu) keeps
+    each value's delta within [-1, 1]. C never updates these weights (update_network_gpu passes over the kind): a fault
+    that is not repeated here.
     """
 
     def __init__(self, options: ConnectedOptions, shapes: Sequence[Shape], place: Place):

@@ -220,8 +220,8 @@ class ConvLstm(Recurrent):
     Darknet: make_conv_lstm_layer, forward_conv_lstm_layer_gpu (the CPU code knows neither bottleneck nor
     lstm_activation). For bottleneck C lays state and input of a batch one behind the other, which is their
     concatenation along the channels for one image; here it is that for every batch. The same holds for the half of
-    the channels that shortcut adds. Gradients go back in time through the cell; through the output with bottleneck alone,
-    times time_normalizer (backward_conv_lstm_layer_gpu).
+    the channels that shortcut adds. Gradients go back in time through the cell; through the output with
+    bottleneck alone, times time_normalizer (backward_conv_lstm_layer_gpu).
     """
 
     def __init__(self, options: ConvLstmOptions, shapes: Sequence[Shape], place: Place):

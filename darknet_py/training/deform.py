@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ def poses(kind: str, size: int, angle: int = 15, back: bool = False) -> np.ndarr
     same, flip = np.eye(size * size), _moved(size, lambda image: image[:, ::-1])
     match kind:
         case "rotate":
-            maps = [_moved(size, lambda image, k=turns: np.rot90(image, k if back else -k)) for turns in range(4)]
+            maps = [_moved(size, partial(np.rot90, k=turns if back else -turns)) for turns in range(4)]
         case "sway":
             maps = [same, sway(angle), sway(-angle), flip]
         case "stretch":

@@ -47,11 +47,11 @@ class Optimizer:
     - ``dont_update=N`` starts after iteration N, ``burnin_update=K`` at K * burn_in; until then gradients are dropped,
       where C gathers them for one great leap. ``train_only_bn=1`` lets nothing but running statistics change, in this
       layer and all before it (set_train_only_bn; update_network_gpu passes over them).
-    - ``clip`` keeps weights within bounds after the step; ``grad_centr`` takes each filter's mean off its updates, where
-      the filter has a multiple of 32 weights; ``reverse=p`` steps by sign(u) * (10 |u| + 1) ^ p instead of u; sway,
-      rotate, stretch and stretch_sway deform filters until half of max_batches (see ``deform``).
-    - With Adam ``[connected]`` and ``[local]`` have it as well, where C has SGD and then never trains them; the count of
-      its steps is the iteration.
+    - ``clip`` keeps weights within bounds after the step; ``grad_centr`` takes each filter's mean off its updates,
+      where the filter has a multiple of 32 weights; ``reverse=p`` steps by sign(u) * (10 |u| + 1) ^ p instead of u;
+      sway, rotate, stretch and stretch_sway deform filters until half of max_batches (see ``deform``).
+    - With Adam ``[connected]`` and ``[local]`` have it as well, where C has SGD and then never trains them; the count
+      of its steps is the iteration.
     - ``try_fix_nan=1`` puts 0 for what is not finite in gradients and 1 / (1 + index) in weights.
     """
 
@@ -82,8 +82,9 @@ class Optimizer:
                     rule = rule._replace(clip=o.clip)
                 if is_weight and isinstance(layer, Convolutional) and module is layer:
                     kind = next((kind for kind in DEFORMATIONS if getattr(o, kind)), "")
-                    if kind and parameter[:, :, 0, 0].numel() % deform.stages(kind):
-                        raise layer.place.error(f"{kind}=1 needs a number of kernels that {deform.stages(kind)} divides, "
+                    stages = deform.stages(kind)
+                    if kind and parameter[:, :, 0, 0].numel() % stages:
+                        raise layer.place.error(f"{kind}=1 needs a number of kernels that {stages} divides, "
                                                 f"found {parameter.shape[0]} x {parameter.shape[1]}", kind)
                     rule = rule._replace(
                         centred=bool(o.grad_centr and layer.norm is not None and not parameter[0].numel() % WARP),
@@ -181,8 +182,8 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """What it remembers, by the parameter's name and the kind of memory: "layers.0.weight.momentum_buffer"."""
-        return {f"{self.names[parameter]}.{key}": value for parameter, state in self.inner.state.items()
-                for key, value in state.items() if isinstance(value, Tensor)}     # type: ignore[index]
+        return {f"{name}.{key}": value for parameter, name in self.names.items() if parameter in self.inner.state
+                for key, value in self.inner.state[parameter].items() if isinstance(value, Tensor)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take up where ``state_dict`` left off. What is missing starts anew.
@@ -191,7 +192,7 @@ class Optimizer:
             DataError: something is not of this network.
         """
         parameters = {name: parameter for parameter, name in self.names.items()}
-        loaded: dict[nn.Parameter, dict[str, Tensor]] = {}
+        loaded: dict[Tensor, dict[str, Tensor]] = {}
         for key, value in state.items():
             name, _, kind = key.rpartition(".")
             parameter = parameters.get(name)
