@@ -5,7 +5,7 @@ import torch
 
 from darknet_py import DarknetError, load_network, parse_cfg
 from darknet_py.training import deform
-from darknet_py.training.optimizer import Optimizer
+from darknet_py.training.optimizer import Optimizer, reject_similar_filters
 
 NET = "[net]\nwidth=4\nheight=4\nchannels=32\nmax_batches=10\nburn_in=2\nmomentum=.9\ndecay=.01\n"
 CONV = "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=leaky\n"
@@ -216,3 +216,38 @@ def test_state_of_another_network():
         Optimizer(network).load_state_dict({"layers.0.weight.momentum_buffer": torch.zeros(2)})
     with pytest.raises(DarknetError, match="no such tensor"):
         Optimizer(network).load_state_dict({"layers.9.weight.momentum_buffer": torch.zeros(2)})
+
+
+YOLO = "[convolutional]\nfilters=6\nsize=1\nactivation=linear\n[yolo]\nmask=0\nanchors=1,1\nclasses=1\n"
+
+
+def test_similar_filters_are_drawn_anew():
+    """One of the closest pair, of layers with an activation that are neither first nor just before a [yolo]."""
+    conv = "[convolutional]\nbatch_normalize=1\nfilters=4\nsize=3\npad=1\nactivation="
+    network = build("weights_reject_freq=2\n", *[conv + kind + "\n" for kind in ("leaky", "leaky", "linear", "leaky")],
+                    conv + "leaky\n", YOLO)
+    with torch.no_grad():
+        for layer in network.layers[:5]:
+            layer.weight[3] = layer.weight[1] * 2 + .001
+            layer.norm.weight.fill_(5)
+            layer.norm.bias.fill_(3)
+    before = [layer.weight.detach().clone() for layer in network.layers[:5]]
+    assert reject_similar_filters(network, 0, threshold=1.1) == []
+    run(network, [{name: torch.zeros_like(p) for name, p in network.named_parameters()}], start=1)
+    assert [int((layer.norm.weight == 1).sum()) for layer in network.layers[:5]] == [0] * 5
+    assert reject_similar_filters(network, 2) == [(1, 1)]
+    for index, layer in enumerate(network.layers[:5]):
+        drawn = index == 1
+        assert layer.norm.weight.tolist() == [5, 1 if drawn else 5, 5, 5]
+        assert layer.norm.bias.tolist() == [3, 0 if drawn else 3, 3, 3]
+        np.testing.assert_array_equal((layer.weight != before[index]).flatten(1).any(1), [False, drawn, False, False])
+    assert reject_similar_filters(network, 2, threshold=.99) == []
+
+
+@pytest.mark.parametrize("iteration, called", [(1, False), (2, True), (6, True), (8, False)])
+def test_when_similar_filters_are_looked_for(iteration, called, monkeypatch):
+    calls = []
+    monkeypatch.setattr("darknet_py.training.optimizer.reject_similar_filters", lambda *a: calls.append(a))
+    network = build("weights_reject_freq=2\n", CONV)
+    run(network, gradients(network, 1), start=iteration)
+    assert bool(calls) == called

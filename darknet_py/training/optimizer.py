@@ -1,7 +1,6 @@
 """Darknet's update of the weights."""
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -52,10 +51,12 @@ class Optimizer:
       sway, rotate, stretch and stretch_sway deform filters until half of max_batches (see ``deform``).
     - With Adam ``[connected]`` and ``[local]`` have it as well, where C has SGD and then never trains them; the count
       of its steps is the iteration.
+    - ``weights_reject_freq=N`` calls ``reject_similar_filters`` every N iterations in the first three quarters.
     - ``try_fix_nan=1`` puts 0 for what is not finite in gradients and 1 / (1 + index) in weights.
     """
 
     def __init__(self, network: Network):
+        self.network = network
         net = self.net = network.options
         groups: dict[Rule, list[nn.Parameter]] = {}
         self.names: dict[nn.Parameter, str] = {parameter: name for name, parameter in network.named_parameters()}
@@ -132,6 +133,9 @@ class Optimizer:
                 torch._foreach_clamp_min_(group["params"], -rule.clip)
                 torch._foreach_clamp_max_(group["params"], rule.clip)
         self.inner.zero_grad(set_to_none=True)
+        often = self.net.weights_reject_freq
+        if often and iteration % often == 0 and iteration < self.net.max_batches * 3 // 4:
+            reject_similar_filters(self.network, iteration)
 
     def _gathered(self, parameter: nn.Parameter) -> Tensor | None:
         """What momentum keeps of earlier gradients, as it stands before the step."""
@@ -173,10 +177,14 @@ class Optimizer:
 
     def _fix_nan(self, active: list[tuple[Rule, dict]]) -> None:
         """Darknet: reset_nan_and_inf, fix_nan_and_inf."""
-        for parameter in itertools.chain.from_iterable(group["params"] for _, group in active):
-            for tensor in (parameter.grad, self._gathered(parameter)):
-                if tensor is not None:
-                    tensor.nan_to_num_(0, 0, 0)
+        parameters = [parameter for _, group in active for parameter in group["params"]]
+        changing = [tensor for parameter in parameters for tensor in (parameter.grad, self._gathered(parameter))
+                    if tensor is not None]
+        if bool(torch.stack(torch._foreach_norm([*parameters, *changing])).isfinite().all()):
+            return                                  # one look at all costs less than one at each
+        for tensor in changing:
+            tensor.nan_to_num_(0, 0, 0)
+        for parameter in parameters:
             index = torch.arange(1, parameter.numel() + 1, device=parameter.device, dtype=parameter.dtype)
             parameter.copy_(torch.where(parameter.isfinite(), parameter, index.reciprocal().view_as(parameter)))
 
@@ -203,3 +211,42 @@ class Optimizer:
             loaded.setdefault(parameter, {})[kind] = value.detach().to(place, copy=True)
         self.inner.state.clear()
         self.inner.state.update(loaded)
+
+
+@torch.no_grad()
+def reject_similar_filters(network: Network, seed: int, threshold: float = .4) -> list[tuple[int, int]]:
+    """Draw one of a layer's two most similar filters anew if the cosine between them is above the threshold.
+
+    Args:
+        seed: of the new weights; C draws them from a stream that no run can repeat.
+
+    Returns:
+        (layer, filter) of each drawn anew.
+
+    Darknet: reject_similar_weights. It looks at convolutions with an activation, but not at the first layer and not at
+    the three before a [yolo].
+    """
+    rejected = []
+    generator = torch.Generator().manual_seed(seed)
+    for index, layer in enumerate(network.layers):
+        near_head = any(after.kind == "yolo" for after in network.layers[index + 1:index + 4])
+        if not index or near_head or not isinstance(layer, Convolutional) or layer.shared or \
+                layer.options.activation == "linear":
+            continue
+        weight = layer.weight
+        filters = nn.functional.normalize(weight.flatten(1), dim=1)
+        if len(filters) < 2:
+            continue
+        similar = filters @ filters.T
+        similar.masked_fill_(torch.ones_like(similar, dtype=torch.bool).tril(), -2)      # each pair once
+        best = int(similar.argmax())
+        if float(similar.view(-1)[best]) <= threshold:
+            continue
+        one = best // len(filters)
+        bound = (2 / weight[0].numel()) ** .5
+        weight[one] = torch.empty(weight.shape[1:]).uniform_(-bound, bound, generator=generator).to(weight)
+        layer.bias_blob().tensor[one] = 0
+        if layer.norm is not None:
+            layer.norm.weight[one] = 1
+        rejected.append((index, one))
+    return rejected
