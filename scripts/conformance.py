@@ -5,7 +5,7 @@
 A PATH is a golden or a folder of them, such as ../shared/conformance. Prints a line a golden: its name, the worst
 error, and the layer or box that has it; the last line counts. Exit status 1 if one fails.
 
-Some goldens record a fault of C's CPU code (``FAULTS`` below, by name, each with what shows it). Such a golden is
+Some goldens record a fault of C's CPU code (faults.py by golden, training_faults.py by kind of layer). Such a golden is
 compared with a network that has the same fault built in: that it then fits in every layer is the proof that nothing
 but the fault sets the two apart. darknet_py itself does what C's GPU code does.
 """

@@ -97,6 +97,7 @@ class Engine:
             x = self._input(batch.images)
             truth = batch.truth.to(self.device)
             network = self._begin(iteration, x)
+            self.moment.subdivision = index
             if self._is_attacked(iteration, index):
                 x = attack(network, x, truth, self.moment, self._attack_rate(iteration))
             outcome = accumulate(network, x, truth, self.moment, self.scale, self.precision)
