@@ -39,7 +39,7 @@ from darknet_py.training.step import accumulate
 TOLERANCE = {"cpu": 2e-4, "cuda": 1e-3}     # of a layer's largest absolute output
 CLI_BOUNDS = {True: (.05, .002, .99), False: (.08, .02, .97)}    # PNG or JPEG: least score, its tolerance, least IoU
 ROUNDING = 4e-6                             # of float32 sums of thousands of terms one by one: 4608 ** .5 * 2 ** -24
-SPREAD = 3
+SPREAD = 4
 XNOR_SHARE = .995                           # of the values in and after xnor layers must be within the tolerance
 
 
