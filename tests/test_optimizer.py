@@ -231,10 +231,10 @@ def test_similar_filters_are_drawn_anew():
             layer.weight[3] = layer.weight[1] * 2 + .001
             layer.norm.weight.fill_(5)
             layer.norm.bias.fill_(3)
-    before = [layer.weight.detach().clone() for layer in network.layers[:5]]
     assert reject_similar_filters(network, 0, threshold=1.1) == []
     run(network, [{name: torch.zeros_like(p) for name, p in network.named_parameters()}], start=1)
     assert [int((layer.norm.weight == 1).sum()) for layer in network.layers[:5]] == [0] * 5
+    before = [layer.weight.detach().clone() for layer in network.layers[:5]]
     assert reject_similar_filters(network, 2) == [(1, 1)]
     for index, layer in enumerate(network.layers[:5]):
         drawn = index == 1

@@ -9,6 +9,7 @@ import torch
 from darknet_py import load_network, parse_cfg
 from darknet_py.boxes import Truth
 from darknet_py.losses import Moment
+from darknet_py.training.engine import Engine
 from darknet_py.training.step import accumulate
 
 NET = "[net]\nwidth=8\nheight=6\nchannels=4\nmax_batches=100\nburn_in=10\nbatch=6\nsubdivisions=3\n"
@@ -197,3 +198,14 @@ def test_step_tells_the_layers_where_training_stands():
     accumulate(network, images(), truth, Moment(network.options, 8, 6, iteration=7, subdivision=2, adversarial=True))
     now = network.layers[0].place.now
     assert SimpleNamespace(**vars(now)) == SimpleNamespace(iteration=7, subdivision=2, adversarial=True, boxes=None)
+
+
+def test_engine_counts_the_mini_batches_of_a_batch():
+    network = build("[convolutional]\nfilters=3\nsize=1\nactivation=linear\ncbn=1\n[softmax]\n")
+    truth = torch.zeros(2, network.layers[-1].shape.size)
+    seen = []
+    network.layers[0].register_forward_hook(lambda *_: seen.append(network.now.subdivision))
+    engine = Engine(network, torch.device("cpu"))
+    for iteration in (1, 2):
+        engine.run(iteration, [SimpleNamespace(images=images(), truth=truth)] * 3)
+    assert seen == [0, 1, 2] * 2

@@ -66,9 +66,10 @@ class Optimizer:
                 groups.setdefault(rule, []).append(parameter)
         self.rules = list(groups)
         options = [{"params": parameters} for parameters in groups.values()]
+        fused = all(parameter.device.type in ("cpu", "cuda") for parameter in self.names)
         self.inner: torch.optim.Optimizer = (
-            torch.optim.Adam(options, lr=0., betas=(net.B1, net.B2), eps=net.eps, foreach=True) if net.adam else
-            torch.optim.SGD(options, lr=0., momentum=net.momentum, foreach=True))
+            torch.optim.Adam(options, lr=0., betas=(net.B1, net.B2), eps=net.eps, fused=fused) if net.adam else
+            torch.optim.SGD(options, lr=0., momentum=net.momentum, fused=fused))
 
     def _rules(self, layer: Layer, only_bn: bool) -> Iterator[tuple[nn.Parameter, Rule]]:
         o, net = layer.options, self.net
@@ -171,7 +172,7 @@ class Optimizer:
         for parameter in parameters:
             state = self.inner.state[parameter]
             if not state:
-                state.update(step=torch.tensor(0.), exp_avg=torch.zeros_like(parameter),
+                state.update(step=torch.tensor(0., device=parameter.device), exp_avg=torch.zeros_like(parameter),
                              exp_avg_sq=torch.zeros_like(parameter))
             state["step"].fill_(iteration - 1)
 
@@ -207,8 +208,7 @@ class Optimizer:
             if parameter is None or (value.dim() and value.shape != parameter.shape):
                 expected = "no such tensor" if parameter is None else f"{tuple(parameter.shape)}"
                 raise DataError(f"the optimiser's state has {key} of {tuple(value.shape)}, the network {expected}")
-            place = parameter.device if value.dim() else "cpu"
-            loaded.setdefault(parameter, {})[kind] = value.detach().to(place, copy=True)
+            loaded.setdefault(parameter, {})[kind] = value.detach().to(parameter.device, copy=True)
         self.inner.state.clear()
         self.inner.state.update(loaded)
 
