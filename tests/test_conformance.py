@@ -8,7 +8,7 @@ from faults import FAULTS
 
 from darknet_py import Detector
 
-OURS = list(conformance.goldens([ROOT / "tests/goldens"]))
+OURS = list(conformance.goldens([ROOT / "tests/goldens/kinds"]))
 FOLDERS = [SHARED / "conformance" / name for name in ("forward", "decode", "cli", "train")]
 THEIRS = list(conformance.goldens(FOLDERS)) if all(folder.is_dir() for folder in FOLDERS) else []
 PHOTOGRAPHS = [path for path in THEIRS if path.suffix == ".json" and "png" in path.stem]
