@@ -60,17 +60,17 @@ def test_trials_and_files(tiny):
 
 
 def test_the_best_cfg_differs_in_the_tuned_values_alone(tiny):
-    text = Path("tiny.cfg").read_text().replace("batch=4\n", "batch=4        # a comment\n")
-    Path("tiny.cfg").write_text(text)
+    text = Path("tiny.cfg").read_bytes().replace(b"batch=4\n", b"batch=4        # a comment in Latin-1: \xe4\n")
+    Path("tiny.cfg").write_bytes(text)
     tuning, _ = search(keys=["learning_rate", "iou_normalizer", "hue"])
     tuning.study.add_trial(optuna.create_trial(
         params={"learning_rate": .02, "iou_normalizer": .14, "hue": .05}, value=1., distributions=tuning.study.trials[
             -1].distributions, user_attrs={"measure": "mAP@0.50", "seconds": 1., "trouble": None}))
     again, events = search(keys=["learning_rate", "iou_normalizer", "hue"])
     assert not any(isinstance(event, Trial | Iteration) for event in events) and again.best.number == 4
-    for old, new in ("rate=0.01", "rate=0.02"), ("normalizer=.07", "normalizer=0.14"), ("hue=.1", "hue=0.05"):
+    for old, new in (b"rate=0.01", b"rate=0.02"), (b"normalizer=.07", b"normalizer=0.14"), (b"hue=.1", b"hue=0.05"):
         text = text.replace(old, new)
-    assert Path("backup/tiny_tuned.cfg").read_text() == text
+    assert Path("backup/tiny_tuned.cfg").read_bytes() == text
     load_network("backup/tiny_tuned.cfg")
 
 
