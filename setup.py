@@ -37,6 +37,6 @@ setup(
     packages=find_packages(include=["darknet_py", "darknet_py.*"]),
     install_requires=["torch>=2.4,<2.14", "matplotlib", "numpy", opencv(), "pycocotools", "pyparsing>=3.0",
                       "safetensors"],
-    extras_require={"test": ["pytest", "hypothesis", "ruff", "mypy"]},
+    extras_require={"tune": ["optuna>=4"], "test": ["pytest", "hypothesis", "ruff", "mypy", "optuna>=4"]},
     entry_points={"console_scripts": ["darknet-py=darknet_py.cli:main"]},
 )

@@ -15,6 +15,7 @@ from importlib import import_module
 VERBS = {                               # verb -> (module with add_arguments and run, help)
     "detect": ("detect", "find objects in pictures: detect CFG WEIGHTS IMAGE..."),
     "train": ("train", "train a network, or go on: train DATA CFG [WEIGHTS]"),
+    "tune": ("tune", "look for better hyper-parameters in short trials: tune DATA CFG [WEIGHTS]"),
     "detector": ("detector", "Darknet's verbs for detectors: detector train|test|map DATA CFG [WEIGHTS]"),
     "classifier": ("classifier", "Darknet's verb for classifiers: classifier train DATA CFG [WEIGHTS]"),
     "check": ("check", "look for mistakes before training: check DATA [CFG]"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,6 +128,46 @@ def plot_schedule(net: NetOptions, path: str | os.PathLike) -> None:
         raise DataError(f"{path}: cannot write the picture: {error.strerror}") from None
     except ValueError as error:                 # matplotlib's word on an extension
         raise DataError(f"{path}: {error}") from None
+
+
+def plot_trials(scores: Sequence[float], values: Mapping[str, Sequence[float]], logarithmic: Container[str],
+                measure: str, path: str | os.PathLike) -> None:
+    """Draw the scores of trials, and what each parameter has to do with them.
+
+    Args:
+        scores: in [0, 1], of each trial in turn.
+        values: of each parameter, by trial.
+        logarithmic: parameters whose axis is.
+        measure: what the scores are called.
+        path: of the picture.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from matplotlib.figure import Figure
+    percent, numbers = [100 * score for score in scores], range(1, len(scores) + 1)
+    best = max(range(len(percent)), key=percent.__getitem__)
+    columns = 4
+    rows = 1 + -(-len(values) // columns)
+    figure = Figure(figsize=(14, 3 * rows), dpi=100, layout="constrained")
+    grid = figure.add_gridspec(rows, columns)
+    axes = figure.add_subplot(grid[0, :])
+    axes.plot(numbers, percent, ".", color="tab:blue")
+    axes.step(numbers, [max(percent[:number]) for number in numbers], where="post", color="tab:red", label="best")
+    axes.set_xlabel("trial")
+    axes.legend(loc="lower right")
+    all_axes = [axes]
+    for index, (name, taken) in enumerate(values.items(), columns):
+        axes = figure.add_subplot(grid[index // columns, index % columns], sharey=all_axes[0])
+        axes.set_xscale("log" if name in logarithmic else "linear")
+        axes.scatter(taken, percent, c=list(numbers), s=14, cmap="viridis")        # later trials are lighter
+        axes.plot(taken[best], percent[best], "*", color="tab:red", markersize=12)
+        axes.set_xlabel(name)
+        all_axes.append(axes)
+    for axes in all_axes:
+        axes.grid(alpha=.4)
+    figure.supylabel(f"{measure} %")
+    _save(figure, [Path(path)])
 
 
 def _turns(net: NetOptions) -> list[int]:

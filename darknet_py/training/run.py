@@ -150,7 +150,8 @@ class Run:
         self.save_last = _count(data, entries, "savelast", SAVE_LAST)
         self.notes: list[str] = []
         start = None if weights is None else Path(weights)
-        self.identity = [zlib.crc32(self.cfg.text.encode()), str(Path(data).absolute()),
+        self.identity = [zlib.crc32(self.cfg.text.encode("utf-8", "surrogateescape")),
+                         str(Path(data).absolute()),
                          None if start is None else [start.name, start.stat().st_size if start.is_file() else 0]]
         state = self._find_state(start)
         if state is not None:
@@ -255,9 +256,9 @@ class Run:
                 yield Note(f"iteration {iteration} changed no weights: {result.trouble}")
             if self.bad >= GIVE_UP:
                 yield from self._saved("last", state=True)
-                raise DarknetError(f"stopped: {GIVE_UP} iterations in a row were not finite; {result.trouble}. The "
-                                   f"last good weights are in {self._path('last')}. A lower learning_rate= or a "
-                                   "longer burn_in= may help, and max_delta= in [yolo]")
+                kept = f"The last good weights are in {self._path('last')}. " if self.settings.save else ""
+                raise DarknetError(f"stopped: {GIVE_UP} iterations in a row were not finite; {result.trouble}. {kept}A "
+                                   "lower learning_rate= or a longer burn_in= may help, and max_delta= in [yolo]")
             if self.settings.evaluate and self._is_time_to_score():
                 yield from self._evaluated()
             yield from self._saves()
