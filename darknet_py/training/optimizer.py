@@ -208,7 +208,8 @@ class Optimizer:
             if parameter is None or (value.dim() and value.shape != parameter.shape):
                 expected = "no such tensor" if parameter is None else f"{tuple(parameter.shape)}"
                 raise DataError(f"the optimiser's state has {key} of {tuple(value.shape)}, the network {expected}")
-            loaded.setdefault(parameter, {})[kind] = value.detach().to(parameter.device, copy=True)
+            kept = torch.empty_like(parameter) if value.dim() else torch.empty_like(value, device=parameter.device)
+            loaded.setdefault(parameter, {})[kind] = kept.copy_(value)      # fused kernels need the parameter's strides
         self.inner.state.clear()
         self.inner.state.update(loaded)
 
