@@ -12,8 +12,9 @@ from darknet_py.boxes import Truth
 from darknet_py.layers import Layer
 from darknet_py.losses import Moment
 from darknet_py.network import Network
+from darknet_py.training.attention import attention_picture
 from darknet_py.training.ema import Average
-from darknet_py.training.optimizer import Optimizer
+from darknet_py.training.optimizer import Optimizer, reject_similar_filters
 from darknet_py.training.schedule import learning_rate
 from darknet_py.training.step import accumulate, attack
 from darknet_py.training.world import World
@@ -66,6 +67,7 @@ class Engine:
         self.precision = PRECISIONS[amp]
         half = self.precision is torch.float16
         self.scale = 1. if not half else START_SCALE if network.options.loss_scale == 1 else network.options.loss_scale
+        self.attention: np.ndarray | None = None            # the last picture of what an attack changed
         self.good = 0                           # iterations since the scale last changed
         self.optimizer, self.average = Optimizer(network), Average(network)
         self.moment = Moment(network.options, network.input_shape.width, network.input_shape.height)
@@ -90,6 +92,8 @@ class Engine:
         """
         torch.manual_seed(hash((self.seed, iteration, self.world.rank)) % 2 ** 63)
         before = [buffer.clone() for buffer in self.statistics]
+        for network in self.sizes.values():
+            network.reset_state()               # a batch's sequences are new ones
         losses: list[Tensor] = []
         figures: dict[str, list[Tensor]] = {}
         seen: list[tuple[Network, MiniBatch, Tensor]] = []
@@ -98,7 +102,10 @@ class Engine:
             truth = batch.truth.to(self.device)
             network = self._begin(iteration, index, x)
             if self._is_attacked(iteration, index):
-                x = attack(network, x, truth, self.moment, self._attack_rate(iteration))
+                clean = x
+                x, delta = attack(network, clean, truth, self.moment, self._attack_rate(iteration))
+                if self.network.options.attention:
+                    self.attention = attention_picture(clean[0], delta[0])
             outcome = accumulate(network, x, truth, self.moment, self.scale, self.precision)
             losses.append(outcome.loss.double() / len(x))
             for head, loss in outcome.heads:
@@ -120,6 +127,10 @@ class Engine:
                 torch._foreach_div_(gradients, self.scale)
             self.world.merge_statistics(before, self.statistics, len(losses))
             self.optimizer.step(rate, round(count), iteration)
+            net = self.network.options
+            if net.weights_reject_freq and iteration % net.weights_reject_freq == 0 and \
+                    iteration < net.max_batches * .75:
+                reject_similar_filters(self.network, self.seed + iteration)
             self.average.update(iteration)
         else:
             if self.scale <= 1:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 
 from darknet_py.cfg import Cfg, read_cfg
 from darknet_py.data.datafile import read_data
+from darknet_py.data.files import replacing
 from darknet_py.errors import CfgError, DarknetError, DataError, WeightsError
 from darknet_py.losses import LOSSES
 from darknet_py.network import Network, load_network
@@ -281,6 +283,12 @@ class Run:
             yield from self._saved("best")
 
     def _saves(self) -> Iterator[Event]:
+        if self.engine.attention is not None and self.iteration % self.save_last == 0 and self.settings.save \
+                and self.world.leads:
+            path = self.backup / f"{self.name}_attention.png"
+            with replacing(path) as file:
+                file.write(cv2.imencode(".png", self.engine.attention)[1].tobytes())
+            yield Saved(path)
         every = self.save_every or (1000 if self.network.options.max_batches < LONG else LONG)
         if self.iteration % every == 0:
             yield from self._saved(str(self.iteration))

@@ -36,14 +36,14 @@ def accumulate(network: Network, x: Tensor, truth: Truth | Tensor, moment: Momen
     return outcome
 
 
-def attack(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment, rate: float) -> Tensor:
+def attack(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment, rate: float) -> tuple[Tensor, Tensor]:
     """Self-adversarial training, the first stage: images changed so that the network finds nothing in them.
 
     The images follow the deltas that they would get without any truth. Batch normalisation uses its running
     statistics, and no weight learns from it. Of a contrastive pair only the first image changes.
 
     Returns:
-        (N, C, H, W) in [0, 1].
+        (N, C, H, W) in [0, 1], and the deltas (N, C, H, W) that did it.
 
     Darknet: train_network_datum_gpu, backward_network_gpu.
     """
@@ -56,11 +56,11 @@ def attack(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment, r
     finally:
         moment.adversarial = network.now.adversarial = False
     if gradient is None:
-        return x.detach()
+        return x.detach(), torch.zeros_like(x)
     changed = (x.detach() - rate * gradient).clamp_(0, 1)
     if moment.net.contrastive:
         changed[1::2] = x.detach()[1::2]
-    return changed
+    return changed, -gradient
 
 
 def run_heads(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment,
