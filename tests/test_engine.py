@@ -75,7 +75,7 @@ def test_an_attack_hides_objects():
     changed, delta = attack(net, x, truth, moment, .05)
     assert gradients(net) == [None] * 5 and not moment.adversarial and not net.now.adversarial
     assert all(torch.equal(a, b) for a, b in zip(net.buffers(), buffers, strict=True))
-    assert 0 <= changed.min() and changed.max() <= 1 and delta.shape == x.shape
+    assert changed.min() >= 0 and changed.max() <= 1 and delta.shape == x.shape
     torch.testing.assert_close(changed, (x + .05 * delta).clamp(0, 1))
     net.eval()
     before, after = (net(images)[0].unflatten(1, (2, 7))[:, :, 4].mean() for images in (x, changed))

@@ -1,5 +1,6 @@
 """Training runs, whole: files, going on after a crash, several processes, and what goes wrong."""
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -305,3 +306,13 @@ def test_half_precision(tiny):
     for amp in ("bf16", "fp16"):
         assert weights[amp].isfinite().all() and not torch.equal(weights[amp], weights["off"])
         assert (weights[amp] - weights["off"]).norm() < .1 * weights["off"].norm()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled(tiny):
+    """torch.compile changes nothing but the time; measuring in between still works."""
+    weights = {}
+    for compiled in (False, True):
+        run, _ = collect("tiny.data", "tiny.cfg", compile=compiled, clear=True, evaluate=True, stop_after=4)
+        weights[compiled] = torch.cat([parameter.detach().flatten() for parameter in run.network.parameters()])
+    torch.testing.assert_close(weights[True], weights[False], rtol=1e-3, atol=1e-4)

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import Truth
+from darknet_py.errors import DarknetError
 from darknet_py.layers import Layer
 from darknet_py.losses import Moment
-from darknet_py.network import Network
+from darknet_py.network import HeadPass, Network
 from darknet_py.training.attention import attention_picture
 from darknet_py.training.ema import Average
 from darknet_py.training.optimizer import Optimizer, reject_similar_filters
 from darknet_py.training.schedule import learning_rate
-from darknet_py.training.step import accumulate, attack
+from darknet_py.training.step import Forward, accumulate, attack
 from darknet_py.training.world import World
 
 START_SCALE = 1024.     # of deltas in float16, and after how many good iterations it doubles
@@ -58,6 +59,7 @@ class Engine:
     Args:
         amp: "off" for float32, else the precision of the forward pass: "bf16" or "fp16".
         seed: for what is random in the network itself.
+        compiled: run the forward pass through torch.compile, once for each size.
     """
 
     def __init__(self, network: Network, device: torch.device, *, amp: str = "off", seed: int = 0,
@@ -72,6 +74,7 @@ class Engine:
         self.optimizer, self.average = Optimizer(network), Average(network)
         self.moment = Moment(network.options, network.input_shape.width, network.input_shape.height)
         self.sizes = {network.input_shape[1:]: network}
+        self.compiled: dict[tuple[int, int], Forward] | None = {} if compiled else None
         self.statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
 
     def at_size(self, height: int, width: int) -> Network:
@@ -106,7 +109,7 @@ class Engine:
                 x, delta = attack(network, clean, truth, self.moment, self._attack_rate(iteration))
                 if self.network.options.attention:
                     self.attention = attention_picture(clean[0], delta[0])
-            outcome = accumulate(network, x, truth, self.moment, self.scale, self.precision)
+            outcome = accumulate(network, x, truth, self.moment, self.scale, self.precision, self._compiled(network))
             losses.append(outcome.loss.double() / len(x))
             for head, loss in outcome.heads:
                 for name, value in loss.figures.items():
@@ -142,6 +145,14 @@ class Engine:
         self._rescale(finite)
         return Result(loss, rate, {name: float(torch.stack([value.float() for value in values]).mean())
                                    for name, values in figures.items()}, trouble)
+
+    def _compiled(self, network: Network) -> Forward | None:
+        if self.compiled is None:
+            return None
+        size = network.input_shape[1:]
+        if size not in self.compiled:
+            self.compiled[size] = _compile(network.train_heads)
+        return self.compiled[size]
 
     def _input(self, images: Tensor) -> Tensor:
         """Images as the network takes them."""
@@ -192,6 +203,21 @@ class Engine:
         names = [name for name, one in zip(batch.names, bad.tolist(), strict=True) if one] or batch.names
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         return f"loss {loss}: {where} is the first that is not finite, for {shown}"
+
+
+def _compile(forward: Forward) -> Forward:
+    """torch.compile, whose own troubles become an error that says so."""
+    from torch._dynamo.exc import TorchDynamoException      # takes a second
+    compiled = torch.compile(forward, dynamic=False)
+
+    def run(x: Tensor, frozen: int) -> list[HeadPass]:
+        try:
+            return compiled(x, frozen)
+        except TorchDynamoException as error:
+            raise DarknetError(f"torch.compile does not work here ({str(error).splitlines()[0]}); train without "
+                               "-compile") from error
+
+    return run
 
 
 def all_finite(tensors: list[Tensor]) -> bool:

@@ -1,6 +1,7 @@
 """One training step: forward, the heads' deltas, backward, update."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 from darknet_py.boxes import Truth
 from darknet_py.losses import LOSSES, HeadLoss, Moment
 from darknet_py.network import HeadPass, Network
+
+Forward = Callable[[Tensor, int], list[HeadPass]]
 
 
 class Outcome(NamedTuple):
@@ -19,17 +22,18 @@ class Outcome(NamedTuple):
 
 
 def accumulate(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment, scale: float = 1,
-               precision: torch.dtype | None = None) -> Outcome:
+               precision: torch.dtype | None = None, forward: Forward | None = None) -> Outcome:
     """Run a mini-batch forward and backward: every ``parameter.grad`` grows by minus C's updates, times ``scale``.
 
     Args:
         x: (N, C, H, W) images, see ``Network.forward``.
         truth: of all images.
         precision: of the forward pass, float32 if None.
+        forward: a compiled ``network.train_heads``.
 
     Darknet: train_network_datum. Deltas are sums over images; the update divides by their number.
     """
-    outcome = run_heads(network, x, truth, moment, precision)
+    outcome = run_heads(network, x, truth, moment, precision, forward)
     roots, gradients = _roots(outcome, scale)
     if roots:
         torch.autograd.backward(roots, gradients)
@@ -64,13 +68,13 @@ def attack(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment, r
 
 
 def run_heads(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment,
-              precision: torch.dtype | None) -> Outcome:
+              precision: torch.dtype | None, forward: Forward | None = None) -> Outcome:
     """The forward pass and what the heads say of it."""
     now = network.now
     now.iteration, now.subdivision, now.adversarial = moment.iteration, moment.subdivision, moment.adversarial
     now.boxes = truth.boxes if isinstance(truth, Truth) else None
     with torch.autocast(x.device.type, precision, enabled=precision is not None):
-        passes = network.train_heads(x, frozen_layers(network, moment.iteration))
+        passes = (forward or network.train_heads)(x, frozen_layers(network, moment.iteration))
     with torch.no_grad():
         losses = [LOSSES[head.layer.kind](head.layer, head.input.detach().float(), head.output.float(), truth, moment)
                   for head in passes]
