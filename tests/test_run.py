@@ -101,7 +101,7 @@ def test_ctrl_c_saves(tiny):
 def test_two_processes_are_one(tiny):
     one = start("-backup", "one", "-workers", "0")
     assert one.wait(timeout=100) == 0, one.stdout.read()
-    two = start("-backup", "two", "-workers", "0",
+    two = start("-backup", "two", "-workers", "0", "-map",
                 launcher=("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"))
     text = two.communicate(timeout=100)[0]
     assert two.returncode == 0, text
@@ -222,7 +222,7 @@ WRONG = {                   # what to do to the files -> what is said
     "no list": (("tiny.data", "train=train.txt", "train=none.txt"), DataError, "none.txt"),
     "no pictures": (lambda _: Path("train.txt").write_text("\n"), DataError, "no pictures to train on"),
     "backup is a file": (("tiny.data", "backup=backup", "backup=tiny.cfg"), DataError, "cannot make the folder"),
-    "savelast": (("tiny.data", "savelast=4", "savelast=x"), DataError, "savelast needs a whole number, found 'x'"),
+    "savelast": (("tiny.data", "savelast=4", "savelast=x"), DataError, "savelast needs a whole number from 1 on"),
 }
 
 
@@ -316,3 +316,15 @@ def test_compiled(tiny):
         run, _ = collect("tiny.data", "tiny.cfg", compile=compiled, clear=True, evaluate=True, stop_after=4)
         weights[compiled] = torch.cat([parameter.detach().flatten() for parameter in run.network.parameters()])
     torch.testing.assert_close(weights[True], weights[False], rtol=1e-3, atol=1e-4)
+
+
+def test_processes_agree_on_a_seed(tiny):
+    """Without -seed each process would start from other weights, if the first one did not say which."""
+    two = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m",
+                          "darknet_py", "train", "tiny.data", "tiny.cfg", "-device", "cpu", "-workers", "0"],
+                         env=ENVIRONMENT, capture_output=True, text=True, timeout=100)
+    assert two.returncode == 0, two.stderr
+    seed = checkpoint.facts(Path("backup/tiny_last.state"))["seed"]
+    collect("tiny.data", "tiny.cfg", seed=seed, backup="one")
+    for ours, theirs in zip(tensors("one/tiny_final.weights"), tensors("backup/tiny_final.weights"), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)

@@ -207,7 +207,7 @@ class Engine:
 
 def _compile(forward: Forward) -> Forward:
     """torch.compile, whose own troubles become an error that says so."""
-    from torch._dynamo.exc import TorchDynamoException      # takes a second
+    from torch._dynamo.exc import TorchDynamoException  # takes a second
     compiled = torch.compile(forward, dynamic=False)
 
     def run(x: Tensor, frozen: int) -> list[HeadPass]:

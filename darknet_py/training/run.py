@@ -160,7 +160,7 @@ class Run:
             start = state.with_name(state.name.split(".state")[0] + ".weights")
         known = {} if state is None else checkpoint.facts(state)
         fresh = int.from_bytes(os.urandom(4), "big") if settings.seed is None else settings.seed
-        self.seed = known.get("seed", fresh)
+        self.seed = self.world.agree(known.get("seed", fresh))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.network = load_network(self.cfg, start, device=self.device)
@@ -273,8 +273,10 @@ class Run:
         return self.iteration >= due or self.iteration == self.last
 
     def _evaluated(self) -> Iterator[Event]:
-        """Measure, all processes together, and keep the weights if they are the best."""
+        """Measure, and keep the weights if they are the best. The other processes wait for the one that does."""
         self.scored_at = self.iteration
+        if not self.world.leads:
+            return
         self.score = self.task.evaluate(self.network)
         is_best = self.score.value >= self.best
         self.best = max(self.best, self.score.value)
@@ -377,10 +379,12 @@ def _check_cfg(network: Network) -> None:
 
 def _count(data: Any, entries: dict[str, str], key: str, default: int) -> int:
     """A whole number of the .data file."""
+    if key not in entries:
+        return default
     with suppress(ValueError):
-        if (value := int(entries.get(key, default))) >= 0:
+        if (value := int(entries[key])) > 0:
             return value
-    raise DataError(f"{data}: {key} needs a whole number, found {entries[key]!r}")
+    raise DataError(f"{data}: {key} needs a whole number from 1 on, found {entries[key]!r}")
 
 
 def _make_folder(path: Path) -> None:

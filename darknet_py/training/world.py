@@ -39,6 +39,14 @@ class World:
             for tensor, values in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
                 tensor.copy_(values.view_as(tensor))
 
+    def agree(self, number: int) -> int:
+        """The first process's number, for all."""
+        if self.size == 1:
+            return number
+        shared = [number]
+        distributed.broadcast_object_list(shared)
+        return shared[0]
+
     def merge_statistics(self, before: Sequence[Tensor], now: Sequence[Tensor], updates: int) -> None:
         """Running statistics as if one process had seen all mini-batches, the first process's first.
 
@@ -57,11 +65,11 @@ class World:
         for start, after, part in zip(before, now, parts, strict=True):
             after.copy_(part + keep ** self.size * start)
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.size > 1:
-            distributed.barrier()
-
     def close(self) -> None:
+        """Part from the others, all at once: a process that leaves first breaks what another is still receiving."""
         if self.size > 1 and distributed.is_initialized():
+            if distributed.get_backend() == "gloo":
+                distributed.monitored_barrier(timeout=PATIENCE)
+            else:
+                distributed.barrier()
             distributed.destroy_process_group()
