@@ -1,8 +1,11 @@
 """What a network is trained for: where its mini-batches come from, and how good it is."""
 from __future__ import annotations
 
+import copy
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,8 +15,10 @@ from torch import Tensor
 from darknet_py.boxes import Truth
 from darknet_py.data.check import check_for_training
 from darknet_py.data.classification import ClassifierLoader, ClassifierPictures, top_k
-from darknet_py.data.dataset import Problem, class_names, read_samples
+from darknet_py.data.datafile import read_data
+from darknet_py.data.dataset import Problem, class_names, find_near, read_samples
 from darknet_py.data.loader import Batches, Loader, Plan
+from darknet_py.data.text import Text
 from darknet_py.errors import DataError
 from darknet_py.evaluate import evaluate_map
 from darknet_py.layers.tree import Tree
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from darknet_py.training.run import Settings
 
 MOST_WORKERS = 8
+EVALUATED = 8           # mini-batches of one sequence, to measure a character model
 MOST_TOLD = 20          # problems of pictures and labels
 
 
@@ -144,10 +150,62 @@ class Classification(Task):
         return Score(one, "top-1", f" top-1 = {one:.2%}, top-5 = {five:.2%} of {len(order)} pictures")
 
 
+class Characters(Task):
+    """Saying which character of a text comes next; ``train`` and ``valid`` are texts.
+
+    Darknet: train_char_rnn, which lets a sequence go on where the last iteration left it; here each begins anew.
+    """
+
+    def __init__(self, data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
+                 device: torch.device):
+        super().__init__(settings)
+        entries = read_data(data) if Path(data).suffix == ".data" else {"train": str(data)}
+        if "train" not in entries:
+            raise DataError(f"{data}: expected train=TEXT, found none")
+        self.texts = {split: Text(find_near(entries[split], Path(data)), network.input_shape.size)
+                      for split in ("train", "valid") if split in entries}
+        self.steps, self.seed, self.world = network.options.time_steps, seed, world
+        self.count, self.notes = len(self.texts["train"]), []
+
+    @property
+    def waited(self) -> float:
+        return 0
+
+    def new_problems(self) -> list[str]:
+        return []
+
+    def batches(self, start: int, plan: Callable[[int], Plan]) -> Iterator[MiniBatch]:
+        text, iteration = self.texts["train"], start
+        while True:
+            now = plan(iteration)
+            share = now.subdivisions // self.world.size
+            for number in range(self.world.rank * share, (self.world.rank + 1) * share):
+                draw = np.random.default_rng((self.seed, iteration, number))
+                starts = draw.integers(len(text), size=now.images // now.subdivisions // self.steps)
+                yield MiniBatch(*text.sequences(starts, self.steps), [str(text.path)] * (len(starts) * self.steps))
+            iteration += 1
+
+    def evaluate(self, network: Network) -> Score:
+        text = self.texts.get("valid", self.texts["train"])
+        network = copy.deepcopy(network).eval()
+        network.reset_state()
+        steps = min(self.steps * EVALUATED, len(text) // self.steps * self.steps) or self.steps
+        x, truth = text.sequences(np.zeros(1, np.int64), steps)
+        device = next(network.parameters()).device
+        with torch.no_grad():
+            heads = [[output for output, head in zip(network(part.to(device)), network.heads, strict=True)
+                      if network.layers[head].kind != "cost"][-1].flatten(1).cpu() for part in x.split(self.steps)]
+        surprise = -float(torch.cat(heads).clamp(min=1e-30).log()[truth > 0].mean())
+        return Score(math.exp(-surprise), "probability", f" {steps} characters: perplexity {math.exp(surprise):.3f}, "
+                     f"{surprise / math.log(2):.3f} bits each")
+
+
 def task_for(data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
              device: torch.device) -> Task:
     """The task that a network's heads are made for."""
-    kind = Detection if any(layer.detects for layer in network.layers) else Classification
+    if any(layer.detects for layer in network.layers):
+        return Detection(data, network, settings, seed, world, device)
+    kind = Characters if network.options.width == 0 else Classification
     return kind(data, network, settings, seed, world, device)
 
 
