@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import make_pictures
 import pytest
 import torch
 from conftest import ROOT
@@ -328,3 +329,62 @@ def test_processes_agree_on_a_seed(tiny):
     collect("tiny.data", "tiny.cfg", seed=seed, backup="one")
     for ours, theirs in zip(tensors("one/tiny_final.weights"), tensors("backup/tiny_final.weights"), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+CLASSIFIER = """[net]
+batch=32
+width=24
+height=24
+channels=3
+learning_rate=.05
+max_batches=300
+policy=poly
+power=2
+min_crop=24
+max_crop=28
+label_smooth_eps=.1
+cutmix=1
+mosaic=1
+
+[convolutional]
+batch_normalize=1
+filters=16
+size=3
+stride=2
+pad=1
+activation=leaky
+
+[convolutional]
+batch_normalize=1
+filters=32
+size=3
+stride=2
+pad=1
+activation=leaky
+
+[convolutional]
+filters=6
+size=1
+activation=linear
+
+[avgpool]
+
+[softmax]
+"""
+
+
+def test_a_classifier(tmp_path, monkeypatch, capsys):
+    """Label smoothing, CutMix and mosaic: better than chance by far; and on the command line."""
+    monkeypatch.chdir(tmp_path)
+    make_pictures.main(["set", "--train", "120", "--valid", "60", "--size", "24"])
+    Path("c.cfg").write_text(CLASSIFIER)
+    run, events = collect("set/pictures.data", "c.cfg", evaluate=True)
+    assert [event.score.name for event in of(events, Scored)] == ["top-1"] * 3
+    assert run.best > 2 / 6
+    assert main(["classifier", "train", "set/pictures.data", "c.cfg", "-topk", "-device", "cpu", "-workers", "0",
+                 "-seed", "3", "-clear"]) == 0
+    out = capsys.readouterr()
+    assert out.out.count("avg loss") == 300 and "top-1 = " in out.err
+    change("set/pictures.data", "classes = 6", "classes = 5")
+    with pytest.raises(DataError, match="has 5 classes, the network 6"):
+        train("set/pictures.data", "c.cfg", **QUICK)
