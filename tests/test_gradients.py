@@ -18,8 +18,8 @@ OTHER = {
 
 
 def slopes(path):
-    """The change of a random sum of the first head's inputs along a random direction of all weights: by difference and by the
-    backward pass."""
+    """The change of a random sum of the first head's inputs along a random direction of all weights: by difference,
+    and by the backward pass."""
     golden = conformance.load_kit(path).Golden(path)
     network = conformance.golden_network(golden, path, "cpu").double().train()
     draw = torch.Generator().manual_seed(1)
@@ -31,7 +31,8 @@ def slopes(path):
         network.reset_state()
         torch.manual_seed(2)
         one = network.train_heads(x)[0].input           # [cost] would come after [softmax], which goes back as it is
-        return (one * torch.randn(one.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)).sum() * SCALE
+        weights = torch.randn(one.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        return (one * weights).sum() * SCALE
 
     value().backward()
     ours = sum((p.grad * d).sum() for p, d in zip(parameters, directions, strict=True) if p.grad is not None)
