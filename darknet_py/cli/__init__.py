@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
+from darknet_py.errors import CfgWarning, DarknetError
+
 VERBS = {                               # verb -> (module with add_arguments and run, help)
     "detect": ("detect", "find objects in pictures: detect CFG WEIGHTS IMAGE..."),
     "train": ("train", "train a network, or go on: train DATA CFG [WEIGHTS]"),
@@ -30,16 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0, 1 for an error in the input, 2 for one in the arguments."""
     words = [normalized(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     verb = next((word for word in words if word in VERBS), None)
-    if verb is None:
-        return _without_verb(words)
-    words.remove(verb)
-    from darknet_py.errors import CfgWarning, DarknetError
-    module = import_module(f"darknet_py.cli.{VERBS[verb][0]}")
-    parser = argparse.ArgumentParser(f"darknet-py {verb}", description=module.__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    module.add_arguments(parser)
-    parsed = parser.parse_intermixed_args(words)
     try:
+        if verb is None:
+            return _without_verb(words)
+        words.remove(verb)
+        module = import_module(f"darknet_py.cli.{VERBS[verb][0]}")
+        parser = argparse.ArgumentParser(f"darknet-py {verb}", description=module.__doc__, allow_abbrev=False,
+                                         formatter_class=argparse.RawDescriptionHelpFormatter)
+        module.add_arguments(parser)
+        parsed = parser.parse_intermixed_args(words)
         with warnings.catch_warnings():
             warnings.simplefilter("always", CfgWarning)
             warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
@@ -71,7 +72,7 @@ def _without_verb(words: Sequence[str]) -> int:
         print(f"darknet-py {__version__}")
         return 0
     usage = "usage: darknet-py VERB ...\n\nverbs (darknet-py VERB --help says more):\n" + "\n".join(
-        f"  {verb:<10}{text}" for verb, (_, text) in VERBS.items()) + "\n\n  --version  --help\n"
+        f"  {verb:<12}{text}" for verb, (_, text) in VERBS.items()) + "\n\n  --version  --help\n"
     if "--help" in words:
         print(usage)
         return 0
