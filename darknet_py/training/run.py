@@ -1,6 +1,7 @@
 """A whole training run: what to train on, the loop, its files, and going on after a crash."""
 from __future__ import annotations
 
+import math
 import os
 import time
 import zlib
@@ -244,9 +245,9 @@ class Run:
             self.iteration, self.network.seen = iteration, iteration * self.images
             self.engine.moment.seen = self.network.seen
             self.bad = 0 if result.trouble is None else self.bad + 1
-            if result.trouble is None:
-                first = self.average_loss < 0 or self.average_loss != self.average_loss
-                self.average_loss = result.loss if first else .9 * self.average_loss + .1 * result.loss
+            if math.isfinite(result.loss):
+                self.average_loss = result.loss if self.average_loss < 0 else \
+                    .9 * self.average_loss + .1 * result.loss
             seconds = time.perf_counter() - begin
             left = (self.last - iteration) * seconds / 3600
             hours = left if hours < 0 else .01 * left + .99 * hours
