@@ -143,8 +143,8 @@ class Engine:
             for parameter in parameters:
                 parameter.grad = None
         self._rescale(finite)
-        return Result(loss, rate, {name: float(torch.stack([value.float() for value in values]).mean())
-                                   for name, values in figures.items()}, trouble)
+        means = torch.stack([torch.stack(values).float().mean() for values in figures.values()] or [images])
+        return Result(loss, rate, dict(zip(figures, means.tolist(), strict=False)), trouble)
 
     def _compiled(self, network: Network) -> Forward | None:
         if self.compiled is None:
