@@ -154,7 +154,7 @@ def distort(image: np.ndarray, hue: float, saturation: float, exposure: float) -
 def noisy(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
     """Brighter by noise of this deviation; what is negative counts as none, as in C."""
     cv2.setRNGSeed(int(rng.integers(2 ** 31)))
-    return cv2.add(image, cv2.randn(np.empty_like(image), np.zeros(4), np.full(4, float(deviation))))
+    return cv2.add(image, cv2.randn(np.empty_like(image), np.zeros((4, 1)), np.full((4, 1), float(deviation))))
 
 
 def _blurred(image: np.ndarray, size: int, rows: np.ndarray) -> np.ndarray:
