@@ -15,7 +15,7 @@ from darknet_py import weights as weights_file
 from darknet_py.cfg import Cfg, Section, read_cfg
 from darknet_py.errors import DarknetError, DataError
 from darknet_py.layers import KINDS, Layer, Place, Shape
-from darknet_py.layers.base import MAX_PARAMETERS, Now
+from darknet_py.layers.base import MAX_PARAMETERS, Now, StraightThrough
 from darknet_py.options import NetOptions, bind
 
 MAX_LAYERS = 10_000
@@ -35,19 +35,6 @@ class HeadPass(NamedTuple):
     layer: Layer
     input: Tensor
     output: Tensor
-
-
-class _StraightThrough(torch.autograd.Function):
-    """A head's output whose gradient goes to the head's input as it is."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, output: Tensor) -> Tensor:
-        ctx.shape = x.shape
-        return output.view_as(output)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:    # type: ignore[override]
-        return gradient.reshape(ctx.shape), None
 
 
 class Network(nn.Module):
@@ -138,7 +125,7 @@ class Network(nn.Module):
                 output = layer(*xs)
                 if index in self.heads and layer.is_head:
                     passes.append(HeadPass(layer, xs[0], output.detach()))
-                    output = output if layer.final else _StraightThrough.apply(xs[0], output)
+                    output = output if layer.final else StraightThrough.apply(xs[0], output)
             outputs[index] = output.detach() if layer.options.onlyforward else output
             for source in done:
                 outputs[source] = None

@@ -47,6 +47,19 @@ class LayerOptions:
     learning_rate: float = 1        # a factor
 
 
+class StraightThrough(torch.autograd.Function):
+    """``apply(x, value)``: the value, which sends its gradient to x as if it were x; of as many numbers as x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: Tensor) -> Tensor:
+        ctx.shape = x.shape
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:    # type: ignore[override]
+        return gradient.reshape(ctx.shape), None
+
+
 class Blob(NamedTuple):
     """A tensor that lies in weights files.
 

@@ -34,7 +34,7 @@ class Average:
             self.values = [parameter.clone() for parameter in parameters]
         if iteration == self.apply_at:
             torch._foreach_copy_(parameters, self.values)
-        elif iteration < max(self.apply_at, 0) or self.apply_at <= self.start:
+        elif iteration < self.apply_at or self.apply_at <= self.start:
             torch._foreach_lerp_(self.values, parameters, 1 - self.alpha)
 
     @contextmanager

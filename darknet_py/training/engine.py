@@ -64,7 +64,7 @@ class Engine:
 
     def __init__(self, network: Network, device: torch.device, *, amp: str = "off", seed: int = 0,
                  world: World | None = None, compiled: bool = False):
-        self.network, self.device, self.seed = network, device, seed
+        self.network, self.device, self.seed = network.train(), device, seed
         self.world = World(device) if world is None else world
         self.precision = PRECISIONS[amp]
         half = self.precision is torch.float16
@@ -81,7 +81,7 @@ class Engine:
         """The network for images of another size, in training mode."""
         if (height, width) not in self.sizes:
             self.sizes[height, width] = self.network.resized(width, height)
-        return self.sizes[height, width].train()
+        return self.sizes[height, width]
 
     def run(self, iteration: int, batches: Iterable[MiniBatch]) -> Result:
         """Train on one batch.
