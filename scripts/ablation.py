@@ -24,7 +24,8 @@ from typing import Any
 from darknet_py.cfg import Cfg, parse_cfg, read_cfg
 from darknet_py.data.files import replacing
 from darknet_py.errors import CfgWarning, DarknetError
-from darknet_py.training.run import Iteration, Note, Run, Settings
+from darknet_py.training.events import Iteration, Note, Settings
+from darknet_py.training.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -138,7 +138,8 @@ class Pace(NamedTuple):
 
 def new_run(a: argparse.Namespace, **more: Any) -> Any:
     """A run that writes nothing."""
-    from darknet_py.training.run import Run, Settings
+    from darknet_py.training.events import Settings
+    from darknet_py.training.run import Run
     return Run(a.data, a.cfg, None, Settings(
         clear=True, save=False, charts=None, seed=0, **{"device": a.device, "workers": a.workers, "amp": a.amp,
                                                        "compile": a.compile} | more))
@@ -146,7 +147,7 @@ def new_run(a: argparse.Namespace, **more: Any) -> Any:
 
 def pace_of_ours(a: argparse.Namespace) -> Pace:
     """Our training, after the iterations to warm up."""
-    from darknet_py.training.run import Iteration
+    from darknet_py.training.events import Iteration
     events = (event for event in new_run(a, stop_after=a.warmup + a.iterations) if isinstance(event, Iteration))
     kept = [event for event in events if event.iteration > a.warmup]
     if not kept:

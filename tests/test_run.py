@@ -14,7 +14,8 @@ from conftest import ROOT
 from darknet_py import CfgError, DarknetError, DataError, WeightsError, load_network, train
 from darknet_py.cli import main
 from darknet_py.training import checkpoint
-from darknet_py.training.run import Iteration, Note, Run, Saved, Scored, Settings
+from darknet_py.training.events import Iteration, Note, Saved, Scored, Settings
+from darknet_py.training.run import Run
 
 QUICK = {"device": "cpu", "seed": 3, "workers": 0, "charts": None}
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

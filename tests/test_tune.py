@@ -15,8 +15,8 @@ from darknet_py.cfg import parse_cfg, read_cfg
 from darknet_py.cli import main
 from darknet_py.network import Network, load_network
 from darknet_py.training import tune
+from darknet_py.training.events import Iteration, Note, Settings
 from darknet_py.training.ranges import find_ranges, with_values
-from darknet_py.training.run import Iteration, Note, Settings
 from darknet_py.training.tune import Trial, Tuning
 
 optuna = pytest.importorskip("optuna")

@@ -16,7 +16,7 @@ from darknet_py.cli.detect import device
 from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from darknet_py.training.run import Event
+    from darknet_py.training.events import Event
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.cfg import read_cfg
-    from darknet_py.training.run import Iteration, Run, Settings
+    from darknet_py.training.events import Iteration, Settings
+    from darknet_py.training.run import Run
     gpus = [] if arguments.gpus is None else arguments.gpus.split(",")
     if len(gpus) > 1 and "WORLD_SIZE" not in os.environ:
         return on_several(gpus)
@@ -111,8 +112,8 @@ def stop_signals() -> list[int]:
 
 def show(event: Event, progress: Progress, plain: bool) -> None:
     """Say what happened."""
+    from darknet_py.training.events import Iteration, Note, Saved, Scored
     from darknet_py.training.report import console_line
-    from darknet_py.training.run import Iteration, Note, Saved, Scored
     if isinstance(event, Iteration) and plain:
         print(console_line(event), flush=True)
     elif isinstance(event, Iteration):

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.cfg import read_cfg
-    from darknet_py.training.run import Iteration, Note, Saved, Settings
+    from darknet_py.training.events import Iteration, Note, Saved, Settings
     from darknet_py.training.tune import Trial, Tuning
     tuning = Tuning(arguments.data, read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, Settings(
         clear=arguments.clear, iou_thresh=arguments.iou_thresh, points=arguments.points, device=device(arguments),

@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from darknet_py.losses import LOSSES
 from darknet_py.network import Network, load_network
 from darknet_py.training import checkpoint, schedule
 from darknet_py.training.engine import PRECISIONS, Engine
+from darknet_py.training.events import Event, Iteration, Note, Saved, Scored, Settings
 from darknet_py.training.report import Report
 from darknet_py.training.tasks import Score, Task, task_for
 from darknet_py.training.world import World
@@ -30,89 +31,6 @@ SAVE_LAST = 100             # iterations between two _last.weights
 LONG = 10_000               # runs of as many iterations keep a numbered file only so often, shorter ones every 1000
 GIVE_UP = 10                # iterations in a row that are not finite
 SCORE_EVERY = 100           # iterations at least between two scores
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """One iteration is done. ``average`` is C's running mean of the loss, seconds are those of the whole iteration,
-    of which ``waited`` went by without data."""
-
-    iteration: int
-    last: int
-    loss: float
-    average: float
-    rate: float
-    seconds: float
-    waited: float
-    images: int
-    hours_left: float
-    size: tuple[int, int]
-    figures: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The network was evaluated."""
-
-    iteration: int
-    score: Score
-    best: float
-    is_best: bool
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A file was written."""
-
-    path: Path
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something that the user should read."""
-
-    text: str
-
-
-Event = Iteration | Scored | Saved | Note
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to run. What to train stands in the cfg, on what in the .data file.
-
-    clear: start at iteration 0 whatever the weights have seen, and do not go on from an earlier run.
-    evaluate: measure mAP (or a classifier's accuracy) now and then, and keep the best weights (-map).
-    score_epochs: passes through the data between two measurements.
-    iou_thresh, points, thresh: of the measurement, see ``evaluate_map``.
-    device: "auto" takes a GPU where there is one.
-    seed: of all that is random; None takes another one every time.
-    workers: processes that load pictures; None: as many as there are idle cores, at most 8.
-    amp: "off", "bf16" or "fp16" (mixed precision).
-    compile: let torch.compile make the network faster; takes a while to begin.
-    backup: the folder for weights; None: that of the .data file, else "backup".
-    stop_after: end after so many iterations of the schedule as if that were all, for trials; None: max_batches.
-    save: whether weights, the log and charts are written.
-    charts: the folder for chart.png and chart_NAME.png; None for none.
-    tensorboard: a folder for TensorBoard's events; None for none.
-    """
-
-    clear: bool = False
-    evaluate: bool = False
-    score_epochs: float = 4
-    iou_thresh: float = .5
-    points: int = 0
-    thresh: float = .25
-    device: str = "auto"
-    seed: int | None = None
-    workers: int | None = None
-    amp: str = "off"
-    compile: bool = False
-    backup: str | os.PathLike | None = None
-    stop_after: int | None = None
-    save: bool = True
-    charts: str | os.PathLike | None = "."
-    tensorboard: str | os.PathLike | None = None
 
 
 class Run:
@@ -286,12 +204,8 @@ class Run:
             yield from self._saved("best")
 
     def _saves(self) -> Iterator[Event]:
-        if self.engine.attention is not None and self.iteration % self.save_last == 0 and self.settings.save \
-                and self.world.leads:
-            path = self.backup / f"{self.name}_attention.png"
-            with replacing(path) as file:
-                file.write(cv2.imencode(".png", self.engine.attention)[1].tobytes())
-            yield Saved(path)
+        if self.engine.attention is not None and self.iteration % self.save_last == 0:
+            yield from self._written(self.backup / f"{self.name}_attention.png", self._write_attention)
         every = self.save_every or (1000 if self.network.options.max_batches < LONG else LONG)
         if self.iteration % every == 0:
             yield from self._saved(str(self.iteration))
@@ -306,24 +220,33 @@ class Run:
         yield from self._saved("last", state=True)
 
     def _saved(self, what: str, *, state: bool = False, must: bool = False) -> Iterator[Event]:
-        """Write NAME_what.weights. If that fails the run goes on, unless the file ``must`` be written."""
+        """Write NAME_what.weights, with or without its state."""
+        yield from self._written(self._path(what), self._write_state if state else self.network.save_weights, must)
+
+    def _written(self, path: Path, write: Callable[[Path], None], must: bool = False) -> Iterator[Event]:
+        """Write a file, where files are written. If that fails the run goes on, unless the file ``must`` be written."""
         if not self.settings.save or not self.world.leads:
             return
-        path = self._path(what)
         try:
-            if state:
-                checkpoint.save(path, self.engine, {
-                    "iteration": self.iteration, "average_loss": self.average_loss, "best": self.best,
-                    "scored_at": self.scored_at, "seed": self.seed, "identity": self.identity,
-                    "finished": self.iteration >= self.network.options.max_batches})
-            else:
-                self.network.save_weights(path)
-        except WeightsError as error:
+            write(path)
+        except (WeightsError, OSError) as error:
             if must:
                 raise
-            yield Note(f"{error}; training goes on")
+            why = error if isinstance(error, WeightsError) else f"{path}: cannot write the file: {error.strerror}"
+            yield Note(f"{why}; training goes on")
             return
         yield Saved(path)
+
+    def _write_state(self, path: Path) -> None:
+        checkpoint.save(path, self.engine, {
+            "iteration": self.iteration, "average_loss": self.average_loss, "best": self.best,
+            "scored_at": self.scored_at, "seed": self.seed, "identity": self.identity,
+            "finished": self.iteration >= self.network.options.max_batches})
+
+    def _write_attention(self, path: Path) -> None:
+        assert self.engine.attention is not None
+        with replacing(path) as file:
+            file.write(cv2.imencode(".png", self.engine.attention)[1].tobytes())
 
     def _path(self, what: str) -> Path:
         return self.backup / f"{self.name}_{what}.weights"

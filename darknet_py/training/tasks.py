@@ -4,9 +4,9 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,22 +26,12 @@ from darknet_py.network import Network
 from darknet_py.training import schedule
 from darknet_py.training.augmentation import augmentation_of, classifier_augmentation_of, detecting_head
 from darknet_py.training.engine import MiniBatch
+from darknet_py.training.events import Score, Settings
 from darknet_py.training.world import World
-
-if TYPE_CHECKING:
-    from darknet_py.training.run import Settings
 
 MOST_WORKERS = 8
 EVALUATED = 8           # mini-batches of one sequence, to measure a character model
 MOST_TOLD = 20          # problems of pictures and labels
-
-
-class Score(NamedTuple):
-    """How good a network is: ``value`` in [0, 1], what that is called, and the whole report."""
-
-    value: float
-    name: str
-    text: str
 
 
 class Task:
@@ -131,22 +121,12 @@ class Classification(Task):
 
     def evaluate(self, network: Network) -> Score:
         assert self.valid is not None
-        size, each = network.input_shape, max(1, schedule.mini_batch(network.options))
-        device, order = next(network.parameters()).device, list(range(len(self.valid)))
-        network.eval()
-        scores, draw = [], np.random.default_rng(0)
-        try:
-            with torch.no_grad():
-                for start in range(0, len(order), each):
-                    images, _ = self.valid.load(order[start:start + each], draw, size.width, size.height)
-                    output = network(images.to(device))
-                    probability = [one for one, head in zip(output, network.heads, strict=True)
-                                   if network.layers[head].kind != "cost"]
-                    scores.append((probability or list(output))[-1].flatten(1).float().cpu())
-        finally:
-            network.train()
+        size, each, draw = network.input_shape, schedule.mini_batch(network.options), np.random.default_rng(0)
+        order = list(range(len(self.valid)))
+        scores = probabilities(network, (self.valid.load(order[start:start + each], draw, size.width, size.height)[0]
+                                         for start in range(0, len(order), each)))
         labels = torch.tensor([self.valid.label(index) for index in order])
-        one, five = (top_k(torch.cat(scores), labels, min(k, self.valid.classes)) for k in (1, 5))
+        one, five = (top_k(scores, labels, min(k, self.valid.classes)) for k in (1, 5))
         return Score(one, "top-1", f" top-1 = {one:.2%}, top-5 = {five:.2%} of {len(order)} pictures")
 
 
@@ -187,15 +167,10 @@ class Characters(Task):
 
     def evaluate(self, network: Network) -> Score:
         text = self.texts.get("valid", self.texts["train"])
-        network = copy.deepcopy(network).eval()
-        network.reset_state()
         steps = min(self.steps * EVALUATED, len(text) // self.steps * self.steps) or self.steps
         x, truth = text.sequences(np.zeros(1, np.int64), steps)
-        device = next(network.parameters()).device
-        with torch.no_grad():
-            heads = [[output for output, head in zip(network(part.to(device)), network.heads, strict=True)
-                      if network.layers[head].kind != "cost"][-1].flatten(1).cpu() for part in x.split(self.steps)]
-        surprise = -float(torch.cat(heads).clamp(min=1e-30).log()[truth > 0].mean())
+        output = probabilities(network, x.split(self.steps))
+        surprise = -float(output.clamp(min=1e-30).log()[truth > 0].mean())
         return Score(math.exp(-surprise), "probability", f" {steps} characters: perplexity {math.exp(surprise):.3f}, "
                      f"{surprise / math.log(2):.3f} bits each")
 
@@ -207,6 +182,19 @@ def task_for(data: str | os.PathLike, network: Network, settings: Settings, seed
         return Detection(data, network, settings, seed, world, device)
     kind = Characters if network.options.width == 0 else Classification
     return kind(data, network, settings, seed, world, device)
+
+
+@torch.no_grad()
+def probabilities(network: Network, images: Iterable[Tensor]) -> Tensor:
+    """(N, classes) what comes out of a network, or into its [cost], for batches of images; on the CPU.
+
+    It works on a copy, so the network's mode, statistics and recurrent state stay as they are.
+    """
+    network, device = copy.deepcopy(network).eval(), next(network.parameters()).device
+    network.reset_state()
+    last = (network.train_heads(x.to(device))[-1] for x in images)
+    return torch.cat([(head.input if head.layer.kind == "cost" else head.output).flatten(1).float().cpu()
+                      for head in last])
 
 
 def loading(settings: Settings, world: World, device: torch.device) -> dict[str, Any]:

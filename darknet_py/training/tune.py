@@ -22,8 +22,9 @@ from darknet_py.data.files import replacing
 from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, WeightsError
 from darknet_py.network import Network
 from darknet_py.training.chart import plot_trials
+from darknet_py.training.events import Iteration, Note, Saved, Settings
 from darknet_py.training.ranges import find_ranges, text_of, with_values
-from darknet_py.training.run import Iteration, Note, Run, Saved, Settings
+from darknet_py.training.run import Run
 
 NEVER = 1e9             # passes through the data between two scores: only the last iteration is scored
 
