@@ -17,7 +17,10 @@ class CfgError(DarknetError):
 
     def __init__(self, message: str, path: object = None, line: int | None = None):
         super().__init__(f"{locate(path, line)}: {message}")
-        self.path, self.line = path, line
+        self.message, self.path, self.line = message, path, line
+
+    def __reduce__(self) -> tuple:              # between processes: made again from what it was made of
+        return type(self), (self.message, self.path, self.line)
 
 
 class WeightsError(DarknetError):

@@ -13,7 +13,7 @@ from darknet_py.training.ema import Average
 from darknet_py.training.engine import Engine, MiniBatch
 from darknet_py.training.step import accumulate, attack, run_heads
 from darknet_py.training.tasks import probabilities
-from darknet_py.training.world import World
+from darknet_py.world import World
 
 ROWS = np.array([[0, .4, .5, .3, .3], [1, .7, .2, .2, .4]], np.float32)
 

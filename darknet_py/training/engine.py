@@ -18,7 +18,7 @@ from darknet_py.training.ema import Average
 from darknet_py.training.optimizer import Optimizer, reject_similar_filters
 from darknet_py.training.schedule import learning_rate
 from darknet_py.training.step import Forward, accumulate, attack
-from darknet_py.training.world import World
+from darknet_py.world import World
 
 START_SCALE = 1024.     # of deltas in float16, and after how many good iterations it doubles
 RISE = 2000

@@ -25,7 +25,7 @@ from darknet_py.training.engine import PRECISIONS, Engine
 from darknet_py.training.events import Event, Iteration, Note, Saved, Scored, Settings
 from darknet_py.training.report import Report
 from darknet_py.training.tasks import Score, Task, task_for
-from darknet_py.training.world import World
+from darknet_py.world import World
 
 SAVE_LAST = 100             # iterations between two _last.weights
 LONG = 10_000               # runs of as many iterations keep a numbered file only so often, shorter ones every 1000

@@ -27,7 +27,7 @@ from darknet_py.training import schedule
 from darknet_py.training.augmentation import augmentation_of, classifier_augmentation_of, detecting_head
 from darknet_py.training.engine import MiniBatch
 from darknet_py.training.events import Score, Settings
-from darknet_py.training.world import World
+from darknet_py.world import World
 
 MOST_WORKERS = 8
 EVALUATED = 8           # mini-batches of one sequence, to measure a character model

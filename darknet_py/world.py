@@ -1,17 +1,21 @@
-"""The processes that train together, each with its share of every batch; one alone is a world of its own."""
+"""The processes that work together, each with its share; one alone is a world of its own."""
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as distributed
 from torch import Tensor
 
+from darknet_py.errors import DarknetError
 from darknet_py.layers.batchnorm import MOMENTUM
 
-PATIENCE = timedelta(hours=6)       # while one process measures, the others wait for it
+PATIENCE = timedelta(hours=6)       # while one process works alone, the others wait for it
+
+Part = TypeVar("Part")
 
 
 class World:
@@ -46,6 +50,30 @@ class World:
         shared = [number]
         distributed.broadcast_object_list(shared)
         return shared[0]
+
+    def share(self, count: int) -> range:
+        """This process's numbers out of ``range(count)``: every size-th."""
+        return range(self.rank, count, self.size)
+
+    def each(self, work: Callable[[], Part]) -> list[Part]:
+        """What ``work`` gives in each process, the first process's first.
+
+        Raises:
+            DarknetError: in all processes, where it is raised in one of them.
+        """
+        if self.size == 1:
+            return [work()]
+        part: Part | DarknetError
+        try:
+            part = work()
+        except DarknetError as error:
+            part = error
+        parts: list[Any] = [None] * self.size
+        distributed.all_gather_object(parts, part)
+        for part in parts:
+            if isinstance(part, DarknetError):
+                raise part
+        return parts
 
     def merge_statistics(self, before: Sequence[Tensor], now: Sequence[Tensor], updates: int) -> None:
         """Running statistics as if one process had seen all mini-batches, the first process's first.
