@@ -1,7 +1,7 @@
 """Average precision: detections against objects, and what the matches are worth."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,6 +32,37 @@ class Objects(NamedTuple):
     difficult: np.ndarray
 
 
+class Curve(NamedTuple):
+    """The detections of a class, the surest first: (D,) float32 score, (D,) whether it is right; and how many objects
+    there are."""
+
+    scores: np.ndarray
+    right: np.ndarray
+    objects: int
+
+    def precision(self) -> np.ndarray:
+        """(D,) how many of the detections up to each are right, in [0, 1]."""
+        return self.right.cumsum() / np.arange(1, len(self.right) + 1)
+
+    def recall(self) -> np.ndarray:
+        """(D,) how many of the objects are found up to each, in [0, 1]."""
+        return self.right.cumsum() / max(1, self.objects)
+
+    def f1(self) -> np.ndarray:
+        """(D,) the harmonic mean of both."""
+        return 2 * self.right.cumsum() / (np.arange(1, len(self.right) + 1) + self.objects)
+
+    def area(self, points: int) -> float:
+        """Average precision; see ``average_precision`` for points."""
+        if not len(self.right) or not self.objects:
+            return 0.
+        best = np.maximum.accumulate(self.precision()[::-1])[::-1]      # at this recall or more
+        if points == 0:
+            return float(best[self.right].sum() / self.objects)
+        at = np.searchsorted(self.recall(), np.arange(points) / (points - 1))
+        return float(np.append(best, 0)[at].mean())
+
+
 @dataclass(frozen=True, eq=False)
 class MapResult:
     """What ``detector map`` tells.
@@ -44,6 +75,7 @@ class MapResult:
         average_iou: of the right ones with their objects, the wrong ones counted as 0.
         detections: how many there are of any score.
         iou_thresh, points, thresh: as they were asked for.
+        curves: of each class.
         problems: why images and labels were left out, a line each.
     """
 
@@ -57,6 +89,7 @@ class MapResult:
     iou_thresh: float
     points: int
     thresh: float
+    curves: tuple[Curve, ...]
     problems: tuple[str, ...] = ()
 
     @property
@@ -128,66 +161,73 @@ def average_precision(found: Found, objects: Objects, names: Sequence[str], *, i
             raise ValueError(f"labels must be from 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
     easy = Objects(*(column[~objects.difficult] for column in objects))
     hard = Objects(*(column[objects.difficult] for column in objects))
-    match, overlap = _best(found, easy, iou_thresh)
-    counts = (match >= 0) | (_best(found, hard, iou_thresh)[0] < 0)
+    match, overlap = best_match(found, easy, iou_thresh)
+    counts = (match >= 0) | (best_match(found, hard, iou_thresh)[0] < 0)
     labels, scores, match, overlap = (column[counts] for column in (found.labels, found.scores, match, overlap))
-    sure, first = scores > np.float32(thresh), _first(match)
+    sure, first = scores > np.float32(thresh), firsts(match)
     order = np.lexsort((-scores, labels))
-    right = np.split(_first(match[order]), np.bincount(labels, minlength=classes).cumsum()[:-1])
+    ends = np.bincount(labels, minlength=classes).cumsum()[:-1]
     totals = np.bincount(easy.labels, minlength=classes)
+    curves = tuple(map(Curve, np.split(scores[order], ends), np.split(firsts(match[order]), ends), totals.tolist()))
     return MapResult(
-        names, np.array([_area(*one, points) for one in zip(right, totals.tolist(), strict=True)]), totals,
+        names, np.array([curve.area(points) for curve in curves]), totals,
         np.bincount(labels[sure & first], minlength=classes), np.bincount(labels[sure & ~first], minlength=classes),
-        _ratio(overlap[sure & first].sum(dtype=np.float64), sure.sum()), len(labels), iou_thresh, points, thresh)
+        _ratio(overlap[sure & first].sum(dtype=np.float64), sure.sum()), len(labels), iou_thresh, points, thresh,
+        curves)
 
 
-def _first(match: np.ndarray) -> np.ndarray:
+def firsts(match: np.ndarray) -> np.ndarray:
     """(D,) whether a detection is the first of its object; one that belongs to none (-1) is not."""
     first = np.zeros(len(match), bool)
     first[np.unique(match, return_index=True)[1]] = True
     return first & (match >= 0)
 
 
-def _best(found: Found, objects: Objects, iou_thresh: float) -> tuple[np.ndarray, np.ndarray]:
+def best_match(found: Found, objects: Objects, iou_thresh: float) -> tuple[np.ndarray, np.ndarray]:
     """For each detection the object of its image and class that it overlaps most, the first of equals.
 
     Returns:
         (D,) its number in ``objects``, -1 where none overlaps by more than the threshold, and (D,) float32 how much.
     """
     match, overlap = np.full(len(found.labels), -1), np.zeros(len(found.labels), np.float32)
-    if not len(objects.labels) or not len(found.labels):
-        return match, overlap
-    # Objects of one image and class stand together in `order`, and each detection has a range of them.
-    classes = 1 + max(objects.labels.max(), found.labels.max())
-    keys = objects.images * classes + objects.labels
-    order = np.argsort(keys, kind="stable")
-    wanted = found.images * classes + found.labels
-    start, end = (np.searchsorted(keys[order], wanted, side) for side in ("left", "right"))
-    counts = end - start
-    for part in np.split(np.arange(len(wanted)), np.diff(counts.cumsum() // PAIRS).nonzero()[0] + 1):
-        detection = np.repeat(part, counts[part])
-        within = np.arange(len(detection)) - np.repeat(counts[part].cumsum() - counts[part], counts[part])
-        truth = order[start[detection] + within]
-        value = iou(torch.from_numpy(found.boxes[detection]), torch.from_numpy(objects.boxes[truth])).numpy()
+    classes = 1 + max(objects.labels.max(initial=0), found.labels.max(initial=0))
+    for detection, truth, value in pairs(found.images * classes + found.labels, found.boxes,
+                                         objects.images * classes + objects.labels, objects.boxes):
         near = value > np.float32(iou_thresh)
-        detection, truth, value = detection[near], truth[near], value[near]
-        ranked = np.lexsort((-value, detection))
-        detection, first = np.unique(detection[ranked], return_index=True)
-        match[detection], overlap[detection] = truth[ranked[first]], value[ranked[first]]
+        keep_best(match, overlap, detection[near], truth[near], value[near])
     return match, overlap
 
 
-def _area(right: np.ndarray, objects: int, points: int) -> float:
-    """Average precision of one class: (D,) whether its detections, the surest first, are right."""
-    if not len(right) or not objects:
-        return 0.
-    hits = right.cumsum()
-    recall = hits / objects
-    best = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]     # at this recall or more
-    if points == 0:
-        return float(best[right].sum() / objects)
-    at = np.searchsorted(recall, np.arange(points) / (points - 1))
-    return float(np.append(best, 0)[at].mean())
+def keep_best(match: np.ndarray, overlap: np.ndarray, detection: np.ndarray, truth: np.ndarray, value: np.ndarray
+              ) -> None:
+    """Note in (D,) ``match`` and ``overlap`` the best pair of each detection in (P,) detection, truth, value."""
+    ranked = np.lexsort((-value, detection))
+    detection, first = np.unique(detection[ranked], return_index=True)
+    match[detection], overlap[detection] = truth[ranked[first]], value[ranked[first]]
+
+
+def pairs(found: np.ndarray, boxes: np.ndarray, objects: np.ndarray, truths: np.ndarray
+          ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """All pairs of detections and objects that may belong to each other, in parts that fit into memory.
+
+    Args:
+        found, objects: (D,) and (T,) keys; those of a pair are equal.
+        boxes, truths: (D, 4) and (T, 4) cxcywh.
+
+    Yields:
+        (P,) number of the detection, (P,) of the object, (P,) float32 IoU. All pairs of a detection come in one part,
+        its objects in order.
+    """
+    order = np.argsort(objects, kind="stable")      # objects of one key stand together, each detection has a range
+    start, end = (np.searchsorted(objects[order], found, side) for side in ("left", "right"))
+    counts = end - start
+    if not counts.any():
+        return
+    for part in np.split(np.arange(len(found)), np.diff(counts.cumsum() // PAIRS).nonzero()[0] + 1):
+        detection = np.repeat(part, counts[part])
+        within = np.arange(len(detection)) - np.repeat(counts[part].cumsum() - counts[part], counts[part])
+        truth = order[start[detection] + within]
+        yield detection, truth, iou(torch.from_numpy(boxes[detection]), torch.from_numpy(truths[truth])).numpy()
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -197,8 +197,12 @@ def find_boxes(network: Network, outputs: Sequence[Tensor], image_sizes: Sequenc
 
 
 def propose(network: Network, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,
-            hier_thresh: float = .5, letterbox: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
-    """``find_boxes`` without suppression, and on the outputs' device. Darknet: get_network_boxes."""
+            hier_thresh: float = .5, letterbox: bool = False, objectness: bool = False
+            ) -> Iterator[tuple[Tensor, Tensor]]:
+    """``find_boxes`` without suppression, and on the outputs' device. Darknet: get_network_boxes.
+
+    objectness: the scores are (B, 1), the boxes' objectness, whatever their classes.
+    """
     _, net_height, net_width = network.input_shape
     heads = [(layer, output.float()) for layer, output in
              zip((network.layers[head] for head in network.heads), outputs, strict=True) if layer.detects]
@@ -206,11 +210,14 @@ def propose(network: Network, outputs: Sequence[Tensor], image_sizes: Sequence[t
     classes = count_classes(network)
     for index, (height, width) in enumerate(image_sizes):
         boxes, scores = [], []
-        for layer, (box, _, score, image) in proposals:
+        for layer, (box, certain, score, image) in proposals:
+            if objectness:
+                score = torch.where(certain > thresh, certain, 0)[:, None]
             here = (image == index) & (score > 0).any(1)
             correct = letterbox and layer.kind != "detection"
             boxes.append(undo_letterbox(box[here], width, height, net_width, net_height) if correct else box[here])
-            scores.append(torch.nn.functional.pad(score[here], (0, classes - layer.classes)))
+            scores.append(score[here] if objectness else
+                          torch.nn.functional.pad(score[here], (0, classes - layer.classes)))
         yield torch.cat(boxes), torch.cat(scores)
 
 
@@ -227,10 +234,13 @@ def count_classes(network: Network) -> int:
     return max(classes)
 
 
-def suppress(network: Network, boxes: Tensor, scores: Tensor, nms_thresh: float) -> Tensor:
-    """Non-maximum suppression of (B, 4) boxes, (B, C) scores, as the last of the network's heads to say so wants it."""
+def suppress(network: Network, boxes: Tensor, scores: Tensor, nms_thresh: float, kind: str | None = None) -> Tensor:
+    """Non-maximum suppression of (B, 4) boxes, (B, C) scores, of a kind that ``nms`` knows, or None: as the last of the
+    network's heads to say so wants it."""
     if not nms_thresh:
         return scores
+    if kind is not None:
+        return nms(boxes, scores, nms_thresh, kind)
     options = next((layer.options for layer in reversed(network.layers) if hasattr(layer.options, "nms_kind")), None)
     kind, beta = ("default", .6) if options is None else (options.nms_kind, options.beta_nms)
     return nms(boxes, scores, nms_thresh, kind, beta)

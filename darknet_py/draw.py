@@ -12,6 +12,7 @@ import torch
 from darknet_py.errors import DataError
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+GAP = 4                                         # pixels between the pictures of a grid
 GOLDEN_RATIO = 0.618034
 TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
 DARK, LIGHT = (20, 20, 20), (255, 255, 255)
@@ -74,6 +75,18 @@ def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[st
         cv2.rectangle(canvas, (strip.left, strip.top), (strip.right - 1, strip.bottom - 1), strip.colour, cv2.FILLED)
         cv2.putText(canvas, strip.text, strip.origin, FONT, strip.scale, text_colour(strip.colour), strip.weight,
                     cv2.LINE_AA)
+    return canvas
+
+
+def grid(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Pictures of one size in rows, with gaps between them."""
+    height, width = pictures[0].shape[:2]
+    lines = -(-len(pictures) // columns)
+    canvas = np.full((lines * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)
+    for number, image in enumerate(pictures):
+        line, column = divmod(number, columns)
+        y, x = line * (height + GAP), column * (width + GAP)
+        canvas[y:y + height, x:x + width] = image
     return canvas
 
 

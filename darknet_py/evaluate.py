@@ -1,36 +1,147 @@
-"""How good a detector is: mean average precision, as ``detector map`` measures it."""
+"""How good a detector is: what it finds in labelled images, by Darknet's measures and by COCO's, in one run."""
 from __future__ import annotations
 
 import copy
 import os
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.average_precision import Found, MapResult, Objects, average_precision
-from darknet_py.data.dataset import Sample, read_rows
+from darknet_py.average_precision import Found, MapResult, Objects, average_precision, pairs
+from darknet_py.coco import CocoResult, CocoTruth, coco_average_precision
+from darknet_py.data.dataset import NO_LABEL, NO_ROWS, Sample, read_rows
 from darknet_py.data.image import read_image
 from darknet_py.detect import as_input, count_classes, propose, suppress
 from darknet_py.errors import DarknetError, DataError, locate
 from darknet_py.layers.recurrent import Recurrent
+from darknet_py.mistakes import Mistakes, find_mistakes
 from darknet_py.network import Network
-
-LEAST = .005            # scores below take no part
+from darknet_py.world import World, local_device
 
 Item = TypeVar("Item")
 Columns = TypeVar("Columns", Found, Objects)
 
 
+class Reading(NamedTuple):
+    """How boxes are read off a network's outputs.
+
+    thresh: scores must be above it. nms: overlap above which the less sure box goes; 0 keeps all. hier: see
+    ``Detector``. objectness: boxes of no class (label 0), scored by their objectness.
+    """
+
+    thresh: float
+    nms: float
+    hier: float = .5
+    objectness: bool = False
+
+    def __str__(self) -> str:
+        return f"scores above {self.thresh:g}, NMS {self.nms:g}"
+
+
+MAP = Reading(.005, .45, 0)                     # as C's detector map
+VALID = Reading(.001, .6)                       # as C's detector valid, whose files COCO's tools measure
+RECALL = Reading(.001, .4, objectness=True)     # as C's detector recall
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a network finds in a list of images.
+
+    Attributes:
+        found: of each reading, images in order.
+        objects: the truths; their labels, and those of what was found, number the network's classes.
+        sizes: (N, 2) int64 height and width of the images in pixels; 0 for one that cannot be read.
+        problems: why images and labels were left out, a line each.
+        seconds: that it took, and ``network_seconds`` of these inside the network.
+    """
+
+    found: tuple[Found, ...]
+    objects: Objects
+    sizes: np.ndarray
+    problems: tuple[str, ...]
+    seconds: float
+    network_seconds: float
+
+    def speed(self) -> str:
+        """Images a second, and what else the time went to."""
+        count = int((self.sizes[:, 0] > 0).sum())
+        return (f"{count} images in {self.seconds:.1f} s: {count / self.seconds:.1f} a second, "
+                f"{max(0, 1 - self.network_seconds / self.seconds):.0%} of the time outside the network")
+
+
+@dataclass(frozen=True, eq=False)
+class RecallResult:
+    """What ``detector recall`` tells: of ``objects`` truths ``correct`` are overlapped by more than .5 by one of the
+    ``proposals`` in ``images`` images; ``average_iou`` is that of each truth with the nearest box."""
+
+    images: int
+    objects: int
+    correct: int
+    proposals: int
+    average_iou: float
+
+    @property
+    def recall(self) -> float:
+        return self.correct / self.objects
+
+    def text(self) -> str:
+        """The last line that Darknet prints."""
+        return (f"{self.images - 1:5d} {self.correct:5d} {self.objects:5d}\tRPs/Img: {self.proposals / self.images:.2f}"
+                f"\tIOU: {self.average_iou * 100:.2f}%\tRecall:{self.recall * 100:.2f}%\n")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What ``darknet-py evaluate`` tells.
+
+    Attributes:
+        map: Darknet's measures, of what ``MAP`` reads.
+        coco: COCO's, of what ``VALID`` reads.
+        mistakes: of the detections above ``map.thresh``.
+        findings: all that both come from.
+    """
+
+    map: MapResult
+    coco: CocoResult
+    mistakes: Mistakes
+    findings: Findings
+
+
+def evaluate(network: Network, samples: Sequence[Sample], names: Sequence[str], *, truth: CocoTruth | None = None,
+             iou_thresh: float = .5, points: int = 0, thresh: float = .25, nms: float | None = None,
+             difficult: Sequence[Sample] | None = None, **options: object) -> Evaluation:
+    """Measure a network on labelled images in every way, with one pass over the images.
+
+    Args:
+        network, samples, names, iou_thresh, points, thresh, difficult, options: see ``evaluate_map``.
+        truth: COCO's annotations of these images, for its areas, crowds and ids; None takes the objects of samples,
+            of which those that are difficult count as crowds.
+        nms: instead of .45 for Darknet's measures and .6 for COCO's.
+
+    Raises:
+        see ``evaluate_map``.
+    """
+    readings = [reading if nms is None else reading._replace(nms=nms) for reading in (MAP, VALID)]
+    findings = find(network, samples, names, readings, difficult=difficult, **options)      # type: ignore[arg-type]
+    _something(findings, len(names))
+    result = average_precision(findings.found[0], findings.objects, names, iou_thresh=iou_thresh, points=points,
+                               thresh=thresh)
+    coco = coco_average_precision(findings.found[1], findings.objects, findings.sizes, names, truth)
+    return Evaluation(replace(result, problems=findings.problems), replace(coco, reading=str(readings[1])),
+                      find_mistakes(findings.found[0], findings.objects, names, iou_thresh, thresh), findings)
+
+
 def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[str], *, iou_thresh: float = .5,
-                 points: int = 0, thresh: float = .25, nms: float = .45, letterbox: bool | None = None,
+                 points: int = 0, thresh: float = .25, nms: float = MAP.nms, letterbox: bool | None = None,
                  difficult: Sequence[Sample] | None = None, batch: int | None = None,
-                 device: str | torch.device | None = None, workers: int | None = None,
+                 device: str | torch.device | None = None, workers: int | None = None, world: World | None = None,
                  progress: Callable[[int, int], None] | None = None) -> MapResult:
     """Mean average precision of a network on labelled images.
 
@@ -48,25 +159,65 @@ def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[st
         batch: images at a time; None takes the mini-batch of training. Recurrent networks see one after the other.
         device: None takes the network's, "auto" a GPU where there is one.
         workers: threads that load images.
+        world: the processes that share the images, batch by batch; all of them get the result of all images. None:
+            this one alone.
         progress: called with how many images are done, and how many there are.
 
     Raises:
         CfgError: the network has no detection head.
-        DataError: no samples, or no image can be read, or not as many names as classes or difficult samples as samples.
+        DataError: no samples, no image that can be read, no object in any, or not as many names as classes or
+            difficult samples as samples.
         DarknetError: the network gives something that is not a number; says which layer was the first to.
 
     Darknet: validate_detector_map; scores above .005 take part.
     """
+    findings = find(network, samples, names, [MAP._replace(nms=nms)], letterbox=letterbox, difficult=difficult,
+                    batch=batch, device=device, workers=workers, world=world, progress=progress)
+    _something(findings, len(names))
+    result = average_precision(findings.found[0], findings.objects, names, iou_thresh=iou_thresh, points=points,
+                               thresh=thresh)
+    return replace(result, problems=findings.problems)
+
+
+def evaluate_recall(network: Network, samples: Sequence[Sample], names: Sequence[str], *, nms: float = RECALL.nms,
+                    **options: object) -> tuple[RecallResult, Findings]:
+    """How many objects are proposed at all, whatever the class. See ``evaluate_map`` for arguments and errors.
+
+    Darknet: validate_detector_recall; objectness above .001, an overlap above .5.
+    """
+    findings = find(network, samples, names, [RECALL._replace(nms=nms)], **options)     # type: ignore[arg-type]
+    _something(findings, len(names))
+    (found,), objects = findings.found, findings.objects
+    best = np.zeros(len(objects.labels), np.float32)
+    for _, truth, overlap in pairs(found.images, found.boxes, objects.images, objects.boxes):
+        np.maximum.at(best, truth, overlap)
+    return RecallResult(int((findings.sizes[:, 0] > 0).sum()), len(best), int((best > .5).sum()), len(found.scores),
+                        float(best.mean(dtype=np.float64))), findings
+
+
+def find(network: Network, samples: Sequence[Sample], names: Sequence[str], readings: Sequence[Reading], *,
+         labels: bool = True, letterbox: bool | None = None, difficult: Sequence[Sample] | None = None,
+         batch: int | None = None, device: str | torch.device | None = None, workers: int | None = None,
+         world: World | None = None, progress: Callable[[int, int], None] | None = None) -> Findings:
+    """Run a network over images, a batch at a time, while others are loaded.
+
+    Args:
+        readings: of the same outputs, each for a purpose of its own.
+        labels: read the labels too.
+        network, samples, names, letterbox, difficult, batch, device, workers, world, progress, and what is raised: see
+            ``evaluate_map``.
+    """
     classes = count_classes(network)
     if len(names) != classes:
-        raise DataError(f"needs {classes} names, one for each class, got {len(names)}")
+        raise DataError(f"expected {classes} names, one for each class of {network.cfg.path}, found {len(names)}")
     if not samples:
         raise DataError("there are no images to measure with")
     if difficult is not None and len(difficult) != len(samples):
         raise DataError(f"needs as many lists of difficult objects as images, {len(samples)}, got {len(difficult)}")
     if letterbox is None:
         letterbox = bool(network.options.letter_box)
-    if any(isinstance(layer, Recurrent) for layer in network.layers):
+    recurrent = any(isinstance(layer, Recurrent) for layer in network.layers)
+    if recurrent:
         batch = 1
     elif batch is None:
         batch = max(1, network.options.batch // network.options.subdivisions)
@@ -77,57 +228,128 @@ def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[st
             image = read_image(samples[number].image, shape.channels)
         except DataError as error:
             return error
-        easy, problems = read_rows(samples[number], classes)
-        hard, others = (easy[:0], []) if difficult is None else read_rows(difficult[number], classes)
+        easy, problems = read_rows(samples[number], classes) if labels else (NO_ROWS, [])
+        hard, others = (NO_ROWS, []) if difficult is None or not labels else read_rows(difficult[number], classes)
         return _Loaded(as_input(image, shape, letterbox), image.shape[:2], np.concatenate([easy, hard]),
                        np.arange(len(easy) + len(hard)) >= len(easy),
-                       [str(problem) for problem in (*problems, *others) if problem.error])
+                       [str(problem) for problem in (*problems, *others) if problem.error],
+                       any(problem.message == NO_LABEL for problem in problems))
 
-    found: list[Found] = []
-    objects: list[Objects] = []
-    problems: list[str] = []
-    waiting: list[tuple[int, _Loaded]] = []
-    for number, one in enumerate(_ahead(load, len(samples), workers, 2 * batch)):
-        if isinstance(one, DataError):
-            problems.append(str(one))
-        else:
-            problems += one.problems
-            waiting.append((number, one))
-            objects.append(Objects(np.full(len(one.rows), number), one.rows[:, 0].astype(np.int64),
-                                   one.rows[:, 1:5].astype(np.float32), one.difficult))
-        if waiting and (len(waiting) == batch or number == len(samples) - 1):
-            outputs = _run(network, [one.x for _, one in waiting], samples[waiting[0][0]])
-            for (index, _), (boxes, scores) in zip(waiting, propose(
-                    network, outputs, [one.size for _, one in waiting], LEAST, 0, letterbox), strict=True):
-                found.append(_listed(index, boxes, scores, suppress(network, boxes, scores, nms)))
-            waiting = []
+    def work() -> _Part:
+        return _run_over(network, samples, shares, load, readings, letterbox, workers, tell)
+
+    # Whole batches are shared out, so that each holds the same images whatever the number of processes. The state of
+    # recurrent networks goes from image to image, so there each process does all.
+    blocks = [range(start, min(start + batch, len(samples))) for start in range(0, len(samples), batch)]
+    alone = world is None or recurrent
+    shares = blocks if alone else [blocks[number] for number in world.share(len(blocks))]      # type: ignore[union-attr]
+    count = sum(map(len, shares))
+
+    def tell(done: int) -> None:
         if progress is not None:
-            progress(number + 1, len(samples))
-    if not found:
-        raise DataError(f"none of the {len(samples)} images can be read; the first: {problems[0]}")
-    result = average_precision(_joined(found), _joined(objects), names, iou_thresh=iou_thresh, points=points,
-                               thresh=thresh)
-    return replace(result, problems=tuple(problems))
+            progress(len(samples) * done // count, len(samples))
+
+    parts = [work()] if alone else world.each(work)             # type: ignore[union-attr]
+    return _together(parts, samples, readings)
 
 
 class _Loaded(NamedTuple):
-    """An image as the network takes it, its (height, width), its labels (T, 5), (T,) which are difficult, and what was
-    wrong with them."""
+    """An image as the network takes it, its (height, width), its labels (T, 5), (T,) which are difficult, what was
+    wrong with them, and whether their file is missing."""
 
     x: Tensor
     size: tuple[int, ...]
     rows: np.ndarray
     difficult: np.ndarray
     problems: list[str]
+    unlabelled: bool
+
+
+class _Part(NamedTuple):
+    """What one process found: of each reading, by image; the truths; (image, height, width); (image, problem); images
+    without a label file; images that cannot be read; seconds in all and in the network."""
+
+    found: list[list[Found]]
+    objects: list[Objects]
+    sizes: list[tuple[int, ...]]
+    problems: list[tuple[int, str]]
+    unlabelled: list[int]
+    unreadable: list[int]
+    seconds: float
+    network_seconds: float
+
+
+def _run_over(network: Network, samples: Sequence[Sample], blocks: Sequence[range],
+              load: Callable[[int], _Loaded | DataError], readings: Sequence[Reading], letterbox: bool,
+              workers: int | None, tell: Callable[[int], None]) -> _Part:
+    """A process's share of the images."""
+    part = _Part([[] for _ in readings], [], [], [], [], [], 0, 0)
+    begin, inside, done = time.perf_counter(), 0., 0
+    ahead = 2 * max(map(len, blocks), default=1)
+    loaded = _ahead(load, [number for block in blocks for number in block], workers, ahead)
+    for block in blocks:
+        batch = [(number, one) for number, one in zip(block, loaded, strict=False)]
+        part.problems.extend((number, str(one)) for number, one in batch if isinstance(one, DataError))
+        part.unreadable.extend(number for number, one in batch if isinstance(one, DataError))
+        good = [(number, one) for number, one in batch if isinstance(one, _Loaded)]
+        for number, one in good:
+            part.problems.extend((number, problem) for problem in one.problems)
+            part.objects.append(Objects(np.full(len(one.rows), number), one.rows[:, 0].astype(np.int64),
+                                        one.rows[:, 1:5].astype(np.float32), one.difficult))
+            part.sizes.append((number, *one.size))
+        part.unlabelled.extend(number for number, one in good if one.unlabelled)
+        if good:
+            start = time.perf_counter()
+            outputs = _run(network, [one.x for _, one in good], samples[good[0][0]])
+            inside += time.perf_counter() - start
+            for reading, found in zip(readings, part.found, strict=True):
+                found.extend(_read(network, outputs, good, reading, letterbox))
+        done += len(block)
+        tell(done)
+    return part._replace(seconds=time.perf_counter() - begin, network_seconds=inside)
+
+
+def _read(network: Network, outputs: Sequence[Tensor], images: Sequence[tuple[int, _Loaded]], reading: Reading,
+          letterbox: bool) -> Iterator[Found]:
+    """What a batch's outputs hold, image by image."""
+    with torch.inference_mode():
+        proposals = propose(network, outputs, [one.size for _, one in images], reading.thresh, reading.hier, letterbox,
+                            reading.objectness)
+        for (number, _), (boxes, scores) in zip(images, proposals, strict=True):
+            yield _listed(number, boxes, scores, suppress(network, boxes, scores, reading.nms,
+                                                          "default" if reading.objectness else None))
+
+
+def _together(parts: Sequence[_Part], samples: Sequence[Sample], readings: Sequence[Reading]) -> Findings:
+    """The findings of all processes, images in order."""
+    problems = sorted(problem for part in parts for problem in part.problems)
+    sizes = np.zeros((len(samples), 2), np.int64)
+    for number, height, width in (size for part in parts for size in part.sizes):
+        sizes[number] = height, width
+    if not sizes.any():
+        raise DataError(f"none of the {len(samples)} images can be read; the first: {problems[0][1]}")
+    lines = [text for _, text in problems]
+    if unlabelled := sorted(number for part in parts for number in part.unlabelled):
+        lines.append(f"{len(unlabelled)} of {len(samples)} images have no label file, so they count as images without "
+                     f"objects; the first: {samples[unlabelled[0]].image}")
+    return Findings(tuple(_joined([one for part in parts for one in part.found[at]]) for at in range(len(readings))),
+                    _joined([one for part in parts for one in part.objects]), sizes, tuple(lines),
+                    max(part.seconds for part in parts), sum(part.network_seconds for part in parts) / len(parts))
+
+
+def _something(findings: Findings, classes: int) -> None:
+    """DataError where there is nothing to be found."""
+    if not len(findings.objects.labels):
+        said = f"; {findings.problems[-1]}" if findings.problems else ""
+        raise DataError(f"none of the images has an object of a class from 0 to {classes - 1}, so nothing can be "
+                        f"measured{said}")
 
 
 def _copy(network: Network, device: str | torch.device | None) -> Network:
     """A network to run fast, and to leave behind."""
     network = copy.deepcopy(network).eval()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     if device is not None:
-        network.to(device)
+        network.to(local_device(device))
     if not network.folded:
         network.fold()
     network.set_time_steps(1)
@@ -164,12 +386,12 @@ def _listed(image: int, boxes: Tensor, before: Tensor, scores: Tensor) -> Found:
     return Found(np.full(len(box), image), label.numpy(), scores[box, label].numpy(), boxes[box].numpy())
 
 
-def _ahead(load: Callable[[int], Item], count: int, workers: int | None, ahead: int) -> Iterator[Item]:
-    """``load(0)``, ``load(1)`` ... in their order, from threads that are at most ``ahead`` items ahead."""
+def _ahead(load: Callable[[int], Item], numbers: Iterable[int], workers: int | None, ahead: int) -> Iterator[Item]:
+    """``load`` of each number in their order, from threads that are at most ``ahead`` items ahead."""
     workers = min(8, os.cpu_count() or 1) if workers is None else max(1, workers)
     pool, pending = ThreadPoolExecutor(workers), deque[Future[Item]]()
     try:
-        for number in range(count):
+        for number in numbers:
             pending.append(pool.submit(load, number))
             if len(pending) > ahead + workers:
                 yield pending.popleft().result()
@@ -180,4 +402,7 @@ def _ahead(load: Callable[[int], Item], count: int, workers: int | None, ahead: 
 
 
 def _joined(parts: Sequence[Columns]) -> Columns:
-    return type(parts[0])(*map(np.concatenate, zip(*parts, strict=True)))
+    """Columns of images one below the other, images in order."""
+    columns = type(parts[0])(*map(np.concatenate, zip(*parts, strict=True)))
+    order = np.argsort(columns.images, kind="stable")
+    return type(parts[0])(*(column[order] for column in columns))

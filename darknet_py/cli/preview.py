@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 LEAST_CELL = 320            # pixels: smaller pictures are enlarged, so that names can be read
 LARGEST_SIDE = 16_000       # pixels of the grid
-GAP = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.data.datafile import find_names
     from darknet_py.data.dataset import class_names, read_samples
     from darknet_py.data.loader import Loader
+    from darknet_py.draw import grid
     from darknet_py.errors import DarknetError
     from darknet_py.network import load_network
     from darknet_py.training.augmentation import augmentation_of, detecting_head
@@ -87,16 +87,3 @@ def picture(batch: Batch, number: int, names: Sequence[str]) -> np.ndarray:
     corners = np.concatenate([rows[:, 1:3] - rows[:, 3:5] / 2, rows[:, 1:3] + rows[:, 3:5] / 2], 1)
     corners *= (width, height, width, height)
     return draw_detections(image, corners, rows[:, 0], np.ones(len(rows)), names, "{name}")
-
-
-def grid(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Pictures of one size in rows, with gaps between them."""
-    import numpy as np
-    height, width = pictures[0].shape[:2]
-    lines = -(-len(pictures) // columns)
-    canvas = np.full((lines * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)
-    for number, image in enumerate(pictures):
-        line, column = divmod(number, columns)
-        y, x = line * (height + GAP), column * (width + GAP)
-        canvas[y:y + height, x:x + width] = image
-    return canvas

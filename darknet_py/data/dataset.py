@@ -24,6 +24,7 @@ from darknet_py.errors import DataError, printable
 SPLITS = ("train", "valid", "difficult")
 OUTSIDE = 1e-3              # how far a box may reach over the picture's edge, relative, before it is worth a word
 NO_LISTS = (".cfg", ".weights", ".names", ".xml")
+NO_LABEL = "no label file: a picture without objects"
 NO_ROWS = np.zeros((0, 5), np.float32)
 
 
@@ -112,6 +113,15 @@ def class_names(source: str | os.PathLike) -> list[str] | None:
     return formats.voc_names(path) if formats.voc_folders(path) else None
 
 
+def coco_json(source: str | os.PathLike, split: str = "valid") -> Path | None:
+    """The COCO JSON that a split's pictures come from, if they do."""
+    path = Path(source)
+    if path.suffix == ".data":
+        entry = _entry(read_data(path), split)
+        path = path if entry is None else find_near(entry, path)
+    return path if path.suffix == ".json" else None
+
+
 def find_near(name: str, file: Path) -> Path:
     """What an entry of a file means: relative to the working directory, else to its folder, else to the one above.
 
@@ -150,7 +160,7 @@ def read_objects(sample: Sample, classes: int) -> Objects:
     try:
         lines = read_lines(path)
     except DataError as error:
-        problem = Problem(path, 0, "no label file: a picture without objects", error=False)
+        problem = Problem(path, 0, NO_LABEL, error=False)
         if path.exists():
             problem = Problem(path, 0, str(error).removeprefix(f"{path}: "))
         return Objects(NO_ROWS.copy(), [], path, [problem])
@@ -215,9 +225,7 @@ def _show(row: list[float]) -> str:
 def _read_entry(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
     """The samples that a .data file's entry names."""
     entries = read_data(path)
-    entry = entries.get(split)
-    if entry is None and split != "train":
-        entry = entries.get("valid", entries.get("train"))
+    entry = _entry(entries, split)
     if entry is None:
         raise DataError(f"{path}: expected 'train = LIST', a list of pictures")
     source = find_near(entry, path)
@@ -232,6 +240,13 @@ def _read_entry(path: Path, split: str, names: Sequence[str] | None) -> list[Sam
         return _read(source, split, names)
     except DataError as error:
         raise DataError(f"{path}: {split} = {entry}: {error}") from None
+
+
+def _entry(entries: dict[str, str], split: str) -> str | None:
+    """What a .data file names for a split."""
+    if split in entries or split == "train":
+        return entries.get(split)
+    return entries.get("valid", entries.get("train"))
 
 
 def _names_entry(path: Path, entries: dict[str, str]) -> list[str] | None:

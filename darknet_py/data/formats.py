@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from darknet_py.data.coco import category_name
 from darknet_py.data.datafile import read_lines
 from darknet_py.errors import DataError
 
@@ -36,7 +37,7 @@ def pick_base(names: Sequence[str], bases: Iterable[str | os.PathLike]) -> str:
 
 def coco_names(path: str | os.PathLike) -> list[str]:
     """The categories of a COCO JSON by order of id."""
-    return [name for _, name in _categories(path, _read_coco(path))]
+    return [name for _, name in coco_categories(path, read_coco_json(path))]
 
 
 def read_coco(path: str | os.PathLike, names: Sequence[str] | None = None) -> list[Annotated]:
@@ -47,14 +48,15 @@ def read_coco(path: str | os.PathLike, names: Sequence[str] | None = None) -> li
 
     Args:
         path: the JSON.
-        names: the classes; categories that are none of them are left out. None: the categories by order of id.
+        names: the classes; categories that are none of them are left out. None: the categories by order of id. Of
+            COCO's own names those that Darknet writes otherwise (sofa for couch) are known.
 
     Raises:
         DataError: no such JSON, or no category has one of the names.
     """
-    data = _read_coco(path)
-    categories = _categories(path, data)
-    wanted = [name for _, name in categories] if names is None else list(names)
+    data = read_coco_json(path)
+    categories = [(number, category_name(name)) for number, name in coco_categories(path, data)]
+    wanted = [name for _, name in categories] if names is None else list(map(category_name, names))
     classes = {number: wanted.index(name) for number, name in categories if name in wanted}
     if categories and not classes:
         raise DataError(f"{path}: no category is one of the names {wanted[:5]}; "
@@ -86,7 +88,12 @@ def _relative(low: np.ndarray, high: np.ndarray, size: np.ndarray) -> np.ndarray
     return np.concatenate([(low + high) / 2, high - low], 1)
 
 
-def _read_coco(path: str | os.PathLike) -> dict:
+def read_coco_json(path: str | os.PathLike) -> dict:
+    """COCO's annotations as they are.
+
+    Raises:
+        DataError: no such file, no JSON, or no images in it.
+    """
     try:
         data = json.loads(Path(path).read_bytes())
     except OSError as error:
@@ -98,7 +105,7 @@ def _read_coco(path: str | os.PathLike) -> dict:
     return data
 
 
-def _categories(path: str | os.PathLike, data: dict) -> list[tuple[int, str]]:
+def coco_categories(path: str | os.PathLike, data: dict) -> list[tuple[int, str]]:
     """Id and name of the categories, by id."""
     try:
         return sorted((int(entry["id"]), str(entry["name"])) for entry in data["categories"])

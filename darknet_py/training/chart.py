@@ -1,16 +1,15 @@
 """Pictures of a run: its loss and scores, and its schedule before it begins."""
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darknet_py.data.files import replacing
 from darknet_py.errors import DataError
 from darknet_py.options import NetOptions
+from darknet_py.plots import save
 from darknet_py.training.schedule import learning_rate
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class Chart:
         self._draw_losses(axes)
         if self.scores:
             self._draw_scores(axes.twinx(), score)
-        _save(figure, self.paths)
+        save(figure, self.paths)
         self.drawn_at, self.drawn = time.monotonic(), iteration
         self.cost = self.drawn_at - begin
 
@@ -123,7 +122,7 @@ def plot_schedule(net: NetOptions, path: str | os.PathLike) -> None:
     axes.plot(iterations, [learning_rate(net, iteration) for iteration in iterations], linestyle=line, marker=marker)
     axes.set_ylim(bottom=0)
     try:
-        _save(figure, [Path(path)])
+        save(figure, [Path(path)])
     except OSError as error:
         raise DataError(f"{path}: cannot write the picture: {error.strerror}") from None
     except ValueError as error:                 # matplotlib's word on an extension
@@ -167,7 +166,7 @@ def plot_trials(scores: Sequence[float], values: Mapping[str, Sequence[float]], 
     for axes in all_axes:
         axes.grid(alpha=.4)
     figure.supylabel(f"{measure} %")
-    _save(figure, [Path(path)])
+    save(figure, [Path(path)])
 
 
 def _turns(net: NetOptions) -> list[int]:
@@ -189,13 +188,3 @@ def _figure(title: str, last: int) -> tuple[Figure, Axes]:
     axes.grid(alpha=.4)
     return figure, axes
 
-
-def _save(figure: Figure, paths: Sequence[Path]) -> None:
-    """Write a picture under each of its names."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    FigureCanvasAgg(figure)
-    data = io.BytesIO()
-    figure.savefig(data, format=paths[0].suffix[1:] or "png")
-    for path in paths:
-        with replacing(path) as file:
-            file.write(data.getvalue())

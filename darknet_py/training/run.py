@@ -25,7 +25,7 @@ from darknet_py.training.engine import PRECISIONS, Engine
 from darknet_py.training.events import Event, Iteration, Note, Saved, Scored, Settings
 from darknet_py.training.report import Report
 from darknet_py.training.tasks import Score, Task, task_for
-from darknet_py.world import World
+from darknet_py.world import World, local_device
 
 SAVE_LAST = 100             # iterations between two _last.weights
 LONG = 10_000               # runs of as many iterations keep a numbered file only so often, shorter ones every 1000
@@ -61,7 +61,7 @@ class Run:
         self.settings = settings = Settings() if settings is None else settings
         if settings.amp not in PRECISIONS:
             raise DarknetError(f"amp needs one of {', '.join(PRECISIONS)}, found {settings.amp!r}")
-        self.device = _device(settings.device)
+        self.device = local_device(settings.device)
         self.cfg = cfg if isinstance(cfg, Cfg) else read_cfg(cfg)
         self.name = "network" if self.cfg.path is None else self.cfg.path.stem
         self.world = World(self.device)
@@ -274,17 +274,6 @@ def train(data: str | os.PathLike, cfg: str | os.PathLike | Cfg, weights: str | 
         if on_event is not None:
             on_event(event)
     return run
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
-    device = torch.device(name)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
 
 
 def _check_cfg(network: Network) -> None:
