@@ -67,9 +67,13 @@ def read_truth(path: str | os.PathLike, names: Sequence[str]) -> CocoTruth:
             entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise DataError(f"{path}: not COCO instances: {type(error).__name__} {error}") from None
+    return CocoTruth(data, *ids_of(path, data, names))
+
+
+def ids_of(path: str | os.PathLike, data: dict[str, Any], names: Sequence[str]) -> tuple[list[int], list[int | None]]:
+    """The ids of a COCO JSON's images, in its order, and of the classes; None for a class that it does not have."""
     known = {category_name(name): number for number, name in coco_categories(path, data)}
-    return CocoTruth(data, [image["id"] for image in data["images"]],
-                     [known.get(category_name(name)) for name in names])
+    return [image["id"] for image in data["images"]], [known.get(category_name(name)) for name in names]
 
 
 def make_truth(objects: Objects, sizes: np.ndarray, names: Sequence[str]) -> CocoTruth:
@@ -127,14 +131,15 @@ def coco_average_precision(found: Found, objects: Objects, sizes: np.ndarray, na
     return CocoResult(dict(zip(FIGURES, measure.stats.tolist(), strict=True)), ap, ap50)
 
 
-def clipped_boxes(found: Found, sizes: np.ndarray) -> np.ndarray:
+def clipped_boxes(found: Found, sizes: np.ndarray, first: int = 0) -> np.ndarray:
     """(D, 4) float64 left, top, right, bottom in pixels, cut off at the images' edges.
 
     Args:
         sizes: (N, 2) height and width of the images.
+        first: the number of the first pixel, 1 in Pascal VOC.
     """
-    corners = _corners(found.boxes, found.images, sizes)
-    return np.clip(corners, 0, np.tile(sizes[found.images][:, ::-1], 2))
+    corners = _corners(found.boxes, found.images, sizes) + first
+    return np.clip(corners, first, np.tile(sizes[found.images][:, ::-1], 2))
 
 
 def _corners(boxes: np.ndarray, images: np.ndarray, sizes: np.ndarray) -> np.ndarray:

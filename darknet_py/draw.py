@@ -12,6 +12,7 @@ import torch
 from darknet_py.errors import DataError
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+LEAST_CROP, DASH = 48, 8                        # pixels: the side of a piece of a picture; a dash
 GAP = 4                                         # pixels between the pictures of a grid
 GOLDEN_RATIO = 0.618034
 TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
@@ -88,6 +89,59 @@ def grid(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
         y, x = line * (height + GAP), column * (width + GAP)
         canvas[y:y + height, x:x + width] = image
     return canvas
+
+
+def draw_crop(image: np.ndarray, focus, boxes, labels, dashed: Sequence[bool], caption: Sequence[str], side: int = 320
+              ) -> np.ndarray:
+    """A square piece of a picture around a box, enlarged, with boxes on it and lines of text below.
+
+    Args:
+        image: uint8 BGR (H, W, 3) or grey.
+        focus: (4,) xyxy in pixels, what it is about; it takes about half of the piece.
+        boxes: (K, 4) xyxy in pixels.
+        labels: (K,) class numbers, for the colours.
+        dashed: which boxes are drawn in white dashes instead.
+        caption: the lines.
+        side: of the piece in the result, in pixels.
+
+    Returns:
+        uint8 BGR (side + 20 a line, side, 3).
+    """
+    canvas = _as_bgr(image)
+    height, width = canvas.shape[:2]
+    left, top, right, bottom = np.clip(np.nan_to_num(np.asarray(focus, float)), 0, [width, height] * 2).tolist()
+    size = max(2, min(max(2 * max(right - left, bottom - top), LEAST_CROP), max(width, height)))
+    x, y = (left + right - size) / 2, (top + bottom - size) / 2
+    scale = side / size
+    piece = cv2.warpAffine(canvas, np.array([[scale, 0, -x * scale], [0, scale, -y * scale]]), (side, side),
+                           flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128))
+    corners = (np.nan_to_num(np.asarray(boxes, float).reshape(-1, 4)) - [x, y, x, y]) * scale
+    corners = corners.clip(-side, 2 * side).round().astype(int)
+    for box, label, dots in zip(corners.tolist(), labels, dashed, strict=True):
+        _outline(piece, box, LIGHT if dots else class_colour(int(label)), dots)
+    strip = np.full((20 * len(caption), side, 3), 255, np.uint8)
+    for number, line in enumerate(caption):
+        width_of = cv2.getTextSize(line, FONT, .45, 1)[0][0]
+        cv2.putText(strip, line, (4, 20 * number + 15), FONT, .45 * min(1, (side - 8) / max(1, width_of)), DARK, 1,
+                    cv2.LINE_AA)
+    return np.concatenate([piece, strip])
+
+
+def _outline(canvas: np.ndarray, box: Sequence[int], colour: Colour, dashed: bool) -> None:
+    """A box with a dark edge, whole or in dashes."""
+    left, top, right, bottom = box
+    if not dashed:
+        cv2.rectangle(canvas, (left, top), (right, bottom), DARK, 4, cv2.LINE_AA)
+        cv2.rectangle(canvas, (left, top), (right, bottom), colour, 2, cv2.LINE_AA)
+        return
+    for ends in (((left, top), (right, top)), ((left, bottom), (right, bottom)), ((left, top), (left, bottom)),
+                 ((right, top), (right, bottom))):
+        start, end = np.array(ends)
+        steps = max(1, int(np.abs(end - start).max()) // DASH)
+        for number in range(0, steps, 2):
+            a, b = (tuple(int(v) for v in start + (end - start) * at / steps) for at in (number, number + 1))
+            cv2.line(canvas, a, b, DARK, 4, cv2.LINE_AA)
+            cv2.line(canvas, a, b, colour, 2, cv2.LINE_AA)
 
 
 def class_colour(label: int) -> Colour:

@@ -33,12 +33,15 @@ class Reading(NamedTuple):
     """How boxes are read off a network's outputs.
 
     thresh: scores must be above it. nms: overlap above which the less sure box goes; 0 keeps all. hier: see
-    ``Detector``. objectness: boxes of no class (label 0), scored by their objectness.
+    ``Detector``. pixels: measure distances between boxes (of nms_kind=greedynms and diounms) in pixels instead of in
+    parts of the image, which differ where it is not square. objectness: boxes of no class (label 0), scored by their
+    objectness.
     """
 
     thresh: float
     nms: float
     hier: float = .5
+    pixels: bool = False
     objectness: bool = False
 
     def __str__(self) -> str:
@@ -46,7 +49,7 @@ class Reading(NamedTuple):
 
 
 MAP = Reading(.005, .45, 0)                     # as C's detector map
-VALID = Reading(.001, .6)                       # as C's detector valid, whose files COCO's tools measure
+VALID = Reading(.001, .6, pixels=True)          # as C's detector valid, whose files COCO's tools measure
 RECALL = Reading(.001, .4, objectness=True)     # as C's detector recall
 
 
@@ -102,13 +105,14 @@ class Evaluation:
     """What ``darknet-py evaluate`` tells.
 
     Attributes:
-        map: Darknet's measures, of what ``MAP`` reads.
-        coco: COCO's, of what ``VALID`` reads.
+        map: Darknet's measures, of ``reading``.
+        coco: COCO's, of a reading of its own.
         mistakes: of the detections above ``map.thresh``.
         findings: all that both come from.
     """
 
     map: MapResult
+    reading: Reading
     coco: CocoResult
     mistakes: Mistakes
     findings: Findings
@@ -134,7 +138,8 @@ def evaluate(network: Network, samples: Sequence[Sample], names: Sequence[str], 
     result = average_precision(findings.found[0], findings.objects, names, iou_thresh=iou_thresh, points=points,
                                thresh=thresh)
     coco = coco_average_precision(findings.found[1], findings.objects, findings.sizes, names, truth)
-    return Evaluation(replace(result, problems=findings.problems), replace(coco, reading=str(readings[1])),
+    return Evaluation(replace(result, problems=findings.problems), readings[0],
+                      replace(coco, reading=str(readings[1])),
                       find_mistakes(findings.found[0], findings.objects, names, iou_thresh, thresh), findings)
 
 
@@ -315,9 +320,11 @@ def _read(network: Network, outputs: Sequence[Tensor], images: Sequence[tuple[in
     with torch.inference_mode():
         proposals = propose(network, outputs, [one.size for _, one in images], reading.thresh, reading.hier, letterbox,
                             reading.objectness)
-        for (number, _), (boxes, scores) in zip(images, proposals, strict=True):
-            yield _listed(number, boxes, scores, suppress(network, boxes, scores, reading.nms,
-                                                          "default" if reading.objectness else None))
+        for (number, one), (boxes, scores) in zip(images, proposals, strict=True):
+            height, width = one.size if reading.pixels else (1, 1)
+            kept = suppress(network, boxes * boxes.new_tensor([width, height, width, height]), scores, reading.nms,
+                            "default" if reading.objectness else None)
+            yield _listed(number, boxes, scores, kept)
 
 
 def _together(parts: Sequence[_Part], samples: Sequence[Sample], readings: Sequence[Reading]) -> Findings:

@@ -65,14 +65,13 @@ def plot_f1(curves: Sequence[ClassCurve], names: Sequence[str], path: str | os.P
     """Draw F1 over the least score, of each class and of the mean, whose best threshold is marked. See
     ``plot_precision_recall`` for arguments and errors."""
     thresholds, mean = mean_f1(curves)
-    best = int(mean.argmax())
-    figure, axes = _square("least score (-thresh)", "F1",
-                           f"F1 over the threshold: {mean[best]:.2f} at {thresholds[best]:.2f}")
+    best, at = best_f1(curves)
+    figure, axes = _square("least score (-thresh)", "F1", f"F1 over the threshold: {best:.2f} at {at:.2f}")
     for label, curve in enumerate(curves):
         if curve.objects:
             axes.plot(thresholds, f1_at(curve, thresholds), **_line(label, len(curves)), label=names[label])
     axes.plot(thresholds, mean, color="black", linewidth=2.5, label="mean")
-    axes.plot(thresholds[best], mean[best], "o", color="black")
+    axes.plot(at, best, "o", color="black")
     _legend(axes, len(curves))
     save(figure, [Path(path)])
 
@@ -88,6 +87,13 @@ def mean_f1(curves: Sequence[ClassCurve]) -> tuple[np.ndarray, np.ndarray]:
     thresholds = np.linspace(0, 1, POINTS + 1)
     values = [f1_at(curve, thresholds) for curve in curves if curve.objects]
     return thresholds, np.mean(values, 0) if values else np.zeros(len(thresholds))
+
+
+def best_f1(curves: Sequence[ClassCurve]) -> tuple[float, float]:
+    """The best mean F1, and the threshold that gives it."""
+    thresholds, mean = mean_f1(curves)
+    best = int(mean.argmax())
+    return float(mean[best]), float(thresholds[best])
 
 
 def plot_confusion(matrix: np.ndarray, names: Sequence[str], path: str | os.PathLike, title: str = "") -> None:

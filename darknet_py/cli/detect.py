@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+    from darknet_py.cfg import Cfg
     from darknet_py.detect import Detections, Detector
+    from darknet_py.network import Network
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_flags(parser: argparse.ArgumentParser, thresh: float = .24) -> None:
     """The flags that ``detect`` and ``detector test`` share."""
+    add_model_flags(parser)
     parser.add_argument("--thresh", type=float, default=thresh, help=f"least score (default {thresh})")
-    parser.add_argument("--nms", type=float, default=.45, help="overlap that suppresses (default .45, 0 for none)")
+    parser.add_argument("--nms", type=float, help="overlap that suppresses (default .45, 0 for none)")
     parser.add_argument("--hier", type=float, default=.5, help="least probability down a tree of classes (default .5)")
-    parser.add_argument("--names", help="a file with a class name a line")
-    parser.add_argument("--letter-box", action="store_true", help="keep the picture's proportions")
     parser.add_argument("--ext-output", action="store_true", help="print coordinates too")
     parser.add_argument("--out", metavar="FILE", help="write the detections as JSON")
     parser.add_argument("--save-labels", action="store_true", help="write a label file beside each picture")
@@ -42,6 +43,12 @@ def add_flags(parser: argparse.ArgumentParser, thresh: float = .24) -> None:
                         "folder (default predictions.jpg, predictions/)")
     parser.add_argument("--dontdraw-bbox", action="store_true", help="write no pictures")
     parser.add_argument("--dont-show", action="store_true", help="accepted: no window is ever opened")
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of whatever runs a detector."""
+    parser.add_argument("--names", help="a file with a class name a line")
+    parser.add_argument("--letter-box", action="store_true", help="keep the picture's proportions")
     parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:0 ... (default auto)")
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
@@ -78,21 +85,38 @@ def run(arguments: argparse.Namespace) -> int:
 
 def make_detector(arguments: argparse.Namespace) -> Detector:
     """The detector that the flags describe."""
-    from darknet_py.cfg import read_cfg
     from darknet_py.detect import Detector
+    detector = Detector(checked_cfg(arguments), arguments.weights, arguments.names, data=arguments.data,
+                        thresh=arguments.thresh, nms=.45 if arguments.nms is None else arguments.nms,
+                        hier_thresh=arguments.hier, letterbox=arguments.letter_box or None, device=device(arguments))
+    warn_of_random(detector.network, arguments.weights)
+    return detector
+
+
+def read_network(arguments: argparse.Namespace) -> Network:
+    """The network of CFG and WEIGHTS."""
+    from darknet_py.network import load_network
+    network = load_network(checked_cfg(arguments), arguments.weights)
+    warn_of_random(network, arguments.weights)
+    return network
+
+
+def checked_cfg(arguments: argparse.Namespace) -> Cfg:
+    """The cfg, once it is known that there are weights for it."""
+    from darknet_py.cfg import read_cfg
     from darknet_py.errors import WeightsError
     from darknet_py.zoo import how_to_get
     cfg = read_cfg(arguments.cfg, strict=arguments.strict)
     if not Path(arguments.weights).exists():
         raise WeightsError(f"{arguments.weights}: no such weights file; {how_to_get(arguments.weights)}")
-    detector = Detector(cfg, arguments.weights, arguments.names, data=arguments.data, thresh=arguments.thresh,
-                        nms=arguments.nms, hier_thresh=arguments.hier, letterbox=arguments.letter_box or None,
-                        device=device(arguments))
-    network = detector.network
+    return cfg
+
+
+def warn_of_random(network: Network, weights: str) -> None:
+    """Say which layers the weights did not reach."""
     if network.reached < len(network.layers):
-        print(f"warning: {arguments.weights}: holds the first {network.reached} of {len(network.layers)} "
+        print(f"warning: {weights}: holds the first {network.reached} of {len(network.layers)} "
               "layers; the others have random weights", file=sys.stderr)
-    return detector
 
 
 def device(arguments: argparse.Namespace) -> str:

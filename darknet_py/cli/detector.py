@@ -3,15 +3,19 @@
 detector train DATA CFG [WEIGHTS]           train a network, as darknet-py train does
 detector test DATA CFG WEIGHTS [IMAGE]...   find objects in pictures, as darknet-py detect does
 detector map DATA CFG WEIGHTS               mean average precision on the pictures that DATA names under valid
+detector recall DATA CFG WEIGHTS            how many of their objects are proposed at all
+detector valid DATA CFG WEIGHTS             files of detections in the format that DATA names under eval: voc (default),
+                                            coco, bdd, kitti or imagenet; -out gives them another name
 """
 from __future__ import annotations
 
 import argparse
 from importlib import import_module
 
-from darknet_py.cli import detect, train
+from darknet_py.cli import detect, evaluate, train
 
-ACTIONS = {"test": "detect", "map": "evaluate", "train": "train"}         # -> the module with run
+ACTIONS = {"test": ("detect", "run"), "train": ("train", "run"), "map": ("measure", "run_map"),
+           "recall": ("measure", "run_recall"), "valid": ("measure", "run_valid")}      # -> module and function
 # flags that Darknet takes with any of its verbs, and that mean nothing to these: accepted, as there
 IDLE = ("benchmark-layers", "show-imgs")
 IDLE_VALUES = ("avgframes", "c", "chart", "http-post-host", "json-port", "mjpeg-port", "num-of-clusters",
@@ -25,10 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", nargs="?", help="its .weights file; for train one to start from, if any")
     parser.add_argument("images", nargs="*", help="pictures, folders of them, or patterns such as 'photos/*.jpg'")
     detect.add_flags(parser, thresh=.25)
-    parser.add_argument("--iou-thresh", type=float, default=.5, help="map: overlap above which a detection is right "
-                        "(default .5)")
-    parser.add_argument("--points", type=int, default=0, help="map: 101 as COCO, 11 as Pascal VOC 2007, 0 for the area "
-                        "under the curve (default)")
+    evaluate.add_flags(parser)
     train.add_flags(parser)
     for name in IDLE:
         parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
@@ -42,4 +43,5 @@ def run(arguments: argparse.Namespace) -> int:
         raise DarknetError(f"detector {arguments.action} needs DATA CFG WEIGHTS, found no weights")
     if arguments.images and arguments.action == "train":
         raise DarknetError(f"detector train takes DATA CFG [WEIGHTS], found {arguments.images[0]} after them")
-    return import_module(f"darknet_py.cli.{ACTIONS[arguments.action]}").run(arguments)
+    module, function = ACTIONS[arguments.action]
+    return getattr(import_module(f"darknet_py.cli.{module}"), function)(arguments)

@@ -1,6 +1,7 @@
 """How far something has come: a bar on a terminal, else a line now and then."""
 from __future__ import annotations
 
+import io
 import shutil
 import time
 from collections.abc import Callable
@@ -17,12 +18,13 @@ class Progress:
     Args:
         total: what ``done`` counts up to.
         stream: a terminal gets one line that is drawn over and over; any other stream gets a line at most every
-            ``interval`` seconds, and one at the end if there was one before.
+            ``interval`` seconds, and one at the end if there was one before; None says nothing.
         start: what was done before this run, so that it does not count for the rate.
     """
 
-    def __init__(self, total: int, stream: TextIO, *, start: int = 0, interval: float = INTERVAL,
+    def __init__(self, total: int, stream: TextIO | None, *, start: int = 0, interval: float = INTERVAL,
                  clock: Callable[[], float] = time.monotonic):
+        stream = io.StringIO() if stream is None else stream
         self.total, self.stream, self.start, self.interval, self.clock = total, stream, start, interval, clock
         self.terminal = stream.isatty()
         self.began = self.shown_at = clock()
@@ -40,6 +42,10 @@ class Progress:
         self.done, self.text = done, text
         if self.clock() - self.shown_at >= (REFRESH if self.terminal else self.interval):
             self._show()
+
+    def track(self, done: int, total: int) -> None:
+        """``update``, as functions of the library report."""
+        self.update(done)
 
     def print(self, line: str) -> None:
         """A line that stays, above the bar."""

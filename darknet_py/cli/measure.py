@@ -1,0 +1,153 @@
+"""detector map, recall and valid: a network on the validation pictures of a .data file."""
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from darknet_py.cli.detect import device, read_network
+from darknet_py.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from darknet_py.data.dataset import Sample
+    from darknet_py.evaluate import Findings
+    from darknet_py.network import Network
+    from darknet_py.world import World
+
+SHOWN = 20          # problems of labels and pictures
+
+
+class Measured(NamedTuple):
+    """What is measured: the network, its classes' names, pictures, how (see ``evaluate_map``), and by whom."""
+
+    network: Network
+    names: list[str]
+    samples: list[Sample]
+    options: dict[str, Any]
+    world: World
+
+
+def prepare(arguments: argparse.Namespace) -> Measured:
+    """What the arguments name.
+
+    Raises:
+        DarknetError: also for names of another number than the network's classes, as in C.
+    """
+    from darknet_py.data.datafile import find_names, read_names
+    from darknet_py.data.dataset import class_names, read_samples
+    from darknet_py.detect import count_classes
+    from darknet_py.errors import DarknetError, DataError
+    from darknet_py.world import World, local_device
+    if arguments.images:
+        raise DarknetError(f"takes its pictures from valid= in {arguments.data}, found {arguments.images[0]} after "
+                           "the weights")
+    network = read_network(arguments)
+    classes = count_classes(network)
+    names = class_names(arguments.data) if arguments.names is None else read_names(arguments.names)
+    if names is not None and len(names) != classes:
+        raise DataError(f"{arguments.names or arguments.data}: has {len(names)} names for a network of {classes} "
+                        f"classes ({arguments.cfg})")
+    names = find_names(arguments.cfg, arguments.weights, classes, names)
+    samples = read_samples(arguments.data, "valid", names)
+    world = World(local_device(device(arguments)))
+    options = {"letterbox": arguments.letter_box or None, "device": device(arguments), "world": world}
+    if arguments.nms is not None:
+        options["nms"] = arguments.nms
+    return Measured(network, names, samples, options, world)
+
+
+def check_thresholds(arguments: argparse.Namespace) -> None:
+    """Refuse what no measurement can mean."""
+    from darknet_py.errors import DarknetError
+    if arguments.points < 0 or arguments.points == 1:
+        raise DarknetError(f"-points needs 0, or a number from 2 on, such as 11 or 101; found {arguments.points}")
+    if not 0 <= arguments.iou_thresh < 1:
+        raise DarknetError(f"-iou_thresh needs a number from 0 to below 1, found {arguments.iou_thresh:g}")
+
+
+def difficult(arguments: argparse.Namespace, measured: Measured) -> list[Sample] | None:
+    """The pictures whose objects need not be found, if the data set has such."""
+    from darknet_py.data.dataset import read_samples
+    return read_samples(arguments.data, "difficult", measured.names) or None
+
+
+def progress(measured: Measured) -> Progress:
+    """Of the process that leads; the others are silent."""
+    return Progress(len(measured.samples), sys.stderr if measured.world.leads else None)
+
+
+def warn(problems: Sequence[str]) -> None:
+    """The first of the problems, and how many there are more."""
+    for problem in problems[:SHOWN]:
+        print(f"warning: {problem}", file=sys.stderr)
+    if len(problems) > SHOWN:
+        print(f"warning: and {len(problems) - SHOWN} more such problems", file=sys.stderr)
+
+
+def tell(measured: Measured, text: str, problems: Sequence[str], findings: Findings | None = None) -> int:
+    """Print, in the process that leads."""
+    if measured.world.leads:
+        warn(problems)
+        print(text, end="")
+        if findings is not None:
+            print(findings.speed(), file=sys.stderr)
+    measured.world.close()
+    return 0
+
+
+def run_map(arguments: argparse.Namespace) -> int:
+    """detector map: mean average precision as C prints it."""
+    from darknet_py.evaluate import evaluate_map
+    check_thresholds(arguments)
+    measured = prepare(arguments)
+    if measured.world.leads:
+        print("\n calculation mAP (mean average precision)...", flush=True)
+    with progress(measured) as bar:
+        result = evaluate_map(
+            measured.network, measured.samples, measured.names, iou_thresh=arguments.iou_thresh,
+            points=arguments.points, thresh=arguments.thresh, difficult=difficult(arguments, measured),
+            progress=bar.track, **measured.options)
+    return tell(measured, result.text(), result.problems)
+
+
+def run_recall(arguments: argparse.Namespace) -> int:
+    """detector recall: how many objects are proposed at all."""
+    from darknet_py.evaluate import evaluate_recall
+    measured = prepare(arguments)
+    with progress(measured) as bar:
+        result, findings = evaluate_recall(measured.network, measured.samples, measured.names, progress=bar.track,
+                                           **measured.options)
+    return tell(measured, result.text(), findings.problems, findings)
+
+
+def run_valid(arguments: argparse.Namespace) -> int:
+    """detector valid: files of detections in the format that eval= names."""
+    from darknet_py.coco import ids_of
+    from darknet_py.data.datafile import read_data
+    from darknet_py.data.dataset import coco_json
+    from darknet_py.data.formats import read_coco_json
+    from darknet_py.evaluate import VALID, find
+    from darknet_py.results import image_ids, write_results
+    entries = read_data(arguments.data) if arguments.data.endswith(".data") else {}
+    source = coco_json(arguments.data)
+    kind = entries.get("eval", "voc" if source is None else "coco")
+    measured = prepare(arguments)
+    reading = VALID._replace(nms=measured.options.pop("nms", VALID.nms))
+    with progress(measured) as bar:
+        findings = find(measured.network, measured.samples, measured.names, [reading], labels=False,
+                        progress=bar.track, **measured.options)
+    paths, problems = [sample.image for sample in measured.samples], list(findings.problems)
+    images, categories = None, None
+    if source is not None:
+        images, categories = ids_of(source, read_coco_json(source), measured.names)
+    elif kind == "coco":
+        images, why = image_ids(paths)
+        problems += [] if why is None else [why]
+    written: Iterable[Path] = ()
+    if measured.world.leads:
+        written = write_results(kind, entries.get("results", "results"), findings.found[0], findings.sizes, paths,
+                                measured.names, name=arguments.out, images=images, categories=categories)
+    text = "".join(f"{path}\n" for path in written)
+    return tell(measured, f"{len(findings.found[0].scores)} detections ({reading}) in\n{text}", problems, findings)
