@@ -26,6 +26,7 @@ from darknet_py.network import Network
 from darknet_py.world import World, local_device
 
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 Columns = TypeVar("Columns", Found, Objects)
 
 
@@ -47,6 +48,8 @@ class Reading(NamedTuple):
     def __str__(self) -> str:
         return f"scores above {self.thresh:g}, NMS {self.nms:g}"
 
+
+PIXELS, MOST = 8 * 608 * 608, 16        # of a batch; images of a batch
 
 MAP = Reading(.005, .45, 0)                     # as C's detector map
 VALID = Reading(.001, .6, pixels=True)          # as C's detector valid, whose files COCO's tools measure
@@ -161,7 +164,7 @@ def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[st
         nms: overlap above which the less sure box goes; 0 keeps all.
         letterbox: keep the pictures' proportions; None does as the cfg says (letter_box=).
         difficult: for each sample one whose labels are objects that need not be found.
-        batch: images at a time; None takes the mini-batch of training. Recurrent networks see one after the other.
+        batch: images at a time; None takes what suits their size. Recurrent networks see one after the other.
         device: None takes the network's, "auto" a GPU where there is one.
         workers: threads that load images.
         world: the processes that share the images, batch by batch; all of them get the result of all images. None:
@@ -221,12 +224,12 @@ def find(network: Network, samples: Sequence[Sample], names: Sequence[str], read
         raise DataError(f"needs as many lists of difficult objects as images, {len(samples)}, got {len(difficult)}")
     if letterbox is None:
         letterbox = bool(network.options.letter_box)
+    network, shape = _copy(network, device), network.input_shape
     recurrent = any(isinstance(layer, Recurrent) for layer in network.layers)
     if recurrent:
         batch = 1
     elif batch is None:
-        batch = max(1, network.options.batch // network.options.subdivisions)
-    network, shape = _copy(network, device), network.input_shape
+        batch = max(1, min(MOST, PIXELS // (shape.width * shape.height)))
 
     def load(number: int) -> _Loaded | DataError:
         try:
@@ -270,16 +273,23 @@ class _Loaded(NamedTuple):
     unlabelled: bool
 
 
+class _Batch(NamedTuple):
+    """Images by number, those of ``block`` that can be read, and what the network gave for them."""
+
+    block: range
+    images: list[tuple[int, _Loaded]]
+    outputs: tuple[Tensor, ...]
+
+
 class _Part(NamedTuple):
     """What one process found: of each reading, by image; the truths; (image, height, width); (image, problem); images
-    without a label file; images that cannot be read; seconds in all and in the network."""
+    without a label file; seconds in all and in the network."""
 
     found: list[list[Found]]
     objects: list[Objects]
     sizes: list[tuple[int, ...]]
     problems: list[tuple[int, str]]
     unlabelled: list[int]
-    unreadable: list[int]
     seconds: float
     network_seconds: float
 
@@ -287,40 +297,51 @@ class _Part(NamedTuple):
 def _run_over(network: Network, samples: Sequence[Sample], blocks: Sequence[range],
               load: Callable[[int], _Loaded | DataError], readings: Sequence[Reading], letterbox: bool,
               workers: int | None, tell: Callable[[int], None]) -> _Part:
-    """A process's share of the images."""
-    part = _Part([[] for _ in readings], [], [], [], [], [], 0, 0)
-    begin, inside, done = time.perf_counter(), 0., 0
+    """A process's share of the images. While the network has a batch, threads load the next ones, and one reads off
+    what came of those before."""
+    part = _Part([[] for _ in readings], [], [], [], [], 0, 0)
+    begin, inside = time.perf_counter(), 0.
     ahead = 2 * max(map(len, blocks), default=1)
-    loaded = _ahead(load, [number for block in blocks for number in block], workers, ahead)
-    for block in blocks:
-        batch = [(number, one) for number, one in zip(block, loaded, strict=False)]
-        part.problems.extend((number, str(one)) for number, one in batch if isinstance(one, DataError))
-        part.unreadable.extend(number for number, one in batch if isinstance(one, DataError))
-        good = [(number, one) for number, one in batch if isinstance(one, _Loaded)]
-        for number, one in good:
+    loaded = _ahead(load, (number for block in blocks for number in block), workers, ahead)
+
+    def batches() -> Iterator[_Batch]:
+        nonlocal inside
+        for block in blocks:
+            good = []
+            for number, one in zip(block, loaded, strict=False):
+                if isinstance(one, DataError):
+                    part.problems.append((number, str(one)))
+                else:
+                    good.append((number, one))
+            start = time.perf_counter()
+            outputs = _run(network, [one.x for _, one in good], samples[good[0][0]]) if good else ()
+            inside += time.perf_counter() - start
+            yield _Batch(block, good, outputs)
+
+    def read(batch: _Batch) -> tuple[_Batch, list[list[Found]]]:
+        return batch, [list(_read(network, batch, reading, letterbox)) if batch.images else [] for reading in readings]
+
+    done = 0
+    for batch, found in _ahead(read, batches(), 1, 1):
+        for ours, more in zip(part.found, found, strict=True):
+            ours.extend(more)
+        for number, one in batch.images:
             part.problems.extend((number, problem) for problem in one.problems)
             part.objects.append(Objects(np.full(len(one.rows), number), one.rows[:, 0].astype(np.int64),
                                         one.rows[:, 1:5].astype(np.float32), one.difficult))
             part.sizes.append((number, *one.size))
-        part.unlabelled.extend(number for number, one in good if one.unlabelled)
-        if good:
-            start = time.perf_counter()
-            outputs = _run(network, [one.x for _, one in good], samples[good[0][0]])
-            inside += time.perf_counter() - start
-            for reading, found in zip(readings, part.found, strict=True):
-                found.extend(_read(network, outputs, good, reading, letterbox))
-        done += len(block)
+            part.unlabelled.extend([number] * one.unlabelled)
+        done += len(batch.block)
         tell(done)
     return part._replace(seconds=time.perf_counter() - begin, network_seconds=inside)
 
 
-def _read(network: Network, outputs: Sequence[Tensor], images: Sequence[tuple[int, _Loaded]], reading: Reading,
-          letterbox: bool) -> Iterator[Found]:
+def _read(network: Network, batch: _Batch, reading: Reading, letterbox: bool) -> Iterator[Found]:
     """What a batch's outputs hold, image by image."""
     with torch.inference_mode():
-        proposals = propose(network, outputs, [one.size for _, one in images], reading.thresh, reading.hier, letterbox,
-                            reading.objectness)
-        for (number, one), (boxes, scores) in zip(images, proposals, strict=True):
+        proposals = propose(network, batch.outputs, [one.size for _, one in batch.images], reading.thresh, reading.hier,
+                            letterbox, reading.objectness)
+        for (number, one), (boxes, scores) in zip(batch.images, proposals, strict=True):
             height, width = one.size if reading.pixels else (1, 1)
             kept = suppress(network, boxes * boxes.new_tensor([width, height, width, height]), scores, reading.nms,
                             "default" if reading.objectness else None)
@@ -393,14 +414,14 @@ def _listed(image: int, boxes: Tensor, before: Tensor, scores: Tensor) -> Found:
     return Found(np.full(len(box), image), label.numpy(), scores[box, label].numpy(), boxes[box].numpy())
 
 
-def _ahead(load: Callable[[int], Item], numbers: Iterable[int], workers: int | None, ahead: int) -> Iterator[Item]:
-    """``load`` of each number in their order, from threads that are at most ``ahead`` items ahead."""
+def _ahead(load: Callable[[Item], Made], items: Iterable[Item], workers: int | None, ahead: int) -> Iterator[Made]:
+    """``load`` of each item in their order, from threads that are at most ``ahead`` items ahead."""
     workers = min(8, os.cpu_count() or 1) if workers is None else max(1, workers)
-    pool, pending = ThreadPoolExecutor(workers), deque[Future[Item]]()
+    pool, pending = ThreadPoolExecutor(workers), deque[Future[Made]]()
     try:
-        for number in numbers:
-            pending.append(pool.submit(load, number))
-            if len(pending) > ahead + workers:
+        for item in items:
+            pending.append(pool.submit(load, item))
+            if len(pending) >= ahead + workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

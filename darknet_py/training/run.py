@@ -192,11 +192,13 @@ class Run:
         return self.iteration >= due or self.iteration == self.last
 
     def _evaluated(self) -> Iterator[Event]:
-        """Measure, and keep the weights if they are the best. The other processes wait for the one that does."""
+        """Measure, and keep the weights if they are the best."""
         self.scored_at = self.iteration
-        if not self.world.leads:
+        try:
+            self.score = self.task.evaluate(self.network)
+        except DarknetError as error:
+            yield Note(f"not measured: {error}; training goes on")
             return
-        self.score = self.task.evaluate(self.network)
         is_best = self.score.value >= self.best
         self.best = max(self.best, self.score.value)
         yield Scored(self.iteration, self.score, self.best, is_best)

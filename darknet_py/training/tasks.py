@@ -69,7 +69,7 @@ class Task:
         return listed(found, MOST_TOLD - self.said + len(found))
 
     def evaluate(self, network: Network) -> Score:
-        """How good the network is now."""
+        """How good the network is now; all processes ask at the same time, and get the same answer."""
         raise AssertionError(f"{type(self).__name__} lacks evaluate")
 
 
@@ -86,7 +86,9 @@ class Detection(Task):
             raise DataError(f"{data}: has {len(self.names)} names for a network of {head.classes} classes "
                             f"({network.cfg.path}, line {head.place.section.line})")
         samples = read_samples(data, "train", self.names)
-        self.valid = read_samples(data, "valid", self.names) if settings.evaluate else []
+        self.valid, self.difficult = ((read_samples(data, split, self.names) for split in ("valid", "difficult"))
+                                      if settings.evaluate else ([], []))
+        self.world = world
         samples, problems = check_for_training(samples, head.classes)
         self.count, self.notes = len(samples), listed(problems)
         self.loader = Loader(samples, head.classes, augmentation_of(network), channels=network.input_shape.channels,
@@ -95,7 +97,7 @@ class Detection(Task):
     def evaluate(self, network: Network) -> Score:
         s = self.settings
         result = evaluate_map(network, self.valid, self.names, iou_thresh=s.iou_thresh, points=s.points,
-                              thresh=s.thresh)
+                              thresh=s.thresh, difficult=self.difficult or None, world=self.world)
         return Score(result.map, f"mAP@{s.iou_thresh:.2f}", result.text())
 
 
