@@ -101,7 +101,7 @@ MISTAKES = [        # files, the line that reports it
      "warning: valid.txt: all 2 pictures are in train too: mAP will say nothing about new pictures"),
     ({"valid.txt": None},
      "error: o.data: valid = valid.txt: valid.txt: cannot read the file: No such file or directory"),
-    ({"train.txt": "\n"}, "error: o.data: names no pictures to train on"),
+    ({"train.txt": "\n"}, "error: o.data: train = train.txt names no pictures to train on"),
     ({"o.data": "train=train.txt\nnames=o.names"}, "warning: o.data: no valid=: mAP would be that of train"),
     ({"o.names": None}, "error: o.data: names: o.names: cannot read the file: No such file or directory"),
     ({"o.names": "cat\n"}, "error: o.data: classes = 2, but there are 1 names"),

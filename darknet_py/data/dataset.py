@@ -92,7 +92,9 @@ def read_samples(source: str | os.PathLike, split: str = "train", names: Sequenc
     else:
         found = _read(Path(source), split, names)
     if not found and split != "difficult":
-        raise DataError(f"{source}: names no pictures to {'train on' if split == 'train' else 'validate on'}")
+        entry = _entry(read_data(source), split) if Path(source).suffix == ".data" else None
+        raise DataError(f"{source}: {'' if entry is None else f'{split} = {entry} '}names no pictures to "
+                        f"{'train on' if split == 'train' else 'validate on'}")
     return found
 
 
