@@ -3,6 +3,7 @@
     python scripts/benchmark.py load [--cfg CFG] [--opencv PYTHON] [--runs N]
     python scripts/benchmark.py forward [--cfg CFG] [--opencv PYTHON] [--runs N] [--size PIXELS]
     python scripts/benchmark.py train [--data DATA] [--cfg CFG] [--darknet PROGRAM] [--c SECONDS] [--iterations N]
+    python scripts/benchmark.py evaluate [--data DATA] [--cfg CFG] [--weights WEIGHTS] [--darknet PROGRAM] [--runs N]
 
 load: the seconds it takes to parse a cfg, to build its network and to load its weights (random ones, written for
 the occasion; imports are not counted), beside OpenCV's readNetFromDarknet.
@@ -10,6 +11,9 @@ forward: the seconds that one image takes through the network, as Detector runs 
 
 train: the seconds of an iteration of training and the share of them that waits for data, the pictures that the loader
 alone gives a second, beside the C program `detector train` (--darknet) or a figure measured before (--c).
+
+evaluate: images a second through `detector map` and the share of the time outside the network, and the same for all
+measures of `evaluate` at once, beside the C program `detector map` (--darknet), of which the whole process is timed.
 
 OpenCV 5 reads no Darknet files, so give the Python of an environment with opencv-python 4.12 as --opencv. Both run in
 turn, each run in a process of its own; medians are shown.
@@ -223,6 +227,38 @@ def compare_training(a: argparse.Namespace) -> None:
         print(f"  the loader alone, {workers} workers: {loading(a, workers):8.1f} pictures a second")
 
 
+def compare_evaluation(a: argparse.Namespace) -> None:
+    """Ours and C's in turn, of the same images."""
+    from darknet_py import load_network
+    from darknet_py.data.dataset import class_names, read_samples
+    from darknet_py.detect import count_classes
+    from darknet_py.evaluate import MAP, VALID, find
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = load_network(a.cfg, a.weights, device=a.device)
+    names = class_names(a.data) or [str(label) for label in range(count_classes(network))]
+    samples = read_samples(a.data, "valid", names)
+    times: dict[str, list[tuple[float, float]]] = {}            # seconds, and those in the network
+    for _ in range(a.runs + 1):
+        for name, readings in (("darknet_py, detector map", [MAP]), ("darknet_py, evaluate", [MAP, VALID])):
+            found = find(network, samples, names, readings, batch=a.batch)
+            times.setdefault(name, []).append((found.seconds, found.network_seconds))
+        if a.darknet is not None:
+            begin = time.perf_counter()
+            command = [str(a.darknet.resolve()), "detector", "map", str(a.data.resolve()), str(a.cfg.resolve()),
+                       str(a.weights.resolve())]
+            done = subprocess.run(command, cwd=a.data.resolve().parent, capture_output=True, check=False)
+            if done.returncode:
+                raise SystemExit(f"{a.darknet}: {' '.join(command)} ended with {done.returncode}")
+            times.setdefault("C, detector map", []).append((time.perf_counter() - begin,) * 2)
+    print(f"{a.cfg}: {len(samples)} images, {os.cpu_count()} cores, device {a.device}, median of {a.runs} runs after "
+          "one to warm up")
+    for name, runs in times.items():
+        seconds, inside = (statistics.median(run[at] for run in runs[1:]) for at in (0, 1))
+        share = f", {max(0, 1 - inside / seconds):6.1%} of the time outside the network"
+        print(f"  {name:26s} {len(samples) / seconds:8.1f} images a second{'' if name.startswith('C') else share}")
+
+
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(required=True, metavar="WHAT")
@@ -250,8 +286,17 @@ def main(words: list[str] | None = None) -> int:
     verb.add_argument("--amp", default="off", choices=["off", "bf16", "fp16"])
     verb.add_argument("--compile", action="store_true")
     verb.set_defaults(act=compare_training)
+    verb = verbs.add_parser("evaluate", help="measure a network")
+    verb.add_argument("--data", type=Path, default=SHARED / "data/bccd/obj.data", help="default %(default)s")
+    verb.add_argument("--cfg", type=Path, default=SHARED / "models/bccd-micro.cfg", help="default %(default)s")
+    verb.add_argument("--weights", type=Path, default=SHARED / "models/bccd-micro.weights", help="default %(default)s")
+    verb.add_argument("--darknet", type=Path, metavar="PROGRAM", help="the C program, to run it too")
+    verb.add_argument("--runs", type=int, default=5)
+    verb.add_argument("--batch", type=int, help="images at a time (default: by their size)")
+    verb.add_argument("--device", default="cpu")
+    verb.set_defaults(act=compare_evaluation)
     arguments = parser.parse_args(words)
-    for path in (arguments.cfg, getattr(arguments, "data", None), getattr(arguments, "darknet", None)):
+    for path in (arguments.cfg, *(getattr(arguments, name, None) for name in ("data", "weights", "darknet"))):
         if path is not None and not path.is_file():
             parser.error(f"{path}: no such file")
     if min(getattr(arguments, name, 1) for name in ("runs", "iterations")) < 1:

@@ -9,10 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
-from darknet_py import Detector
+from darknet_py import Detector, load_network
 from darknet_py.cli import main
+from darknet_py.data.image import read_image
+from darknet_py.detect import as_input
 
 
 @pytest.fixture
@@ -144,6 +147,49 @@ def test_valid_others(shapes, run, kind, files):
         assert all(re.fullmatch(pattern, line) for line in text.splitlines())
 
 
+TREE_CFG = """[net]
+width=32
+height=32
+channels=3
+[convolutional]
+filters=22
+size=1
+stride=8
+activation=linear
+[region]
+anchors=1,1, 2,2
+num=2
+classes=6
+softmax=1
+tree=six.tree
+"""
+
+
+def test_a_map_of_classes(shapes, capsys):
+    """map= of a .data file: a tree's classes are measured as another data set names some of them."""
+    Path("six.tree").write_text("a -1\nb -1\nc 0\nd 0\ne 1\nf 1\n")
+    Path("tree.cfg").write_text(TREE_CFG)
+    Path("three.map").write_text("4\n0\n3\n")
+    torch.manual_seed(0)
+    network = load_network("tree.cfg")
+    network.save_weights("tree.weights")
+    write_data(map="three.map", eval="imagenet")
+    words = ["obj.data", "tree.cfg", "tree.weights", "-device", "cpu"]
+    assert main(["detector", "valid", *words, "-nms", "0"]) == 0
+    lines = [line.split() for line in Path("results/imagenet-detection.txt").read_text().splitlines()]
+    x = as_input(read_image("a_007.png"), network.input_shape, False)[None]
+    with torch.no_grad():
+        y = network(x)[0].unflatten(3, (2, 11))[0]
+    a, b, _, d, e, _ = y[..., 5:].unbind(-1)
+    expected = y[..., 4:5] * torch.stack([b * e, a, a * d], -1)
+    for label in range(3):
+        ours = sorted(float(words[2]) for words in lines if words[0] == "1" and int(words[1]) == label + 1)
+        np.testing.assert_allclose(ours, np.sort(expected[..., label][expected[..., label] > .001]), atol=2e-6)
+    Path("three.map").write_text("4\n6\n3\n")
+    assert main(["detector", "map", *words]) == 1
+    assert "line 2 of three.map: expected a number from 0 to 5, found '6'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words, entries, message", [
     (["detector", "map"], {"names": "two.names"}, r"obj\.data: has 2 names for a network of 3 classes \(.*\.cfg\)"),
     (["evaluate", "-names", "two.names"], {}, r"two\.names: has 2 names for a network of 3 classes"),
@@ -155,6 +201,7 @@ def test_valid_others(shapes, run, kind, files):
     (["detector", "valid"], {"eval": "pascal"}, r"eval= needs one of voc, coco, bdd, kitti, imagenet, found pascal"),
     (["detector", "valid"], {"results": "list.txt"}, r"list\.txt/comp4_det_test_circle\.txt: cannot write the file"),
     (["detector", "recall", "x.png"], {}, r"takes its pictures from valid= in obj\.data, found x\.png"),
+    (["detector", "valid"], {"map": "list.txt"}, r"map=list\.txt needs a network with \[region\] tree="),
     (["detector", "valid"], {"names": "slash.names"}, r"expected classes after which files can be called, found 'a/b'"),
 ])
 def test_bad_input_is_one_line(shapes, run, words, entries, message):

@@ -1,4 +1,4 @@
-"""The scripts that train: benchmark.py train and ablation.py."""
+"""The scripts that train and measure: benchmark.py and ablation.py."""
 import json
 from pathlib import Path
 
@@ -41,6 +41,20 @@ def test_benchmark_beside_c(tiny, capsys, monkeypatch):
     program.write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(SystemExit, match="printed no line of an iteration"):
         benchmark.main([*TRAIN, "--darknet", "darknet"])
+
+
+def test_benchmark_of_evaluation(tiny, capsys):
+    load_network("tiny.cfg").save_weights("tiny.weights")
+    program = Path("darknet")
+    program.write_text("#!/bin/sh\ntest \"$1 $2\" = 'detector map' -a -f \"$5\"\n")
+    program.chmod(0o755)
+    words = ["evaluate", "--data", "tiny.data", "--cfg", "tiny.cfg", "--weights", "tiny.weights", "--runs", "1"]
+    assert benchmark.main([*words, "--darknet", "darknet"]) == 0
+    text = capsys.readouterr().out
+    assert "6 images" in text and text.count("images a second") == 3 and text.count("outside the network") == 2
+    program.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(SystemExit, match=r"detector map .* ended with 3"):
+        benchmark.main([*words, "--darknet", "darknet"])
 
 
 @pytest.mark.parametrize("words", [["--cfg", "no.cfg"], ["--darknet", "no"], ["--iterations", "0"]])

@@ -35,8 +35,8 @@ def prepare(arguments: argparse.Namespace) -> Measured:
     Raises:
         DarknetError: also for names of another number than the network's classes, as in C.
     """
-    from darknet_py.data.datafile import find_names, read_names
-    from darknet_py.data.dataset import class_names, read_samples
+    from darknet_py.data.datafile import find_names, read_data, read_names
+    from darknet_py.data.dataset import class_names, find_near, read_samples
     from darknet_py.detect import count_classes
     from darknet_py.errors import DarknetError, DataError
     from darknet_py.world import World, local_device
@@ -44,6 +44,8 @@ def prepare(arguments: argparse.Namespace) -> Measured:
         raise DarknetError(f"takes its pictures from valid= in {arguments.data}, found {arguments.images[0]} after "
                            "the weights")
     network = read_network(arguments)
+    if arguments.data.endswith(".data") and (entry := read_data(arguments.data).get("map")) is not None:
+        report(network, find_near(entry, Path(arguments.data)))
     classes = count_classes(network)
     names = class_names(arguments.data) if arguments.names is None else read_names(arguments.names)
     if names is not None and len(names) != classes:
@@ -56,6 +58,18 @@ def prepare(arguments: argparse.Namespace) -> Measured:
     if arguments.nms is not None:
         options["nms"] = arguments.nms
     return Measured(network, names, samples, options, world)
+
+
+def report(network: Network, path: Path) -> None:
+    """Let a network with a tree of classes tell those that a map file names, a number a line (map= of a .data file)."""
+    from darknet_py.errors import DataError
+    from darknet_py.layers.region import Region
+    from darknet_py.layers.tree import read_map
+    heads = [layer for layer in network.layers if isinstance(layer, Region) and layer.tree is not None]
+    if not heads:
+        raise DataError(f"map={path} needs a network with [region] tree=, {network.cfg.path} has none")
+    for head in heads:
+        head.report(read_map(str(path), head.options.classes, head.place))
 
 
 def check_thresholds(arguments: argparse.Namespace) -> None:

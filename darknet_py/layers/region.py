@@ -64,11 +64,20 @@ class Region(Layer):
         if self.tree is not None and len(self.tree) != o.classes:
             raise place.error(f"tree={o.tree} has {len(self.tree)} classes, expected classes={o.classes}", "tree")
         self.class_map = None if o.map is None else read_map(o.map, o.classes, place)
+        self.reported: tuple[int, ...] | None = None
+
+    def report(self, numbers: Sequence[int]) -> None:
+        """Let ``decode`` tell the probabilities of these classes of the tree, each box's of all of them, instead of the
+        one class that is sure enough: how YOLO9000 is measured with the classes of another data set.
+
+        Darknet: the ``map`` of get_region_boxes, of 200 classes whatever its length.
+        """
+        self.reported, self.classes = tuple(numbers), len(numbers)
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.permute(0, 2, 3, 1).unflatten(3, (self.count, -1))            # (N, H, W, A, 5 + C)
         box, objectness, classes = y.split((4, 1, y.shape[4] - 5), 4)
-        classes, rest = classes.split((self.classes, self.options.coords - 4), 4)
+        classes, rest = classes.split((self.options.classes, self.options.coords - 4), 4)
         if self.tree is not None:
             classes = self.tree.softmax(classes)
         elif self.options.softmax:
@@ -82,11 +91,13 @@ class Region(Layer):
         values, grid = x[at], x.new_tensor([self.shape.width, self.shape.height])
         xy = (values[:, :2].sigmoid() + torch.stack([column, row], 1)) / grid
         wh = values[:, 2:4].exp() * x.new_tensor(self.anchors)[anchor] / grid
-        scale, classes = values[:, 4], values[:, 5:5 + self.classes]
+        scale, classes = values[:, 4], values[:, 5:5 + self.options.classes]
         if self.options.classfix == -1:
             scale = torch.where(scale < .5, 0, scale)
         if self.tree is None:
             scores = class_scores(scale, classes, threshold)
+        elif self.reported is not None:
+            scores = class_scores(scale, self.tree.probabilities(classes)[:, list(self.reported)], threshold)
         else:
             scores = last_above(self.tree.probabilities(classes), tree_threshold)
             scores = torch.where(scale[:, None] > threshold, scores, 0)
