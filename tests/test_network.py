@@ -245,7 +245,7 @@ def test_public_names():
 
 # From the bottom up: a room may import rooms before it in this list, and its own. Those not named stand above network.
 FLOORS = ["errors", "boxes", "data", "cfg", "options", "layers", "losses", "weights", "network", "world",
-          "draw", "plots", "average_precision", "mistakes", "coco", "results", "detect", "evaluate", "training"]
+          "draw", "plots", "average_precision", "mistakes", "coco", "results", "detect", "evaluation", "training"]
 LEAVES = {"draw": {"errors"}, "plots": {"data"}, "average_precision": {"boxes"}, "zoo": set()}
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from darknet_py.cli.measure import Measured
-    from darknet_py.evaluate import Evaluation
+    from darknet_py.evaluation import Evaluation
     from darknet_py.mistakes import Mistake
 
 WORST = 24              # mistakes in the picture of the worst
@@ -52,7 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.coco import read_truth
     from darknet_py.data.dataset import coco_json
-    from darknet_py.evaluate import evaluate
+    from darknet_py.evaluation import evaluate
     measure.check_thresholds(arguments)
     measured = measure.prepare(arguments)
     source = coco_json(arguments.data)

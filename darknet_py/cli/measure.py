@@ -12,7 +12,7 @@ from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
     from darknet_py.data.dataset import Sample
-    from darknet_py.evaluate import Findings
+    from darknet_py.evaluation import Findings
     from darknet_py.network import Network
     from darknet_py.world import World
 
@@ -113,7 +113,7 @@ def tell(measured: Measured, text: str, problems: Sequence[str], findings: Findi
 
 def run_map(arguments: argparse.Namespace) -> int:
     """detector map: mean average precision as C prints it."""
-    from darknet_py.evaluate import evaluate_map
+    from darknet_py.evaluation import evaluate_map
     check_thresholds(arguments)
     measured = prepare(arguments)
     if measured.world.leads:
@@ -128,7 +128,7 @@ def run_map(arguments: argparse.Namespace) -> int:
 
 def run_recall(arguments: argparse.Namespace) -> int:
     """detector recall: how many objects are proposed at all."""
-    from darknet_py.evaluate import evaluate_recall
+    from darknet_py.evaluation import evaluate_recall
     measured = prepare(arguments)
     with progress(measured) as bar:
         result, findings = evaluate_recall(measured.network, measured.samples, measured.names, progress=bar.track,
@@ -142,7 +142,7 @@ def run_valid(arguments: argparse.Namespace) -> int:
     from darknet_py.data.datafile import read_data
     from darknet_py.data.dataset import coco_json
     from darknet_py.data.formats import read_coco_json
-    from darknet_py.evaluate import VALID, find
+    from darknet_py.evaluation import VALID, find
     from darknet_py.results import image_ids, write_results
     entries = read_data(arguments.data) if arguments.data.endswith(".data") else {}
     source = coco_json(arguments.data)

@@ -20,7 +20,7 @@ from darknet_py.data.dataset import Problem, class_names, find_near, read_sample
 from darknet_py.data.loader import Batches, Loader, Plan
 from darknet_py.data.text import Text
 from darknet_py.errors import DataError
-from darknet_py.evaluate import evaluate_map
+from darknet_py.evaluation import evaluate_map
 from darknet_py.layers.tree import Tree
 from darknet_py.network import Network
 from darknet_py.training import schedule
