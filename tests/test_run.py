@@ -63,6 +63,19 @@ def test_files_and_events(tiny):
     assert load_network("tiny.cfg", "backup/tiny_final.weights").seen == 48
 
 
+def test_a_run_goes_on_where_nothing_can_be_measured(tiny):
+    Path("bare.png").write_bytes(Path("0.png").read_bytes())
+    Path("valid.txt").write_text("bare.png\n")
+    change("tiny.data", "valid=train.txt", "valid=valid.txt")
+    run, events = collect("tiny.data", "tiny.cfg", evaluate=True)
+    assert run.iteration == 12 and run.score is None and not of(events, Scored)
+    assert [note.text for note in of(events, Note) if "not measured: none of the images has an object" in note.text]
+    change("tiny.data", "valid=valid.txt", "valid=valid.txt\ndifficult=train.txt")
+    Path("bare.txt").write_text("0 .5 .5 .3 .3\n")
+    with pytest.raises(DataError, match=r"difficult= lists 6 pictures, expected the 1 of valid="):
+        collect("tiny.data", "tiny.cfg", evaluate=True)
+
+
 def test_it_learns(tiny):
     change("tiny.cfg", "max_batches=12", "max_batches=200")
     run, _ = collect("tiny.data", "tiny.cfg", evaluate=True)
