@@ -89,8 +89,8 @@ class Detection(Task):
         self.valid, self.difficult = ((read_samples(data, split, self.names) for split in ("valid", "difficult"))
                                       if settings.evaluate else ([], []))
         if self.difficult and len(self.difficult) != len(self.valid):
-            raise DataError(f"{data}: difficult= lists {len(self.difficult)} pictures, expected the {len(self.valid)} of "
-                            "valid=")
+            raise DataError(f"{data}: difficult= lists {len(self.difficult)} pictures, expected the "
+                            f"{len(self.valid)} of valid=")
         self.world = world
         samples, problems = check_for_training(samples, head.classes)
         self.count, self.notes = len(samples), listed(problems)
