@@ -14,20 +14,21 @@ __version__ = "0.1.0"
 _HOMES = {
     "Cfg": "cfg", "parse_cfg": "cfg", "read_cfg": "cfg",
     "CfgError": "errors", "CfgWarning": "errors", "DarknetError": "errors", "DataError": "errors",
-    "WeightsError": "errors",
+    "DownloadError": "errors", "WeightsError": "errors",
     "Network": "network", "load_network": "network",
     "Detections": "detect", "Detector": "detect",
     "evaluate": "evaluation", "evaluate_map": "evaluation", "train": "training.run",
 }
 __all__ = [
-    "Cfg", "CfgError", "CfgWarning", "DarknetError", "DataError", "Detections", "Detector", "Network", "WeightsError",
-    "__version__", "evaluate", "evaluate_map", "load_network", "parse_cfg", "read_cfg", "train",
+    "Cfg", "CfgError", "CfgWarning", "DarknetError", "DataError", "Detections", "Detector", "DownloadError",
+    "Network", "WeightsError", "__version__", "evaluate", "evaluate_map", "load_network", "parse_cfg", "read_cfg",
+    "train",
 ]
 
 if TYPE_CHECKING:
     from darknet_py.cfg import Cfg, parse_cfg, read_cfg
     from darknet_py.detect import Detections, Detector
-    from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, WeightsError
+    from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, DownloadError, WeightsError
     from darknet_py.evaluation import evaluate, evaluate_map
     from darknet_py.network import Network, load_network
     from darknet_py.training.run import train

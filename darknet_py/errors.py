@@ -31,6 +31,10 @@ class DataError(DarknetError):
     """An image, a label, a list of names or a .data file that cannot be used."""
 
 
+class DownloadError(DarknetError):
+    """A file that the web does not give, or that is not what it should be."""
+
+
 class CfgWarning(UserWarning):
     """Something in a cfg file that Darknet tolerates and that is probably a mistake."""
 
