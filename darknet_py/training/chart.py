@@ -1,4 +1,4 @@
-"""Pictures of a run: its loss and scores, and its schedule before it begins."""
+"""Pictures of a run: its loss and scores, and before it begins its schedule and anchors."""
 from __future__ import annotations
 
 import io
@@ -8,6 +8,9 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from darknet_py.anchors import nearest
 from darknet_py.data.files import replacing
 from darknet_py.errors import DataError
 from darknet_py.options import NetOptions
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 POINTS = 2000           # of a curve, up to twice as many
 EVERY = 100             # iterations between two drawings
 SHARE = .01             # of the time may go into drawing
+SCATTERED = 20_000      # boxes in a picture
 SLOWEST = 60.           # seconds after which a drawing is due even if the iterations are few
 
 
@@ -122,12 +126,7 @@ def plot_schedule(net: NetOptions, path: str | os.PathLike) -> None:
     line, marker = ("", ".") if net.policy == "random" else ("-", "")
     axes.plot(iterations, [learning_rate(net, iteration) for iteration in iterations], linestyle=line, marker=marker)
     axes.set_ylim(bottom=0)
-    try:
-        _save(figure, [Path(path)])
-    except OSError as error:
-        raise DataError(f"{path}: cannot write the picture: {error.strerror}") from None
-    except ValueError as error:                 # matplotlib's word on an extension
-        raise DataError(f"{path}: {error}") from None
+    _save_asked(figure, path)
 
 
 def plot_trials(scores: Sequence[float], values: Mapping[str, Sequence[float]], logarithmic: Container[str],
@@ -170,6 +169,45 @@ def plot_trials(scores: Sequence[float], values: Mapping[str, Sequence[float]], 
     _save(figure, [Path(path)])
 
 
+def plot_anchors(sizes: np.ndarray, anchors: np.ndarray, size: tuple[int, int], path: str | os.PathLike) -> None:
+    """Draw boxes as points, in the colour of the anchor that overlaps them most, and anchors as rectangles.
+
+    Args:
+        sizes: (K, 2) width and height of boxes, in pixels of the network's input.
+        anchors: (A, 2), in the same.
+        size: width and height of that input.
+        path: of the picture; its extension says which kind.
+
+    Raises:
+        DataError: the picture cannot be written.
+
+    Darknet: show_acnhors.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+    label, _ = nearest(sizes, anchors)
+    counts = np.bincount(label, minlength=len(anchors)).tolist()
+    colors = colormaps["turbo"](np.linspace(.05, .95, len(anchors)))
+    shown = np.random.default_rng(0).permutation(len(sizes))[:SCATTERED]
+    right, top = np.maximum(sizes.max(0), anchors.max(0)).tolist()
+    figure = Figure(figsize=(11, min(max(9 * top / right, 4), 14)), dpi=100, layout="tight")
+    axes = figure.add_subplot(aspect="equal")
+    axes.scatter(sizes[shown, 0], sizes[shown, 1], s=5, c=colors[label[shown]], alpha=.5, linewidths=0)
+    for (width, height), color, count in zip(anchors.tolist(), colors, counts, strict=True):
+        axes.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor=color, linewidth=1.5))
+        axes.plot(width, height, "o", color=color, markeredgecolor="black",
+                  label=f"{width:.3g} x {height:.3g}: {count:,}")
+    axes.set_xlim(0, 1.03 * right)
+    axes.set_ylim(0, 1.03 * top)
+    axes.set_xlabel("width")
+    axes.set_ylabel("height")
+    axes.set_title(f"{len(sizes):,} boxes, {len(anchors)} anchors at {size[0]} x {size[1]}", fontsize=11)
+    axes.legend(title="anchor: its boxes", loc="upper left", bbox_to_anchor=(1, 1))
+    axes.grid(alpha=.4)
+    _save_asked(figure, path)
+
+
 def _turns(net: NetOptions) -> list[int]:
     """Iterations, evenly spread, and those around the sudden changes of the rate."""
     turns = {1, net.max_batches, *range(1, net.max_batches + 1, max(1, net.max_batches // POINTS))}
@@ -188,6 +226,20 @@ def _figure(title: str, last: int) -> tuple[Figure, Axes]:
     axes.set_xlim(0, last)
     axes.grid(alpha=.4)
     return figure, axes
+
+
+def _save_asked(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a picture where somebody asked for it.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        _save(figure, [Path(path)])
+    except OSError as error:
+        raise DataError(f"{path}: cannot write the picture: {error.strerror}") from None
+    except ValueError as error:                 # matplotlib's word on an extension
+        raise DataError(f"{path}: {error}") from None
 
 
 def _save(figure: Figure, paths: Sequence[Path]) -> None:
