@@ -321,6 +321,7 @@ def test_what_cannot_be_fitted(text, anchors, message):
         fit_heads(parse_cfg(text, "m.cfg"), anchors=anchors)
 
 
+@pytest.mark.filterwarnings("ignore::darknet_py.errors.CfgWarning")
 @pytest.mark.skipif(not REFERENCE, reason="only developers have these cfgs")
 @pytest.mark.parametrize("path", REFERENCE, ids=lambda path: path.stem)
 def test_every_cfg_of_darknets(path):
@@ -421,7 +422,9 @@ def test_the_plot(run, flags, name):
      "m.cfg has height=64, found -height 32: leave that out, or change the cfg first"),
     ({}, ["o.data", "-write", "m.cfg", "-num_of_clusters", "1"],
      "m.cfg:10: [yolo] is one of 2 heads, which need an anchor each at least, found 1"),
-    ({}, ["o.data", "m.cfg", "-num_of_clusters", "-1"], "-num_of_clusters needs a number above 0, found -1"),
+    ({}, ["o.data", "m.cfg", "-num_of_clusters", "-1"], "-num_of_clusters needs a number from 1 to 256, found -1"),
+    ({}, ["o.data", "-write", "m.cfg", "-num_of_clusters", "99999999"],
+     "-num_of_clusters needs a number from 1 to 256, found 99999999"),
     ({}, ["o.data", "m.cfg"], "4 anchors need boxes of as many different sizes, found 3"),
     ({}, ["o.data", "m.cfg", "m.weights"], "detector calc_anchors takes DATA [CFG], found m.weights after them"),
     ({}, ["o.data", "m.cfg", "-write", "n.cfg"],

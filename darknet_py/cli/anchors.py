@@ -117,13 +117,14 @@ def cluster_count(arguments: argparse.Namespace, network: Network | None) -> int
     """How many anchors to find; where they are to be written, a number that the cfg can take."""
     import numpy as np
 
+    from darknet_py.anchors import MOST_ANCHORS
     from darknet_py.errors import DarknetError
     from darknet_py.heads import anchor_count, fit_heads
     count = arguments.num_of_clusters
     if count is None:
         count = CLUSTERS if network is None else anchor_count(network)
-    if count < 1:
-        raise DarknetError(f"-num_of_clusters needs a number above 0, found {count}")
+    if not 0 < count <= MOST_ANCHORS:
+        raise DarknetError(f"-num_of_clusters needs a number from 1 to {MOST_ANCHORS}, found {count}")
     if network is not None and arguments.write is not None:         # better now than after the search
         fit_heads(network.cfg, anchors=np.arange(1., count + 1)[:, None].repeat(2, 1))
     return count
