@@ -9,6 +9,7 @@ import os
 import re
 import warnings
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -66,16 +67,32 @@ class Cfg:
         Args:
             section: index into ``sections`` (0 is [net]).
         """
-        target = self.sections[section]
-        entry, value = target.first.get(key), str(value)
-        if entry is not None:
-            text = self.text[:entry.start] + value + self.text[entry.end:]
-        else:
+        return self.with_values({(section, key): value})
+
+    def with_values(self, values: Mapping[tuple[int, str], Any]) -> Cfg:
+        """The same for many values, by section and key, in one go."""
+        edits = []
+        for (section, key), value in values.items():
+            target = self.sections[section]
+            entry = target.first.get(key)
+            if entry is not None:
+                edits.append((entry.start, entry.end, str(value)))
+                continue
             after = target.entries[-1].line if target.entries else target.line
-            lines = self.text.split("\n")        # splitlines knows more ends of lines than cfg files do
-            ending = "\r" if lines[after - 1].endswith("\r") else ""
-            text = "\n".join([*lines[:after], f"{key}={value}{ending}", *(lines[after:] or [""])])
-        return parse_cfg(text, self.path, strict=self.strict)
+            end = self._end_of_line(after)
+            ending = "\r" if self.text[:end].endswith("\r") else ""
+            edits.append((end, end, f"\n{key}={value}{ending}" + "\n" * (end == len(self.text))))
+        text, done = "", 0
+        for start, end, new in sorted(edits, key=lambda edit: edit[:2]):
+            text, done = text + self.text[done:start] + new, end
+        return parse_cfg(text + self.text[done:], self.path, strict=self.strict)
+
+    def _end_of_line(self, number: int) -> int:
+        """Where the line feed of a line is, or the text's end. (splitlines knows more ends of lines than cfg files.)"""
+        end = -1
+        for _ in range(number):
+            end = self.text.find("\n", end + 1)
+        return len(self.text) if end < 0 else end
 
     def write(self, path: str | os.PathLike) -> None:
         """Write the text back, bytes as they were read; the file appears whole or not at all.

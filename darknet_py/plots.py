@@ -1,4 +1,4 @@
-"""Pictures of measurements: curves of precision and recall, of F1 over the threshold, and the confusion matrix."""
+"""Pictures of measurements: curves of precision, recall and F1, the confusion matrix, boxes and anchors."""
 from __future__ import annotations
 
 import io
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from darknet_py.anchors import nearest
 from darknet_py.data.files import replacing
+from darknet_py.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20              # classes with a line of their own
 POINTS = 1000           # of a mean curve
+SCATTERED = 20_000      # boxes in a picture
 WRITTEN = 30            # classes of a confusion matrix whose numbers are written in it
 
 
@@ -41,7 +44,7 @@ def plot_precision_recall(curves: Sequence[ClassCurve], names: Sequence[str], ap
         path: of the picture.
 
     Raises:
-        OSError: it cannot be written.
+        DataError: it cannot be written.
     """
     figure, axes = _square("recall", "precision", f"precision and recall, mAP {np.mean(ap):.2%}")
     grid, total, count = np.linspace(0, 1, POINTS), np.zeros(POINTS), 0
@@ -58,7 +61,7 @@ def plot_precision_recall(curves: Sequence[ClassCurve], names: Sequence[str], ap
     if count:
         axes.plot(grid, total / count, color="black", linewidth=2.5, label="mean")
     _legend(axes, len(curves))
-    save(figure, [Path(path)])
+    save_asked(figure, path)
 
 
 def plot_f1(curves: Sequence[ClassCurve], names: Sequence[str], path: str | os.PathLike) -> None:
@@ -73,7 +76,7 @@ def plot_f1(curves: Sequence[ClassCurve], names: Sequence[str], path: str | os.P
     axes.plot(thresholds, mean, color="black", linewidth=2.5, label="mean")
     axes.plot(at, best, "o", color="black")
     _legend(axes, len(curves))
-    save(figure, [Path(path)])
+    save_asked(figure, path)
 
 
 def f1_at(curve: ClassCurve, thresholds: np.ndarray) -> np.ndarray:
@@ -105,7 +108,7 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str], path: str | os.Path
         path: of the picture.
 
     Raises:
-        OSError: it cannot be written.
+        DataError: it cannot be written.
     """
     from matplotlib.figure import Figure
     count = len(matrix)
@@ -125,7 +128,60 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str], path: str | os.Path
     axes.set_xlabel("found")
     axes.set_ylabel("is there")
     axes.set_title(title)
-    save(figure, [Path(path)])
+    save_asked(figure, path)
+
+
+def plot_anchors(sizes: np.ndarray, anchors: np.ndarray, size: tuple[int, int], path: str | os.PathLike) -> None:
+    """Draw boxes as points, in the colour of the anchor that overlaps them most, and anchors as rectangles.
+
+    Args:
+        sizes: (K, 2) width and height of boxes, in pixels of the network's input.
+        anchors: (A, 2), in the same.
+        size: width and height of that input.
+        path: of the picture; its extension says which kind.
+
+    Raises:
+        DataError: the picture cannot be written.
+
+    Darknet: show_acnhors.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+    label, _ = nearest(sizes, anchors)
+    counts = np.bincount(label, minlength=len(anchors)).tolist()
+    colors = colormaps["turbo"](np.linspace(.05, .95, len(anchors)))
+    shown = np.random.default_rng(0).permutation(len(sizes))[:SCATTERED]
+    right, top = np.maximum(sizes.max(0), anchors.max(0)).tolist()
+    figure = Figure(figsize=(11, min(max(9 * top / right, 4), 14)), dpi=100, layout="tight")
+    axes = figure.add_subplot(aspect="equal")
+    axes.scatter(sizes[shown, 0], sizes[shown, 1], s=5, c=colors[label[shown]], alpha=.5, linewidths=0)
+    for (width, height), color, count in zip(anchors.tolist(), colors, counts, strict=True):
+        axes.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor=color, linewidth=1.5))
+        axes.plot(width, height, "o", color=color, markeredgecolor="black",
+                  label=f"{width:.3g} x {height:.3g}: {count:,}")
+    axes.set_xlim(0, 1.03 * right)
+    axes.set_ylim(0, 1.03 * top)
+    axes.set_xlabel("width")
+    axes.set_ylabel("height")
+    axes.set_title(f"{len(sizes):,} boxes, {len(anchors)} anchors at {size[0]} x {size[1]}", fontsize=11)
+    axes.legend(title="anchor: its boxes", loc="upper left", bbox_to_anchor=(1, 1))
+    axes.grid(alpha=.4)
+    save_asked(figure, path)
+
+
+def save_asked(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a picture where somebody asked for it.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        save(figure, [Path(path)])
+    except OSError as error:
+        raise DataError(f"{path}: cannot write the picture: {error.strerror}") from None
+    except ValueError as error:                 # matplotlib's word on an extension
+        raise DataError(f"{path}: {error}") from None
 
 
 def save(figure: Figure, paths: Sequence[Path]) -> None:

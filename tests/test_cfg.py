@@ -160,6 +160,16 @@ def test_with_value(text, section, key, value, expected):
     assert (cfg.text, changed.path) == (text, cfg.path)
 
 
+@pytest.mark.parametrize("text", ["[net]\na=1 # one\nb=2\n[conv]\n\n[yolo]\nb=3",
+                                  "[net]\r\nb=2\r\na=1\r\n[x]\r\n[x]\r\n"])
+def test_with_values_is_with_value_for_each(text):
+    values = {(2, "b"): "long, long", (0, "b"): 1, (0, "new"): 5, (1, "first"): 6, (0, "a"): 77}
+    changed = one_by_one = parse_cfg(text)
+    for place, value in values.items():
+        one_by_one = one_by_one.with_value(*place, value)
+    assert changed.with_values(values).text == one_by_one.text
+
+
 # Each of them read in the file, and compared with the keys that parser.c looks up.
 ORIGINAL_WARNINGS = [
     "Gaussian_yolov3_BDD.cfg:24: [net] has no option max_epochs=",

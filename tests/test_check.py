@@ -10,7 +10,7 @@ from conftest import SHARED
 from darknet_py.cli import main
 from darknet_py.data.check import check_for_training
 from darknet_py.data.dataset import read_samples
-from darknet_py.training.check import best_overlap, check_dataset
+from darknet_py.training.check import check_dataset
 
 PICTURE = cv2.imencode(".png", np.arange(40 * 30 * 3, dtype=np.uint8).reshape(30, 40, 3))[1].tobytes()
 LABEL = "0 .5 .5 .25 .25\n1 .25 .25 .25 .25\n"
@@ -217,11 +217,6 @@ def test_check_for_training(files, good, messages):
     samples, problems = check_for_training(read_samples("o.data"), 2)
     assert [str(sample.image) for sample in samples] == good
     assert [str(problem) for problem in problems] == messages
-
-
-def test_best_overlap():
-    sizes, anchors = np.float32([[2, 2], [4, 1], [0, 0]]), np.float32([[2, 4], [1, 1], [4, 2]])
-    assert best_overlap(sizes, anchors).tolist() == [.5, .5, 0]
 
 
 @pytest.mark.skipif(not (SHARED / "data/bccd").exists(), reason="only developers have this data set")

@@ -19,7 +19,8 @@ VERBS = {                               # verb -> (module with add_arguments and
     "train": ("train", "train a network, or go on: train DATA CFG [WEIGHTS]"),
     "evaluate": ("evaluate", "measure a detector, Darknet's way and COCO's: evaluate DATA CFG WEIGHTS"),
     "tune": ("tune", "look for better hyper-parameters in short trials: tune DATA CFG [WEIGHTS]"),
-    "detector": ("detector", "Darknet's verbs for detectors: detector train|test|map|valid|recall DATA CFG [WEIGHTS]"),
+    "detector": ("detector", "Darknet's verbs for detectors: "
+                 "detector train|test|map|valid|recall|calc_anchors DATA CFG [WEIGHTS]"),
     "classifier": ("classifier", "Darknet's verb for classifiers: classifier train DATA CFG [WEIGHTS]"),
     "check": ("check", "look for mistakes before training: check DATA [CFG]"),
     "info": ("info", "the table of layers and its sums: info CFG [WEIGHTS]"),

@@ -6,31 +6,34 @@ detector map DATA CFG WEIGHTS               mean average precision on the pictur
 detector recall DATA CFG WEIGHTS            how many of their objects are proposed at all
 detector valid DATA CFG WEIGHTS             files of detections in the format that DATA names under eval: voc (default),
                                             coco, bdd, kitti or imagenet; -out gives them another name
+detector calc_anchors DATA [CFG]            anchors that fit the boxes of train, into anchors.txt
 """
 from __future__ import annotations
 
 import argparse
 from importlib import import_module
 
-from darknet_py.cli import detect, evaluate, train
+from darknet_py.cli import anchors, detect, evaluate, train
 
 ACTIONS = {"test": ("detect", "run"), "train": ("train", "run"), "map": ("measure", "run_map"),
-           "recall": ("measure", "run_recall"), "valid": ("measure", "run_valid")}      # -> module and function
+           "recall": ("measure", "run_recall"), "valid": ("measure", "run_valid"),
+           "calc_anchors": ("anchors", "run")}                  # -> module and function
 # flags that Darknet takes with any of its verbs, and that mean nothing to these: accepted, as there
 IDLE = ("benchmark-layers", "show-imgs")
-IDLE_VALUES = ("avgframes", "c", "chart", "http-post-host", "json-port", "mjpeg-port", "num-of-clusters",
-               "out-filename", "prefix", "time-limit-sec")
+IDLE_VALUES = ("avgframes", "c", "chart", "http-post-host", "json-port", "mjpeg-port", "out-filename",
+               "prefix", "time-limit-sec")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=list(ACTIONS), help="what to do")
     parser.add_argument("data", help="a .data file, for its names")
-    parser.add_argument("cfg", help="the network, a .cfg file")
+    parser.add_argument("cfg", nargs="?", help="the network, a .cfg file; calc_anchors does without")
     parser.add_argument("weights", nargs="?", help="its .weights file; for train one to start from, if any")
     parser.add_argument("images", nargs="*", help="pictures, folders of them, or patterns such as 'photos/*.jpg'")
     detect.add_flags(parser, thresh=.25)
     evaluate.add_flags(parser)
     train.add_flags(parser)
+    anchors.add_flags(parser)
     for name in IDLE:
         parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
     for name in IDLE_VALUES:
@@ -39,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.errors import DarknetError
-    if arguments.weights is None and arguments.action != "train":
+    if arguments.cfg is None and arguments.action != "calc_anchors":
+        raise DarknetError(f"detector {arguments.action} needs DATA CFG, found no cfg")
+    if arguments.weights is None and arguments.action not in ("train", "calc_anchors"):
         raise DarknetError(f"detector {arguments.action} needs DATA CFG WEIGHTS, found no weights")
     if arguments.images and arguments.action == "train":
         raise DarknetError(f"detector train takes DATA CFG [WEIGHTS], found {arguments.images[0]} after them")

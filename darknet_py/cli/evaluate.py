@@ -173,11 +173,11 @@ def draw(result: Evaluation, measured: Measured, folder: Path) -> Iterator[Path]
     title = f"scores above {m.thresh:g}, overlaps above {m.iou_thresh:g}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        plot_precision_recall(m.curves, m.names, m.ap.tolist(), folder / "precision_recall.png")
-        plot_f1(m.curves, m.names, folder / "f1.png")
-        plot_confusion(result.mistakes.confusion, m.names, folder / "confusion.png", title)
     except OSError as error:
-        raise DataError(f"{folder}: cannot write the pictures: {error.strerror}") from None
+        raise DataError(f"{folder}: cannot make the folder: {error.strerror}") from None
+    plot_precision_recall(m.curves, m.names, m.ap.tolist(), folder / "precision_recall.png")
+    plot_f1(m.curves, m.names, folder / "f1.png")
+    plot_confusion(result.mistakes.confusion, m.names, folder / "confusion.png", title)
     yield from (folder / name for name in ("precision_recall.png", "f1.png", "confusion.png"))
     if worst := result.mistakes.worst(WORST):
         cells = [picture(mistake, result, measured) for mistake in worst]

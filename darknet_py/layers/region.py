@@ -58,7 +58,7 @@ class Region(Layer):
         self.count = self.channels_per_class = o.num
         self.classes = o.classes
         check_filters(place, self.shape, f"{o.num} anchors x ({o.coords} + 1 + {o.classes} classes)",
-                      o.num * (o.coords + 1 + o.classes))
+                      self.needed_filters(o))
         self.anchors = take_anchors(o, range(o.num), place)
         self.tree = None if o.tree is None else read_tree(o.tree, place)
         if self.tree is not None and len(self.tree) != o.classes:
@@ -73,6 +73,11 @@ class Region(Layer):
         Darknet: the ``map`` of get_region_boxes, of 200 classes whatever its length.
         """
         self.reported, self.classes = tuple(numbers), len(numbers)
+
+    @classmethod
+    def needed_filters(cls, options: RegionOptions) -> int:
+        """How many channels the head reads."""
+        return options.num * (options.coords + 1 + options.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.permute(0, 2, 3, 1).unflatten(3, (self.count, -1))            # (N, H, W, A, 5 + C)

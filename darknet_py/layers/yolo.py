@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class AnchorHead(Layer):
     """A head with ``count`` anchors a place, each with ``entries`` values and then the class probabilities."""
 
     is_head = detects = True
-    entries: int
+    entries: ClassVar[int]
 
     def __init__(self, options: AnchorOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
@@ -77,7 +77,7 @@ class AnchorHead(Layer):
         self.count = self.channels_per_class = len(mask)
         self.classes = o.classes
         check_filters(place, self.shape, f"{self.count} anchors x ({self.entries} + {o.classes} classes)",
-                      self.count * (self.entries + o.classes))
+                      self.needed_filters(o))
         if max(mask) >= o.num:
             place.warn(f"mask= names anchor {max(mask)}, num={o.num} counts fewer; it is taken from anchors=", "mask")
         self.mask, anchors = tuple(mask), take_anchors(o, range(most), place)
@@ -87,6 +87,11 @@ class AnchorHead(Layer):
             raise place.error(f"counters_per_class= needs {o.classes} values, one a class, "
                               f"found {len(o.counters_per_class)}", "counters_per_class")
         self.class_map = None if o.map is None else read_map(o.map, o.classes, place)
+
+    @classmethod
+    def needed_filters(cls, options: AnchorOptions) -> int:
+        """How many channels the head reads."""
+        return (options.num if options.mask is None else len(options.mask)) * (cls.entries + options.classes)
 
     def split(self, x: Tensor) -> Tensor:
         """(N, A * (E + C), H, W) -> (N, A, E + C, H, W), a view."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from darknet_py.errors import DataError
 from darknet_py.options import NetOptions
-from darknet_py.plots import save
+from darknet_py.plots import save, save_asked
 from darknet_py.training.schedule import learning_rate
 
 if TYPE_CHECKING:
@@ -121,12 +121,7 @@ def plot_schedule(net: NetOptions, path: str | os.PathLike) -> None:
     line, marker = ("", ".") if net.policy == "random" else ("-", "")
     axes.plot(iterations, [learning_rate(net, iteration) for iteration in iterations], linestyle=line, marker=marker)
     axes.set_ylim(bottom=0)
-    try:
-        save(figure, [Path(path)])
-    except OSError as error:
-        raise DataError(f"{path}: cannot write the picture: {error.strerror}") from None
-    except ValueError as error:                 # matplotlib's word on an extension
-        raise DataError(f"{path}: {error}") from None
+    save_asked(figure, path)
 
 
 def plot_trials(scores: Sequence[float], values: Mapping[str, Sequence[float]], logarithmic: Container[str],

@@ -8,17 +8,18 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from darknet_py.anchors import fit_of
 from darknet_py.cfg import read_cfg
 from darknet_py.data.check import Limits, Progress, Split, check_samples, empty_classes, shared_pictures
 from darknet_py.data.datafile import read_data, read_names
 from darknet_py.data.dataset import Problem, Sample, class_names, find_near, read_samples
 from darknet_py.data.formats import voc_folders
 from darknet_py.errors import CfgError, CfgWarning, DataError, locate
+from darknet_py.heads import network_anchors
 from darknet_py.layers import Layer
 from darknet_py.network import Network
 
@@ -195,27 +196,12 @@ def _anchors(heads: Sequence[Layer], report: Report) -> Iterator[Problem]:
     if not heads or not len(boxes) or report.network is None:
         return
     _, height, width = report.network.input_shape
-    anchors = np.array([anchor for head in heads for anchor in _pixels(head, width)], np.float32)
-    report.anchor_iou = float(best_overlap(boxes * np.array([width, height], np.float32), anchors).mean())
+    anchors = network_anchors(report.network)
+    report.anchor_iou = fit_of(boxes * np.array([width, height], np.float32), anchors).iou
     if report.anchor_iou < POOR_ANCHORS:
         yield _about(heads[0].place.error(
             f"anchors= overlap the boxes of train by {report.anchor_iou:.2f} on average at {width} x {height}, "
             f"expected {POOR_ANCHORS} or more: darknet-py detector calc_anchors finds better ones", "anchors"), False)
-
-
-def best_overlap(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """(K, 2) sizes and (A, 2) anchors to (K,) the largest IoU with an anchor, both centred."""
-    best = np.zeros(len(sizes), np.float32)
-    for anchor in anchors:
-        common = np.minimum(sizes, anchor).clip(0).prod(1)
-        best = np.maximum(best, common / (sizes.prod(1) + anchor.prod() - common))
-    return best
-
-
-def _pixels(head: Any, width: int) -> list[tuple[float, float]]:
-    """A head's anchors in pixels of the network's input; [region] counts them in cells."""
-    step = width / head.shape.width if head.kind == "region" else 1
-    return [(w * step, h * step) for w, h in head.anchors]
 
 
 def _about(problem: CfgError, error: bool = True) -> Problem:

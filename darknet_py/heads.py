@@ -1,0 +1,164 @@
+"""The heads of a cfg: their anchors, and giving them other anchors or classes."""
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from darknet_py.anchors import CELLS, anchors_text, by_area
+from darknet_py.cfg import Cfg
+from darknet_py.layers import KINDS, Layer, Shape
+from darknet_py.network import Network
+from darknet_py.options import bind
+
+
+def pixel_anchors(head: Any, shape: Shape) -> np.ndarray:
+    """A head's anchors (A, 2) in pixels of the network's input; [region] counts them in cells."""
+    anchors = np.array(head.anchors, np.float32).reshape(-1, 2)
+    step = (shape.width / head.shape.width, shape.height / head.shape.height) if _in_cells(head) else (1, 1)
+    return anchors * np.array(step, np.float32)
+
+
+def network_anchors(network: Network) -> np.ndarray:
+    """The different anchors (A, 2) of all heads, in pixels of the network's input, by area. Negative ones become 0."""
+    found = [pixel_anchors(head, network.input_shape) for head in _heads(network).values()]
+    return by_area(np.unique(np.concatenate([np.zeros((0, 2), np.float32), *found]).clip(0), axis=0))
+
+
+def anchor_count(network: Network) -> int:
+    """How many anchors the heads of a network choose from; 0 without such heads."""
+    return max((_listed(head.options) for head in _heads(network).values()), default=0)
+
+
+def fit_heads(cfg: Cfg, *, anchors: np.ndarray | None = None, classes: int | None = None) -> Cfg:
+    """A cfg whose heads have other anchors or classes, and the layers before them as many filters as that takes.
+
+    Filters that do not fit the cfg as it is, the classic mistake, are put right too. All other text stays.
+
+    Args:
+        anchors: (A, 2) in pixels of the network's input, by area; None for the cfg's own. Where a cfg had as many, its
+            masks stay. Else the heads share them evenly, the smallest going to the head with the finest cells, and what
+            is left over to those with the coarsest. [region] has them all.
+        classes: None for the cfg's own.
+
+    Raises:
+        CfgError: the cfg has no such heads, or more of them than anchors, or would not build.
+        DataError: rounded, some anchors are equal, or nothing.
+    """
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")         # who reads the cfg is told once
+        cfg = _with_own_filters(cfg)
+        network = Network(cfg)
+        heads = _heads(network)
+        shares = {} if anchors is None else _shares(heads, len(anchors))
+        values: dict[tuple[int, str], Any] = {}             # by layer and key
+        for index, head in heads.items():
+            new: dict[str, Any] = {} if classes is None else {"classes": classes}
+            if anchors is not None:
+                values[index, "anchors"] = _head_text(anchors, head, network.input_shape)
+                new["num"] = len(anchors)
+            if index in shares:
+                values[index, "mask"] = ",".join(map(str, shares[index]))
+                new["mask"] = shares[index]
+            filters = head.needed_filters(replace(head.options, **new))
+            values |= {(index, key): value for key, value in new.items() if key != "mask"}
+            if filters != head.shapes[0].channels:
+                values |= {(feeder, "filters"): filters for feeder in _feeders(network, index)}
+        cfg = _with(cfg, values)
+        Network(cfg)
+    return cfg
+
+
+def _heads(network: Network) -> dict[int, Any]:
+    """The heads with anchors, by index."""
+    return {index: layer for index, layer in enumerate(network.layers) if hasattr(layer, "anchors")}
+
+
+def _with(cfg: Cfg, values: Mapping[tuple[int, str], Any]) -> Cfg:
+    """The cfg with the values of some layers, by index and key; text that says the same already stays."""
+    new = {}
+    for (layer, key), value in values.items():
+        entry = cfg.sections[layer + 1].first.get(key)
+        if entry is None or entry.value != "".join(str(value).split()):
+            new[layer + 1, key] = value
+    return cfg.with_values(new) if new else cfg
+
+
+def _with_own_filters(cfg: Cfg) -> Cfg:
+    """The cfg with as many filters right before each head as it needs as it is."""
+    found, values = False, {}
+    for index, section in enumerate(cfg.sections[1:]):
+        kind: Any = KINDS.get(section.kind)
+        if kind is None or not _has(kind, "anchors"):
+            continue
+        found = True
+        before = KINDS.get(cfg.sections[index].kind)
+        if index and before is not None and _has(before, "filters"):
+            values[index - 1, "filters"] = kind.needed_filters(bind(cfg, section, kind.Options))
+    if not found:
+        raise cfg.error("expected a head with anchors, such as [yolo], found none")
+    return _with(cfg, values)
+
+
+def _has(kind: type[Layer], option: str) -> bool:
+    return any(field.name == option for field in fields(kind.Options))
+
+
+def _in_cells(head: Layer) -> bool:
+    """Whether a head counts its anchors in cells and has them all: [region]."""
+    return not _has(type(head), "mask")
+
+
+def _listed(options: Any) -> int:
+    """How many anchors a head's list has, and its mask may name."""
+    return max([options.num, *(number + 1 for number in getattr(options, "mask", None) or ())])
+
+
+def _shares(heads: dict[int, Any], count: int) -> dict[int, tuple[int, ...]]:
+    """A new mask for each head that needs one."""
+    masked = {index: head for index, head in heads.items() if not _in_cells(head)}
+    if not masked or all(_listed(head.options) == count for head in masked.values()):
+        return {}
+    if count < len(masked):
+        place = next(iter(masked.values())).place
+        raise place.error(f"is one of {len(masked)} heads, which need an anchor each at least, found {count}")
+    if len(masked) == 1 and next(iter(masked.values())).options.mask is None:
+        return {}
+    finest = sorted(masked, key=lambda index: (-masked[index].shape.width * masked[index].shape.height,
+                                               min(masked[index].mask)))
+    each, rest = divmod(count, len(finest))
+    shares, start = {}, 0
+    for turn, index in enumerate(finest):
+        end = start + each + (turn >= len(finest) - rest)
+        shares[index], start = tuple(range(start, end)), end
+    return shares
+
+
+def _head_text(anchors: np.ndarray, head: Layer, shape: Shape) -> str:
+    """Anchors in pixels as a head wants them."""
+    if not _in_cells(head):
+        return anchors_text(anchors, CELLS + 1).strip()
+    return anchors_text(anchors * (head.shape.width / shape.width, head.shape.height / shape.height), CELLS).strip()
+
+
+def _feeders(network: Network, head: int) -> Iterator[int]:
+    """The layers whose filters= decide how many channels a head reads, beyond those that keep their number.
+
+    Raises:
+        CfgError: something else decides it.
+    """
+    waiting: Sequence[int] = network.plan[head].sources
+    while waiting:
+        source, *rest = waiting
+        layer = network.layers[source] if source >= 0 else network.layers[head]
+        if source >= 0 and _has(type(layer), "filters"):
+            yield source
+        elif source < 0 or any(shape.channels != layer.shape.channels for shape in layer.shapes):
+            raise layer.place.error("decides how many channels the head reads, expected a layer with filters=")
+        else:
+            rest += network.plan[source].sources
+        waiting = rest
