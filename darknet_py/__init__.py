@@ -17,15 +17,18 @@ _HOMES = {
     "WeightsError": "errors",
     "Network": "network", "load_network": "network",
     "Detections": "detect", "Detector": "detect",
+    "Classifier": "classify", "Prediction": "classify", "evaluate_classifier": "classify",
     "evaluate_map": "evaluate", "train": "training.run",
 }
 __all__ = [
-    "Cfg", "CfgError", "CfgWarning", "DarknetError", "DataError", "Detections", "Detector", "Network", "WeightsError",
-    "__version__", "evaluate_map", "load_network", "parse_cfg", "read_cfg", "train",
+    "Cfg", "CfgError", "CfgWarning", "Classifier", "DarknetError", "DataError", "Detections", "Detector", "Network",
+    "Prediction", "WeightsError", "__version__", "evaluate_classifier", "evaluate_map", "load_network",
+    "parse_cfg", "read_cfg", "train",
 ]
 
 if TYPE_CHECKING:
     from darknet_py.cfg import Cfg, parse_cfg, read_cfg
+    from darknet_py.classify import Classifier, Prediction, evaluate_classifier
     from darknet_py.detect import Detections, Detector
     from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, WeightsError
     from darknet_py.evaluate import evaluate_map

@@ -101,3 +101,15 @@ class World:
             else:
                 distributed.barrier()
             distributed.destroy_process_group()
+
+
+def device_of(name: str | torch.device) -> torch.device:
+    """The device of a name: "auto" is a GPU where there is one, and a GPU without a number this process's own."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    device = torch.device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device

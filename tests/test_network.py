@@ -245,7 +245,7 @@ def test_public_names():
 
 # From the bottom up: a room may import rooms before it in this list, and its own. Those not named stand above network.
 FLOORS = ["errors", "boxes", "data", "cfg", "options", "layers", "losses", "weights", "network", "world",
-          "draw", "average_precision", "detect", "evaluate", "training"]
+          "draw", "average_precision", "detect", "evaluate", "classify", "characters", "training"]
 LEAVES = {"draw": {"errors"}, "average_precision": {"boxes"}, "zoo": set()}
 
 
