@@ -18,16 +18,18 @@ _HOMES = {
     "Network": "network", "load_network": "network",
     "Detections": "detect", "Detector": "detect",
     "Classifier": "classify", "Prediction": "classify", "evaluate_classifier": "classify",
+    "generate": "characters", "perplexity": "characters",
     "evaluate_map": "evaluate", "train": "training.run",
 }
 __all__ = [
     "Cfg", "CfgError", "CfgWarning", "Classifier", "DarknetError", "DataError", "Detections", "Detector", "Network",
-    "Prediction", "WeightsError", "__version__", "evaluate_classifier", "evaluate_map", "load_network",
-    "parse_cfg", "read_cfg", "train",
+    "Prediction", "WeightsError", "__version__", "evaluate_classifier", "evaluate_map", "generate", "load_network",
+    "parse_cfg", "perplexity", "read_cfg", "train",
 ]
 
 if TYPE_CHECKING:
     from darknet_py.cfg import Cfg, parse_cfg, read_cfg
+    from darknet_py.characters import generate, perplexity
     from darknet_py.classify import Classifier, Prediction, evaluate_classifier
     from darknet_py.detect import Detections, Detector
     from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, WeightsError

@@ -6,12 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import conformance
 import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY_CFG
+from conftest import ROOT, TINY_CFG, kit, measured_weights
 
 from darknet_py import CfgError, Classifier, DarknetError, DataError, evaluate_classifier, load_network, parse_cfg
 from darknet_py.classify import answer, ranks
@@ -19,7 +18,6 @@ from darknet_py.cli import main
 from darknet_py.data.ahead import ahead
 from darknet_py.data.classification import ClassifierPictures
 
-KIT = conformance.load_kit(ROOT / "tests/goldens/kinds")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 NAMES = ["round", "edgy", "disc", "ring", "square", "star"]
 PARENTS = [-1, -1, 0, 0, 1, 1]
@@ -49,23 +47,13 @@ activation=linear
 """
 
 
-def weights(path, cfg, seed=11):
-    """Weights that C was measured with; the larger, the surer the network."""
-    network = load_network(cfg)
-    with torch.no_grad():
-        for number, blob in enumerate(blob for layer in network.layers for blob in layer.blobs()):
-            blob.tensor.copy_(torch.from_numpy(KIT.values(seed, number, blob.tensor.numel(), -1, 2))
-                              .view_as(blob.tensor))
-    network.save_weights(path)
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The folder, now the working directory, of a data set: ten pictures, flat.cfg and tree.cfg, and their weights."""
     monkeypatch.chdir(tmp_path)
     for number in range(10):
         height, width = 18 + number, 30 - number
-        pixels = KIT.values(1, number, height * width * 3, 0, 256).reshape(height, width, 3)
+        pixels = kit.values(1, number, height * width * 3, 0, 256).reshape(height, width, 3)
         pixels[:, :, number % 3] *= number / 10
         cv2.imwrite(f"{NAMES[2 + number % 4]}_{number}.png", pixels.astype(np.uint8))
     Path("list.txt").write_text("".join(f"{NAMES[2 + number % 4]}_{number}.png\n" for number in range(10)))
@@ -76,7 +64,7 @@ def folder(tmp_path, monkeypatch):
     Path("c.tree").write_text("".join(f"{name} {parent}\n" for name, parent in zip(NAMES, PARENTS, strict=True)))
     Path("flat.cfg").write_text(CFG.format(end="groups=1"))
     Path("tree.cfg").write_text(CFG.format(end="tree=c.tree"))
-    weights("c.weights", "flat.cfg")
+    measured_weights("c.weights", "flat.cfg", 11)
     return tmp_path
 
 
@@ -142,7 +130,7 @@ def test_processes_share_the_pictures(folder, capsys):
 
 
 def test_errors_of_one_process_are_those_of_all(folder):
-    weights("nan.weights", "flat.cfg")
+    measured_weights("nan.weights", "flat.cfg", 11)
     data = np.fromfile("nan.weights", np.float32)
     data[-1] = np.nan
     data.tofile("nan.weights")

@@ -20,6 +20,7 @@ VERBS = {                               # verb -> (module with add_arguments, ru
     "tune": ("tune", "look for better hyper-parameters in short trials: tune DATA CFG [WEIGHTS]"),
     "detector": ("detector", "Darknet's verbs for detectors: detector train|test|map DATA CFG [WEIGHTS]"),
     "classifier": ("classifier", "Darknet's verbs for classifiers: classifier train|valid|predict DATA CFG [WEIGHTS]"),
+    "rnn": ("rnn", "Darknet's verbs for character models: rnn train|valid|generate CFG [WEIGHTS]"),
     "check": ("check", "look for mistakes before training: check DATA [CFG]"),
     "info": ("info", "the table of layers and its sums: info CFG [WEIGHTS]"),
     "partial": ("partial", "write the first layers' weights: partial CFG WEIGHTS OUT N"),
