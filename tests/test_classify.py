@@ -241,6 +241,12 @@ def test_values_that_are_no_numbers(folder):
         evaluate_classifier(network, ClassifierPictures.from_data("c.data", "valid"))
 
 
+def test_half_a_weights_file(folder, capsys):
+    load_network("flat.cfg", "c.weights").save_weights("half.weights", 1)
+    assert valid("c.data", "flat.cfg", "half.weights") == 0
+    assert "warning: half.weights: holds the first 1 of 4 layers" in capsys.readouterr().err
+
+
 def test_other_networks_are_refused(folder):
     with pytest.raises(CfgError, match="finds boxes"):
         Path("tiny.cfg").write_text(TINY_CFG)

@@ -21,6 +21,7 @@ VERBS = {                               # verb -> (module with add_arguments, ru
     "detector": ("detector", "Darknet's verbs for detectors: detector train|test|map DATA CFG [WEIGHTS]"),
     "classifier": ("classifier", "Darknet's verbs for classifiers: classifier train|valid|predict DATA CFG [WEIGHTS]"),
     "rnn": ("rnn", "Darknet's verbs for character models: rnn train|valid|generate CFG [WEIGHTS]"),
+    "nightmare": ("nightmare", "what a layer sees in a picture, enhanced: nightmare CFG WEIGHTS IMAGE LAYER"),
     "check": ("check", "look for mistakes before training: check DATA [CFG]"),
     "info": ("info", "the table of layers and its sums: info CFG [WEIGHTS]"),
     "partial": ("partial", "write the first layers' weights: partial CFG WEIGHTS OUT N"),

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from darknet_py.cli import train
-from darknet_py.cli.detect import ask_for_images, device, find_images
+from darknet_py.cli.detect import ask_for_images, device, find_images, warn_of_random
 from darknet_py.cli.progress import Progress
 
 
@@ -66,8 +66,9 @@ def valid(arguments: argparse.Namespace) -> int:
     world = World(where)
     network = load_network(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, device=where)
     count_outputs(network)
-    pictures = ClassifierPictures.from_data(arguments.data, "valid", channels=network.input_shape.channels,
-                                            unsupervised=bool(network.options.unsupervised))
+    if world.leads:
+        warn_of_random(network, arguments.weights)
+    pictures = ClassifierPictures.from_data(arguments.data, "valid", channels=network.input_shape.channels)
     top, began = top_of(arguments, pictures.classes), time.perf_counter()
     if world.leads:
         print(" TOP calculation...", flush=True)
@@ -92,6 +93,7 @@ def predict(arguments: argparse.Namespace) -> int:
     from darknet_py.errors import DataError
     classifier = Classifier(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
                             data=arguments.data, device=device(arguments))
+    warn_of_random(classifier.network, arguments.weights)
     names, failed = classifier.names, 0
     top = top_of(arguments, len(names))
     for path in list(find_images(arguments.images)) or ask_for_images():

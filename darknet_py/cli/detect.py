@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from darknet_py.detect import Detections, Detector
+    from darknet_py.network import Network
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,11 +89,15 @@ def make_detector(arguments: argparse.Namespace) -> Detector:
     detector = Detector(cfg, arguments.weights, arguments.names, data=arguments.data, thresh=arguments.thresh,
                         nms=arguments.nms, hier_thresh=arguments.hier, letterbox=arguments.letter_box or None,
                         device=device(arguments))
-    network = detector.network
-    if network.reached < len(network.layers):
-        print(f"warning: {arguments.weights}: holds the first {network.reached} of {len(network.layers)} "
-              "layers; the others have random weights", file=sys.stderr)
+    warn_of_random(detector.network, arguments.weights)
     return detector
+
+
+def warn_of_random(network: Network, weights: str) -> None:
+    """Say so where a weights file does not fill a network."""
+    if network.reached < len(network.layers):
+        print(f"warning: {weights}: holds the first {network.reached} of {len(network.layers)} layers; the others have "
+              "random weights", file=sys.stderr)
 
 
 def device(arguments: argparse.Namespace) -> str:
