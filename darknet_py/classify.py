@@ -230,21 +230,7 @@ def evaluate_classifier(network: Network, pictures: ClassifierPictures, *, leave
         return measured
 
     parts = [work()] if world is None else world.each(work)
-    measured = sorted(one for part in parts for one in part)
-    good, broken = ([one for one in measured if (one.rank is None) == bad] for bad in (False, True))
-    if not good:
-        raise DataError(f"{pictures.source}: none of the {count} pictures can be read; the first: {broken[0].problem}")
-    unlabelled = [one.number for one in good if one.label < 0]
-    problems = []
-    if broken:
-        problems.append(f"{len(broken)} of {count} pictures cannot be read and are left out; the first: "
-                        f"{broken[0].problem}")
-    if unlabelled:
-        problems.append(f"{len(unlabelled)} of {count} pictures count as wrong, for their paths name no class; the "
-                        f"first: {pictures.paths[unlabelled[0]]}")
-    names = [str(label) for label in range(pictures.classes)] if pictures.names is None else pictures.names
-    return ClassifierResult(names, np.array([one.label for one in good]), np.array([one.rank for one in good]),
-                            tuple(map(printable, problems)))
+    return _summed(sorted(one for part in parts for one in part), pictures)
 
 
 class _Measured(NamedTuple):
@@ -254,6 +240,26 @@ class _Measured(NamedTuple):
     label: int
     rank: int | None
     problem: str
+
+
+def _summed(measured: Sequence[_Measured], pictures: ClassifierPictures) -> ClassifierResult:
+    """All pictures, in their order."""
+    good = [one for one in measured if one.rank is not None]
+    broken = [one for one in measured if one.rank is None]
+    unlabelled = [one for one in good if one.label < 0]
+    if not good:
+        raise DataError(f"{pictures.source}: none of the {len(measured)} pictures can be read; the first: "
+                        f"{broken[0].problem}")
+    problems = []
+    if broken:
+        problems.append(f"{len(broken)} of {len(measured)} pictures cannot be read and are left out; the first: "
+                        f"{broken[0].problem}")
+    if unlabelled:
+        problems.append(f"{len(unlabelled)} of {len(measured)} pictures count as wrong, for their paths name no class; "
+                        f"the first: {pictures.paths[unlabelled[0].number]}")
+    names = [str(label) for label in range(pictures.classes)] if pictures.names is None else pictures.names
+    return ClassifierResult(names, np.array([one.label for one in good]), np.array([one.rank for one in good]),
+                            tuple(map(printable, problems)))
 
 
 def ranks(scores: Tensor, labels: Tensor) -> Tensor:
