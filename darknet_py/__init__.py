@@ -17,16 +17,20 @@ _HOMES = {
     "DownloadError": "errors", "WeightsError": "errors",
     "Network": "network", "load_network": "network",
     "Detections": "detect", "Detector": "detect",
+    "Classifier": "classify", "Prediction": "classify", "evaluate_classifier": "classify",
+    "generate": "characters", "perplexity": "characters",
     "evaluate": "evaluation", "evaluate_map": "evaluation", "train": "training.run",
 }
 __all__ = [
-    "Cfg", "CfgError", "CfgWarning", "DarknetError", "DataError", "Detections", "Detector", "DownloadError",
-    "Network", "WeightsError", "__version__", "evaluate", "evaluate_map", "load_network", "parse_cfg", "read_cfg",
-    "train",
+    "Cfg", "CfgError", "CfgWarning", "Classifier", "DarknetError", "DataError", "Detections", "Detector",
+    "DownloadError", "Network", "Prediction", "WeightsError", "__version__", "evaluate", "evaluate_classifier",
+    "evaluate_map", "generate", "load_network", "parse_cfg", "perplexity", "read_cfg", "train",
 ]
 
 if TYPE_CHECKING:
     from darknet_py.cfg import Cfg, parse_cfg, read_cfg
+    from darknet_py.characters import generate, perplexity
+    from darknet_py.classify import Classifier, Prediction, evaluate_classifier
     from darknet_py.detect import Detections, Detector
     from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, DownloadError, WeightsError
     from darknet_py.evaluation import evaluate, evaluate_map

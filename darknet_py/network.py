@@ -107,6 +107,16 @@ class Network(nn.Module):
                 outputs[source] = None
         return tuple(outputs[head] for head in self.heads)
 
+    def output_of(self, x: Tensor, index: int) -> Tensor:
+        """Run the network up to one layer, and return that layer's output; gradients flow back to x."""
+        outputs: list[Any] = [None] * len(self.plan) + [self._checked(x)]
+        for at, (layer, sources, done) in enumerate(self.plan[:index + 1]):
+            outputs[at] = layer(*[outputs[source] for source in sources])
+            for source in done:
+                if source != index:
+                    outputs[source] = None
+        return outputs[index]
+
     def train_heads(self, x: Tensor, frozen: int = 0) -> list[HeadPass]:
         """Run the network for training: what each head read and gave.
 
@@ -176,16 +186,22 @@ class Network(nn.Module):
         for layer in self.layers:
             layer.reset_state()
 
-    def resized(self, width: int, height: int) -> Network:
+    def resized(self, width: int, height: int, layers: int | None = None) -> Network:
         """This network for images of another size: a second plan over the very same weights, statistics and mode.
+
+        Args:
+            layers: the first so many only; those after them need not fit the size.
 
         Raises:
             CfgError: the network cannot take that size, or its weights depend on it, as those of [connected] do.
         """
+        cfg = self.cfg if layers is None else replace(self.cfg, sections=self.cfg.sections[:layers + 1])
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")         # what the cfg is warned of was said when this one was built
-            twin = Network(self.cfg, width=width, height=height)
-        for ours, theirs in zip(self.modules(), twin.modules(), strict=True):
+            twin = Network(cfg, width=width, height=height)
+        pairs = [pair for layer, other in zip(self.layers, twin.layers, strict=False)
+                 for pair in zip(layer.modules(), other.modules(), strict=True)]
+        for ours, theirs in pairs:
             for name, tensor in (*ours.named_parameters(recurse=False), *ours.named_buffers(recurse=False)):
                 if tensor.shape != (other := getattr(theirs, name)).shape:
                     place = next(layer for layer in self.layers if ours in layer.modules()).place

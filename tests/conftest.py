@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from darknet_py import load_network
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"         # real weights and all goldens; only developers have it
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests/goldens")]
+import kit  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -87,3 +90,13 @@ def tiny(tmp_path, monkeypatch):
                                  "savelast=4\n")
     Path("tiny.cfg").write_text(TINY_CFG)
     return tmp_path
+
+
+def measured_weights(path, cfg, seed):
+    """Write weights that C was measured with, by the kit's generator, for a network without batch normalisation."""
+    network = load_network(cfg)
+    with torch.no_grad():
+        for number, blob in enumerate(blob for layer in network.layers for blob in layer.blobs()):
+            blob.tensor.copy_(torch.from_numpy(kit.values(seed, number, blob.tensor.numel(), -1, 2))
+                              .view_as(blob.tensor))
+    network.save_weights(path)

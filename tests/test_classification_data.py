@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from darknet_py.cfg import parse_cfg
-from darknet_py.data.classification import SECRET_NUM, ClassifierPictures, top_k
+from darknet_py.data.classification import SECRET_NUM, ClassifierPictures
 from darknet_py.data.crops import CUTMIX, EITHER, MIXUP, MOSAIC, ClassifierAugmentation, cut_out
 from darknet_py.data.image import to_tensor
 from darknet_py.errors import CfgError, DataError
@@ -274,9 +274,3 @@ def test_augmentation_of_a_cfg(text, expected):
 def test_augmentation_that_makes_no_sense(text):
     with pytest.raises(CfgError, match=f"{text.split('=')[0]}.* need"):
         classifier_augmentation_of(Network(parse_cfg(CFG.format(text + "\n"))))
-
-
-@pytest.mark.parametrize("k, expected", [(1, .25), (2, .5), (3, .75), (9, .75)])
-def test_top_k(k, expected):
-    scores = torch.tensor([[.7, .2, .1], [.3, .6, .1], [.5, .3, .2], [.8, .1, .1]])
-    assert top_k(scores[:, :, None, None], torch.tensor([0, 0, 2, -1]), k) == expected

@@ -12,7 +12,6 @@ from darknet_py.training.attention import attention_picture
 from darknet_py.training.ema import Average
 from darknet_py.training.engine import Engine, MiniBatch
 from darknet_py.training.step import accumulate, attack, run_heads
-from darknet_py.training.tasks import probabilities
 from darknet_py.world import World
 
 ROWS = np.array([[0, .4, .5, .3, .3], [1, .7, .2, .2, .4]], np.float32)
@@ -154,14 +153,3 @@ def test_precision_of_the_forward_pass():
     outcome = run_heads(net, *batch(), Moment(net.options, 32, 32), torch.bfloat16)
     (head, loss), = outcome.heads
     assert head.input.dtype == torch.bfloat16 and loss.delta.dtype == torch.float32
-
-
-def test_probabilities_are_those_before_cost():
-    """Of a network that ends in [cost] alone too; its mode and statistics stay."""
-    body = TINY_CFG[:TINY_CFG.index("[yolo]")] + "[avgpool]\n\n"
-    x = torch.rand(3, 3, 32, 32)
-    for end in ("[softmax]\n", "[softmax]\n\n[cost]\n", "[cost]\n"):
-        net = network(body + end)
-        found = probabilities(net, x.split(2))
-        assert found.shape == (3, 14) and net.training and found.abs().sum() > 0
-        assert torch.allclose(found.sum(1), torch.ones(3)) == ("softmax" in end)

@@ -14,14 +14,16 @@ from importlib import import_module
 
 from darknet_py.errors import CfgWarning, DarknetError
 
-VERBS = {                               # verb -> (module with add_arguments and run, help)
+VERBS = {                               # verb -> (module with add_arguments, run, perhaps prepared, help)
     "detect": ("detect", "find objects in pictures: detect CFG WEIGHTS IMAGE..."),
     "train": ("train", "train a network, or go on: train DATA CFG [WEIGHTS]"),
     "evaluate": ("evaluate", "measure a detector, Darknet's way and COCO's: evaluate DATA CFG WEIGHTS"),
     "tune": ("tune", "look for better hyper-parameters in short trials: tune DATA CFG [WEIGHTS]"),
     "detector": ("detector", "Darknet's verbs for detectors: "
                  "detector train|test|map|valid|recall|calc_anchors DATA CFG [WEIGHTS]"),
-    "classifier": ("classifier", "Darknet's verb for classifiers: classifier train DATA CFG [WEIGHTS]"),
+    "classifier": ("classifier", "Darknet's verbs for classifiers: classifier train|valid|predict DATA CFG [WEIGHTS]"),
+    "rnn": ("rnn", "Darknet's verbs for character models: rnn train|valid|generate CFG [WEIGHTS]"),
+    "nightmare": ("nightmare", "what a layer sees in a picture, enhanced: nightmare CFG WEIGHTS IMAGE LAYER"),
     "check": ("check", "look for mistakes before training: check DATA [CFG]"),
     "info": ("info", "the table of layers and its sums: info CFG [WEIGHTS]"),
     "partial": ("partial", "write the first layers' weights: partial CFG WEIGHTS OUT N"),
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser = argparse.ArgumentParser(f"darknet-py {verb}", description=module.__doc__, allow_abbrev=False,
                                          formatter_class=argparse.RawDescriptionHelpFormatter)
         module.add_arguments(parser)
-        parsed = parser.parse_intermixed_args(words)
+        parsed = parser.parse_intermixed_args(getattr(module, "prepared", list)(words))
         with warnings.catch_warnings():
             warnings.simplefilter("always", CfgWarning)
             warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)

@@ -1,21 +1,121 @@
 """Darknet's verbs for classifiers.
 
-classifier train DATA CFG [WEIGHTS]     train a network that names whole pictures, as darknet-py train does
+classifier train DATA CFG [WEIGHTS]                train a network that names whole pictures, as darknet-py train does
+classifier valid DATA CFG WEIGHTS                  how often it is right on the pictures that DATA names under valid
+classifier predict DATA CFG WEIGHTS [IMAGE]...     the likeliest classes of pictures, folders or patterns
 """
 from __future__ import annotations
 
 import argparse
+import sys
+import time
+from collections.abc import Sequence
 
 from darknet_py.cli import train
+from darknet_py.cli.detect import ask_for_images, device, find_images, warn_of_random
+from darknet_py.cli.progress import Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=["train"], help="what to do")
+    parser.add_argument("action", choices=["train", "valid", "predict"], help="what to do")
     train.add_arguments(parser)
-    parser.add_argument("--topk", action="store_true", help="the same as -map: measure accuracy, and keep the "
-                        "best weights")
+    parser.add_argument("images", nargs="*", help="for predict: pictures, folders of them, or patterns such as "
+                        "'photos/*.jpg'; asks for paths if there are none")
+    parser.add_argument("--names", help="for predict: a file with a class name a line")
+    parser.add_argument("--topk", "--top", "--t", type=int, metavar="N", help="valid and predict: how many of the "
+                        "likeliest classes (default: top= of DATA, or 1); train: the same as -map, measure accuracy "
+                        "and keep the best weights")
+
+
+def prepared(words: Sequence[str]) -> list[str]:
+    """-topk stands alone in Darknet; here a number may follow it. 0 is none."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] == "--topk":
+            found[-1] = f"--topk={word}" if word.isdecimal() else "--topk=0"
+            if word.isdecimal():
+                continue
+        found.append(word)
+    return [*found[:-1], "--topk=0"] if found[-1:] == ["--topk"] else found
 
 
 def run(arguments: argparse.Namespace) -> int:
-    arguments.map |= arguments.topk
-    return train.run(arguments)
+    from darknet_py.errors import DarknetError
+    action, topk = arguments.action, arguments.topk
+    if arguments.weights is None and action != "train":
+        raise DarknetError(f"classifier {action} needs DATA CFG WEIGHTS, found no weights")
+    if arguments.images and action != "predict":
+        raise DarknetError(f"classifier {action} takes its pictures from {arguments.data}, found "
+                           f"{arguments.images[0]} after the weights")
+    if topk is not None and topk < 0:
+        raise DarknetError(f"-topk needs a number from 1 on, found {topk}")
+    if action == "train":
+        arguments.map |= topk is not None
+        return train.run(arguments)
+    return valid(arguments) if action == "valid" else predict(arguments)
+
+
+def valid(arguments: argparse.Namespace) -> int:
+    """Under torchrun the processes share the pictures, and the first one speaks."""
+    from darknet_py.cfg import read_cfg
+    from darknet_py.classify import count_outputs, evaluate_classifier, read_leaves
+    from darknet_py.data.classification import ClassifierPictures
+    from darknet_py.network import load_network
+    from darknet_py.world import World, local_device
+    where = local_device(device(arguments))
+    world = World(where)
+    network = load_network(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, device=where)
+    count_outputs(network)
+    if world.leads:
+        warn_of_random(network, arguments.weights)
+    pictures = ClassifierPictures.from_data(arguments.data, "valid", channels=network.input_shape.channels)
+    top, began = top_of(arguments, pictures.classes), time.perf_counter()
+    if world.leads:
+        print(" TOP calculation...", flush=True)
+    with Progress(len(pictures), sys.stderr) as progress:
+        result = evaluate_classifier(
+            network, pictures, leaves=read_leaves(arguments.data), workers=arguments.workers, world=world,
+            progress=(lambda done, _: progress.update(done)) if world.leads else None)
+    seconds = time.perf_counter() - began
+    if world.leads:
+        for problem in result.problems:
+            print(f"warning: {problem}", file=sys.stderr)
+        print(f"{len(result)} pictures in {seconds:.1f} seconds, {len(result) / seconds:.3g} a second", file=sys.stderr)
+        print(result.text(top), end="", flush=True)
+    world.close()
+    return 0
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """A picture that cannot be read is reported, and the others go on."""
+    from darknet_py.cfg import read_cfg
+    from darknet_py.classify import Classifier
+    from darknet_py.errors import DataError
+    classifier = Classifier(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
+                            data=arguments.data, device=device(arguments))
+    warn_of_random(classifier.network, arguments.weights)
+    names, failed = classifier.names, 0
+    top = top_of(arguments, len(names))
+    for path in list(find_images(arguments.images)) or ask_for_images():
+        try:
+            start = time.perf_counter()
+            prediction = classifier(path)
+        except DataError as error:
+            print(f"darknet-py: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        print(f"{path}: Predicted in {(time.perf_counter() - start) * 1000:.3f} milli-seconds.")
+        for guess in prediction.top(top):
+            if guess.parent is None:
+                print(f"{guess.name}: {guess.score:f}")
+            else:
+                print(f"{guess.label}, {guess.name}: {guess.score:f}, parent: "
+                      f"{names[guess.parent] if guess.parent >= 0 else 'Root'} ")
+        sys.stdout.flush()
+    return int(failed > 0)
+
+
+def top_of(arguments: argparse.Namespace, classes: int) -> int:
+    """How many classes to look at: the flag's, else the data file's."""
+    from darknet_py.data.datafile import count_of, read_data
+    return min(classes, arguments.topk or count_of(arguments.data, read_data(arguments.data), "top", 1))

@@ -113,10 +113,10 @@ def checked_cfg(arguments: argparse.Namespace) -> Cfg:
 
 
 def warn_of_random(network: Network, weights: str) -> None:
-    """Say which layers the weights did not reach."""
+    """Say so where a weights file does not fill a network."""
     if network.reached < len(network.layers):
-        print(f"warning: {weights}: holds the first {network.reached} of {len(network.layers)} "
-              "layers; the others have random weights", file=sys.stderr)
+        print(f"warning: {weights}: holds the first {network.reached} of {len(network.layers)} layers; the others have "
+              "random weights", file=sys.stderr)
 
 
 def device(arguments: argparse.Namespace) -> str:

@@ -36,15 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of training alone."""
+def add_flags(parser: argparse.ArgumentParser, seed: str = "--seed") -> None:
+    """The flags of training alone. seed: what the flag of that number is called."""
     group = parser.add_argument_group("training")
     group.add_argument("--map", action="store_true", help="measure mAP now and then, and keep the best weights")
     group.add_argument("--map-epochs", type=float, default=4, metavar="N", help="passes through the data between two "
                        "measurements (-mAP_epochs, default 4)")
     group.add_argument("--clear", action="store_true", help="start at iteration 0, whatever the weights have seen")
     group.add_argument("--gpus", metavar="0,1", help="GPUs that share each batch")
-    group.add_argument("--seed", type=int, help="makes a run repeatable (default: another one every time)")
+    group.add_argument(seed, dest="seed", type=int, metavar="N", help="makes a run repeatable (default: another one "
+                       "every time)")
     group.add_argument("--workers", type=int, metavar="N", help="processes that load pictures")
     group.add_argument("--amp", default="off", choices=["off", "bf16", "fp16"], help="mixed precision (default off)")
     group.add_argument("--compile", action="store_true", help="let torch.compile make the network faster")

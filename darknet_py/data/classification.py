@@ -1,4 +1,4 @@
-"""Pictures for classifiers, with their labels; and how often a network is right."""
+"""Pictures for classifiers, with their labels."""
 from __future__ import annotations
 
 import os
@@ -33,6 +33,8 @@ class ClassifierPictures:
     A picture has every class whose name its path contains, as the list writes it; one without, or with several, is
     used all the same and noted in ``problems``, and so is a file that is no picture, whose successor stands in for it.
 
+    ``source`` is what errors call them: the .data file.
+
     Darknet: load_data_augment, fill_truth_smooth, fill_hierarchy; validate_classifier_single.
     """
 
@@ -60,6 +62,7 @@ class ClassifierPictures:
         self.paths, self.names, self.classes = list(paths), None if names is None else list(names[:classes]), classes
         self.augmentation, self.channels, self.folder = augmentation, channels, Path(folder)
         self.parents = None if parents is None else list(parents)
+        self.source = "the data set"
         self.problems: list[Problem] = []
         self._noted: set[int] = set()
 
@@ -90,10 +93,12 @@ class ClassifierPictures:
             paths = [line.strip() for line in read_lines(source) if line.strip()]
             folder = Path(pick_base(paths, bases(source)))
         try:
-            return cls(paths, None if unsupervised else names, int(text), augmentation, channels=channels,
-                       parents=parents, folder=folder)
+            pictures = cls(paths, None if unsupervised else names, int(text), augmentation, channels=channels,
+                           parents=parents, folder=folder)
         except DataError as error:
             raise DataError(f"{path}: {split} ({source}): {error}") from None
+        pictures.source = str(path)
+        return pictures
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -101,6 +106,14 @@ class ClassifierPictures:
     def label(self, index: int) -> int:
         """The class of a picture, the first that its path names; -1 where it names none."""
         return next((number for number, name in enumerate(self.names or ()) if name in self.paths[index]), -1)
+
+    def picture(self, index: int, width: int, height: int) -> Tensor:
+        """The middle of one picture as it is: (C, height, width) float32 RGB in [0, 1].
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return middle(to_tensor(read_image(self.folder / self.paths[index], self.channels)), width, height)
 
     def load(self, indices: Sequence[int], rng: np.random.Generator, width: int, height: int) -> tuple[Tensor, Tensor]:
         """Pictures and their truths.
@@ -238,20 +251,6 @@ class _Classified(Maker):
             names += [self.pictures.paths[index]] * self.views
         images, truth = (torch.cat(part) for part in zip(*parts, strict=True))
         return Batch(job.iteration, job.subdivision, images, truth, names), self.pictures.problems[said:], None
-
-
-def top_k(scores: Tensor, labels: Tensor, k: int) -> float:
-    """The share of pictures whose class is among the k of the highest scores.
-
-    Args:
-        scores: (N, classes), or as a network gives them.
-        labels: (N,) class numbers; those below 0 are never right.
-
-    Darknet: validate_classifier_single.
-    """
-    scores = scores.flatten(1)
-    best = scores.topk(min(k, scores.shape[1]), 1).indices
-    return (best == labels.to(best.device)[:, None]).any(1).double().mean().item()
 
 
 def _shared(truths: Sequence[np.ndarray], shares: Sequence[float]) -> np.ndarray:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,6 +34,20 @@ def read_data(path: str | os.PathLike) -> dict[str, str]:
         if value != "":
             entries.setdefault(key, value)
     return entries
+
+
+def count_of(data: object, entries: Mapping[str, str], key: str, default: int) -> int:
+    """A whole number above 0 among the entries of a .data file.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if key not in entries:
+        return default
+    with suppress(ValueError):
+        if (value := int(entries[key])) > 0:
+            return value
+    raise DataError(f"{data}: {key} needs a whole number from 1 on, found {entries[key]!r}")
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:

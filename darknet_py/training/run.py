@@ -6,7 +6,6 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import cv2
 import torch
 
 from darknet_py.cfg import Cfg, read_cfg
-from darknet_py.data.datafile import read_data
+from darknet_py.data.datafile import count_of, read_data
 from darknet_py.data.files import replacing
 from darknet_py.errors import CfgError, DarknetError, DataError, WeightsError
 from darknet_py.losses import LOSSES
@@ -67,8 +66,8 @@ class Run:
         self.world = World(self.device)
         entries = read_data(data) if Path(data).suffix == ".data" else {}
         self.backup = Path(entries.get("backup", "backup") if settings.backup is None else settings.backup)
-        self.save_every = _count(data, entries, "saveweights", 0)
-        self.save_last = _count(data, entries, "savelast", SAVE_LAST)
+        self.save_every = count_of(data, entries, "saveweights", 0)
+        self.save_last = count_of(data, entries, "savelast", SAVE_LAST)
         self.notes: list[str] = []
         start = None if weights is None else Path(weights)
         self.identity = [zlib.crc32(self.cfg.text.encode("utf-8", "surrogateescape")),
@@ -290,16 +289,6 @@ def _check_cfg(network: Network) -> None:
         raise cfg.error(f"[net] batch={net.batch} cannot be cut into subdivisions={net.subdivisions}", line)
     if schedule.mini_batch(net) * net.subdivisions == 1 and any(layer.detects for layer in network.layers):
         raise cfg.error("[net] batch=1 is for testing; training needs more, such as batch=64 and subdivisions=16", line)
-
-
-def _count(data: Any, entries: dict[str, str], key: str, default: int) -> int:
-    """A whole number of the .data file."""
-    if key not in entries:
-        return default
-    with suppress(ValueError):
-        if (value := int(entries[key])) > 0:
-            return value
-    raise DataError(f"{data}: {key} needs a whole number from 1 on, found {entries[key]!r}")
 
 
 def _make_folder(path: Path) -> None:

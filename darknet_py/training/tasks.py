@@ -1,10 +1,8 @@
 """What a network is trained for: where its mini-batches come from, and how good it is."""
 from __future__ import annotations
 
-import copy
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +11,17 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import Truth
+from darknet_py.characters import perplexity
+from darknet_py.classify import check_classes, count_outputs, evaluate_classifier, read_leaves, tree_of
 from darknet_py.data.check import check_for_training
-from darknet_py.data.classification import ClassifierLoader, ClassifierPictures, top_k
+from darknet_py.data.classification import ClassifierLoader, ClassifierPictures
 from darknet_py.data.datafile import read_data
 from darknet_py.data.dataset import Problem, class_names, find_near, read_samples
 from darknet_py.data.loader import Batches, Loader, Plan
 from darknet_py.data.text import Text
 from darknet_py.errors import DataError
 from darknet_py.evaluation import evaluate_map
-from darknet_py.layers.tree import Tree
 from darknet_py.network import Network
-from darknet_py.training import schedule
 from darknet_py.training.augmentation import augmentation_of, classifier_augmentation_of, detecting_head
 from darknet_py.training.engine import MiniBatch
 from darknet_py.training.events import Score, Settings
@@ -110,29 +108,22 @@ class Classification(Task):
     def __init__(self, data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
                  device: torch.device):
         super().__init__(settings)
-        head = network.layers[network.heads[-1]]
-        classes, net = head.shape.size, network.options
-        tree: Tree | None = next((layer.tree for layer in reversed(network.layers)      # type: ignore[assignment]
-                                  if getattr(layer, "tree", None) is not None), None)
+        count_outputs(network)
+        net, tree = network.options, tree_of(network)
         shared: dict[str, Any] = {"channels": network.input_shape.channels, "unsupervised": bool(net.unsupervised),
                                   "parents": None if tree is None else tree.parent.tolist()}
         pictures = ClassifierPictures.from_data(data, "train", classifier_augmentation_of(network), **shared)
-        if pictures.classes != classes:
-            raise DataError(f"{data}: has {pictures.classes} classes, the network {classes} ({network.cfg.path}, line "
-                            f"{head.place.section.line})")
+        check_classes(network, pictures.classes, data)
         self.valid = ClassifierPictures.from_data(data, "valid", **shared) if settings.evaluate else None
+        self.leaves = read_leaves(data) if settings.evaluate else None
         self.count, self.notes = len(pictures), []
         self.loader = ClassifierLoader(pictures, seed=seed, **loading(settings, world, device))
 
     def evaluate(self, network: Network) -> Score:
         assert self.valid is not None
-        size, each, draw = network.input_shape, schedule.mini_batch(network.options), np.random.default_rng(0)
-        order = list(range(len(self.valid)))
-        scores = probabilities(network, (self.valid.load(order[start:start + each], draw, size.width, size.height)[0]
-                                         for start in range(0, len(order), each)))
-        labels = torch.tensor([self.valid.label(index) for index in order])
-        one, five = (top_k(scores, labels, min(k, self.valid.classes)) for k in (1, 5))
-        return Score(one, "top-1", f" top-1 = {one:.2%}, top-5 = {five:.2%} of {len(order)} pictures")
+        result = evaluate_classifier(network, self.valid, leaves=self.leaves)
+        one, five = result.top(1), result.top(5)
+        return Score(one, "top-1", f" top-1 = {one:.2%}, top-5 = {five:.2%} of {len(result)} pictures")
 
 
 class Characters(Task):
@@ -173,11 +164,9 @@ class Characters(Task):
     def evaluate(self, network: Network) -> Score:
         text = self.texts.get("valid", self.texts["train"])
         steps = min(self.steps * EVALUATED, len(text) // self.steps * self.steps) or self.steps
-        x, truth = text.sequences(np.zeros(1, np.int64), steps)
-        output = probabilities(network, x.split(self.steps))
-        surprise = -float(output.clamp(min=1e-30).log()[truth > 0].mean())
-        return Score(math.exp(-surprise), "probability", f" {steps} characters: perplexity {math.exp(surprise):.3f}, "
-                     f"{surprise / math.log(2):.3f} bits each")
+        result = perplexity(network, text.bytes[np.arange(steps + 1) % len(text)].tobytes())
+        return Score(1 / result.each, "probability", f" {steps} characters: perplexity {result.each:.3f}, "
+                     f"{result.bits / result.characters:.3f} bits each")
 
 
 def task_for(data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
@@ -187,19 +176,6 @@ def task_for(data: str | os.PathLike, network: Network, settings: Settings, seed
         return Detection(data, network, settings, seed, world, device)
     kind = Characters if network.options.width == 0 else Classification
     return kind(data, network, settings, seed, world, device)
-
-
-@torch.no_grad()
-def probabilities(network: Network, images: Iterable[Tensor]) -> Tensor:
-    """(N, classes) what comes out of a network, or into its [cost], for batches of images; on the CPU.
-
-    It works on a copy, so the network's mode, statistics and recurrent state stay as they are.
-    """
-    network, device = copy.deepcopy(network).eval(), next(network.parameters()).device
-    network.reset_state()
-    last = (network.train_heads(x.to(device))[-1] for x in images)
-    return torch.cat([(head.input if head.layer.kind == "cost" else head.output).flatten(1).float().cpu()
-                      for head in last])
 
 
 def loading(settings: Settings, world: World, device: torch.device) -> dict[str, Any]:

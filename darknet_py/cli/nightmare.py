@@ -1,0 +1,60 @@
+"""What a layer of a network sees in a picture, enhanced. Writes IMAGE_CFG_LAYER_000000.jpg, a picture a round."""
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from darknet_py.cli.detect import device, warn_of_random, write_picture
+
+FLAGS = {           # flag -> (type, default, help)
+    "range": (int, 1, "layers about LAYER, one of which each step takes"),
+    "iters": (int, 10, "steps a round"),
+    "octaves": (int, 4, "sizes, one of which each step takes"),
+    "rate": (float, .04, "how far a step goes"),
+    "thresh": (float, 1, "deviations above the mean that count as strong"),
+    "norm": (int, 1, "0: take the gradient as it is"),
+    "rounds": (int, 1, "pictures"),
+    "zoom": (float, 1, "after each round only the middle of this share stays"),
+    "rotate": (float, 0, "after each round the picture turns by so many radians"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cfg", help="the network, a .cfg file")
+    parser.add_argument("weights", help="its .weights file")
+    parser.add_argument("image", help="a picture")
+    parser.add_argument("layer", type=int, help="the number of a layer, as darknet-py info counts them")
+    for name, (kind, default, text) in FLAGS.items():
+        parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=f"{text} (default {default})")
+    parser.add_argument("--prefix", metavar="FOLDER", default="", help="where pictures go")
+    parser.add_argument("--format", choices=["jpg", "png"], default="jpg", help="of the pictures (default jpg)")
+    parser.add_argument("--seed", type=int, metavar="N", help="makes a run repeatable (default: another every time)")
+    parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:0 ... (default auto)")
+    parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    from darknet_py.cfg import read_cfg
+    from darknet_py.data.image import read_image
+    from darknet_py.errors import DarknetError
+    from darknet_py.network import load_network
+    from darknet_py.nightmare import NightmareOptions, nightmare
+    from darknet_py.world import local_device
+    if arguments.seed is not None and arguments.seed < 0:
+        raise DarknetError(f"-seed needs a number from 0 on, found {arguments.seed}")
+    options = NightmareOptions(**{name: getattr(arguments, name) for name in FLAGS})
+    network = load_network(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights,
+                           device=local_device(device(arguments)))
+    warn_of_random(network, arguments.weights)
+    stem = "_".join([*(Path(name).name.partition(".")[0] for name in (arguments.image, arguments.cfg)),
+                     str(arguments.layer)])
+    pictures = nightmare(network, read_image(arguments.image), arguments.layer, options,
+                         np.random.default_rng(arguments.seed))
+    for number, picture in enumerate(pictures):
+        path = Path(arguments.prefix, f"{stem}_{number:06}.{arguments.format}")
+        write_picture(path, picture)
+        print(f"{number} {path}", flush=True)
+    return 0
