@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.classify import answer, answering, made_fast
+from darknet_py.classify import answer, answering
+from darknet_py.detect import made_fast
 from darknet_py.errors import CfgError, DataError
 from darknet_py.network import Network
 

@@ -19,8 +19,8 @@ from darknet_py.data.crops import middle
 from darknet_py.data.datafile import count_of, find_names, read_data, read_names
 from darknet_py.data.dataset import find_near
 from darknet_py.data.image import read_image, to_tensor
-from darknet_py.detect import with_channels
-from darknet_py.errors import CfgError, DarknetError, DataError, locate, printable
+from darknet_py.detect import made_fast, not_numbers, with_channels
+from darknet_py.errors import CfgError, DarknetError, DataError, printable
 from darknet_py.layers.softmax import Trainer
 from darknet_py.layers.tree import Tree
 from darknet_py.network import Network, load_network
@@ -200,17 +200,16 @@ def evaluate_classifier(network: Network, pictures: ClassifierPictures, *, leave
     network, count = made_fast(copy.deepcopy(network).eval(), device), len(pictures)
     batches = [range(first, min(first + each, count)) for first in range(0, count, each)]
     mine, size = (range(len(batches)), 1) if world is None else (world.share(len(batches)), world.size)
-    numbers = [number for at in mine for number in batches[at]]
 
-    def load(at: int) -> tuple[int, Tensor | DataError]:
+    def load(number: int) -> tuple[int, Tensor | DataError]:
         try:
-            return pictures.label(numbers[at]), pictures.picture(numbers[at], width, height)
+            return pictures.label(number), pictures.picture(number, width, height)
         except DataError as error:
             return -1, error
 
     def work() -> list[_Measured]:
         measured = []
-        loaded = ahead(load, len(numbers), workers, 2 * each)
+        loaded = ahead(load, (number for at in mine for number in batches[at]), workers, 2 * each)
         for at in mine:
             ready = []
             for number, (label, x) in zip(batches[at], loaded, strict=False):
@@ -301,9 +300,7 @@ def answer(network: Network, x: Tensor, what: str) -> Tensor:
     with torch.inference_mode():
         output = network.output_of(x.to(weight.device, weight.dtype), index).flatten(1).float().cpu()
     if not output.isfinite().all():
-        layer, bad = network.layers[index], output[~output.isfinite()]
-        raise DarknetError(f"{locate(network.cfg.path, layer.place.section.line)}: layer {layer.place.index} "
-                           f"[{layer.kind}] gives {bad[0]:f} in {len(bad)} of {output.numel()} values for {what}")
+        raise DarknetError(f"{not_numbers(network.layers[index], output)}, for {what}")
     return output
 
 
@@ -374,13 +371,3 @@ def check_classes(network: Network, classes: int, source: object) -> None:
     if classes != layer.shape.size:
         raise DataError(f"{source}: has {classes} classes, the network {layer.shape.size} ({network.cfg.path}, line "
                         f"{layer.place.section.line})")
-
-
-def made_fast(network: Network, device: str | torch.device | None = None) -> Network:
-    """The network itself, ready to run and no longer to train: on that device, folded, pictures without time."""
-    if device is not None:
-        network.to(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    if not network.folded:
-        network.fold()
-    network.set_time_steps(1)
-    return network.to(memory_format=torch.channels_last)    # type: ignore[call-overload]

@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from darknet_py.data.coco import category_ids, category_name
 from darknet_py.data.formats import coco_categories, read_coco_json
 from darknet_py.errors import DataError
 
+STEPS = 1000                # of pycocotools between two signs of life
 NONE = -1.                  # pycocotools' word for a measure without objects
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
@@ -97,7 +98,8 @@ def make_truth(objects: Objects, sizes: np.ndarray, names: Sequence[str]) -> Coc
 
 
 def coco_average_precision(found: Found, objects: Objects, sizes: np.ndarray, names: Sequence[str],
-                           truth: CocoTruth | None = None) -> CocoResult:
+                           truth: CocoTruth | None = None, progress: Callable[[int, int], None] | None = None
+                           ) -> CocoResult:
     """Measure as COCO does.
 
     Args:
@@ -105,6 +107,7 @@ def coco_average_precision(found: Found, objects: Objects, sizes: np.ndarray, na
         sizes: (N, 2) height and width of the images in pixels; those of height 0 were not looked at.
         names: of the classes.
         truth: the images' annotations; None makes them from ``objects``.
+        progress: called now and then with how many steps are done, of how many.
 
     pycocotools: COCOeval for boxes, whose parameters are COCO's: overlaps from .5 to .95, 101 recalls, of each image
     and class the 100 surest detections.
@@ -119,6 +122,9 @@ def coco_average_precision(found: Found, objects: Objects, sizes: np.ndarray, na
         measure = COCOeval(ground, results, "bbox")
         measure.params.imgIds = [truth.images[image] for image in sizes[:, 0].nonzero()[0]]
         measure.params.catIds = kept
+        if progress is not None:
+            steps = len(measure.params.imgIds) * len(kept) * len(measure.params.areaRng)
+            measure.evaluateImg = _counted(measure.evaluateImg, steps, progress)
         measure.evaluate()
         measure.accumulate()
         measure.summarize()
@@ -156,6 +162,20 @@ def _annotations(found: Found, sizes: np.ndarray, truth: CocoTruth):
             w, h = right - left, bottom - top
             yield {"id": number, "image_id": truth.images[image], "category_id": category, "score": score,
                    "bbox": [left, top, w, h], "area": w * h, "iscrowd": 0}
+
+
+def _counted(step: Callable[..., Any], total: int, progress: Callable[[int, int], None]) -> Callable[..., Any]:
+    """A function that tells now and then how often it was called."""
+    done = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal done
+        done += 1
+        if done % STEPS == 0 or done == total:
+            progress(done, total)
+        return step(*arguments)
+
+    return counted
 
 
 def _index(data: dict[str, Any]):

@@ -2,11 +2,8 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
@@ -16,17 +13,16 @@ from torch import Tensor
 
 from darknet_py.average_precision import Found, MapResult, Objects, average_precision, pairs
 from darknet_py.coco import CocoResult, CocoTruth, coco_average_precision
+from darknet_py.data.ahead import ahead
 from darknet_py.data.dataset import NO_LABEL, NO_ROWS, Sample, read_rows
 from darknet_py.data.image import read_image
-from darknet_py.detect import as_input, count_classes, propose, suppress
-from darknet_py.errors import DarknetError, DataError, locate
+from darknet_py.detect import as_input, count_classes, made_fast, not_numbers, propose, suppress
+from darknet_py.errors import DarknetError, DataError
 from darknet_py.layers.recurrent import Recurrent
 from darknet_py.mistakes import Mistakes, find_mistakes
 from darknet_py.network import Network
-from darknet_py.world import World, local_device
+from darknet_py.world import World
 
-Item = TypeVar("Item")
-Made = TypeVar("Made")
 Columns = TypeVar("Columns", Found, Objects)
 
 
@@ -123,24 +119,34 @@ class Evaluation:
 
 def evaluate(network: Network, samples: Sequence[Sample], names: Sequence[str], *, truth: CocoTruth | None = None,
              iou_thresh: float = .5, points: int = 0, thresh: float = .25, nms: float | None = None,
-             difficult: Sequence[Sample] | None = None, **options: object) -> Evaluation:
+             difficult: Sequence[Sample] | None = None, world: World | None = None,
+             progress: Callable[[int, int], None] | None = None, **options: object) -> Evaluation:
     """Measure a network on labelled images in every way, with one pass over the images.
 
     Args:
-        network, samples, names, iou_thresh, points, thresh, difficult, options: see ``evaluate_map``.
+        network, samples, names, iou_thresh, points, thresh, difficult, world, options: see ``evaluate_map``.
         truth: COCO's annotations of these images, for its areas, crowds and ids; None takes the objects of samples,
             of which those that are difficult count as crowds.
         nms: instead of .45 for Darknet's measures and .6 for COCO's.
+        progress: called with how many images are done, of how many; then with the steps of COCO's measure.
 
     Raises:
         see ``evaluate_map``.
     """
     readings = [reading if nms is None else reading._replace(nms=nms) for reading in (MAP, VALID)]
-    findings = find(network, samples, names, readings, difficult=difficult, **options)      # type: ignore[arg-type]
+    findings = find(network, samples, names, readings, difficult=difficult, world=world, progress=progress,
+                    **options)      # type: ignore[arg-type]
     _something(findings, len(names))
     result = average_precision(findings.found[0], findings.objects, names, iou_thresh=iou_thresh, points=points,
                                thresh=thresh)
-    coco = coco_average_precision(findings.found[1], findings.objects, findings.sizes, names, truth)
+
+    def measure() -> CocoResult | None:             # long, so one does it for all
+        if world is not None and not world.leads:
+            return None
+        return coco_average_precision(findings.found[1], findings.objects, findings.sizes, names, truth, progress)
+
+    coco = measure() if world is None else world.each(measure)[0]
+    assert coco is not None
     return Evaluation(replace(result, problems=findings.problems), readings[0],
                       replace(coco, reading=str(readings[1])),
                       find_mistakes(findings.found[0], findings.objects, names, iou_thresh, thresh), findings)
@@ -224,7 +230,7 @@ def find(network: Network, samples: Sequence[Sample], names: Sequence[str], read
         raise DataError(f"needs as many lists of difficult objects as images, {len(samples)}, got {len(difficult)}")
     if letterbox is None:
         letterbox = bool(network.options.letter_box)
-    network, shape = _copy(network, device), network.input_shape
+    network, shape = made_fast(copy.deepcopy(network).eval(), device), network.input_shape
     recurrent = any(isinstance(layer, Recurrent) for layer in network.layers)
     if recurrent:
         batch = 1
@@ -301,8 +307,8 @@ def _run_over(network: Network, samples: Sequence[Sample], blocks: Sequence[rang
     what came of those before."""
     part = _Part([[] for _ in readings], [], [], [], [], 0, 0)
     begin, inside = time.perf_counter(), 0.
-    ahead = 2 * max(map(len, blocks), default=1)
-    loaded = _ahead(load, (number for block in blocks for number in block), workers, ahead)
+    most = 2 * max(map(len, blocks), default=1)
+    loaded = ahead(load, (number for block in blocks for number in block), workers, most)
 
     def batches() -> Iterator[_Batch]:
         nonlocal inside
@@ -322,7 +328,7 @@ def _run_over(network: Network, samples: Sequence[Sample], blocks: Sequence[rang
         return batch, [list(_read(network, batch, reading, letterbox)) if batch.images else [] for reading in readings]
 
     done = 0
-    for batch, found in _ahead(read, batches(), 1, 1):
+    for batch, found in ahead(read, batches(), 1, 1):
         for ours, more in zip(part.found, found, strict=True):
             ours.extend(more)
         for number, one in batch.images:
@@ -373,17 +379,6 @@ def _something(findings: Findings, classes: int) -> None:
                         f"measured{said}")
 
 
-def _copy(network: Network, device: str | torch.device | None) -> Network:
-    """A network to run fast, and to leave behind."""
-    network = copy.deepcopy(network).eval()
-    if device is not None:
-        network.to(local_device(device))
-    if not network.folded:
-        network.fold()
-    network.set_time_steps(1)
-    return network.to(memory_format=torch.channels_last)    # type: ignore[call-overload]
-
-
 def _run(network: Network, images: list[Tensor], first: Sample) -> tuple[Tensor, ...]:
     """The outputs of a batch, after a check that they are numbers."""
     weight = next(network.parameters())
@@ -395,10 +390,8 @@ def _run(network: Network, images: list[Tensor], first: Sample) -> tuple[Tensor,
         network.reset_state()
         layer, output = next(((layer, output) for layer, output in zip(network.layers, network.trace(x), strict=True)
                               if not output.isfinite().all()), (network.layers[-1], outputs[-1]))
-    bad = output[~output.isfinite()]
-    raise DarknetError(f"{locate(network.cfg.path, layer.place.section.line)}: layer {layer.place.index} "
-                       f"[{layer.kind}] gives {bad[0]:f} in {len(bad)} of {output.numel()} values, in the batch that "
-                       f"starts with {first.image}; the network cannot be measured")
+    raise DarknetError(f"{not_numbers(layer, output)}, in the batch that starts with {first.image}; the network cannot "
+                       "be measured")
 
 
 def _listed(image: int, boxes: Tensor, before: Tensor, scores: Tensor) -> Found:
@@ -412,21 +405,6 @@ def _listed(image: int, boxes: Tensor, before: Tensor, scores: Tensor) -> Found:
     box, label = (scores[order] > 0).nonzero().unbind(1)
     box = order[box]
     return Found(np.full(len(box), image), label.numpy(), scores[box, label].numpy(), boxes[box].numpy())
-
-
-def _ahead(load: Callable[[Item], Made], items: Iterable[Item], workers: int | None, ahead: int) -> Iterator[Made]:
-    """``load`` of each item in their order, from threads that are at most ``ahead`` items ahead."""
-    workers = min(8, os.cpu_count() or 1) if workers is None else max(1, workers)
-    pool, pending = ThreadPoolExecutor(workers), deque[Future[Made]]()
-    try:
-        for item in items:
-            pending.append(pool.submit(load, item))
-            if len(pending) >= ahead + workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _joined(parts: Sequence[Columns]) -> Columns:

@@ -236,7 +236,7 @@ def test_values_that_are_no_numbers(folder):
     """They are said, not counted as one class more."""
     network = load_network("flat.cfg", "c.weights")
     network.layers[1].bias.data[0] = torch.inf
-    with pytest.raises(DarknetError, match=r"flat.cfg:\d+: layer 3 \[softmax\] gives nan in \d+ of 24 values for the "
+    with pytest.raises(DarknetError, match=r"flat.cfg:\d+: layer 3 \[softmax\] gives nan in \d+ of 24 values, for the "
                                            r"batch that starts with disc_0.png"):
         evaluate_classifier(network, ClassifierPictures.from_data("c.data", "valid"))
 
@@ -266,9 +266,9 @@ def test_loading_ahead():
             raise DataError("seven")
         return number
 
-    items = ahead(load, 20, 2, 3)
+    items = ahead(load, range(20), 2, 3)
     assert [next(items) for _ in range(3)] == [0, 1, 2] and max(begun) <= 2 + 2 + 3 + 1
     assert [next(items) for _ in range(4)] == [3, 4, 5, 6]
     with pytest.raises(DataError, match="seven"):
         next(items)
-    assert list(ahead(load, 0, None, 3)) == []
+    assert list(ahead(load, [], None, 3)) == []

@@ -44,7 +44,9 @@ class Progress:
             self._show()
 
     def track(self, done: int, total: int) -> None:
-        """``update``, as functions of the library report."""
+        """``update``, as functions of the library report; another total is another work, with a rate of its own."""
+        if total != self.total:
+            self.total, self.start, self.began = total, 0, self.clock()
         self.update(done)
 
     def print(self, line: str) -> None:

@@ -46,8 +46,8 @@ class Task:
     notes: list[str]
     loader: Batches
 
-    def __init__(self, settings: Settings):
-        self.settings, self.said = settings, 0
+    def __init__(self, settings: Settings, world: World):
+        self.settings, self.world, self.said = settings, world, 0
 
     @property
     def waited(self) -> float:
@@ -76,7 +76,7 @@ class Detection(Task):
 
     def __init__(self, data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
                  device: torch.device):
-        super().__init__(settings)
+        super().__init__(settings, world)
         head = detecting_head(network)
         self.random = head.options.random
         self.names = class_names(data) or [str(label) for label in range(head.classes)]
@@ -89,7 +89,6 @@ class Detection(Task):
         if self.difficult and len(self.difficult) != len(self.valid):
             raise DataError(f"{data}: difficult= lists {len(self.difficult)} pictures, expected the "
                             f"{len(self.valid)} of valid=")
-        self.world = world
         samples, problems = check_for_training(samples, head.classes)
         self.count, self.notes = len(samples), listed(problems)
         self.loader = Loader(samples, head.classes, augmentation_of(network), channels=network.input_shape.channels,
@@ -107,7 +106,7 @@ class Classification(Task):
 
     def __init__(self, data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
                  device: torch.device):
-        super().__init__(settings)
+        super().__init__(settings, world)
         count_outputs(network)
         net, tree = network.options, tree_of(network)
         shared: dict[str, Any] = {"channels": network.input_shape.channels, "unsupervised": bool(net.unsupervised),
@@ -121,7 +120,7 @@ class Classification(Task):
 
     def evaluate(self, network: Network) -> Score:
         assert self.valid is not None
-        result = evaluate_classifier(network, self.valid, leaves=self.leaves)
+        result = evaluate_classifier(network, self.valid, leaves=self.leaves, world=self.world)
         one, five = result.top(1), result.top(5)
         return Score(one, "top-1", f" top-1 = {one:.2%}, top-5 = {five:.2%} of {len(result)} pictures")
 
@@ -134,13 +133,13 @@ class Characters(Task):
 
     def __init__(self, data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
                  device: torch.device):
-        super().__init__(settings)
+        super().__init__(settings, world)
         entries = read_data(data) if Path(data).suffix == ".data" else {"train": str(data)}
         if "train" not in entries:
             raise DataError(f"{data}: expected train=TEXT, found none")
         self.texts = {split: Text(find_near(entries[split], Path(data)), network.input_shape.size)
                       for split in ("train", "valid") if split in entries}
-        self.steps, self.seed, self.world = network.options.time_steps, seed, world
+        self.steps, self.seed = network.options.time_steps, seed
         self.count, self.notes = len(self.texts["train"]), []
 
     @property
