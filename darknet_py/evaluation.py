@@ -45,6 +45,7 @@ class Reading(NamedTuple):
         return f"scores above {self.thresh:g}, NMS {self.nms:g}"
 
 
+READERS = 2                             # threads
 PIXELS, MOST = 8 * 608 * 608, 16        # of a batch; images of a batch
 
 MAP = Reading(.005, .45, 0)                     # as C's detector map
@@ -303,7 +304,7 @@ class _Part(NamedTuple):
 def _run_over(network: Network, samples: Sequence[Sample], blocks: Sequence[range],
               load: Callable[[int], _Loaded | DataError], readings: Sequence[Reading], letterbox: bool,
               workers: int | None, tell: Callable[[int], None]) -> _Part:
-    """A process's share of the images. While the network has a batch, threads load the next ones, and one reads off
+    """A process's share of the images. While the network has a batch, threads load the next ones, and others read off
     what came of those before."""
     part = _Part([[] for _ in readings], [], [], [], [], 0, 0)
     begin, inside = time.perf_counter(), 0.
@@ -328,7 +329,7 @@ def _run_over(network: Network, samples: Sequence[Sample], blocks: Sequence[rang
         return batch, [list(_read(network, batch, reading, letterbox)) if batch.images else [] for reading in readings]
 
     done = 0
-    for batch, found in ahead(read, batches(), 1, 1):
+    for batch, found in ahead(read, batches(), READERS, 1):
         for ours, more in zip(part.found, found, strict=True):
             ours.extend(more)
         for number, one in batch.images:
