@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import make_coco
 import numpy as np
 import pytest
 import torch
@@ -70,6 +71,21 @@ def test_evaluate(shapes, run):
     assert sorted(path.name for path in Path("plots").iterdir()) == [
         "confusion.png", "f1.png", "mistakes.jpg", "precision_recall.png"]
     assert all(cv2.imread(str(path)) is not None for path in Path("plots").iterdir())
+
+
+def test_classes_in_another_order(tmp_path, demo, capsys, monkeypatch):
+    """A COCO JSON lists categories as it likes; the names beside the cfg say which is which."""
+    monkeypatch.chdir(tmp_path)
+    assert make_coco.main(["set", "--images", "3"]) == 0
+    words = ["evaluate", "set/annotations/instances_val2017.json", *map(str, demo[:2]), "-device", "cpu"]
+    assert main([*words, "-json", "e.json"]) == 0
+    figures = json.loads(Path("e.json").read_text())
+    assert [entry["name"] for entry in figures["classes"]] == ["circle", "square", "triangle"]
+    assert figures["darknet"]["map"] > .9 and figures["coco"]["AP50"] > .9
+    Path("three.names").write_text("triangle\nsquare\ncircle\n")         # who says otherwise is believed
+    assert main([*words, "-names", "three.names", "-json", "e.json"]) == 0
+    figures = json.loads(Path("e.json").read_text())
+    assert figures["darknet"]["map"] < .7 and "circle for triangle" in capsys.readouterr().out
 
 
 def test_several_processes_measure_as_one(shapes, demo):

@@ -35,6 +35,7 @@ def prepare(arguments: argparse.Namespace) -> Measured:
     Raises:
         DarknetError: also for names of another number than the network's classes, as in C.
     """
+    from darknet_py.data.coco import category_name
     from darknet_py.data.datafile import find_names, read_data, read_names
     from darknet_py.data.dataset import class_names, find_near, read_samples
     from darknet_py.detect import count_classes
@@ -48,6 +49,10 @@ def prepare(arguments: argparse.Namespace) -> Measured:
         report(network, find_near(entry, Path(arguments.data)))
     classes = count_classes(network)
     names = class_names(arguments.data) if arguments.names is None else read_names(arguments.names)
+    if names is not None and arguments.names is None and not arguments.data.endswith(".data"):
+        # a COCO JSON or VOC folder has its classes in an order of its own; the names beside the network tell its order
+        own = find_names(arguments.cfg, arguments.weights, classes)
+        names = own if set(map(category_name, own)) <= set(map(category_name, names)) else names
     if names is not None and len(names) != classes:
         raise DataError(f"{arguments.names or arguments.data}: has {len(names)} names for a network of {classes} "
                         f"classes ({arguments.cfg})")
