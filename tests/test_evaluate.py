@@ -304,6 +304,13 @@ def test_printouts_of_c(cells, points, iou_thresh, thresh, golden):
     assert result.text() == (GOLDENS / f"map/bccd_{golden}.txt").read_text()
 
 
+@needs_bccd
+def test_printout_of_c_with_letterboxes(cells):
+    """C takes letter_box= of the cfg alone; here the flag counts too."""
+    result = evaluate_map(*cells, letterbox=True)
+    assert result.text() == (GOLDENS / "map/bccd_letter_box.txt").read_text()
+
+
 # For these C decoded the JPEG files itself, which moves boxes a little. It matters where boxes must fit closely: 2 of
 # 72 white cells then change sides, as they do for C itself when it is given OpenCV's pixels.
 LOOSE = {"1 ap": 4, "map": 1.3}

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from darknet_py.cli import train
-from darknet_py.cli.detect import device, warn_of_random
+from darknet_py.cli.detect import device, read_network
 from darknet_py.cli.progress import Progress
 
 TEXT = "data/shakespeare.txt"
@@ -48,12 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def valid(arguments: argparse.Namespace) -> int:
-    from darknet_py.cfg import read_cfg
     from darknet_py.characters import Perplexity, perplexity
     from darknet_py.errors import DataError
-    from darknet_py.network import load_network
-    network = load_network(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights)
-    warn_of_random(network, arguments.weights)
+    network = read_network(arguments)
     try:
         data = sys.stdin.buffer.read() if arguments.file is None else Path(arguments.file).read_bytes()
     except OSError as error:
@@ -72,14 +69,11 @@ def generate(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from darknet_py import characters
-    from darknet_py.cfg import read_cfg
     from darknet_py.data.datafile import read_lines
     from darknet_py.errors import DarknetError, DataError
-    from darknet_py.network import load_network
     if arguments.seed is not None and arguments.seed < 0:
         raise DarknetError(f"-srand needs a number from 0 on, found {arguments.seed}")
-    network = load_network(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights)
-    warn_of_random(network, arguments.weights)
+    network = read_network(arguments)
     count = characters.count_characters(network)
     seed = os.fsencode(arguments.text)
     if arguments.tokens is not None:
