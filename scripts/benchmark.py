@@ -232,7 +232,7 @@ def compare_evaluation(a: argparse.Namespace) -> None:
     from darknet_py import load_network
     from darknet_py.data.dataset import class_names, read_samples
     from darknet_py.detect import count_classes
-    from darknet_py.evaluation import MAP, VALID, find
+    from darknet_py.finding import MAP, VALID, find
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = load_network(a.cfg, a.weights, device=a.device)

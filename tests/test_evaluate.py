@@ -11,7 +11,8 @@ from darknet_py.average_precision import Found, Objects, average_precision
 from darknet_py.cfg import parse_cfg
 from darknet_py.coco import clipped_boxes
 from darknet_py.data.dataset import Sample, read_samples
-from darknet_py.evaluation import VALID, evaluate, evaluate_map, evaluate_recall, find
+from darknet_py.evaluation import evaluate, evaluate_map, evaluate_recall
+from darknet_py.finding import VALID, find
 
 HERE, HALF, QUARTER, AWAY = (.5, .5, .25, .25), (.5, .5, .25, .125), (.5, .5, .25, .0625), (.125, .125, .25, .25)
 BCCD = SHARED / "models/bccd-micro"

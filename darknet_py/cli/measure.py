@@ -12,7 +12,7 @@ from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
     from darknet_py.data.dataset import Sample
-    from darknet_py.evaluation import Findings
+    from darknet_py.finding import Findings
     from darknet_py.network import Network
     from darknet_py.world import World
 
@@ -58,8 +58,9 @@ def prepare(arguments: argparse.Namespace) -> Measured:
                         f"classes ({arguments.cfg})")
     names = find_names(arguments.cfg, arguments.weights, classes, names)
     samples = read_samples(arguments.data, "valid", names)
-    world = World(local_device(device(arguments)))
-    options = {"letterbox": arguments.letter_box or None, "device": device(arguments), "world": world}
+    where = local_device(device(arguments))
+    world = World(where)
+    options = {"letterbox": arguments.letter_box or None, "device": where, "world": world}
     if arguments.nms is not None:
         options["nms"] = arguments.nms
     return Measured(network, names, samples, options, world)
@@ -147,7 +148,7 @@ def run_valid(arguments: argparse.Namespace) -> int:
     from darknet_py.data.datafile import read_data
     from darknet_py.data.dataset import coco_json
     from darknet_py.data.formats import read_coco_json
-    from darknet_py.evaluation import VALID, find
+    from darknet_py.finding import VALID, find
     from darknet_py.results import image_ids, write_results
     entries = read_data(arguments.data) if arguments.data.endswith(".data") else {}
     source = coco_json(arguments.data)
