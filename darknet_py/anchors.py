@@ -24,7 +24,6 @@ RECALL_IOU = .5             # an anchor that overlaps a box by more has a good c
 CELLS = 32                  # the width up to which Darknet takes sizes for cells, as [region] counts them
 
 
-
 class Boxes(NamedTuple):
     """What the labels of a data set hold.
 

@@ -159,11 +159,7 @@ def average_precision(found: Found, objects: Objects, names: Sequence[str], *, i
     for labels in (found.labels, objects.labels):
         if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
             raise ValueError(f"labels must be from 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
-    easy = Objects(*(column[~objects.difficult] for column in objects))
-    hard = Objects(*(column[objects.difficult] for column in objects))
-    match, overlap = best_match(found, easy, iou_thresh)
-    counts = (match >= 0) | (best_match(found, hard, iou_thresh)[0] < 0)
-    labels, scores, match, overlap = (column[counts] for column in (found.labels, found.scores, match, overlap))
+    (_, labels, scores, _), easy, match, overlap = matched(found, objects, iou_thresh)
     sure, first = scores > np.float32(thresh), firsts(match)
     order = np.lexsort((-scores, labels))
     ends = np.bincount(labels, minlength=classes).cumsum()[:-1]
@@ -181,6 +177,18 @@ def firsts(match: np.ndarray) -> np.ndarray:
     first = np.zeros(len(match), bool)
     first[np.unique(match, return_index=True)[1]] = True
     return first & (match >= 0)
+
+
+def matched(found: Found, objects: Objects, iou_thresh: float) -> tuple[Found, Objects, np.ndarray, np.ndarray]:
+    """The detections that count, the objects that must be found, and ``best_match`` of these.
+
+    A detection that overlaps a difficult object of its class, and no other, does not count.
+    """
+    easy = Objects(*(column[~objects.difficult] for column in objects))
+    hard = Objects(*(column[objects.difficult] for column in objects))
+    match, overlap = best_match(found, easy, iou_thresh)
+    counts = (match >= 0) | (best_match(found, hard, iou_thresh)[0] < 0)
+    return Found(*(column[counts] for column in found)), easy, match[counts], overlap[counts]
 
 
 def best_match(found: Found, objects: Objects, iou_thresh: float) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from darknet_py.average_precision import Found, Objects, best_match, firsts, keep_best, pairs
+from darknet_py.average_precision import Found, Objects, firsts, keep_best, matched, pairs
 
 KINDS = ("background", "misplaced", "confused", "twice", "missed")
 NEAR = .1               # overlap from which a wrong box means an object at all
@@ -74,11 +74,7 @@ def find_mistakes(found: Found, objects: Objects, names: Sequence[str], iou_thre
     classes = len(names)
     order = np.argsort(-found.scores, kind="stable")
     found = Found(*(column[order[found.scores[order] > np.float32(thresh)]] for column in found))
-    easy = Objects(*(column[~objects.difficult] for column in objects))
-    hard = Objects(*(column[objects.difficult] for column in objects))
-    match, _ = best_match(found, easy, iou_thresh)
-    counts = (match >= 0) | (best_match(found, hard, iou_thresh)[0] < 0)
-    found, match = Found(*(column[counts] for column in found)), match[counts]
+    found, easy, match, _ = matched(found, objects, iou_thresh)
     right = firsts(match)
 
     # the nearest object of a detection's own class, and of any other

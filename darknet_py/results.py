@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 from darknet_py.average_precision import Found
 from darknet_py.coco import clipped_boxes
 from darknet_py.data.coco import category_ids
-from darknet_py.data.files import replacing
+from darknet_py.data.files import write_file
 from darknet_py.errors import DataError
 
 DEFAULT_NAMES = {"voc": "comp4_det_test_", "coco": "coco_results", "bdd": "bdd_results", "kitti": "kitti_results",
@@ -140,11 +140,6 @@ def _words(box: Sequence[float]) -> str:
     return " ".join(f"{side:f}" for side in box)
 
 
-def _write(path: Path, text: Sequence[str] | Iterator[str]) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            file.writelines(part.encode("utf-8", "surrogateescape") for part in text)
-    except OSError as error:
-        raise DataError(f"{path}: cannot write the file: {error.strerror}") from None
+def _write(path: Path, text: Iterable[str]) -> Path:
+    write_file(path, "".join(text).encode("utf-8", "surrogateescape"))
     return path

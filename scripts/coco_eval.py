@@ -29,20 +29,21 @@ from typing import Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 from darknet_py.cfg import read_cfg
-from darknet_py.cli.detect import device, write_file
-from darknet_py.cli.measure import warn
+from darknet_py.cli.detect import device
+from darknet_py.cli.measure import Measured, progress, warn
 from darknet_py.cli.progress import Progress
 from darknet_py.coco import ids_of, read_truth
 from darknet_py.data.coco import NAMES
 from darknet_py.data.datafile import find_names
-from darknet_py.data.dataset import Sample, read_samples
-from darknet_py.data.files import replacing
+from darknet_py.data.dataset import read_samples
+from darknet_py.data.files import replacing, write_file
 from darknet_py.data.formats import read_coco_json
 from darknet_py.detect import count_classes
 from darknet_py.download import download, whats_wrong
 from darknet_py.errors import CfgWarning, DarknetError, DataError, WeightsError, printable
-from darknet_py.evaluation import VALID, Evaluation, evaluate, find
-from darknet_py.network import Network, load_network
+from darknet_py.evaluation import Evaluation, evaluate
+from darknet_py.finding import VALID, find
+from darknet_py.network import load_network
 from darknet_py.results import write_results
 from darknet_py.world import World, local_device
 from darknet_py.zoo import OFFICIAL, Published, how_to_get
@@ -226,16 +227,6 @@ def check_images(a: argparse.Namespace, path: Path, folder: Path) -> None:
                                   f"{missing[0]}; take the folder away, and have it fetched with --download"))
 
 
-class Measured(NamedTuple):
-    """What is measured, and how: arguments of ``find``."""
-
-    network: Network
-    samples: list[Sample]
-    names: list[str]
-    options: dict[str, Any]
-    world: World
-
-
 def prepare(a: argparse.Namespace, files: Files, world: World) -> Measured:
     width, height = a.size
     network = load_network(a.cfg, a.weights, width=width, height=height)
@@ -245,12 +236,8 @@ def prepare(a: argparse.Namespace, files: Files, world: World) -> Measured:
     names = list(NAMES) if a.names is None and classes == len(NAMES) else find_names(a.cfg, a.weights, classes, a.names)
     samples = [sample._replace(image=files.pictures / sample.image.name)
                for sample in read_samples(files.json, "valid", names)][:a.limit]
-    return Measured(network, samples, names, {"batch": a.batch, "device": a.device, "workers": a.workers,
+    return Measured(network, names, samples, {"batch": a.batch, "device": a.device, "workers": a.workers,
                                               "world": world}, world)
-
-
-def progress(measured: Measured) -> Progress:
-    return Progress(len(measured.samples), sys.stderr if measured.world.leads else None)
 
 
 def run_val(a: argparse.Namespace, files: Files, world: World) -> int:
@@ -381,7 +368,7 @@ def parsed(words: list[str] | None) -> argparse.Namespace:
                         type=_numbers(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", int, "a number of pixels, or WxH"))
     parser.add_argument("--download", action="store_true", help="fetch what is missing")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:0 ... (default auto)")
-    parser.add_argument("--batch", type=int, help="images at a time (default: the cfg's mini-batch)")
+    parser.add_argument("--batch", type=int, help="images at a time (default: by their size)")
     parser.add_argument("--workers", type=int, help="threads that load pictures")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images: a trial, without a verdict")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.detect import write_file
 from darknet_py.cli.progress import Progress
+from darknet_py.data.files import write_file
 
 if TYPE_CHECKING:
     import numpy as np

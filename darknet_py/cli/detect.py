@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from darknet_py.data.files import write_file
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -236,15 +238,3 @@ def write_labels(image: str, detections: Detections) -> None:
             seen.add(box)
             text += f"{detection.label} " + " ".join(f"{value:2.4f}" for value in relative) + "\n"
     write_file(label_path(image), text.encode())
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, and its folder if that is missing."""
-    from darknet_py.data.files import replacing
-    from darknet_py.errors import DataError
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            file.write(data)
-    except OSError as error:
-        raise DataError(f"{path}: cannot write the file: {error.strerror}") from None

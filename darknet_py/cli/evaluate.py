@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darknet_py.cli import measure
-from darknet_py.cli.detect import add_model_flags, write_file, write_picture
+from darknet_py.cli.detect import add_model_flags, write_picture
+from darknet_py.data.files import write_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -188,24 +189,22 @@ def draw(result: Evaluation, measured: Measured, folder: Path) -> Iterator[Path]
 def picture(mistake: Mistake, result: Evaluation, measured: Measured) -> np.ndarray:
     """A mistake where it was made, with the objects there in white dashes and what was found in colour."""
     import numpy as np
+    import torch
 
+    from darknet_py.boxes import cxcywh_to_xyxy
     from darknet_py.data.image import read_image
     from darknet_py.draw import draw_crop
     from darknet_py.errors import printable
     objects, m, sample = result.findings.objects, result.map, measured.samples[mistake.image]
     here = objects.images == mistake.image
-    boxes, labels = objects.boxes[here], objects.labels[here]
     image = read_image(sample.image)
-    if mistake.kind != "missed":
-        boxes, labels = np.append(boxes, mistake.box[None], 0), np.append(labels, mistake.label)
-    corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
     height, width = image.shape[:2]
-    corners *= (width, height, width, height)
-    focus = np.concatenate([mistake.box[:2] - mistake.box[2:] / 2, mistake.box[:2] + mistake.box[2:] / 2])
+    boxes, labels = np.append(objects.boxes[here], mistake.box[None], 0), np.append(objects.labels[here], mistake.label)
+    corners = cxcywh_to_xyxy(torch.from_numpy(boxes)).numpy() * (width, height, width, height)
+    kept = int(here.sum()) + (mistake.kind != "missed")         # a missed one is among the objects already
     other = m.names[mistake.other] if mistake.other >= 0 else ""
     why = {"background": "nothing is there", "misplaced": f"overlaps its object by {mistake.overlap:.2f}",
            "confused": f"is a {other}", "twice": "found already", "missed": "not found"}[mistake.kind]
     score = "" if mistake.kind == "missed" else f" {mistake.score:.0%}"
-    dashed = [True] * int(here.sum()) + [False] * (mistake.kind != "missed")
-    return draw_crop(image, focus * (width, height, width, height), corners, labels, dashed,
+    return draw_crop(image, corners[-1], corners[:kept], labels[:kept], [number < here.sum() for number in range(kept)],
                      [printable(f"{m.names[mistake.label]}{score}: {why}"), printable(sample.image.name)])

@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from darknet_py.errors import DataError
+
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
@@ -23,3 +25,17 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, and its folder if that is missing.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(data)
+    except OSError as error:
+        raise DataError(f"{path}: cannot write the file: {error.strerror}") from None
