@@ -1,0 +1,88 @@
+"""The architectures of the zoo, in the field's terms, and the cfgs that they give.
+
+A cfg is a table row: a title, the function that adds its layers to a ``Draft``, and [net]. This room writes text, and
+knows nothing of layers and networks.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from darknet_py.architectures import scaled, yolov4
+from darknet_py.architectures.draft import WISHES, Draft
+from darknet_py.errors import DataError
+
+COCO = {"width": 512, "channels": 3, "batch": 64, "subdivisions": 8, "learning_rate": .001, "burn_in": 1000,
+        "max_batches": 500_500, "policy": "steps", "steps": (400_000, 450_000), "scales": (.1, .1), "momentum": .949,
+        "decay": .0005, "angle": 0, "saturation": 1.5, "exposure": 1.5, "hue": .1}
+V4 = COCO | {"learning_rate": .00261, "mosaic": 1}
+CSP = COCO | {"width": 640, "mosaic": 1, "letter_box": 1, "ema_alpha": .9998}
+TINY = COCO | {"width": 416, "subdivisions": 1, "learning_rate": .00261, "max_batches": 2_000_200, "momentum": .9,
+               "steps": (1_600_000, 1_800_000)}
+
+
+class Architecture(NamedTuple):
+    """A cfg of the zoo.
+
+    title: a line or two for readers.
+    build: adds the layers to a draft.
+    net: [net]; height is width where it says nothing.
+    classes: how many it is published for.
+    """
+
+    title: str
+    build: Callable[[Draft], Any]
+    net: Mapping[str, Any]
+    classes: int = 80
+
+
+ARCHITECTURES = {
+    "yolov4": Architecture("YOLOv4: CSPDarknet53, SPP, PAN, and YOLOv3's heads", yolov4.yolov4,
+                           V4 | {"width": 608, "learning_rate": .0013}),
+    "yolov4-tiny": Architecture("YOLOv4-tiny: CSP with channel groups, two heads", yolov4.tiny, TINY),
+    "yolov4-tiny-3l": Architecture("YOLOv4-tiny with a third head, for small objects", yolov4.tiny_3l,
+                                   TINY | {"width": 608, "max_batches": 500_200, "steps": (400_000, 450_000)}),
+    "yolov4-csp": Architecture("YOLOv4-CSP: CSP in the neck too", scaled.interleaved, CSP | {"width": 512}),
+    "yolov4-csp-swish": Architecture("YOLOv4-CSP with Swish", scaled.swish, CSP),
+    "yolov4x-mish": Architecture("YOLOv4x: YOLOv4-CSP, wider and deeper", scaled.x_mish, CSP | {"ema_alpha": None}),
+    "yolov4-csp-x-swish": Architecture("YOLOv4x with Swish", scaled.x_swish, CSP),
+    "yolov4-p5": Architecture("YOLOv4-P5", scaled.p5, CSP | {"width": 896}),
+    "yolov4-p6": Architecture("YOLOv4-P6: a fourth head, for the largest objects", scaled.p6, CSP | {"width": 1280}),
+    "csresnext50-panet-spp": Architecture(
+        "CSPResNeXt50, SPP, PAN, and YOLOv3's heads as they were", yolov4.csp_resnext50_plain,
+        COCO | {"subdivisions": 16, "momentum": .9}),
+    "csresnext50-panet-spp-original-optimal": Architecture(
+        "CSPResNeXt50, SPP, PAN: the start of YOLOv4's ablations", yolov4.csp_resnext50_optimal, V4 | {"width": 608}),
+    "cd53paspp-gamma": Architecture("CSPDarknet53, SPP, PAN, leaky", yolov4.cd53_leaky, V4),
+    "csdarknet53-omega": Architecture(
+        "CSPDarknet53, the classifier: YOLOv4's backbone", yolov4.csp_darknet53_classifier,
+        {"width": 256, "channels": 3, "batch": 128, "subdivisions": 4, "learning_rate": .1, "burn_in": 1000,
+         "max_batches": 1_200_000, "policy": "poly", "power": 4, "momentum": .9, "decay": .0005, "min_crop": 128,
+         "max_crop": 448, "angle": 7, "aspect": .75, "saturation": .75, "exposure": .75, "hue": .1, "mosaic": 1,
+         "cutmix": 1, "label_smooth_eps": .1}, 1000),
+}
+
+
+def cfg_text(name: str, *, classes: int | None = None, wishes: Iterable[str] = (), **net: Any) -> str:
+    """The cfg of an architecture.
+
+    Args:
+        classes: None for those that it is published for.
+        wishes: variants: "sam" (spatial attention before the heads), "gaussian" (heads with uncertainties), "spp".
+        net: keys of [net] that differ from the table's.
+
+    Raises:
+        DataError: no such name, or it has no place for a variant.
+    """
+    if name not in ARCHITECTURES:
+        close = get_close_matches(name, ARCHITECTURES, n=1)
+        raise DataError(f"expected an architecture ({', '.join(ARCHITECTURES)}), found {name}"
+                        + (f"; did you mean {close[0]}?" if close else ""))
+    architecture = ARCHITECTURES[name]
+    draft = Draft(architecture.classes if classes is None else classes, wishes)
+    architecture.build(draft)
+    if left := draft.wishes - draft.granted:
+        raise DataError(f"{name} has no place for {', '.join(sorted(left))}: {WISHES[min(left)]}")
+    options = {**architecture.net, **net}
+    return draft.text(architecture.title, {"height": options["width"], **options})

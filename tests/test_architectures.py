@@ -1,0 +1,80 @@
+"""The cfgs of the zoo: up to date, and what the original files mean."""
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from darknet_py.architectures import ARCHITECTURES, WISHES, cfg_text
+from darknet_py.cfg import Cfg, parse_cfg, read_cfg
+from darknet_py.errors import DataError
+from darknet_py.network import Network
+from tests.conftest import SHARED
+
+ROOT = Path(__file__).parent.parent
+ORIGINAL = SHARED / "reference/cfg"
+
+
+def network(cfg: Cfg) -> Network:
+    with torch.device("meta"):
+        return Network(cfg)
+
+
+def meaning(network: Network) -> list:
+    """Options, wiring, shapes and what the weights file holds; references by the layer that they name."""
+    return [asdict(network.options)] + [
+        (layer.kind, step.sources, layer.shape,
+         {key: value for key, value in asdict(layer.options).items() if key not in ("layers", "from_")},
+         [tuple(blob.tensor.shape) for blob in layer.blobs()])
+        for layer, step in zip(network.layers, network.plan, strict=True)]
+
+
+def test_files_are_up_to_date():
+    done = subprocess.run([sys.executable, ROOT / "scripts/make_cfgs.py", "--check"], capture_output=True, text=True,
+                          cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_means_what_the_original_means(name):
+    cfg = parse_cfg(cfg_text(name), strict=True)
+    mine = meaning(network(cfg))
+    original = ORIGINALS.get(name, f"{name}.cfg")
+    if original is None:
+        return                                      # built without a warning; there is no original
+    if not ORIGINAL.is_dir():
+        pytest.skip("../shared is not here")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = meaning(network(read_cfg(ORIGINAL / original)))
+    assert len(mine) == len(theirs)
+    for index, (one, other) in enumerate(zip(mine, theirs, strict=True), -1):
+        assert one == other, f"layer {index}"
+
+
+ORIGINALS: dict[str, str | None] = {}              # where the name differs; None: there is none
+
+
+@pytest.mark.parametrize("wish", WISHES)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_variants_build_or_are_refused(name, wish):
+    try:
+        text = cfg_text(name, classes=3, wishes=[wish])
+    except DataError as error:
+        assert wish in str(error) and name in str(error)
+        return
+    kinds = {"sam": "sam", "gaussian": "Gaussian_yolo", "spp": "maxpool"}
+    cfg = parse_cfg(text, strict=True)
+    assert kinds[wish] in [section.kind for section in cfg.sections]
+    assert text != cfg_text(name, classes=3)
+    network(cfg)
+
+
+def test_unknown_name():
+    with pytest.raises(DataError, match=r"found yolo4; did you mean yolov4\?"):
+        cfg_text("yolo4")
