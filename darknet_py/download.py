@@ -26,8 +26,8 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)           # a server's answers tha
 
 
 def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = (), size: int | None = None,
-             sha256: str | None = None, progress: Callable[[int, int], None] | None = None, timeout: float = 30,
-             tries: int = 3, pause: float = 1) -> bool:
+             sha256: tuple[str, ...] = (), progress: Callable[[int, int], None] | None = None, timeout: float = 30,
+             tries: int = 3, pause: float = 1) -> str | None:
     """Fetch a file, unless it is there already.
 
     What came so far lies in ``PATH.part``, which is kept when an attempt fails, or the process is killed, and which
@@ -39,14 +39,14 @@ def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = ()
         url: of http or https, as what it redirects to must be (https not to http).
         path: the file. One that is there is left as it is: it is what was wanted, or it may be somebody's own.
         mirrors: other URLs of the same file, asked in turn where those before do not give it.
-        size, sha256: of the file, checked as far as they are given; sha256 in hexadecimal.
+        size, sha256: of the file, checked as far as they are given; sha256 in hexadecimal, of each version that may be.
         progress: called with how many bytes are there, and how many there will be, 0 if nobody knows.
         timeout: seconds without a byte after which a connection counts as broken.
         tries: failed attempts after which a URL is given up; one that brought something new begins the count again.
         pause: seconds before the second attempt, doubled for each further one in the count.
 
     Returns:
-        Whether anything had to be fetched.
+        The URL that completed the file; None where nothing had to be fetched.
 
     Raises:
         DownloadError: no URL gives the file (each is named, with why); ``path`` is there and is something else; another
@@ -57,33 +57,33 @@ def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = ()
         _check_url(one)
     if path.exists():
         if (wrong := whats_wrong(path, size, sha256)) is None:
-            return False
+            return None
         raise DownloadError(f"{path}: {wrong}; take it away to have it fetched from {url}")
     said: list[str] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _claimed(Path(f"{path}.part")) as file:
             part = _Part(file, Path(f"{path}.part"), size, sha256, progress or (lambda done, total: None), timeout)
-            complete = any(part.fetch(one, said, tries, pause) for one in urls)
-        if complete:
+            giver = next((one for one in urls if part.fetch(one, said, tries, pause)), None)
+        if giver is not None:
             part.path.replace(path)
         elif not part.length:
             part.path.unlink()
-        if complete or not part.length:
+        if giver is not None or not part.length:
             part.source.unlink(missing_ok=True)
     except OSError as error:
         raise DownloadError(f"{path}: cannot write the file: {error.strerror}; {url} was to be fetched") from None
-    if complete:
-        return True
-    facts = ", ".join([f"{size} bytes"] * (size is not None) + [f"sha256 {sha256}"] * (sha256 is not None))
+    if giver is not None:
+        return giver
+    facts = ", ".join([f"{size} bytes"] * (size is not None) + [f"sha256 {' or '.join(sha256)}"] * bool(sha256))
     kept = f"; {part.length} bytes are in {part.path}, from where another try goes on" if part.length else ""
     raise DownloadError(printable(
         f"{path}: cannot be fetched: {'; '.join(said)}; get it in another way, and put it there"
         f"{f' ({facts})' if facts else ''}{kept}"))
 
 
-def whats_wrong(path: str | os.PathLike, size: int | None, sha256: str | None) -> str | None:
-    """How a file differs from what is expected; None where it does not.
+def whats_wrong(path: str | os.PathLike, size: int | None, sha256: tuple[str, ...]) -> str | None:
+    """How a file differs from what is expected; None where it does not. ``size``, ``sha256``: see ``download``.
 
     Raises:
         DownloadError: it cannot be read.
@@ -93,8 +93,8 @@ def whats_wrong(path: str | os.PathLike, size: int | None, sha256: str | None) -
             found = os.fstat(file.fileno()).st_size
             if size is not None and found != size:
                 return f"expected {size} bytes, found {found}"
-            if sha256 is not None and (digest := _sha256(file)) != sha256.lower():
-                return f"expected sha256 {sha256}, found {digest}"
+            if sha256 and (digest := _sha256(file)) not in map(str.lower, sha256):
+                return f"expected sha256 {' or '.join(sha256)}, found {digest}"
     except OSError as error:
         raise DownloadError(f"{path}: cannot read the file: {error.strerror}") from None
     return None
@@ -116,7 +116,7 @@ class _Part:
         source: the file that notes which URL it comes from, and which version of what is there.
     """
 
-    def __init__(self, file: BinaryIO, path: Path, size: int | None, sha256: str | None,
+    def __init__(self, file: BinaryIO, path: Path, size: int | None, sha256: tuple[str, ...],
                  progress: Callable[[int, int], None], timeout: float):
         self.file, self.path, self.size, self.sha256 = file, path, size, sha256
         self.progress, self.timeout = progress, timeout
@@ -158,7 +158,7 @@ class _Part:
             self.restart()
         headers = {"User-Agent": AGENT}
         validator = self.validator(url)
-        if self.length and validator is None and self.sha256 is None:
+        if self.length and validator is None and not self.sha256:
             self.restart()
         if self.length:
             headers |= {"Range": f"bytes={self.length}-"} | ({} if validator is None else {"If-Range": validator})

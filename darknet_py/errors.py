@@ -28,7 +28,7 @@ class WeightsError(DarknetError):
 
 
 class DataError(DarknetError):
-    """An image, a label, a list of names or a .data file that cannot be used."""
+    """An image, a label, a list of names, a .data file or a manifest that cannot be used."""
 
 
 class DownloadError(DarknetError):

@@ -29,9 +29,9 @@ from typing import Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 from darknet_py.cfg import read_cfg
+from darknet_py.cli import download
 from darknet_py.cli.detect import device
 from darknet_py.cli.measure import Measured, progress, warn
-from darknet_py.cli.progress import Progress
 from darknet_py.coco import ids_of, read_truth
 from darknet_py.data.coco import NAMES
 from darknet_py.data.datafile import find_names
@@ -39,7 +39,7 @@ from darknet_py.data.dataset import read_samples
 from darknet_py.data.files import replacing, write_file
 from darknet_py.data.formats import read_coco_json
 from darknet_py.detect import count_classes
-from darknet_py.download import download, whats_wrong
+from darknet_py.download import whats_wrong
 from darknet_py.errors import CfgWarning, DarknetError, DataError, WeightsError, printable
 from darknet_py.evaluation import Evaluation, evaluate
 from darknet_py.finding import VALID, find
@@ -50,16 +50,16 @@ from darknet_py.zoo import OFFICIAL, Published, how_to_get
 
 ROOT = Path(__file__).resolve().parents[1]
 COCO = "http://images.cocodataset.org"
-# As tensorflow_datasets' url_checksums/coco.txt has them. The folder is that below COCO.
+# Below COCO. As tensorflow_datasets' url_checksums/coco.txt has them.
 ARCHIVES = {
-    "val2017.zip": Published(
-        "zips", 815_585_330, "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05"),
-    "annotations_trainval2017.zip": Published(
-        "annotations", 252_907_541, "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268"),
-    "test2017.zip": Published(
-        "zips", 6_646_970_404, "c7908c3c9f94ba2f3340ebbeec58c25db6be8774f18d68c2f15d0e369d95baba"),
-    "image_info_test2017.zip": Published(
-        "annotations", 1_144_034, "e52f412dd7195ac8f98d782b44c6dd30ea10241e9f42521f67610fbe055a74f8"),
+    "zips/val2017.zip": Published(
+        (), 815_585_330, ("4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",)),
+    "annotations/annotations_trainval2017.zip": Published(
+        (), 252_907_541, ("113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",)),
+    "zips/test2017.zip": Published(
+        (), 6_646_970_404, ("c7908c3c9f94ba2f3340ebbeec58c25db6be8774f18d68c2f15d0e369d95baba",)),
+    "annotations/image_info_test2017.zip": Published(
+        (), 1_144_034, ("e52f412dd7195ac8f98d782b44c6dd30ea10241e9f42521f67610fbe055a74f8",)),
 }
 
 
@@ -74,10 +74,10 @@ class Split(NamedTuple):
 
 
 SPLITS = {
-    "val2017": Split(5000, "annotations/instances_val2017.json", "annotations_trainval2017.zip", "val2017",
-                     "val2017.zip"),
-    "test-dev2017": Split(20288, "annotations/image_info_test-dev2017.json", "image_info_test2017.zip", "test2017",
-                          "test2017.zip"),
+    "val2017": Split(5000, "annotations/instances_val2017.json", "annotations/annotations_trainval2017.zip", "val2017",
+                     "zips/val2017.zip"),
+    "test-dev2017": Split(20288, "annotations/image_info_test-dev2017.json", "annotations/image_info_test2017.zip",
+                          "test2017", "zips/test2017.zip"),
 }
 
 
@@ -90,7 +90,7 @@ class Expected(NamedTuple):
     source: str
 
 
-TEST_DEV = {608: (43.5, 65.7), 512: (43.0, 64.9), 416: (41.2, 62.8)}        # yolov4.weights; README of AlexeyAB/darknet
+TEST_DEV = {figures.size: (figures.ap, figures.ap50) for figures in OFFICIAL["yolov4.weights"].figures}
 VAL = Expected(42.6, 65.6, .5, "what others measured with yolov4.weights on val2017")
 LOWER = (TEST_DEV[608][0] - VAL.ap, TEST_DEV[608][1] - VAL.ap50)            # val2017 than test-dev
 ESTIMATE = 1.                                                               # points, for what follows from LOWER
@@ -152,7 +152,8 @@ def provide_weights(a: argparse.Namespace) -> None:
         if facts is None or not a.download:
             raise WeightsError(f"{a.weights}: no such weights file; {how_to_get(a.weights)}"
                                f"{'' if facts is None else ', or have it fetched with --download'}")
-        fetch(f"{facts.folder if a.weights_url is None else a.weights_url}/{a.weights.name}", a.weights, facts)
+        fetch(a.weights, facts if a.weights_url is None else
+              facts._replace(urls=(f"{a.weights_url}/{a.weights.name}",)))
     if facts is not None and (wrong := whats_wrong(a.weights, facts.size, facts.sha256)) is not None:
         raise WeightsError(f"{a.weights}: not the official {a.weights.name}: {wrong}; take it away, and have it "
                            "fetched with --download")
@@ -160,22 +161,16 @@ def provide_weights(a: argparse.Namespace) -> None:
 
 def archive(a: argparse.Namespace, name: str, target: Path) -> Path:
     """The path of one of COCO's archives, that ``target`` is in."""
-    path, facts = a.coco / name, ARCHIVES[name]
-    url = f"{a.coco_url}/{facts.folder}/{name}"
+    path, facts, url = a.coco / Path(name).name, ARCHIVES[name], f"{a.coco_url}/{name}"
     if not path.exists() and not a.download:
         raise DataError(f"{target}: not there; have it fetched with --download ({facts.size / 1e6:.0f} MB), or get "
                         f"{url} in another way, and put it into {a.coco}")
-    fetch(url, path, facts)
+    fetch(path, facts._replace(urls=(url,)))
     return path
 
 
-def fetch(url: str, path: Path, facts: Published) -> None:
-    """Download, with a bar of megabytes."""
-    with Progress(0 if facts.size is None else facts.size // 10 ** 6, sys.stderr) as bar:
-        if download(url, path, size=facts.size, sha256=facts.sha256,
-                    progress=lambda done, total: bar.update(done // 10 ** 6, f"MB of {path.name}")):
-            bar.print(f"{path}: fetched from {url}"
-                      f"{'' if facts.sha256 else '; its size is right, its SHA-256 is not known'}")
+def fetch(path: Path, facts: Published) -> None:
+    print(download.fetch(path, facts), file=sys.stderr)
 
 
 def unzip(path: Path, member: str, target: Path) -> None:
@@ -313,7 +308,7 @@ def report(a: argparse.Namespace, result: Evaluation, goal: Expected | None, pas
     """The figures, and how they compare."""
     facts, count = OFFICIAL.get(a.weights.name), len(result.findings.sizes)
     known = "not one of the official weights" if facts is None else \
-        "size as published, SHA-256 not known" if facts.sha256 is None else "size and SHA-256 as published"
+        "size as published, SHA-256 not known" if not facts.sha256 else "size and SHA-256 as published"
     yield f"{a.split}: {count} images; {a.cfg} at {_shown(a.size)}; {a.weights} ({known}); {result.coco.reading}"
     yield ""
     if goal is not None:

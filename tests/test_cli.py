@@ -125,7 +125,7 @@ def test_a_broken_picture_does_not_stop_the_others(run, demo, tmp_path):
 
 @pytest.mark.parametrize("words, message", [
     (["detect", "no.cfg", "{weights}", "{picture}"], "no.cfg: cannot read the cfg file"),
-    (["detect", "{cfg}", "yolov4.weights", "{picture}"], "it is published at https://github.com/AlexeyAB/darknet/"),
+    (["detect", "{cfg}", "yolov4.weights", "{picture}"], "no such weights file; darknet-py download yolov4 fetches it"),
     (["detect", "{cfg}", "mine.weights", "{picture}"], "mine.weights: no such weights file"),
     (["detect", "{weights}", "{cfg}", "{picture}"], "expected a cfg text file, found binary data"),
     (["detect", "{cfg}", "{picture}", "{picture}"], "holds"),

@@ -122,7 +122,7 @@ def without_a_picture(folder):
     (None, ["--cfg", "cfg/no.cfg"], "cfg/no.cfg: cannot read the cfg file"),
     (None, ["--cfg", str(ROOT / "cfg/shapes.png")], "expected a cfg text file"),
     (None, ["--weights", "my.weights"], "my.weights: no such weights file; it is none of the official weights"),
-    (None, ["--weights", "yolov4.weights"], "published at https://github.com/AlexeyAB/darknet/releases/download/"),
+    (None, ["--weights", "yolov4.weights"], "darknet-py download yolov4 fetches it, or have it"),
     (None, ["--weights", "half.weights"], "half.weights: holds the first"),
     (None, ["--names", "no.names"], "no.names"),
     (None, ["--json", "/proc/no/file"], "cannot write"),
@@ -148,8 +148,8 @@ def test_wrong_words_exit_with_2(run, capsys, words, message):
 
 @pytest.mark.parametrize("facts, message", [
     (OFFICIAL["yolov4.weights"], f"expected 257717640 bytes, found {len(WEIGHTS)}"),
-    (Published("", len(WEIGHTS), "0" * 64), f"expected sha256 {'0' * 64}, found "),
-    (Published("", len(WEIGHTS), None), "")])
+    (Published((), len(WEIGHTS), ("0" * 64,)), f"expected sha256 {'0' * 64}, found "),
+    (Published((), len(WEIGHTS)), "")])
 def test_weights_must_be_what_they_are_called(run, coco, monkeypatch, facts, message):
     Path("yolov4.weights").write_bytes(WEIGHTS)
     monkeypatch.setitem(OFFICIAL, "yolov4.weights", facts)
@@ -174,22 +174,21 @@ def served(made, tmp_path, monkeypatch):
         for path in (made / PICTURES).iterdir():
             zipped.write(path, f"val2017/{path.name}")
     with Web() as web:
-        for name, path in (("annotations_trainval2017.zip", "a.zip"), ("val2017.zip", "p.zip")):
+        for name, path in (("annotations/annotations_trainval2017.zip", "a.zip"), ("zips/val2017.zip", "p.zip")):
             serve(web, monkeypatch, name, Path(path).read_bytes())
             Path(path).unlink()
         web.pages["/yolov4.weights"] = Page(WEIGHTS)
-        monkeypatch.setitem(OFFICIAL, "yolov4.weights", facts_of("", WEIGHTS))
+        monkeypatch.setitem(OFFICIAL, "yolov4.weights", facts_of(WEIGHTS))
         yield web
 
 
-def facts_of(folder, data):
-    return Published(folder, len(data), hashlib.sha256(data).hexdigest())
+def facts_of(data):
+    return Published((), len(data), (hashlib.sha256(data).hexdigest(),))
 
 
 def serve(web, monkeypatch, name, data):
-    folder = coco_eval.ARCHIVES[name].folder
-    web.pages[f"/{folder}/{name}"] = Page(data, '"1"')
-    monkeypatch.setitem(coco_eval.ARCHIVES, name, facts_of(folder, data))
+    web.pages[f"/{name}"] = Page(data, '"1"')
+    monkeypatch.setitem(coco_eval.ARCHIVES, name, facts_of(data))
 
 
 def words(web):
@@ -231,7 +230,7 @@ def test_archives_that_will_not_do(run, served, monkeypatch, names, message):
         served.pages["/zips/val2017.zip"].data = served.pages["/zips/val2017.zip"].data[::-1]
     else:
         data = b"PK no" if names is None else archive_of(["val2017/a.png"] if names == "crc" else names)
-        serve(served, monkeypatch, "val2017.zip", data.replace(b"data", b"date") if names == "crc" else data)
+        serve(served, monkeypatch, "zips/val2017.zip", data.replace(b"data", b"date") if names == "crc" else data)
         Path("x.zip").unlink(missing_ok=True)
     code, _, err = run("coco", *words(served))
     last = err.splitlines()[-1]
@@ -244,7 +243,7 @@ def test_archives_that_will_not_do(run, served, monkeypatch, names, message):
 def test_results_for_the_server(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_coco.main(["t", "--images", "2", "--split", "test-dev2017"])
-    monkeypatch.setitem(OFFICIAL, "yolov4.weights", facts_of("", WEIGHTS))
+    monkeypatch.setitem(OFFICIAL, "yolov4.weights", facts_of(WEIGHTS))
     Path("yolov4.weights").write_bytes(WEIGHTS)
     code, out, _ = run("t", *MODEL, "--images", "2", "--split", "test-dev2017", "--weights", "yolov4.weights",
                        "--size", "512")
@@ -265,7 +264,7 @@ def test_what_is_expected(words, figures, said):
     assert goal[:3] == figures and said in goal.source
 
 
-@pytest.mark.parametrize("words", [["--size", "320"], ["--size", "608x416"], ["--weights", "yolov3.weights"]])
+@pytest.mark.parametrize("words", [["--size", "352"], ["--size", "608x416"], ["--weights", "yolov3.weights"]])
 def test_nothing_is_published(words):
-    with pytest.raises(DarknetError, match=r"figures are published for yolov4\.weights at 608, 512, 416, found"):
+    with pytest.raises(DarknetError, match=r"figures are published for yolov4\.weights at 608, 512, 416, 320, found"):
         coco_eval.expected(coco_eval.parsed(["--coco", "x", *words]))

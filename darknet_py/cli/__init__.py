@@ -25,6 +25,7 @@ VERBS = {                               # verb -> (module with add_arguments, ru
     "rnn": ("rnn", "Darknet's verbs for character models: rnn train|valid|generate CFG [WEIGHTS]"),
     "nightmare": ("nightmare", "what a layer sees in a picture, enhanced: nightmare CFG WEIGHTS IMAGE LAYER"),
     "check": ("check", "look for mistakes before training: check DATA [CFG]"),
+    "download": ("download", "fetch weights, whole and checked: download NAME... [-list]"),
     "info": ("info", "the table of layers and its sums: info CFG [WEIGHTS]"),
     "partial": ("partial", "write the first layers' weights: partial CFG WEIGHTS OUT N"),
     "preview": ("preview", "a picture of what training will see: preview DATA CFG"),

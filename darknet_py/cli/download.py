@@ -1,0 +1,99 @@
+"""Fetch weights from the web, the official ones or those of a manifest of your own.
+
+A NAME is a file (yolov4.conv.137, yolov4.weights, or just yolov4), or a cfg for all of its files (yolov4.cfg).
+
+A download that broke off goes on where it ended. A file takes its name once its size and, as far as it is known, its
+SHA-256 are right; one that is there already is never written over. Mirrors are asked first, those of -mirror before
+those in the environment's DARKNET_PY_MIRROR (folders' URLs, separated by spaces), and last the URLs of the manifest.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from darknet_py.cli.progress import Progress
+from darknet_py.errors import DarknetError, DownloadError
+from darknet_py.zoo import OFFICIAL, Published, find_files, read_manifest
+
+MB = 10 ** 6
+MISSING = "download"        # the state of what is not here
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch")
+    parser.add_argument("--list", action="store_true", help="say what there is, and what of it is here")
+    parser.add_argument("--out", "--o", metavar="PATH", help="a folder; or a path for a single file, if it has an "
+                        "extension and is no folder (default: the current folder)")
+    parser.add_argument("--mirror", action="append", default=[], metavar="URL", help="a folder that has the files too; "
+                        "may be given several times")
+    parser.add_argument("--manifest", metavar="FILE", help="what there is, in the format of weights/manifest.json")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    files = OFFICIAL if arguments.manifest is None else read_manifest(arguments.manifest)
+    names = list(dict.fromkeys(name for word in arguments.names for name in find_files(word, files)))
+    paths = targets(arguments.out, names if names else list(files))
+    if arguments.list:
+        print("\n".join(table(files, paths)))
+        return 0
+    if not names:
+        raise DarknetError("download needs NAME..., such as yolov4; -list says what there is")
+    mirrors = [*arguments.mirror, *os.environ.get("DARKNET_PY_MIRROR", "").split()]
+    failed = 0
+    for name, path in paths.items():
+        urls = (*(f"{mirror.rstrip('/')}/{name}" for mirror in mirrors), *files[name].urls)
+        try:
+            print(fetch(path, files[name]._replace(urls=urls)), flush=True)
+        except DownloadError as error:
+            print(f"darknet-py: {error}", file=sys.stderr)
+            failed += 1
+        except KeyboardInterrupt:
+            print(f"darknet-py: stopped; the same command goes on with what came of {path}", file=sys.stderr)
+            return 130
+    return int(failed > 0)
+
+
+def targets(out: str | None, names: list[str]) -> dict[str, Path]:
+    """Where each file goes."""
+    path = Path("." if out is None else out)
+    if out is None or not path.suffix or path.is_dir() or out.endswith("/"):
+        return {name: path / name for name in names}
+    if len(names) > 1:
+        raise DarknetError(f"-out {out} is the path of one file, found {len(names)} files; a folder's ends with /")
+    return {names[0]: path}
+
+
+def fetch(path: Path, facts: Published) -> str:
+    """Download, with a bar of megabytes. Returns what to say of the file that is there now."""
+    from darknet_py.download import download
+    with Progress(facts.size // MB, sys.stderr, start=begun(path) // MB) as bar:
+        url = download(facts.urls[0], path, mirrors=facts.urls[1:], size=facts.size, sha256=facts.sha256,
+                       progress=lambda done, _: bar.update(done // MB, f"MB of {path.name}"))
+    return (f"{path}: {'is here already' if url is None else f'fetched from {url}'}; "
+            f"{'size and SHA-256 are right' if facts.sha256 else 'its size is right, its SHA-256 is not known'}")
+
+
+def begun(path: Path) -> int:
+    """Bytes that a broken download left."""
+    part = Path(f"{path}.part")
+    return part.stat().st_size if part.exists() else 0
+
+
+def state(path: Path, facts: Published) -> str:
+    """Whether a file is here, as far as its size tells."""
+    if path.exists():
+        return "here" if path.stat().st_size == facts.size else "wrong size"
+    return f"{begun(path) / facts.size:.0%} here" if begun(path) else MISSING
+
+
+def table(files: dict[str, Published], paths: dict[str, Path]) -> Iterator[str]:
+    """A line a file."""
+    yield f"{'file':<28}{'bytes':>13}  {'SHA-256':<9}{'cfg':<36}state"
+    for name, path in paths.items():
+        facts = files[name]
+        cfg = "-" if facts.cfg is None else facts.cfg if facts.layers is None else \
+            f"{facts.cfg}, {facts.layers} layers"
+        yield f"{name:<28}{facts.size:>13,}  {'known' if facts.sha256 else '-':<9}{cfg:<36}{state(path, facts)}"

@@ -1,0 +1,201 @@
+"""The manifest of official weights, and the verb download."""
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, SHARED
+from web import Page, Web
+
+from darknet_py import DataError, download, parse_cfg, read_cfg
+from darknet_py.architectures import ARCHITECTURES, cfg_text
+from darknet_py.cli import main
+from darknet_py.network import Network
+from darknet_py.weights import size_in_bytes
+from darknet_py.zoo import OFFICIAL, Figures, Published, manifest, read_manifest
+
+DATA = (ROOT / "weights/shapes.weights").read_bytes()
+SHA = hashlib.sha256(DATA).hexdigest()
+A = {"urls": ["https://a/b"], "bytes": 9}
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Run the command line in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DARKNET_PY_MIRROR", raising=False)
+    monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
+
+    def call(*words):
+        return main([str(word) for word in words]), *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def web(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with Web() as server:
+        yield server
+
+
+@pytest.fixture
+def own(web, run):
+    """A manifest, own.json, of a.weights and a.conv.2, which belong to a.cfg, and b.weights, of which
+    less is known."""
+    facts = Published((f"{web.url}/x/a.weights",), len(DATA), ("0" * 64, SHA), "a.cfg")
+    files = {"a.weights": facts, "a.conv.2": facts._replace(urls=(f"{web.url}/x/a.conv.2",), layers=2),
+             "b.weights": Published((f"{web.url}/x/b.weights",), len(DATA))}
+    Path("own.json").write_text(manifest(files))
+    for name in files:
+        web.pages[f"/x/{name}"] = Page(DATA, '"1"')
+    return ["download", "-manifest", "own.json"]
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_sizes_are_what_the_cfgs_need(name):
+    facts = OFFICIAL[name]
+    stem, reference = facts.cfg.removesuffix(".cfg"), SHARED / "reference/cfg" / facts.cfg
+    if stem not in ARCHITECTURES and not reference.exists():
+        pytest.skip("nobody has this cfg here")
+    with torch.device("meta"):
+        network = Network(parse_cfg(cfg_text(stem)) if stem in ARCHITECTURES else read_cfg(reference))
+    header = 16 if name == "yolov2.weights" else 20
+    assert facts.size == size_in_bytes(network.layers[:facts.layers]) - 20 + header
+    assert name.endswith(".weights" if facts.layers is None else f".conv.{facts.layers}")
+    assert all(re.fullmatch("[0-9a-f]{64}", one) for one in facts.sha256)
+    assert all(url.startswith("https://") and url.endswith(f"/{name}") for url in facts.urls)
+
+
+def test_the_manifest():
+    path = ROOT / "weights/manifest.json"
+    assert path.read_text() == manifest() and read_manifest(path) == OFFICIAL
+    entry = json.loads(manifest())["files"]["yolov4.conv.137"]
+    assert (entry["cfg"], entry["layers"], entry["bytes"], entry["sha256"]) == ("yolov4.cfg", 137, 170038676, [])
+    assert OFFICIAL["yolov4.weights"].figures[0] == Figures(608, 43.5, 65.7, 62)
+
+
+@pytest.mark.parametrize("text, message", [
+    (None, "cannot read the manifest: No such file"), (b"{", "not JSON: "), (b"\xff\xfe\xff", "not JSON: "),
+    (b"[" * 10 ** 5, "not JSON: "), (b"1" * 5000, "not JSON: "), ([], 'expected a manifest: {"files": '),
+    ({"files": []}, 'expected a manifest: {"files": '),
+    ({"files": {"../a": A}}, "expected the plain name of a file, found ../a"),
+    ({"files": {"/a": A}}, "expected the plain name of a file, found /a"),
+    ({"files": {"\x1b[m": A}}, r"expected the plain name of a file, found \x1b[m"),
+    ({"files": {"a": []}}, "a: expected an object, found []"),
+    ({"files": {"a": {"urls": ["https://a/b"]}}}, "bytes is missing"),
+    ({"files": {"a": A | {"sha": []}}}, "expected urls, bytes and perhaps sha256, cfg, layers, figures; sha is none"),
+    ({"files": {"a": A | {"urls": []}}}, "a: urls: expected URLs that begin with https:// or http://, found []"),
+    ({"files": {"a": A | {"urls": "http://a"}}}, 'urls: expected URLs that begin with https:// or http://, found "h'),
+    ({"files": {"a": A | {"urls": ["file:///etc/passwd"]}}}, "urls: expected URLs"),
+    ({"files": {"a": A | {"bytes": "9"}}}, 'a: bytes: expected a number of bytes, found "9"'),
+    ({"files": {"a": A | {"bytes": True}}}, "a: bytes: expected a number of bytes, found true"),
+    ({"files": {"a": A | {"bytes": 0}}}, "a: bytes: expected a number of bytes, found 0"),
+    ({"files": {"a": A | {"sha256": SHA}}}, "a: sha256: expected hashes of 64 hexadecimal digits, found "),
+    ({"files": {"a": A | {"sha256": [SHA[:-1] + "x"]}}}, "a: sha256: expected hashes of 64 hexadecimal digits, found "),
+    ({"files": {"a": A | {"cfg": "a"}}}, 'a: cfg: expected the name of a .cfg file or null, found "a"'),
+    ({"files": {"a": A | {"layers": -1}}}, "a: layers: expected a number of layers or null, found -1"),
+    ({"files": {"a": A | {"figures": {"AP": 1}}}}, "a: figures: expected objects with size, and AP, AP50 or FPS, "),
+    ({"files": {"a": A | {"figures": [{"AP": 1}]}}}, "a: figures: expected"),
+    ({"files": {"a": A | {"figures": [{"size": 9, "AP": float("nan")}]}}}, "a: figures: expected"),
+])
+def test_bad_manifests(run, tmp_path, text, message):
+    path = tmp_path / "m.json"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else json.dumps(text).encode())
+    with pytest.raises(DataError):
+        read_manifest(path)
+    code, out, err = run("download", "a", "-manifest", path)
+    assert (code, out, err.count("\n")) == (1, "", 1) and err.startswith(f"darknet-py: {path}: ") and message in err
+
+
+@pytest.mark.parametrize("words, files, where", [
+    (["a"], ["a.weights"], "a.weights"), (["a.weights", "a", "a.weights"], ["a.weights"], "a.weights"),
+    (["a.cfg"], ["a.weights", "a.conv.2"], "a.conv.2"), (["a.conv.2", "b"], ["a.conv.2", "b.weights"], "b.weights"),
+    (["a", "-o", "new/folder"], ["a.weights"], "new/folder/a.weights"),
+    (["a", "-out", "v1.2/"], ["a.weights"], "v1.2/a.weights"), (["a", "-o=b/m.weights"], ["a.weights"], "b/m.weights"),
+    (["a.cfg", "-o", "folder"], ["a.weights", "a.conv.2"], "folder/a.conv.2")])
+def test_download(run, own, web, words, files, where):
+    code, out, err = run(*own, *words)
+    assert (code, err) == (0, "") and Path(where).read_bytes() == DATA
+    assert [path for path, *_ in web.log] == [f"/x/{name}" for name in files]
+    assert f"{where}: fetched from {web.url}/x/{files[-1]}; " in out.splitlines()[-1]
+    assert out.endswith("size is right, its SHA-256 is not known\n" if "b" in words else "size and SHA-256 are right\n")
+    code, out, err = run(*own, *words)
+    assert (code, err) == (0, "") and len(web.log) == len(files) and out.count("is here already; ") == len(files)
+
+
+@pytest.mark.parametrize("page, code, message", [
+    (Page(DATA, '"1"', faults=[1000]), 0, "fetched"), (Page(DATA, None, "no", [1000]), 0, "fetched"),
+    (Page(DATA, '"1"', faults=[{"length": len(DATA), "body": DATA[:99]}]), 0, "fetched"),
+    (Page(DATA, faults=[{"status": 503}]), 0, "fetched"), (Page(DATA, faults=["{url}/x/b.weights"]), 0, "fetched"),
+    (Page(DATA, faults=[{"status": 503}] * 3), 1, "the server says 503 Service Unavailable"),
+    (Page(DATA, faults=[{"length": 9}]), 1, f"expected {len(DATA)} bytes, the server has 9"),
+    (Page(DATA[::-1]), 1, f"expected sha256 {'0' * 64} or {SHA}, found "),
+    (Page(DATA, '"1"', faults=[1000, 0, 0, 0]), 1, "1000 bytes are in a.weights.part, from where another try goes on"),
+    (None, 1, "the server says 404 Not Found"),
+])
+def test_a_server_that_serves_badly(run, own, web, page, code, message):
+    """One line; the other files come all the same, and the place of the file holds all or nothing."""
+    web.pages.pop("/x/a.weights")
+    if page is not None:
+        page.faults = [fault.format(url=web.url) if isinstance(fault, str) else fault for fault in page.faults]
+        web.pages["/x/a.weights"] = page
+    found, out, err = run(*own, "a", "b")
+    assert found == code and message in (err if code else out) and err.count("\n") == code
+    assert Path("a.weights").exists() == (code == 0) and Path("b.weights").read_bytes() == DATA
+
+
+def test_mirrors(run, own, web, monkeypatch):
+    """Those of the flag, those of the environment, the manifest's own; what the first began the next completes."""
+    web.pages |= {"/1/a.weights": Page(DATA, faults=[7, 0, 0, 0]), "/3/a.weights": Page(DATA[:9])}
+    monkeypatch.setenv("DARKNET_PY_MIRROR", f"{web.url}/2 {web.url}/3")
+    code, out, err = run(*own, "a", "-mirror", f"{web.url}/1/")
+    assert (code, err) == (0, "") and out.startswith(f"a.weights: fetched from {web.url}/x/a.weights; ")
+    assert list(dict.fromkeys(path for path, *_ in web.log)) == [f"/{at}/a.weights" for at in "123x"]
+    assert web.log[-1] == ("/x/a.weights", "bytes=7-", None)
+    code, _, err = run(*own, "b", "-mirror", "ftp://a")
+    assert code == 1 and "expected a URL that begins with https:// or http://, found ftp://a/b.weights" in err
+
+
+def test_offline(run, own, web):
+    text = Path("own.json").read_text()
+    Path("own.json").write_text(text.replace(web.url, "http://127.0.0.1:1"))
+    code, out, err = run(*own, "a")
+    assert (code, out) == (1, "") and err == (
+        "darknet-py: a.weights: cannot be fetched: http://127.0.0.1:1/x/a.weights: no connection: Connection refused; "
+        f"get it in another way, and put it there ({len(DATA)} bytes, sha256 {'0' * 64} or {SHA})\n")
+    assert not Path("a.weights").exists()
+
+
+def test_a_file_that_is_there_and_wrong(run, own, web):
+    Path("a.weights").write_bytes(b"mine")
+    code, _, err = run(*own, "a")
+    assert code == 1 and f"a.weights: expected {len(DATA)} bytes, found 4; take it away to have it fetched" in err
+    Path("a.weights").write_bytes(DATA[::-1])
+    code, _, err = run(*own, "a")
+    assert code == 1 and f" or {SHA}, found " in err and Path("a.weights").read_bytes() == DATA[::-1] and not web.log
+
+
+@pytest.mark.parametrize("words, message", [
+    (["yolo4"], "found yolo4; did you mean yolov4?"), (["nothing like it"], "found nothing like it\n"),
+    (["yolov4", "yolov4.con.137"], "did you mean yolov4.conv.137?"), ([], "download needs NAME..."),
+    (["yolov4.cfg", "-o", "a.weights"], "-out a.weights is the path of one file, found 2 files")])
+def test_wrong_words(run, words, message):
+    code, out, err = run("download", *words)
+    assert (code, out, err.count("\n")) == (1, "", 1) and message in err
+
+
+def test_list(run, own, web):
+    Path("a.weights").write_bytes(DATA)
+    Path("a.conv.2.part").write_bytes(DATA[:len(DATA) // 2])
+    Path("b.weights").write_bytes(DATA[:1])
+    code, out, err = run(*own, "-list")
+    assert (code, err) == (0, "") and [line.split() for line in out.splitlines()[1:]] == [
+        ["a.weights", f"{len(DATA):,}", "known", "a.cfg", "here"],
+        ["a.conv.2", f"{len(DATA):,}", "known", "a.cfg,", "2", "layers", "50%", "here"],
+        ["b.weights", f"{len(DATA):,}", "-", "-", "wrong", "size"]] and not web.log
+    code, out, _ = run("download", "-list", "-o", "weights")
+    assert code == 0 and out.count("\n") == 1 + len(OFFICIAL) == 1 + len(re.findall(" download$", out, re.M))
