@@ -18,6 +18,7 @@ from torch import Tensor
 from darknet_py.data.files import replacing
 from darknet_py.errors import WeightsError
 from darknet_py.layers import Blob, Layer
+from darknet_py.zoo import how_to_get
 
 VERSION = (0, 2, 5)
 
@@ -48,6 +49,8 @@ def read_header(path: str | os.PathLike) -> Header:
     try:
         with open(path, "rb") as file:
             start = file.read(20)
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such weights file; {how_to_get(path)}") from None
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}") from None
     if len(start) >= 12:

@@ -1,7 +1,9 @@
-"""The manifest of official weights, and the verb download."""
+"""The manifest of official weights, the verbs download and zoo, and what is said where weights are missing."""
 import hashlib
 import json
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from darknet_py.architectures import ARCHITECTURES, cfg_text
 from darknet_py.cli import main
 from darknet_py.network import Network
 from darknet_py.weights import size_in_bytes
-from darknet_py.zoo import OFFICIAL, Figures, Published, manifest, read_manifest
+from darknet_py.zoo import OFFICIAL, Figures, Published, how_to_get, manifest, read_manifest
 
 DATA = (ROOT / "weights/shapes.weights").read_bytes()
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -199,3 +201,42 @@ def test_list(run, own, web):
         ["b.weights", f"{len(DATA):,}", "-", "-", "wrong", "size"]] and not web.log
     code, out, _ = run("download", "-list", "-o", "weights")
     assert code == 0 and out.count("\n") == 1 + len(OFFICIAL) == 1 + len(re.findall(" download$", out, re.M))
+
+
+@pytest.mark.parametrize("path", ["yolov4.weights", "weights/yolov4.weights", "../my weights/yolov4.weights",
+                                  "./v1.2/yolov4.weights", "it's/yolov4.conv.137", "{tmp}/x/darknet53.conv.74"])
+def test_the_command_that_is_named_is_right(run, web, demo, tmp_path, monkeypatch, path):
+    """It fetches the file to where it was looked for, and then the first command works."""
+    path = path.format(tmp=tmp_path)
+    name = Path(path).name
+    web.pages[f"/{name}"] = Page(DATA)
+    monkeypatch.setitem(OFFICIAL, name, Published((f"{web.url}/{name}",), len(DATA), (SHA,)))
+    first = ["detect", demo[0], path, demo[2]]
+    code, _, err = run(*first)
+    hint = re.fullmatch(f"darknet-py: {re.escape(path)}: no such weights file; (darknet-py .*) fetches it\n", err)
+    assert code == 1 and hint is not None and not Path(path).exists()
+    assert run(*shlex.split(hint[1])[1:])[0] == 0 and Path(path).read_bytes() == DATA
+    assert run(*first)[0] == 0
+
+
+def test_what_is_not_official():
+    for path in ("mine.weights", "weights/yolov4_best.weights", "yolov4.weights/", "yolov4"):
+        assert how_to_get(path) == "it is none of the official weights, so it has to be copied there, or trained"
+
+
+@pytest.mark.parametrize("words", [
+    ["info", "{cfg}", "yolov4.weights"], ["partial", "{cfg}", "yolov4.weights", "out", "1"],
+    ["detector", "test", "a.data", "{cfg}", "yolov4.weights", "a.png"],
+    ["detector", "map", "a.data", "{cfg}", "yolov4.weights"], ["evaluate", "a.data", "{cfg}", "yolov4.weights"],
+    ["detector", "train", "a.data", "{cfg}", "yolov4.weights"], ["tune", "a.data", "{cfg}", "yolov4.weights"],
+    ["classifier", "predict", "a.data", "{cfg}", "yolov4.weights", "a.png"],
+    ["classifier", "valid", "a.data", "{cfg}", "yolov4.weights"], ["rnn", "generate", "{cfg}", "yolov4.weights"],
+    ["nightmare", "{cfg}", "yolov4.weights", "a.png", "1"]])
+def test_every_verb_says_it(run, demo, words):
+    cfg, _, picture = demo
+    shutil.copy(picture, "a.png")
+    Path("a.data").write_text("classes=3\ntrain=list.txt\nvalid=list.txt\n")
+    Path("list.txt").write_text("a.png\n")
+    code, _, err = run(*(word.format(cfg=cfg) for word in words))
+    last = "darknet-py: yolov4.weights: no such weights file; darknet-py download yolov4 fetches it"
+    assert code == 1 and err.splitlines()[-1] == last

@@ -19,7 +19,6 @@ from darknet_py.data.files import write_file
 if TYPE_CHECKING:
     import numpy as np
 
-    from darknet_py.cfg import Cfg
     from darknet_py.detect import Detections, Detector
     from darknet_py.network import Network
 
@@ -87,31 +86,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 def make_detector(arguments: argparse.Namespace) -> Detector:
     """The detector that the flags describe."""
+    from darknet_py.cfg import read_cfg
     from darknet_py.detect import Detector
-    detector = Detector(checked_cfg(arguments), arguments.weights, arguments.names, data=arguments.data,
-                        thresh=arguments.thresh, nms=.45 if arguments.nms is None else arguments.nms,
-                        hier_thresh=arguments.hier, letterbox=arguments.letter_box or None, device=device(arguments))
+    detector = Detector(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
+                        data=arguments.data, thresh=arguments.thresh,
+                        nms=.45 if arguments.nms is None else arguments.nms, hier_thresh=arguments.hier,
+                        letterbox=arguments.letter_box or None, device=device(arguments))
     warn_of_random(detector.network, arguments.weights)
     return detector
 
 
 def read_network(arguments: argparse.Namespace) -> Network:
     """The network of CFG and WEIGHTS."""
+    from darknet_py.cfg import read_cfg
     from darknet_py.network import load_network
-    network = load_network(checked_cfg(arguments), arguments.weights)
+    network = load_network(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights)
     warn_of_random(network, arguments.weights)
     return network
-
-
-def checked_cfg(arguments: argparse.Namespace) -> Cfg:
-    """The cfg, once it is known that there are weights for it."""
-    from darknet_py.cfg import read_cfg
-    from darknet_py.errors import WeightsError
-    from darknet_py.zoo import how_to_get
-    cfg = read_cfg(arguments.cfg, strict=arguments.strict)
-    if not Path(arguments.weights).exists():
-        raise WeightsError(f"{arguments.weights}: no such weights file; {how_to_get(arguments.weights)}")
-    return cfg
 
 
 def warn_of_random(network: Network, weights: str) -> None:
