@@ -26,6 +26,7 @@ VERBS = {                               # verb -> (module with add_arguments, ru
     "nightmare": ("nightmare", "what a layer sees in a picture, enhanced: nightmare CFG WEIGHTS IMAGE LAYER"),
     "check": ("check", "look for mistakes before training: check DATA [CFG]"),
     "download": ("download", "fetch weights, whole and checked: download NAME... [-list]"),
+    "zoo": ("zoo", "the networks that there are: cost, accuracy, whether their weights are here"),
     "info": ("info", "the table of layers and its sums: info CFG [WEIGHTS]"),
     "partial": ("partial", "write the first layers' weights: partial CFG WEIGHTS OUT N"),
     "preview": ("preview", "a picture of what training will see: preview DATA CFG"),

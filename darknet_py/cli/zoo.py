@@ -1,0 +1,65 @@
+"""The networks of the zoo: what they cost, what is published of them, and whether their weights are here.
+
+AP and AP50 (COCO test-dev, per cent) and FPS (Tesla V100) were measured by others, with an input as large as stands
+under "at"; all else is counted. Weights are looked for in the current folder and in weights/.
+"""
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from darknet_py.cli.download import MISSING, state
+from darknet_py.zoo import OFFICIAL, SOURCE
+
+COLUMNS = {             # -> width, format
+    "network": ("<39", ""), "input": (">9", ""), "BFLOPs": (">9", ".3f"), "parameters": (">13", ","),
+    "bytes": (">13", ","), "AP": (">6", ".1f"), "AP50": (">6", ".1f"), "FPS": (">5", ""), "at": (">6", ""),
+    "weights": (">12", "")}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="networks (default: all)")
+    parser.add_argument("--json", metavar="FILE", help="write the table as JSON too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from darknet_py.architectures import ARCHITECTURES
+    cards = []
+    print("".join(f"{name:{width}}" for name, (width, _) in COLUMNS.items()))
+    for name in arguments.names if arguments.names else ARCHITECTURES:
+        cards.append(card(name))
+        print("".join(f"{'-' if cards[-1][key] is None else format(cards[-1][key], kind):{width}}"
+                      for key, (width, kind) in COLUMNS.items()), flush=True)
+    print(fill(f"bytes: of a weights file. {MISSING}: darknet-py download NETWORK fetches it. -: nothing is published, "
+               f"as far as we know. {SOURCE}.", 118))
+    if arguments.json is not None:
+        import json
+
+        from darknet_py.data.files import write_file
+        write_file(Path(arguments.json), json.dumps(cards, indent=1).encode())
+    return 0
+
+
+def card(name: str) -> dict[str, Any]:
+    """What there is to know of a network, None where nothing is published. It is built without memory for weights."""
+    import torch
+
+    from darknet_py.architectures import cfg_text
+    from darknet_py.cfg import parse_cfg
+    from darknet_py.info import summarize
+    from darknet_py.network import Network
+    with torch.device("meta"):
+        network = Network(parse_cfg(cfg_text(name)))
+    summary, (_, height, width) = summarize(network), network.input_shape
+    figures, weights = None, None
+    for file, facts in OFFICIAL.items():
+        if facts.cfg == f"{name}.cfg" and facts.layers is None:
+            figures = min(facts.figures, key=lambda one: one.size != width, default=None)   # the cfg's own size first
+            states = [state(Path(folder, file), facts) for folder in (".", "weights")]
+            weights = next((one for one in states if one != MISSING), MISSING)
+    at, ap, ap50, fps = (None,) * 4 if figures is None else figures
+    return {"network": name, "input": f"{width}x{height}", "BFLOPs": summary.flops / 1e9,
+            "parameters": summary.parameters, "bytes": summary.file_size, "AP": ap, "AP50": ap50, "FPS": fps, "at": at,
+            "weights": weights}
