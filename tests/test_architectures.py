@@ -12,6 +12,7 @@ import torch
 
 from darknet_py.architectures import ARCHITECTURES, WISHES, cfg_text
 from darknet_py.cfg import Cfg, parse_cfg, read_cfg
+from darknet_py.data.datafile import read_data, read_names
 from darknet_py.errors import DataError
 from darknet_py.network import Network
 from tests.conftest import SHARED
@@ -41,6 +42,19 @@ def test_files_are_up_to_date():
     done = subprocess.run([sys.executable, ROOT / "scripts/make_cfgs.py", "--check"], capture_output=True, text=True,
                           cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not ORIGINAL.is_dir(), reason="../shared is not here")
+@pytest.mark.parametrize("name", ["coco.names", "voc.names"])
+def test_names_are_darknets(name):
+    assert read_names(ROOT / "cfg" / name) == read_names(ORIGINAL.parent / name)
+
+
+@pytest.mark.parametrize("name, classes", [("coco.data", 80), ("obj.data", 2)])
+def test_data_files_are_read(name, classes):
+    entries = read_data(ROOT / "cfg" / name)
+    assert int(entries["classes"]) == classes
+    assert {"train", "valid", "names", "backup"} < set(entries)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
