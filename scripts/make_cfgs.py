@@ -1,25 +1,52 @@
-"""Write the files of cfg/ that follow from the architectures, and the manifest of weights/.
+"""Write the files of cfg/ that follow from the architectures, and lists of names and data files beside them.
 
     python scripts/make_cfgs.py             writes them
     python scripts/make_cfgs.py --check     writes nothing; says which are not up to date, and ends with exit status 1
 
-The architectures are in darknet_py/architectures, in the field's terms; cfg/shapes.cfg is make_demo.py's.
+The architectures are in darknet_py/architectures, in the field's terms; cfg/shapes.* are make_demo.py's.
 """
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from darknet_py.architectures import ARCHITECTURES, cfg_text
+from darknet_py.data.coco import NAMES, OTHER_NAMES
 from darknet_py.data.files import replacing
 
 ROOT = Path(__file__).resolve().parent.parent
+VOC = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+       "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor")
+DATA = """\
+# {title}
+classes={classes}
+# lists of pictures, a path a line; each picture's labels lie beside it, or in labels/ where it lies in images/
+train={train}
+valid={valid}
+# a class a line
+names={names}
+# where training saves weights
+backup=backup
+{more}"""
 
 
 def files() -> dict[str, str]:
     """Path -> text of all that is to be written."""
-    return {f"cfg/{name}.cfg": cfg_text(name) for name in ARCHITECTURES}
+    darknet = {name: other for other, name in OTHER_NAMES.items()}
+    return {f"cfg/{name}.cfg": cfg_text(name) for name in ARCHITECTURES} | {
+        "cfg/coco.names": lines(darknet.get(name, name) for name in NAMES),
+        "cfg/voc.names": lines(VOC),
+        "cfg/coco.data": DATA.format(title="COCO 2017", classes=len(NAMES), train="coco/train2017.txt",
+                                     valid="coco/val2017.txt", names="cfg/coco.names", more="eval=coco\n"),
+        "cfg/obj.data": DATA.format(title="A data set of your own: copy, and say what is yours", classes=2,
+                                    train="data/train.txt", valid="data/valid.txt", names="data/obj.names", more=""),
+    }
+
+
+def lines(words: Iterable[str]) -> str:
+    return "".join(f"{word}\n" for word in words)
 
 
 def main() -> int:

@@ -12,12 +12,16 @@ import torch
 
 from darknet_py.architectures import ARCHITECTURES, WISHES, cfg_text
 from darknet_py.cfg import Cfg, parse_cfg, read_cfg
+from darknet_py.data.datafile import read_data, read_names
 from darknet_py.errors import DataError
 from darknet_py.network import Network
 from tests.conftest import SHARED
 
 ROOT = Path(__file__).parent.parent
 ORIGINAL = SHARED / "reference/cfg"
+ORIGINALS = {"Gaussian_yolov3": "Gaussian_yolov3_BDD.cfg", "yolov1-tiny": "yolov1/tiny-yolo.cfg"}
+WITHOUT_ORIGINAL = {"csresnext50-panet-spp-rfb", "csresnext50-panet-spp-sam", "csresnext50-panet-spp-sam-gaussian",
+                    "csresnext50-panet-spp-asff-rfb", "csresnext50-bifpn-spp"}
 
 
 def network(cfg: Cfg) -> Network:
@@ -40,24 +44,40 @@ def test_files_are_up_to_date():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.skipif(not ORIGINAL.is_dir(), reason="../shared is not here")
+@pytest.mark.parametrize("name", ["coco.names", "voc.names"])
+def test_names_are_darknets(name):
+    assert read_names(ROOT / "cfg" / name) == read_names(ORIGINAL.parent / name)
+
+
+@pytest.mark.parametrize("name, classes", [("coco.data", 80), ("obj.data", 2)])
+def test_data_files_are_read(name, classes):
+    entries = read_data(ROOT / "cfg" / name)
+    assert int(entries["classes"]) == classes
+    assert {"train", "valid", "names", "backup"} < set(entries)
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
+def test_builds_without_a_warning_and_runs(name):
+    built = network(parse_cfg(cfg_text(name), strict=True))
+    outputs = built(torch.empty(1, *built.input_shape, device="meta"))
+    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    assert [output.shape[1:].numel() for output in outputs] == [built.layers[head].shape.size for head in built.heads]
+
+
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in WITHOUT_ORIGINAL])
 def test_means_what_the_original_means(name):
     cfg = parse_cfg(cfg_text(name), strict=True)
     mine = meaning(network(cfg))
-    original = ORIGINALS.get(name, f"{name}.cfg")
-    if original is None:
-        return                                      # built without a warning; there is no original
     if not ORIGINAL.is_dir():
         pytest.skip("../shared is not here")
+    original = ORIGINALS.get(name, f"{name}.cfg")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = meaning(network(read_cfg(ORIGINAL / original)))
     assert len(mine) == len(theirs)
     for index, (one, other) in enumerate(zip(mine, theirs, strict=True), -1):
         assert one == other, f"layer {index}"
-
-
-ORIGINALS: dict[str, str | None] = {}              # where the name differs; None: there is none
 
 
 @pytest.mark.parametrize("wish", WISHES)

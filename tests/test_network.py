@@ -245,9 +245,10 @@ def test_public_names():
 
 # From the bottom up: a room may import rooms before it in this list, and its own. Those not named stand above network.
 FLOORS = ["errors", "zoo", "boxes", "data", "anchors", "cfg", "options", "layers", "losses", "weights", "network",
-          "heads", "world", "draw", "plots", "average_precision", "mistakes", "coco", "results", "detect",
-          "finding", "evaluation", "classify", "characters", "training"]
-LEAVES = {"draw": {"errors"}, "plots": {"errors", "data", "anchors"}, "average_precision": {"boxes"}}
+          "heads", "world", "draw", "plots", "average_precision", "mistakes", "coco", "results", "detect", "finding",
+          "evaluation", "classify", "characters", "training"]
+LEAVES = {"architectures": {"errors"}, "draw": {"errors"}, "plots": {"errors", "data", "anchors"},
+          "average_precision": {"boxes"}}
 
 
 def imports(path: Path) -> set[str]:
@@ -275,7 +276,7 @@ def room_of(path: Path) -> str:
 def test_imports_point_down(path):
     room, found = room_of(path), imports(path)
     if room in LEAVES:
-        assert found <= LEAVES[room]
+        assert found <= LEAVES[room] | {room}
     elif room in FLOORS:
         assert found <= set(FLOORS[:FLOORS.index(room) + 1])
     else:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from darknet_py.architectures import scaled, yolov4
+from darknet_py.architectures import ablations, scaled, yolov2, yolov3, yolov4
 from darknet_py.architectures.draft import WISHES, Draft
 from darknet_py.errors import DataError
 
@@ -20,6 +20,10 @@ V4 = COCO | {"learning_rate": .00261, "mosaic": 1}
 CSP = COCO | {"width": 640, "mosaic": 1, "letter_box": 1, "ema_alpha": .9998}
 TINY = COCO | {"width": 416, "subdivisions": 1, "learning_rate": .00261, "max_batches": 2_000_200, "momentum": .9,
                "steps": (1_600_000, 1_800_000)}
+V3 = COCO | {"width": 416, "batch": 1, "subdivisions": 1, "max_batches": 500_200, "momentum": .9}
+IMAGENET = {"width": 256, "channels": 3, "batch": 1, "subdivisions": 1, "learning_rate": .1, "burn_in": 1000,
+            "policy": "poly", "power": 4, "momentum": .9, "decay": .0005, "min_crop": 128, "max_crop": 448,
+            "angle": 7, "aspect": .75, "saturation": .75, "exposure": .75, "hue": .1}
 
 
 class Architecture(NamedTuple):
@@ -54,13 +58,37 @@ ARCHITECTURES = {
         COCO | {"subdivisions": 16, "momentum": .9}),
     "csresnext50-panet-spp-original-optimal": Architecture(
         "CSPResNeXt50, SPP, PAN: the start of YOLOv4's ablations", yolov4.csp_resnext50_optimal, V4 | {"width": 608}),
+    "csresnext50-panet-spp-rfb": Architecture("CSPResNeXt50, SPP, PAN, with RFB", ablations.with_rfb, V4),
+    "csresnext50-panet-spp-sam": Architecture("CSPResNeXt50, SPP, PAN, with SAM", ablations.sam, V4),
+    "csresnext50-panet-spp-sam-gaussian": Architecture(
+        "CSPResNeXt50, SPP, PAN, with SAM and Gaussian YOLO", ablations.sam_gaussian, V4),
+    "csresnext50-panet-spp-asff-rfb": Architecture("CSPResNeXt50, SPP, PAN, with ASFF and RFB", ablations.asff_rfb, V4),
+    "csresnext50-bifpn-spp": Architecture("CSPResNeXt50, SPP, BiFPN (MiWRC)", ablations.bifpn, V4),
     "cd53paspp-gamma": Architecture("CSPDarknet53, SPP, PAN, leaky", yolov4.cd53_leaky, V4),
+    "yolov3": Architecture("YOLOv3: Darknet-53 and a feature pyramid", yolov3.yolov3, V3),
+    "yolov3-spp": Architecture("YOLOv3 with SPP", yolov3.spp, V3 | {"width": 608}),
+    "yolov3-tiny": Architecture("YOLOv3-tiny", yolov3.tiny, V3),
+    "Gaussian_yolov3": Architecture(
+        "Gaussian YOLOv3 for BDD (Choi et al. 2019, arXiv:1904.04620): each coordinate with its uncertainty",
+        yolov3.gaussian, V3 | {"width": 512, "batch": 64, "subdivisions": 16, "learning_rate": .0001}, 10),
+    "yolov2": Architecture("YOLOv2: Darknet-19", yolov2.yolov2, V3),
+    "yolov2-tiny": Architecture("YOLOv2-tiny", yolov2.tiny, V3),
+    "yolov1-tiny": Architecture(
+        "YOLOv1-tiny, for Pascal VOC", yolov2.yolov1_tiny,
+        {"width": 448, "channels": 3, "batch": 64, "subdivisions": 2, "learning_rate": .0005, "max_batches": 40_000,
+         "policy": "steps", "steps": (200, 400, 600, 800, 20_000, 30_000), "scales": (2.5, 2, 2, 2, .1, .1),
+         "momentum": .9, "decay": .0005, "saturation": .75, "exposure": .75, "hue": .1}, 20),
+    "darknet53": Architecture(
+        "Darknet-53, the classifier: YOLOv3's backbone", yolov3.darknet53_classifier,
+        IMAGENET | {"max_batches": 800_000}, 1000),
+    "darknet19": Architecture(
+        "Darknet-19, the classifier: YOLOv2's backbone", yolov2.darknet19_classifier,
+        {"width": 224, "channels": 3, "batch": 128, "subdivisions": 1, "learning_rate": .1, "max_batches": 1_600_000,
+         "policy": "poly", "power": 4, "momentum": .9, "decay": .0005, "max_crop": 448}, 1000),
     "csdarknet53-omega": Architecture(
         "CSPDarknet53, the classifier: YOLOv4's backbone", yolov4.csp_darknet53_classifier,
-        {"width": 256, "channels": 3, "batch": 128, "subdivisions": 4, "learning_rate": .1, "burn_in": 1000,
-         "max_batches": 1_200_000, "policy": "poly", "power": 4, "momentum": .9, "decay": .0005, "min_crop": 128,
-         "max_crop": 448, "angle": 7, "aspect": .75, "saturation": .75, "exposure": .75, "hue": .1, "mosaic": 1,
-         "cutmix": 1, "label_smooth_eps": .1}, 1000),
+        IMAGENET | {"batch": 128, "subdivisions": 4, "max_batches": 1_200_000, "mosaic": 1, "cutmix": 1,
+                    "label_smooth_eps": .1}, 1000),
 }
 
 

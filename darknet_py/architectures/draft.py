@@ -5,8 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 NEAR = 9            # layers up to so far back are counted from here, others from the start
-WISHES = {"sam": "its heads are none of YOLOv3's kind", "gaussian": "its heads are none of YOLOv3's kind",
-          "spp": "it has SPP already, or no neck to put it in"}       # variant -> why an architecture may lack a place
+WISHES = {              # variant -> why an architecture may have no place for it
+    "sam": "it has SAM already, or no heads of YOLOv3's kind",
+    "gaussian": "its heads are Gaussian already, or none of YOLOv3's kind",
+    "spp": "it has SPP already, or no neck to put it in",
+}
 ONLY_YOLO = ("new_coords", "objectness_smooth", "focal_loss", "embedding_layer")     # what [Gaussian_yolo] lacks
 NET = {             # the keys of [net], in order, under the comments that they get
     "the input": ("width", "height", "channels"),
@@ -26,13 +29,15 @@ class Draft:
 
     Attributes:
         classes: of the heads.
-        wishes, granted: the variants that are asked for, of ``WISHES``, and those of them that found a place.
+        own: the variants, of ``WISHES``, that the architecture is by itself.
+        wishes, granted: those that are asked for beyond, and of these the ones that found a place.
         activation: of the convolutions that name none.
         last: the number of the last layer, -1 at the start.
     """
 
     def __init__(self, classes: int, wishes: Iterable[str] = ()):
-        self.classes, self.wishes, self.granted = classes, frozenset(wishes), set[str]()
+        self.classes, self.wishes = classes, frozenset(wishes)
+        self.own, self.granted = frozenset[str](), set[str]()
         self.activation = "leaky"
         self._sections: list[str] = []
         self._channels: list[int] = []
@@ -46,10 +51,10 @@ class Draft:
         return self._channels[self.last if layer is None else layer]
 
     def grants(self, wish: str) -> bool:
-        """Whether a variant is asked for, by who has a place for it."""
-        if wish in self.wishes:
+        """Whether to build a variant, asked by who has a place for it."""
+        if wish in self.wishes - self.own:
             self.granted.add(wish)
-        return wish in self.granted
+        return wish in self.own | self.granted
 
     def part(self, comment: str) -> None:
         """A comment over the layers that follow."""
@@ -121,6 +126,10 @@ class Draft:
         self.conv(self.channels(), activation="logistic")
         return self.add("sam", self.channels(), **{"from": self._reference(start)})
 
+    def scale(self, layer: int, **more: Any) -> int:
+        """A layer times the last one: a factor a channel, or with scale_wh=1 a factor a place."""
+        return self.add("scale_channels", self.channels(layer), **{"from": self._reference(layer)}, **more)
+
     def yolo(self, mask: Sequence[int], anchors: Sequence[int], **options: Any) -> int:
         """A head, with the convolution that it reads: variants that are asked for are built here."""
         if self.grants("sam"):
@@ -141,6 +150,13 @@ class Draft:
         self.conv(count * (5 + self.classes), norm=False, activation="linear")
         return self.add("region", self.channels(), anchors=anchors, classes=self.classes, coords=4, num=count,
                         **options)
+
+    def classifier(self) -> int:
+        """The end of a network that tells classes."""
+        self.part("classes")
+        self.add("avgpool", self.channels())
+        self.conv(self.classes, norm=False, activation="linear")
+        return self.add("softmax", self.classes, groups=1)
 
     def text(self, title: str, net: Mapping[str, Any]) -> str:
         """The whole cfg: a title, perhaps of several lines, [net] and the layers."""

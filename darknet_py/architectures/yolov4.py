@@ -1,35 +1,34 @@
 """YOLOv4 (Bochkovskiy, Wang, Liao 2020, arXiv:2004.10934) and its relatives with the same neck."""
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from darknet_py.architectures import yolov3
 from darknet_py.architectures.draft import Draft
 
 ANCHORS = (12, 16, 19, 36, 40, 28, 36, 75, 76, 55, 72, 146, 142, 110, 192, 243, 459, 401)
-YOLOV3_ANCHORS = (10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326)
-TINY_ANCHORS = (10, 14, 23, 27, 37, 58, 81, 82, 135, 169, 344, 319)
-
-YOLOV3_HEAD = {"jitter": .3, "ignore_thresh": .7, "truth_thresh": 1}
-HEAD = YOLOV3_HEAD | {"iou_thresh": .213, "cls_normalizer": 1, "iou_normalizer": .07, "iou_loss": "ciou",
-                      "nms_kind": "greedynms", "beta_nms": .6}
+SCALES = (1.2, 1.1, 1.05)         # grid sensitivity of the heads, the finest first
+HEAD: dict[str, Any] = yolov3.HEAD | {"iou_thresh": .213, "cls_normalizer": 1, "iou_normalizer": .07,
+                                      "iou_loss": "ciou", "nms_kind": "greedynms", "beta_nms": .6}
 TINY_HEAD = {key: value for key, value in HEAD.items() if key != "iou_thresh"} | {"scale_x_y": 1.05, "resize": 1.5}
 
 
-def yolov4(d: Draft, *, activation: str = "mish", **head: Any) -> None:
+def yolov4(d: Draft, *, activation: str = "mish", **options: Any) -> None:
     levels = csp_darknet53(d, activation)
     d.activation = "leaky"
-    pan(d, *levels, **head)
+    pan(d, levels, **options)
 
 
-def csp_darknet53(d: Draft, activation: str = "mish") -> tuple[int, int, int]:
+def csp_darknet53(d: Draft, activation: str = "mish") -> list[int]:
     """The backbone. Returns the layers at 1/8, 1/16 and 1/32 of the input's size."""
     d.activation = activation
     d.part("CSPDarknet53: the stem")
     d.conv(32, 3)
     levels = [csp_stage(d, 64, 1, around=64, inside=64, bottleneck=32)]
     levels += [csp_stage(d, filters, blocks) for filters, blocks in ((128, 2), (256, 8), (512, 8), (1024, 4))]
-    return levels[2], levels[3], levels[4]
+    return levels[2:]
 
 
 def csp_stage(d: Draft, filters: int, blocks: int, *, around: int | None = None, inside: int | None = None,
@@ -53,7 +52,7 @@ def csp_stage(d: Draft, filters: int, blocks: int, *, around: int | None = None,
     return d.conv(filters)
 
 
-def csp_resnext50(d: Draft) -> tuple[int, int, int]:
+def csp_resnext50(d: Draft) -> list[int]:
     """The backbone of YOLOv4's ablations. Returns the layers at 1/8, 1/16 and 1/32 of the input's size."""
     d.part("CSPResNeXt50: the stem")
     d.conv(64, 7, 2)
@@ -76,7 +75,7 @@ def csp_resnext50(d: Draft) -> tuple[int, int, int]:
         d.conv(filters)
         d.route(d.last, shortcut)
         levels.append(d.conv(2 * filters))
-    return levels[1], levels[2], levels[3]
+    return levels[1:]
 
 
 def spp_block(d: Draft) -> int:
@@ -87,39 +86,56 @@ def spp_block(d: Draft) -> int:
     return d.convs(512, 1024, 512)
 
 
-def pan(d: Draft, fine: int, middle: int, coarse: int, *, scales: tuple[float, ...] = (1.2, 1.1, 1.05),
-        anchors: tuple[int, ...] = ANCHORS, options: dict[str, Any] = HEAD | {"max_delta": 5},
-        random: tuple[int, ...] = (2,)) -> None:
+def pan(d: Draft, levels: Sequence[int], *, options: Mapping[str, Any] = HEAD | {"max_delta": 5},
+        scales: Sequence[float | None] = SCALES, anchors: Sequence[int] = ANCHORS, random: Sequence[int] = (2,)
+        ) -> None:
     """The path aggregation network (Liu et al. 2018): down to the finest level and up again, with a head at each.
 
     Args:
-        scales: scale_x_y of the heads, the finest first.
-        random: which of them name random=1.
+        levels: layers at 1/8, 1/16 and 1/32 of the input's size.
+        options, scales: of the heads; scale_x_y of each.
+        random: which heads name random=1.
     """
-    tops = [spp_block(d)]
-    for level, filters in ((middle, 256), (fine, 128)):
+    features = top_down(d, levels, spp_block(d))
+    feature = features[0]
+    for turn, top in enumerate(features):
+        if turn:
+            feature = bottom_up(d, feature, top)
+        head(d, turn, feature, anchors, **options, scale_x_y=scales[turn], random=1 if turn in random else None)
+
+
+def top_down(d: Draft, levels: Sequence[int], deepest: int) -> list[int]:
+    """From the deepest features to the finest. Returns those at each level, the finest first."""
+    features = [deepest]
+    for level, filters in ((levels[1], 256), (levels[0], 128)):
         d.part(f"PAN, top down: {filters} channels")
         d.conv(filters)
         above = d.upsample()
         d.at(level)
         d.route(d.conv(filters), above)
-        tops.append(d.convs(filters, 2 * filters, filters, 2 * filters, filters))
-    for turn, filters in enumerate((128, 256, 512)):
-        feature = d.last
-        d.part(f"head: {('small', 'middle', 'large')[turn]} objects")
-        d.conv(2 * filters, 3)
-        scale = {"scale_x_y": scales[turn]} if scales else {}
-        d.yolo(range(3 * turn, 3 * turn + 3), anchors, **options, **scale, random=1 if turn in random else None)
-        if turn < 2:
-            d.part(f"PAN, bottom up: {2 * filters} channels")
-            d.at(feature)
-            d.conv(2 * filters, 3, 2)
-            d.route(d.last, tops[1 - turn])
-            d.convs(*(2 * filters, 4 * filters) * 2, 2 * filters)
+        features.insert(0, d.convs(filters, 2 * filters, filters, 2 * filters, filters))
+    return features
 
 
-def csp_resnext50_panet(d: Draft, **head: Any) -> None:
-    pan(d, *csp_resnext50(d), **head)
+def bottom_up(d: Draft, feature: int, top: int) -> int:
+    """From finer features to those of the next level, beside what came there from above."""
+    filters = d.channels(top)
+    d.part(f"PAN, bottom up: {filters} channels")
+    d.at(feature)
+    d.conv(filters, 3, 2)
+    d.route(d.last, top)
+    return d.convs(filters, 2 * filters, filters, 2 * filters, filters)
+
+
+def head(d: Draft, turn: int, feature: int, anchors: Sequence[int] = ANCHORS, **options: Any) -> None:
+    d.part(f"head at 1/{8 << turn} of the size: {('small', 'middle', 'large')[turn]} objects")
+    d.at(feature)
+    d.conv(2 * d.channels(feature), 3)
+    d.yolo(range(3 * turn, 3 * turn + 3), anchors, **options)
+
+
+def csp_resnext50_panet(d: Draft, **options: Any) -> None:
+    pan(d, csp_resnext50(d), **options)
 
 
 def tiny(d: Draft, *, heads: int = 2) -> None:
@@ -141,7 +157,7 @@ def tiny(d: Draft, *, heads: int = 2) -> None:
     d.conv(512, 3)
     d.spp_if_wished()
     feature = d.conv(256)
-    anchors = TINY_ANCHORS if heads == 2 else ANCHORS
+    anchors = yolov3.TINY_ANCHORS if heads == 2 else ANCHORS
     masks = ((3, 4, 5), (1, 2, 3)) if heads == 2 else ((6, 7, 8), (3, 4, 5), (0, 1, 2))
     for turn, mask in enumerate(masks):
         filters = 512 >> turn
@@ -158,14 +174,11 @@ def tiny(d: Draft, *, heads: int = 2) -> None:
 
 def csp_darknet53_classifier(d: Draft) -> None:
     csp_darknet53(d)
-    d.part("classes")
-    d.add("avgpool", d.channels())
-    d.conv(d.classes, norm=False, activation="linear")
-    d.add("softmax", d.classes, groups=1)
+    d.classifier()
 
 
 csp_resnext50_optimal = partial(csp_resnext50_panet, options=HEAD)
-csp_resnext50_plain = partial(csp_resnext50_panet, options=YOLOV3_HEAD, anchors=YOLOV3_ANCHORS, scales=(),
+csp_resnext50_plain = partial(csp_resnext50_panet, options=yolov3.HEAD, anchors=yolov3.ANCHORS, scales=(None,) * 3,
                               random=(0, 1, 2))
 cd53_leaky = partial(yolov4, activation="leaky", options=HEAD)
 tiny_3l = partial(tiny, heads=3)
