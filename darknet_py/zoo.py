@@ -115,9 +115,10 @@ def find_files(name: str, files: dict[str, Published]) -> list[str]:
     Raises:
         DarknetError: it means none.
     """
-    found = [file for file, facts in files.items() if name in (file, file.removesuffix(".weights"), facts.cfg)]
+    names = {file: (file, file.removesuffix(".weights"), facts.cfg) for file, facts in files.items()}
+    found = [file for file in files if name in names[file]]
     if not found:
-        close = get_close_matches(name, [*files, *(file.removesuffix(".weights") for file in files)], n=1)
+        close = get_close_matches(name, [one for several in names.values() for one in several if one is not None], n=1)
         raise DarknetError(printable(f"expected a file or a cfg that darknet-py download -list shows, found {name}"
                                      + (f"; did you mean {close[0]}?" if close else "")))
     return found
@@ -152,9 +153,9 @@ def read_manifest(path: str | os.PathLike) -> dict[str, Published]:
             raise DataError(printable(f"{path}: expected the plain name of a file, found {name}"))
         if not isinstance(entry, dict):
             raise DataError(printable(f"{where}: expected an object, found {_short(entry)}"))
-        if wrong := min((set(entry) - set(_KEYS)) | ({"urls", "bytes"} - set(entry)), default=None):
+        if wrong := sorted((set(entry) - set(_KEYS)) | ({"urls", "bytes"} - set(entry))):
             raise DataError(printable(f"{where}: expected urls, bytes and perhaps {', '.join(list(_KEYS)[2:])}; "
-                                      f"{wrong} is {'none of them' if wrong in entry else 'missing'}"))
+                                      f"{wrong[0]} is {'none of them' if wrong[0] in entry else 'missing'}"))
         for key, value in entry.items():
             what, fits = _KEYS[key]
             if not fits(value):

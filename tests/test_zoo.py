@@ -89,6 +89,7 @@ def test_the_manifest():
     ({"files": {"a": []}}, "a: expected an object, found []"),
     ({"files": {"a": {"urls": ["https://a/b"]}}}, "bytes is missing"),
     ({"files": {"a": A | {"sha": []}}}, "expected urls, bytes and perhaps sha256, cfg, layers, figures; sha is none"),
+    ({"files": {"a": A | {"": []}}}, "figures;  is none of them"),
     ({"files": {"a": A | {"urls": []}}}, "a: urls: expected URLs that begin with https:// or http://, found []"),
     ({"files": {"a": A | {"urls": "http://a"}}}, 'urls: expected URLs that begin with https:// or http://, found "h'),
     ({"files": {"a": A | {"urls": ["file:///etc/passwd"]}}}, "urls: expected URLs"),
@@ -182,7 +183,8 @@ def test_a_file_that_is_there_and_wrong(run, own, web):
 
 
 @pytest.mark.parametrize("words, message", [
-    (["yolo4"], "found yolo4; did you mean yolov4?"), (["nothing like it"], "found nothing like it\n"),
+    (["yolo4"], "found yolo4; did you mean yolov4?"), (["cfg/yolov4.cfg"], "did you mean yolov4.cfg?"),
+    (["nothing like it"], "found nothing like it\n"),
     (["yolov4", "yolov4.con.137"], "did you mean yolov4.conv.137?"), ([], "download needs NAME..."),
     (["yolov4.cfg", "-o", "a.weights"], "-out a.weights is the path of one file, found 2 files")])
 def test_wrong_words(run, words, message):

@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         cards.append(card(name))
         print("".join(f"{'-' if cards[-1][key] is None else format(cards[-1][key], kind):{width}}"
                       for key, (width, kind) in COLUMNS.items()), flush=True)
-    print(fill(f"bytes: of a weights file. {MISSING}: darknet-py download NETWORK fetches it. -: nothing is published, "
-               f"as far as we know. {SOURCE}.", 118))
+    print(fill(f"bytes: of a weights file. {MISSING}: darknet-py download NETWORK fetches it. -: weights/manifest.json "
+               f"has nothing. {SOURCE}.", 118))
     if arguments.json is not None:
         import json
 
