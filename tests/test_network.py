@@ -247,7 +247,8 @@ def test_public_names():
 FLOORS = ["errors", "boxes", "data", "anchors", "cfg", "options", "layers", "losses", "weights", "network", "heads",
           "world", "draw", "plots", "average_precision", "mistakes", "coco", "results", "detect", "finding",
           "evaluation", "classify", "characters", "training"]
-LEAVES = {"draw": {"errors"}, "plots": {"errors", "data", "anchors"}, "average_precision": {"boxes"}, "zoo": set()}
+LEAVES = {"architectures": {"errors"}, "draw": {"errors"}, "plots": {"errors", "data", "anchors"}, "average_precision": {"boxes"},
+          "zoo": set()}
 
 
 def imports(path: Path) -> set[str]:
