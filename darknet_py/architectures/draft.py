@@ -104,14 +104,24 @@ class Draft:
     def upsample(self, stride: int = 2) -> int:
         return self.add("upsample", self.channels(), stride=stride)
 
-    def spp(self) -> int:
-        """Spatial pyramid pooling (He et al. 2015): the largest values of three neighbourhoods beside one's own."""
+    def lateral(self, level: int, filters: int) -> int:
+        """A finer level's features beside the last ones, which grow to its size."""
+        self.conv(filters)
+        above = self.upsample()
+        self.at(level)
+        return self.route(self.conv(filters), above)
+
+    def spp(self, *, ascending: bool = False) -> int:
+        """Spatial pyramid pooling (He et al. 2015): the largest values of three neighbourhoods beside one's own.
+
+        ascending: one's own come first, else last, after those of the largest neighbourhood.
+        """
         start = self.last
         pools = []
         for size in (5, 9, 13):
             self.at(start)
             pools.append(self.maxpool(size, 1))
-        return self.route(*reversed(pools), start)
+        return self.route(start, *pools) if ascending else self.route(*reversed(pools), start)
 
     def spp_if_wished(self) -> None:
         """Where SPP goes in a network that has none, if it is asked for: with a convolution to as many channels."""
