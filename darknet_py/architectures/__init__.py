@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from darknet_py.architectures import ablations, scaled, yolov2, yolov3, yolov4, yolov7
+from darknet_py.architectures import ablations, efficientnet, scaled, yolov2, yolov3, yolov4, yolov7
 from darknet_py.architectures.draft import WISHES, Draft
 from darknet_py.errors import DataError
 
@@ -75,6 +75,8 @@ ARCHITECTURES = {
     "Gaussian_yolov3": Architecture(
         "Gaussian YOLOv3 for BDD (Choi et al. 2019, arXiv:1904.04620): each coordinate with its uncertainty",
         yolov3.gaussian, V3 | {"width": 512, "batch": 64, "subdivisions": 16, "learning_rate": .0001}, 10),
+    "enet-coco": Architecture("EfficientNet-B0 (arXiv:1905.11946) and two of YOLOv3's heads", efficientnet.coco,
+                              V3 | {"batch": 64, "subdivisions": 8}),
     "yolov2": Architecture("YOLOv2: Darknet-19", yolov2.yolov2, V3),
     "yolov2-tiny": Architecture("YOLOv2-tiny", yolov2.tiny, V3),
     "yolov1-tiny": Architecture(
@@ -93,6 +95,10 @@ ARCHITECTURES = {
         "CSPDarknet53, the classifier: YOLOv4's backbone", yolov4.csp_darknet53_classifier,
         IMAGENET | {"batch": 128, "subdivisions": 4, "max_batches": 1_200_000, "mosaic": 1, "cutmix": 1,
                     "label_smooth_eps": .1}, 1000),
+    "efficientnet_b0": Architecture(
+        "EfficientNet-B0 (arXiv:1905.11946), the classifier", efficientnet.classifier,
+        IMAGENET | {"width": 224, "batch": 120, "subdivisions": 4, "learning_rate": .256, "max_batches": 800_000,
+                    "min_crop": None, "max_crop": 256, "blur": 1, "mosaic": 1, "cutmix": 1}, 1000),
 }
 
 

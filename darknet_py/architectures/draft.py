@@ -17,7 +17,7 @@ NET = {             # the keys of [net], in order, under the comments that they 
     "the schedule": ("learning_rate", "burn_in", "max_batches", "policy", "steps", "scales", "power"),
     "the optimiser": ("momentum", "decay", "ema_alpha"),
     "augmentation": ("letter_box", "min_crop", "max_crop", "angle", "aspect", "saturation", "exposure", "hue", "flip",
-                     "mosaic", "cutmix", "label_smooth_eps"),
+                     "blur", "mosaic", "cutmix", "label_smooth_eps"),
 }
 
 
@@ -161,10 +161,12 @@ class Draft:
         return self.add("region", self.channels(), anchors=anchors, classes=self.classes, coords=4, num=count,
                         **options)
 
-    def classifier(self) -> int:
+    def classifier(self, dropout: float | None = None) -> int:
         """The end of a network that tells classes."""
         self.part("classes")
         self.add("avgpool", self.channels())
+        if dropout is not None:
+            self.add("dropout", self.channels(), probability=dropout)
         self.conv(self.classes, norm=False, activation="linear")
         return self.add("softmax", self.classes, groups=1)
 
