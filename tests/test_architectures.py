@@ -30,10 +30,14 @@ def network(cfg: Cfg) -> Network:
 
 
 def meaning(network: Network) -> list:
-    """Options, wiring, shapes and what the weights file holds; references by the layer that they name."""
+    """Options, wiring, shapes and what the weights file holds.
+
+    References by the layer that they name, padding in pixels: pad=1 says nothing of a convolution of 1 x 1.
+    """
     return [asdict(network.options)] + [
-        (layer.kind, step.sources, layer.shape,
-         {key: value for key, value in asdict(layer.options).items() if key not in ("layers", "from_")},
+        (layer.kind, step.sources, layer.shape, getattr(layer, "padding", None),
+         {key: value for key, value in asdict(layer.options).items()
+          if key not in ("layers", "from_", "pad", "padding")},
          [tuple(blob.tensor.shape) for blob in layer.blobs()])
         for layer, step in zip(network.layers, network.plan, strict=True)]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from darknet_py.architectures import ablations, scaled, yolov2, yolov3, yolov4
+from darknet_py.architectures import ablations, efficientnet, scaled, yolov2, yolov3, yolov4, yolov7
 from darknet_py.architectures.draft import WISHES, Draft
 from darknet_py.errors import DataError
 
@@ -20,6 +20,7 @@ V4 = COCO | {"learning_rate": .00261, "mosaic": 1}
 CSP = COCO | {"width": 640, "mosaic": 1, "letter_box": 1, "ema_alpha": .9998}
 TINY = COCO | {"width": 416, "subdivisions": 1, "learning_rate": .00261, "max_batches": 2_000_200, "momentum": .9,
                "steps": (1_600_000, 1_800_000)}
+V7 = TINY | {"width": 640, "batch": 8}
 V3 = COCO | {"width": 416, "batch": 1, "subdivisions": 1, "max_batches": 500_200, "momentum": .9}
 IMAGENET = {"width": 256, "channels": 3, "batch": 1, "subdivisions": 1, "learning_rate": .1, "burn_in": 1000,
             "policy": "poly", "power": 4, "momentum": .9, "decay": .0005, "min_crop": 128, "max_crop": 448,
@@ -53,6 +54,9 @@ ARCHITECTURES = {
     "yolov4-csp-x-swish": Architecture("YOLOv4x with Swish", scaled.x_swish, CSP),
     "yolov4-p5": Architecture("YOLOv4-P5", scaled.p5, CSP | {"width": 896}),
     "yolov4-p6": Architecture("YOLOv4-P6: a fourth head, for the largest objects", scaled.p6, CSP | {"width": 1280}),
+    "yolov7": Architecture("YOLOv7 (arXiv:2207.02696): ELAN blocks in backbone and neck", yolov7.base, V7),
+    "yolov7-tiny": Architecture("YOLOv7-tiny (arXiv:2207.02696)", yolov7.tiny, TINY),
+    "yolov7x": Architecture("YOLOv7-X (arXiv:2207.02696): YOLOv7, wider and deeper", yolov7.x, V7),
     "csresnext50-panet-spp": Architecture(
         "CSPResNeXt50, SPP, PAN, and YOLOv3's heads as they were", yolov4.csp_resnext50_plain,
         COCO | {"subdivisions": 16, "momentum": .9}),
@@ -71,6 +75,8 @@ ARCHITECTURES = {
     "Gaussian_yolov3": Architecture(
         "Gaussian YOLOv3 for BDD (Choi et al. 2019, arXiv:1904.04620): each coordinate with its uncertainty",
         yolov3.gaussian, V3 | {"width": 512, "batch": 64, "subdivisions": 16, "learning_rate": .0001}, 10),
+    "enet-coco": Architecture("EfficientNet-B0 (arXiv:1905.11946) and two of YOLOv3's heads", efficientnet.coco,
+                              V3 | {"batch": 64, "subdivisions": 8}),
     "yolov2": Architecture("YOLOv2: Darknet-19", yolov2.yolov2, V3),
     "yolov2-tiny": Architecture("YOLOv2-tiny", yolov2.tiny, V3),
     "yolov1-tiny": Architecture(
@@ -89,6 +95,10 @@ ARCHITECTURES = {
         "CSPDarknet53, the classifier: YOLOv4's backbone", yolov4.csp_darknet53_classifier,
         IMAGENET | {"batch": 128, "subdivisions": 4, "max_batches": 1_200_000, "mosaic": 1, "cutmix": 1,
                     "label_smooth_eps": .1}, 1000),
+    "efficientnet_b0": Architecture(
+        "EfficientNet-B0 (arXiv:1905.11946), the classifier", efficientnet.classifier,
+        IMAGENET | {"width": 224, "batch": 120, "subdivisions": 4, "learning_rate": .256, "max_batches": 800_000,
+                    "min_crop": None, "max_crop": 256, "blur": 1, "mosaic": 1, "cutmix": 1}, 1000),
 }
 
 

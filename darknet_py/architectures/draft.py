@@ -17,7 +17,7 @@ NET = {             # the keys of [net], in order, under the comments that they 
     "the schedule": ("learning_rate", "burn_in", "max_batches", "policy", "steps", "scales", "power"),
     "the optimiser": ("momentum", "decay", "ema_alpha"),
     "augmentation": ("letter_box", "min_crop", "max_crop", "angle", "aspect", "saturation", "exposure", "hue", "flip",
-                     "mosaic", "cutmix", "label_smooth_eps"),
+                     "blur", "mosaic", "cutmix", "label_smooth_eps"),
 }
 
 
@@ -104,14 +104,24 @@ class Draft:
     def upsample(self, stride: int = 2) -> int:
         return self.add("upsample", self.channels(), stride=stride)
 
-    def spp(self) -> int:
-        """Spatial pyramid pooling (He et al. 2015): the largest values of three neighbourhoods beside one's own."""
+    def lateral(self, level: int, filters: int) -> int:
+        """A finer level's features beside the last ones, which grow to its size."""
+        self.conv(filters)
+        above = self.upsample()
+        self.at(level)
+        return self.route(self.conv(filters), above)
+
+    def spp(self, *, ascending: bool = False) -> int:
+        """Spatial pyramid pooling (He et al. 2015): the largest values of three neighbourhoods beside one's own.
+
+        ascending: one's own come first, else last, after those of the largest neighbourhood.
+        """
         start = self.last
         pools = []
         for size in (5, 9, 13):
             self.at(start)
             pools.append(self.maxpool(size, 1))
-        return self.route(*reversed(pools), start)
+        return self.route(start, *pools) if ascending else self.route(*reversed(pools), start)
 
     def spp_if_wished(self) -> None:
         """Where SPP goes in a network that has none, if it is asked for: with a convolution to as many channels."""
@@ -151,10 +161,12 @@ class Draft:
         return self.add("region", self.channels(), anchors=anchors, classes=self.classes, coords=4, num=count,
                         **options)
 
-    def classifier(self) -> int:
+    def classifier(self, dropout: float | None = None) -> int:
         """The end of a network that tells classes."""
         self.part("classes")
         self.add("avgpool", self.channels())
+        if dropout is not None:
+            self.add("dropout", self.channels(), probability=dropout)
         self.conv(self.classes, norm=False, activation="linear")
         return self.add("softmax", self.classes, groups=1)
 

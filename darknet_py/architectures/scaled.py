@@ -86,14 +86,14 @@ def head(d: Draft, turn: int, feature: int, filters: int, anchors: Sequence[int]
     d.yolo(range(count * turn, count * turn + count), anchors, **options)
 
 
-def csp_spp(d: Draft, filters: int, pairs: int) -> int:
-    """SPP in one of two ways through, with ``pairs`` of convolutions behind it."""
+def csp_spp(d: Draft, filters: int, pairs: int, *, ascending: bool = False) -> int:
+    """SPP in one of two ways through, with ``pairs`` of convolutions behind it. YOLOv7 calls it SPPCSPC."""
     d.part("CSPSPP")
     start = d.last
     around = d.conv(filters)
     d.at(start)
     d.convs(filters, filters, filters)
-    d.spp()
+    d.spp(ascending=ascending)
     d.convs(*(filters, filters) * pairs)
     d.route(d.last, around)
     return d.conv(filters)
@@ -101,10 +101,7 @@ def csp_spp(d: Draft, filters: int, pairs: int) -> int:
 
 def top_down(d: Draft, level: int, filters: int, pairs: int, last: dict[str, Any]) -> int:
     d.part(f"CSP-PAN, top down: {filters} channels")
-    d.conv(filters)
-    above = d.upsample()
-    d.at(level)
-    d.route(d.conv(filters), above)
+    d.lateral(level, filters)
     return csp_block(d, filters, pairs, last)
 
 

@@ -109,10 +109,7 @@ def top_down(d: Draft, levels: Sequence[int], deepest: int) -> list[int]:
     features = [deepest]
     for level, filters in ((levels[1], 256), (levels[0], 128)):
         d.part(f"PAN, top down: {filters} channels")
-        d.conv(filters)
-        above = d.upsample()
-        d.at(level)
-        d.route(d.conv(filters), above)
+        d.lateral(level, filters)
         features.insert(0, d.convs(filters, 2 * filters, filters, 2 * filters, filters))
     return features
 
