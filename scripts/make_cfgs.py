@@ -1,4 +1,4 @@
-"""Write the files of cfg/ that follow from the architectures, and lists of names and data files beside them.
+"""Write the files of cfg/ that follow from the architectures, lists of names, data files, and weights/manifest.json.
 
     python scripts/make_cfgs.py             writes them
     python scripts/make_cfgs.py --check     writes nothing; says which are not up to date, and ends with exit status 1
@@ -15,6 +15,7 @@ from pathlib import Path
 from darknet_py.architectures import ARCHITECTURES, cfg_text
 from darknet_py.data.coco import NAMES, OTHER_NAMES
 from darknet_py.data.files import replacing
+from darknet_py.zoo import manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 VOC = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -36,6 +37,7 @@ def files() -> dict[str, str]:
     """Path -> text of all that is to be written."""
     darknet = {name: other for other, name in OTHER_NAMES.items()}
     return {f"cfg/{name}.cfg": cfg_text(name) for name in ARCHITECTURES} | {
+        "weights/manifest.json": manifest(),
         "cfg/coco.names": lines(darknet.get(name, name) for name in NAMES),
         "cfg/voc.names": lines(VOC),
         "cfg/coco.data": DATA.format(title="COCO 2017", classes=len(NAMES), train="coco/train2017.txt",
