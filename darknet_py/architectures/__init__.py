@@ -43,25 +43,32 @@ class Architecture(NamedTuple):
 
 
 ARCHITECTURES = {
-    "yolov4": Architecture("YOLOv4: CSPDarknet53, SPP, PAN, and YOLOv3's heads", yolov4.yolov4,
-                           V4 | {"width": 608, "learning_rate": .0013}),
-    "yolov4-tiny": Architecture("YOLOv4-tiny: CSP with channel groups, two heads", yolov4.tiny, TINY),
-    "yolov4-tiny-3l": Architecture("YOLOv4-tiny with a third head, for small objects", yolov4.tiny_3l,
-                                   TINY | {"width": 608, "max_batches": 500_200, "steps": (400_000, 450_000)}),
-    "yolov4-csp": Architecture("YOLOv4-CSP: CSP in the neck too", scaled.interleaved, CSP | {"width": 512}),
-    "yolov4-csp-swish": Architecture("YOLOv4-CSP with Swish", scaled.swish, CSP),
-    "yolov4x-mish": Architecture("YOLOv4x: YOLOv4-CSP, wider and deeper", scaled.x_mish, CSP | {"ema_alpha": None}),
-    "yolov4-csp-x-swish": Architecture("YOLOv4x with Swish", scaled.x_swish, CSP),
-    "yolov4-p5": Architecture("YOLOv4-P5", scaled.p5, CSP | {"width": 896}),
-    "yolov4-p6": Architecture("YOLOv4-P6: a fourth head, for the largest objects", scaled.p6, CSP | {"width": 1280}),
+    "yolov4": Architecture(
+        "YOLOv4 (arXiv:2004.10934): CSPDarknet53, SPP, PAN, and YOLOv3's heads", yolov4.yolov4,
+        V4 | {"width": 608, "learning_rate": .0013}),
+    "yolov4-tiny": Architecture(
+        "YOLOv4-tiny (arXiv:2011.08036): CSP with channel groups, two heads", yolov4.tiny, TINY),
+    "yolov4-tiny-3l": Architecture(
+        "YOLOv4-tiny (arXiv:2011.08036) with a third head, for small objects", yolov4.tiny_3l,
+        TINY | {"width": 608, "max_batches": 500_200, "steps": (400_000, 450_000)}),
+    "yolov4-csp": Architecture(
+        "YOLOv4-CSP (arXiv:2011.08036): CSP in the neck too", scaled.interleaved, CSP | {"width": 512}),
+    "yolov4-csp-swish": Architecture("YOLOv4-CSP (arXiv:2011.08036) with Swish", scaled.swish, CSP),
+    "yolov4x-mish": Architecture(
+        "YOLOv4x (arXiv:2011.08036): YOLOv4-CSP, wider and deeper", scaled.x_mish, CSP | {"ema_alpha": None}),
+    "yolov4-csp-x-swish": Architecture("YOLOv4x (arXiv:2011.08036) with Swish", scaled.x_swish, CSP),
+    "yolov4-p5": Architecture("YOLOv4-P5 (arXiv:2011.08036)", scaled.p5, CSP | {"width": 896}),
+    "yolov4-p6": Architecture(
+        "YOLOv4-P6 (arXiv:2011.08036): a fourth head, for the largest objects", scaled.p6, CSP | {"width": 1280}),
     "yolov7": Architecture("YOLOv7 (arXiv:2207.02696): ELAN blocks in backbone and neck", yolov7.base, V7),
     "yolov7-tiny": Architecture("YOLOv7-tiny (arXiv:2207.02696)", yolov7.tiny, TINY),
     "yolov7x": Architecture("YOLOv7-X (arXiv:2207.02696): YOLOv7, wider and deeper", yolov7.x, V7),
     "csresnext50-panet-spp": Architecture(
-        "CSPResNeXt50, SPP, PAN, and YOLOv3's heads as they were", yolov4.csp_resnext50_plain,
+        "CSPResNeXt50 (arXiv:1911.11929), SPP, PAN, and YOLOv3's heads as they were", yolov4.csp_resnext50_plain,
         COCO | {"subdivisions": 16, "momentum": .9}),
     "csresnext50-panet-spp-original-optimal": Architecture(
-        "CSPResNeXt50, SPP, PAN: the start of YOLOv4's ablations", yolov4.csp_resnext50_optimal, V4 | {"width": 608}),
+        "CSPResNeXt50, SPP, PAN: the start of YOLOv4's ablations (arXiv:2004.10934)", yolov4.csp_resnext50_optimal,
+        V4 | {"width": 608}),
     "csresnext50-panet-spp-rfb": Architecture("CSPResNeXt50, SPP, PAN, with RFB", ablations.with_rfb, V4),
     "csresnext50-panet-spp-sam": Architecture("CSPResNeXt50, SPP, PAN, with SAM", ablations.sam, V4),
     "csresnext50-panet-spp-sam-gaussian": Architecture(
@@ -69,18 +76,18 @@ ARCHITECTURES = {
     "csresnext50-panet-spp-asff-rfb": Architecture("CSPResNeXt50, SPP, PAN, with ASFF and RFB", ablations.asff_rfb, V4),
     "csresnext50-bifpn-spp": Architecture("CSPResNeXt50, SPP, BiFPN (MiWRC)", ablations.bifpn, V4),
     "cd53paspp-gamma": Architecture("CSPDarknet53, SPP, PAN, leaky", yolov4.cd53_leaky, V4),
-    "yolov3": Architecture("YOLOv3: Darknet-53 and a feature pyramid", yolov3.yolov3, V3),
-    "yolov3-spp": Architecture("YOLOv3 with SPP", yolov3.spp, V3 | {"width": 608}),
-    "yolov3-tiny": Architecture("YOLOv3-tiny", yolov3.tiny, V3),
+    "yolov3": Architecture("YOLOv3 (arXiv:1804.02767): Darknet-53 and a feature pyramid", yolov3.yolov3, V3),
+    "yolov3-spp": Architecture("YOLOv3 (arXiv:1804.02767) with SPP", yolov3.spp, V3 | {"width": 608}),
+    "yolov3-tiny": Architecture("YOLOv3-tiny (arXiv:1804.02767)", yolov3.tiny, V3),
     "Gaussian_yolov3": Architecture(
         "Gaussian YOLOv3 for BDD (Choi et al. 2019, arXiv:1904.04620): each coordinate with its uncertainty",
         yolov3.gaussian, V3 | {"width": 512, "batch": 64, "subdivisions": 16, "learning_rate": .0001}, 10),
     "enet-coco": Architecture("EfficientNet-B0 (arXiv:1905.11946) and two of YOLOv3's heads", efficientnet.coco,
                               V3 | {"batch": 64, "subdivisions": 8}),
-    "yolov2": Architecture("YOLOv2: Darknet-19", yolov2.yolov2, V3),
-    "yolov2-tiny": Architecture("YOLOv2-tiny", yolov2.tiny, V3),
+    "yolov2": Architecture("YOLOv2 (arXiv:1612.08242): Darknet-19", yolov2.yolov2, V3),
+    "yolov2-tiny": Architecture("YOLOv2-tiny (arXiv:1612.08242)", yolov2.tiny, V3),
     "yolov1-tiny": Architecture(
-        "YOLOv1-tiny, for Pascal VOC", yolov2.yolov1_tiny,
+        "YOLOv1-tiny (arXiv:1506.02640), for Pascal VOC", yolov2.yolov1_tiny,
         {"width": 448, "channels": 3, "batch": 64, "subdivisions": 2, "learning_rate": .0005, "max_batches": 40_000,
          "policy": "steps", "steps": (200, 400, 600, 800, 20_000, 30_000), "scales": (2.5, 2, 2, 2, .1, .1),
          "momentum": .9, "decay": .0005, "saturation": .75, "exposure": .75, "hue": .1}, 20),
