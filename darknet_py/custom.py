@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from darknet_py.anchors import Fit, class_count, find_anchors, fit_of, read_boxes
-from darknet_py.architectures import ARCHITECTURES, cfg_text
+from darknet_py.architectures import cfg_text
 from darknet_py.cfg import Cfg, parse_cfg
 from darknet_py.data.check import Progress
 from darknet_py.data.dataset import Problem, class_names, read_samples
@@ -24,6 +24,7 @@ from darknet_py.training.augmentation import detecting_head
 from darknet_py.training.schedule import plan
 from darknet_py.zoo import OFFICIAL
 
+BATCH = 64                          # where the published cfg is for testing, one picture at a time
 PER_CLASS, LEAST = 2000, 6000       # iterations
 FALLS = (.8, .9)                    # parts of max_batches after which the learning rate falls, each time to FALL of it
 FALL = .1
@@ -59,7 +60,7 @@ class New(NamedTuple):
 
 
 def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | None = None,
-            data: str | os.PathLike | None = None, auto_anchors: bool = False, wishes: Iterable[str] = (),
+            data: str | os.PathLike | None = None, auto_anchors: bool = False, wishes: Collection[str] = (),
             memory: int | None = None, progress: Progress | None = None) -> New:
     """A cfg to train an architecture with.
 
@@ -95,15 +96,17 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
     pictures = None if data is None else len(read_samples(data))
     own = bind(base, base.sections[0], NetOptions)
     net = _schedule(own, max(PER_CLASS * classes, LEAST, 0 if pictures is None else pictures))
-    if size is not None:
-        net |= {"width": size[0], "height": size[1]}
-        net |= {key: round(crop * size[0] / own.width) for key in ("min_crop", "max_crop")
-                if (crop := getattr(own, key)) is not None}
-        if (problem := size_problem(coarsest_step(base), width=size[0], height=size[1])) is not None:
-            raise DataError(f"{name}: {problem}")
-    network = _built(parse_cfg(cfg_text(name, classes=classes, wishes=wishes, **net), path))
+    if own.batch == 1:
+        net["batch"] = BATCH
+    width, height = (own.width, own.height) if size is None else size
+    net |= {"width": width, "height": height}
+    net |= {key: round(crop * width / own.width) for key in ("min_crop", "max_crop")
+            if (crop := getattr(own, key)) is not None}
+    if (problem := size_problem(coarsest_step(base), width=width, height=height)) is not None:
+        raise DataError(f"{name}: {problem}")
+    network = _built(base, width, height)
     free = available_memory() if memory is None else Memory(memory, "memory")
-    net["subdivisions"], needed, largest = _mini_batch(name, network, free)
+    net["subdivisions"], needed, largest = _mini_batch(name, network, net.get("batch", own.batch), free)
     cfg = parse_cfg(cfg_text(name, classes=classes, wishes=wishes, **net), path)
     fits, problems = None, []
     if auto_anchors and data is not None:
@@ -119,18 +122,13 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
 
 
 def first_weights(cfg: Cfg) -> str | None:
-    """The published file of first layers that begins as a cfg does, if there is one: what its training starts from."""
-    def layers(cfg: Cfg, count: int) -> list:
-        return [(section.kind, {key: entry.value for key, entry in section.first.items()})
-                for section in cfg.sections[1:count + 1]]
+    """The published file of first layers that begins as a new cfg does, if there is one: what training starts from."""
+    def first(text: str, count: int) -> list[str]:
+        return [block for block in text.split("\n\n") if block.startswith("[")][1:count + 1]
 
-    for file in OFFICIAL:
-        match = re.fullmatch(r"(.+)\.conv\.(\d+)", file)
-        if match is not None and match[1] in ARCHITECTURES:
-            count = int(match[2])
-            if layers(cfg, count) == layers(parse_cfg(cfg_text(match[1])), count):
-                return file
-    return None
+    return next((file for file, facts in OFFICIAL.items() if facts.cfg is not None and facts.layers is not None
+                 and first(cfg.text, facts.layers) == first(cfg_text(facts.cfg.removesuffix(".cfg")), facts.layers)),
+                None)
 
 
 def available_memory() -> Memory:
@@ -150,7 +148,7 @@ def available_memory() -> Memory:
     try:
         return Memory(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "RAM")
     except (AttributeError, OSError, ValueError):       # Windows has no sysconf
-        raise DataError("this system does not tell how much memory it has: expected it to be said") from None
+        raise DataError("this system does not tell how much memory it has; say how much training may take") from None
 
 
 def _classes(data: str | os.PathLike) -> int | None:
@@ -171,9 +169,9 @@ def _schedule(own: NetOptions, max_batches: int) -> dict[str, Any]:
             "scales": [*(scale for _, scale in rises), *(FALL for _ in FALLS)]}
 
 
-def _mini_batch(name: str, network: Network, memory: Memory) -> tuple[int, int, tuple[int, int]]:
+def _mini_batch(name: str, network: Network, batch: int, memory: Memory) -> tuple[int, int, tuple[int, int]]:
     """subdivisions= that make a mini-batch fit, what it takes, and the largest size that it is trained at."""
-    net = network.options
+    net = replace(network.options, batch=batch, subdivisions=1)
     random = detecting_head(network).options.random if any(layer.detects for layer in network.layers) else 0
     first = plan(net, random, 1)
     largest = first.width, first.height
@@ -182,11 +180,11 @@ def _mini_batch(name: str, network: Network, memory: Memory) -> tuple[int, int, 
     for_weights, for_image = training_memory(network)
     subdivisions = 1
     while True:
-        images = plan(replace(net, subdivisions=subdivisions), random, 1).images // subdivisions
+        images = batch // subdivisions
         needed = for_weights + images * for_image
         if needed <= USED * memory.size:
             return subdivisions, needed, largest
-        if net.batch % (2 * subdivisions):
+        if batch % (2 * subdivisions):
             raise DataError(f"{name} needs about {gib(needed)} to train on {images} x {largest[0]} x {largest[1]} "
                             f"pixels at once, found {gib(memory.size)} of {memory.what}, {USED * 100:.0f} % of which "
                             "may be used: take a smaller size, or say how much there is where it will be trained")
@@ -198,6 +196,6 @@ def gib(size: int) -> str:
     return f"{size / 2 ** 30:.3g} GiB"
 
 
-def _built(cfg: Cfg) -> Network:
+def _built(cfg: Cfg, width: int | None = None, height: int | None = None) -> Network:
     with torch.device("meta"):
-        return Network(cfg)
+        return Network(cfg, width=width, height=height)

@@ -64,7 +64,7 @@ def edit_cfg(cfg: Cfg, changes: Mapping[str, Any]) -> Cfg:
             new = new.with_values(values)           # filters that were asked for, which are refused if they do not fit
             sides = {key: getattr(bind(new, new.sections[0], NetOptions), key)
                      for key in ("width", "height") if values.get((0, key)) is not None}
-            if (problem := size_problem(coarsest_step(new), **sides)) is not None:
+            if sides and (problem := size_problem(coarsest_step(new), **sides)) is not None:
                 raise new.error(f"[net] {problem}", new.sections[0].first[problem.split("=")[0]].line)
         with torch.device("meta"):
             Network(new)

@@ -81,11 +81,9 @@ def summary(new: New, data: str | None) -> Iterator[str]:
     from darknet_py.custom import FALLS, LEAST, PER_CLASS, USED, gib
     from darknet_py.heads import coarsest_step
     net, heads = new.network.options, [new.network.layers[index] for index in new.network.heads]
-    anchored = [head for head in heads if hasattr(head, "anchors")]
-    yield row("classes", heads[-1].classes, "")
-    if anchored:
-        yield row("filters", ", ".join(str(head.shapes[0].channels) for head in anchored), "before the heads, layers "
-                  + ", ".join(str(head.place.index) for head in anchored))
+    yield row("classes", max(head.classes for head in heads), "")
+    if filters := [str(head.shapes[0].channels) for head in heads if hasattr(head, "anchors")]:
+        yield row("filters", ", ".join(filters), "before the heads")
     step = coarsest_step(new.cfg)
     yield row("size", f"{net.width} x {net.height}", "" if step == 1 else f"width and height are multiples of {step}")
     pictures = "" if new.pictures is None else f", and the {new.pictures:,} pictures of {data}"
@@ -93,7 +91,8 @@ def summary(new: New, data: str | None) -> Iterator[str]:
     if net.policy == "steps":
         yield row("steps", ", ".join(f"{at:,}" for at in net.steps),
                   f"{' and '.join(f'{part * 100:.0f}' for part in FALLS)} % of that")
-    yield row("subdivisions", net.subdivisions, f"{net.batch // net.subdivisions} of {net.batch} pictures at once, at "
+    yield row("batch", net.batch, "pictures an iteration")
+    yield row("subdivisions", net.subdivisions, f"{net.batch // net.subdivisions} of them at once, at "
               f"{new.largest[0]} x {new.largest[1]}, take about {gib(new.needed)}; {USED * 100:.0f} % of "
               f"{gib(new.memory.size)} of {new.memory.what} may be used")
     if new.fits is not None:
@@ -102,7 +101,7 @@ def summary(new: New, data: str | None) -> Iterator[str]:
 
 
 def row(key: str, value: object, why: str) -> str:
-    return f"{key:<14}{value!s:<16}{why}".rstrip()
+    return f"{key:<14}{value!s:<15} {why}".rstrip()
 
 
 def next_steps(new: New, out: str, data: str | None) -> Iterator[str]:
