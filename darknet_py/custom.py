@@ -42,6 +42,7 @@ class New(NamedTuple):
     """A cfg for a data set, and why it is so.
 
     network: built, without memory for weights.
+    step: what width and height are multiples of.
     pictures: to train on; None without data.
     memory: what there is, and needed, what a mini-batch is expected to take of it, in bytes.
     largest: (width, height) that random= trains at, the network's own without it.
@@ -51,6 +52,7 @@ class New(NamedTuple):
 
     cfg: Cfg
     network: Network
+    step: int
     pictures: int | None
     memory: Memory
     needed: int
@@ -102,7 +104,8 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
     net |= {"width": width, "height": height}
     net |= {key: round(crop * width / own.width) for key in ("min_crop", "max_crop")
             if (crop := getattr(own, key)) is not None}
-    if (problem := size_problem(coarsest_step(base), width=width, height=height)) is not None:
+    step = coarsest_step(base)
+    if (problem := size_problem(step, width=width, height=height)) is not None:
         raise DataError(f"{name}: {problem}")
     network = _built(base, width, height)
     free = available_memory() if memory is None else Memory(memory, "memory")
@@ -118,7 +121,7 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
         sizes, problems = boxes.sizes * (network.input_shape.width, network.input_shape.height), boxes.problems
         anchors = find_anchors(sizes, count, progress=progress).best
         fits, cfg = (fit_of(sizes, network_anchors(network)), fit_of(sizes, anchors)), fit_heads(cfg, anchors=anchors)
-    return New(cfg, _built(cfg), pictures, free, needed, largest, fits, problems)
+    return New(cfg, _built(cfg), step, pictures, free, needed, largest, fits, problems)
 
 
 def first_weights(cfg: Cfg) -> str | None:

@@ -18,7 +18,7 @@ from darknet_py.network import Network
 from darknet_py.options import NetOptions, bind, keys
 
 NET = ("net", "network")
-TARGET = re.compile(r"(?:(?P<layer>[0-9]+)|(?P<kind>[A-Za-z]\w*)(?:\[(?P<turn>-?[0-9]+)\])?)\.(?P<key>\w+)")
+TARGET = re.compile(r"(?:(?P<layer>[0-9]{1,6})|(?P<kind>[A-Za-z]\w*)(?:\[(?P<turn>-?[0-9]{1,6})\])?)\.(?P<key>\w+)")
 
 
 class Change(NamedTuple):

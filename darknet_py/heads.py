@@ -54,7 +54,7 @@ def fit_heads(cfg: Cfg, *, anchors: np.ndarray | None = None, classes: int | Non
     """
     network = fitted(cfg)
     heads = _heads(network)
-    named = [index for index, layer in enumerate(network.layers)
+    named = [index for index, layer in enumerate(network.layers)        # whose classes are an option, or all they read
              if _has(type(layer), "classes") or 0 < layer.classes == layer.shape.channels]
     if not heads and (anchors is not None or classes is None or not named):
         raise cfg.error("expected a head with anchors, such as [yolo], found none")
@@ -190,9 +190,8 @@ def _feeders(network: Network, head: int) -> Iterator[tuple[int, str]]:
     Raises:
         CfgError: something else decides it.
     """
-    keys = [_counted(type(network.layers[head]))]
-    if network.layers[head].shapes[0].height == network.layers[head].shapes[0].width == 1:
-        keys = ["filters", "output"]
+    shape = network.layers[head].shapes[0]
+    keys = [_counted(type(network.layers[head]))] if shape.size > shape.channels else ["filters", "output"]
     waiting: Sequence[int] = network.plan[head].sources
     while waiting:
         source, *rest = waiting

@@ -13,7 +13,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg", help="the .cfg file")
     parser.add_argument("changes", nargs="+", metavar="SECTION.KEY=VALUE", help="what to change")
-    parser.add_argument("--out", "-o", "--o", metavar="FILE", help="the cfg to write (default: the same)")
+    parser.add_argument("--out", "--o", metavar="FILE", help="the cfg to write (default: the same)")
     parser.add_argument("--force", action="store_true", help="-out may be a file that is there")
 
 
@@ -31,14 +31,14 @@ def run(arguments: argparse.Namespace) -> int:
         check_free(arguments.out, arguments.force)
     old = read_cfg(arguments.cfg)
     new = edit_cfg(old, changes)
-    for line, section, key, before, after in differences(old, new):
-        print(printable(f"{arguments.cfg}:{line}: [{section}] {key}: {'(none)' if before is None else before} -> "
-                        f"{'(none)' if after is None else after}"))
     if new is old and arguments.out is None:
         print(f"{arguments.cfg}: says so already")
         return 0
     out = arguments.cfg if arguments.out is None else arguments.out
     new.write(out)
+    for line, section, key, before, after in differences(old, new):
+        print(printable(f"{arguments.cfg}:{line}: [{section}] {key}: {'(none)' if before is None else before} -> "
+                        f"{'(none)' if after is None else after}"))
     print(f"wrote {out}")
     return 0
 

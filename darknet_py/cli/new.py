@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{wish}", action="store_true", help=what)
     parser.add_argument("--memory", type=float, metavar="GIB", help="that training may take (default: what the GPU has "
                         "free, or without one this machine)")
-    parser.add_argument("--out", "-o", "--o", metavar="FILE", help="the cfg to write (default NAME-custom.cfg)")
+    parser.add_argument("--out", "--o", metavar="FILE", help="the cfg to write (default NAME-custom.cfg)")
     parser.add_argument("--force", action="store_true", help="even if it is there already")
 
 
@@ -79,20 +79,20 @@ def read_memory(gib: float | None) -> int | None:
 def summary(new: New, data: str | None) -> Iterator[str]:
     """What was set, and why."""
     from darknet_py.custom import FALLS, LEAST, PER_CLASS, USED, gib
-    from darknet_py.heads import coarsest_step
     net, heads = new.network.options, [new.network.layers[index] for index in new.network.heads]
     yield row("classes", max(head.classes for head in heads), "")
     if filters := [str(head.shapes[0].channels) for head in heads if hasattr(head, "anchors")]:
         yield row("filters", ", ".join(filters), "before the heads")
-    step = coarsest_step(new.cfg)
-    yield row("size", f"{net.width} x {net.height}", "" if step == 1 else f"width and height are multiples of {step}")
+    yield row("size", f"{net.width} x {net.height}", "" if new.step == 1 else
+              f"width and height are multiples of {new.step}")
     pictures = "" if new.pictures is None else f", and the {new.pictures:,} pictures of {data}"
     yield row("max_batches", f"{net.max_batches:,}", f"{PER_CLASS:,} a class, at least {LEAST:,}{pictures}")
     if net.policy == "steps":
         yield row("steps", ", ".join(f"{at:,}" for at in net.steps),
                   f"{' and '.join(f'{part * 100:.0f}' for part in FALLS)} % of that")
     yield row("batch", net.batch, "pictures an iteration")
-    yield row("subdivisions", net.subdivisions, f"{net.batch // net.subdivisions} of them at once, at "
+    up_to = "up to " if new.largest != (net.width, net.height) else ""
+    yield row("subdivisions", net.subdivisions, f"{net.batch // net.subdivisions} of them at once, at {up_to}"
               f"{new.largest[0]} x {new.largest[1]}, take about {gib(new.needed)}; {USED * 100:.0f} % of "
               f"{gib(new.memory.size)} of {new.memory.what} may be used")
     if new.fits is not None:
