@@ -71,7 +71,7 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
         classes: None for those of data.
         size: (width, height) of the input; None for the architecture's own.
         data: a .data file, or another source of ``read_samples``. It counts for max_batches.
-        auto_anchors: anchors that fit the boxes of data, as many as the architecture has.
+        auto_anchors: anchors that fit the boxes of data, as many as the architecture has, and each for one head.
         wishes: variants, see ``cfg_text``.
         memory: bytes that training may take; None for the GPU's free ones, or the machine's without a GPU.
         progress: called with how many of the searches for anchors are done.
@@ -111,7 +111,7 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
     free = available_memory() if memory is None else Memory(memory, "memory")
     net["subdivisions"], needed, largest = _mini_batch(name, network, net.get("batch", own.batch), free)
     cfg = parse_cfg(cfg_text(name, classes=classes, wishes=wishes, **net), path)
-    fits, problems = None, []
+    sizes, problems = None, []
     if auto_anchors and data is not None:
         if not (count := anchor_count(network)):
             raise DataError(f"{name} has no heads with anchors")
@@ -119,9 +119,10 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
         if not len(boxes.sizes):
             raise DataError(f"{data}: the pictures under train have no boxes")
         sizes, problems = boxes.sizes * (network.input_shape.width, network.input_shape.height), boxes.problems
-        anchors = find_anchors(sizes, count, progress=progress).best
-        fits, cfg = (fit_of(sizes, network_anchors(network)), fit_of(sizes, anchors)), fit_heads(cfg, anchors=anchors)
-    return New(cfg, _built(cfg), step, pictures, free, needed, largest, fits, problems)
+        cfg = fit_heads(cfg, anchors=find_anchors(sizes, count, progress=progress).best, new_masks=True)
+    built = _built(cfg)
+    fits = None if sizes is None else (fit_of(sizes, network_anchors(network)), fit_of(sizes, network_anchors(built)))
+    return New(cfg, built, step, pictures, free, needed, largest, fits, problems)
 
 
 def first_weights(cfg: Cfg) -> str | None:

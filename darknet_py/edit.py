@@ -117,7 +117,10 @@ def _places(cfg: Cfg, target: str, removing: bool) -> Iterator[tuple[int, str]]:
         section = cfg.sections[index]
         known = keys(_options(cfg, index))
         if key not in known and not removing:
-            raise cfg.error(f"[{section.kind}] has no option {key}={_hint(key, known, '{}=')}", section.line)
+            hint = _hint(key, known, "{}=")
+            if key == "classes" and index and KINDS[section.kind].is_head:
+                hint = ": its classes are the filters= or output= of the layer that it reads"
+            raise cfg.error(f"[{section.kind}] has no option {key}={hint}", section.line)
         yield index, key
 
 

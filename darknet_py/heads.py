@@ -37,7 +37,8 @@ def anchor_count(network: Network) -> int:
     return max((_listed(head.options) for head in _heads(network).values()), default=0)
 
 
-def fit_heads(cfg: Cfg, *, anchors: np.ndarray | None = None, classes: int | None = None) -> Cfg:
+def fit_heads(cfg: Cfg, *, anchors: np.ndarray | None = None, classes: int | None = None,
+              new_masks: bool = False) -> Cfg:
     """A cfg whose heads have other anchors or classes, and the layers before them as many filters as that takes.
 
     Filters that do not fit the cfg as it is, the classic mistake, are put right too. All other text stays.
@@ -47,6 +48,7 @@ def fit_heads(cfg: Cfg, *, anchors: np.ndarray | None = None, classes: int | Non
             masks stay. Else the heads share them evenly, the smallest going to the head with the finest cells, and what
             is left over to those with the coarsest. [region] has them all.
         classes: None for the cfg's own. [detection] and [softmax] take other ones as well, and no anchors.
+        new_masks: share anchors even where there were as many, since some cfgs have an anchor that no head uses.
 
     Raises:
         CfgError: the cfg has no such heads, or more of them than anchors, or would not build.
@@ -60,7 +62,7 @@ def fit_heads(cfg: Cfg, *, anchors: np.ndarray | None = None, classes: int | Non
         raise cfg.error("expected a head with anchors, such as [yolo], found none")
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        shares = {} if anchors is None else _shares(heads, len(anchors))
+        shares = {} if anchors is None else _shares(heads, len(anchors), new_masks)
         values: dict[tuple[int, str], Any] = {}             # by layer and key
         for index, head in heads.items():
             if anchors is not None:
@@ -157,10 +159,10 @@ def _listed(options: Any) -> int:
     return max([options.num, *(number + 1 for number in getattr(options, "mask", None) or ())])
 
 
-def _shares(heads: dict[int, Any], count: int) -> dict[int, tuple[int, ...]]:
+def _shares(heads: dict[int, Any], count: int, always: bool) -> dict[int, tuple[int, ...]]:
     """A new mask for each head that needs one."""
     masked = {index: head for index, head in heads.items() if not _in_cells(head)}
-    if not masked or all(_listed(head.options) == count for head in masked.values()):
+    if not masked or (not always and all(_listed(head.options) == count for head in masked.values())):
         return {}
     if count < len(masked):
         place = next(iter(masked.values())).place

@@ -141,7 +141,7 @@ def test_new(run):
         "steps 4,800, 5,400 80 and 90 % of that",
         "batch 64 pictures an iteration",
         "subdivisions 2 32 of them at once, at 320 x 256, take about 1.67 GiB; 80 % of 4 GiB of memory may be used",
-        "anchors 100.0 % mean overlap with the boxes of o.data; 56.9 % with the published ones"]
+        "anchors 99.5 % mean overlap with the boxes of o.data; 56.9 % with the published ones"]
     assert lines[8] == "wrote my.cfg" and lines[9].startswith("yolov4-tiny.conv.29, to start from: ")
     assert lines[10:] == ["now: darknet-py detector train o.data my.cfg yolov4-tiny.conv.29 -map"]
     cfg = read_cfg("my.cfg", strict=True)
@@ -225,6 +225,7 @@ def test_bccd():
     new = new_cfg("yolov4-tiny", data=SHARED / "data/bccd/obj.data", auto_anchors=True, memory=GIB)
     assert new.pictures == 292 and new.problems == [] and new.network.layers[-1].classes == 3
     before, after = new.fits
+    assert [head.mask for head in new.network.layers if hasattr(head, "mask")] == [(3, 4, 5), (0, 1, 2)]
     assert before.iou < .76 and after.iou > .86
 
 
@@ -331,6 +332,11 @@ def test_what_no_edit_does(run, changes, message):
     found = [line for line in err.splitlines() if not line.startswith("warning: ")]
     assert (code, out, len(found)) == (1, "", 1) and found[0].startswith(f"darknet-py: {message}"), found
     assert {path.name: path.read_text() for path in Path().iterdir()} == {"m.cfg": CFG, "n.cfg": "mine"}
+
+
+def test_classes_that_are_no_option():
+    with pytest.raises(CfgError, match=r"^m.cfg:12: \[softmax\] has no option classes=: its classes are the filters="):
+        edit_cfg(parse_cfg(NAMES, "m.cfg"), {"softmax.classes": 3})
 
 
 def test_edit(run):
