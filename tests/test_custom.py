@@ -352,6 +352,11 @@ def test_edit(run):
     assert code == 0 and out == "m.cfg:5: [net] momentum: .9 -> .95\nwrote n.cfg\n"
     assert Path("n.cfg").read_text() == Path("m.cfg").read_text().replace("=.9\n", "=.95\n")
     assert sorted(os.listdir()) == ["m.cfg", "n.cfg"]
+    os.symlink("n.cfg", "link.cfg")
+    os.chmod("n.cfg", 0o640)
+    run("edit", "link.cfg", "net.momentum=.8")
+    assert Path("link.cfg").is_symlink() and "momentum=.8\n" in Path("n.cfg").read_text()
+    assert Path("n.cfg").stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.skipif(not REFERENCE, reason="only developers have these cfgs")
