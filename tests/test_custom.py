@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import SHARED
 
 from darknet_py import custom
 from darknet_py.architectures import ARCHITECTURES, WISHES, cfg_text
@@ -21,7 +22,6 @@ from darknet_py.heads import coarsest_step, fit_heads
 from darknet_py.info import training_memory
 from darknet_py.network import Network
 from darknet_py.zoo import OFFICIAL
-from tests.conftest import SHARED
 
 GIB = 2 ** 30
 REFERENCE = sorted((SHARED / "reference/cfg").rglob("*.cfg"))
