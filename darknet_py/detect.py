@@ -5,7 +5,8 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, overload
+from importlib import import_module
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -13,11 +14,12 @@ from torch import Tensor
 
 from darknet_py.boxes import cxcywh_to_xyxy, nms, xyxy_to_cxcywh
 from darknet_py.cfg import Cfg
+from darknet_py.data.coco import category_ids as coco_category_ids
 from darknet_py.data.datafile import find_names
 from darknet_py.data.image import letterbox as letterbox_image
 from darknet_py.data.image import read_image, resize, to_tensor, undo_letterbox
 from darknet_py.draw import draw_detections
-from darknet_py.errors import CfgError, locate
+from darknet_py.errors import CfgError, DarknetError, locate
 from darknet_py.layers.base import Layer, Shape
 from darknet_py.network import Network, load_network
 from darknet_py.world import local_device
@@ -94,6 +96,36 @@ class Detections:
             for d, (x, y, w, h) in zip(self, self.relative().tolist(), strict=True)]
         filename = "" if self.path is None else f' "filename":{json.dumps(self.path)}, \n'
         return f'{{\n "frame_id":{frame_id}, \n{filename} "objects": [ \n' + ", \n".join(objects) + "\n ] \n}"
+
+    def to_supervision(self) -> Any:
+        """As ``supervision.Detections``, with the names as its ``data["class_name"]``."""
+        supervision = _package("supervision")
+        return supervision.Detections(xyxy=self.boxes.reshape(-1, 4), confidence=self.scores, class_id=self.labels,
+                                      data={"class_name": np.array([d.name for d in self], str)})
+
+    def to_pandas(self) -> Any:
+        """As ``pandas.DataFrame``: xmin, ymin, xmax, ymax in pixels, confidence, class, name."""
+        table = dict(zip(("xmin", "ymin", "xmax", "ymax"), self.boxes.reshape(-1, 4).T, strict=True))
+        return _package("pandas").DataFrame({**table, "confidence": self.scores, "class": self.labels,
+                                             "name": [d.name for d in self]})
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """As results in COCO's format, which json.dump takes: boxes are left, top, width, height in pixels.
+
+        Args:
+            category_ids: of the classes; None takes COCO's own for its 80 classes, else the numbers from 1 on.
+        """
+        ids = coco_category_ids(self.names) if category_ids is None else category_ids
+        return [{"image_id": image_id, "category_id": ids[d.label],
+                 "bbox": [left, top, right - left, bottom - top], "score": d.score}
+                for d in self for left, top, right, bottom in [d.box.tolist()]]
+
+
+def _package(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise DarknetError(f"this needs the package {name}: pip install {name}") from None
 
 
 class Detector:

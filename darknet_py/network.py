@@ -109,13 +109,17 @@ class Network(nn.Module):
 
     def output_of(self, x: Tensor, index: int) -> Tensor:
         """Run the network up to one layer, and return that layer's output; gradients flow back to x."""
+        return self.outputs_of(x, [index])[0]
+
+    def outputs_of(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
+        """The same for several layers; -1 is the input, with the shape of images."""
         outputs: list[Any] = [None] * len(self.plan) + [self._checked(x)]
-        for at, (layer, sources, done) in enumerate(self.plan[:index + 1]):
+        for at, (layer, sources, done) in enumerate(self.plan[:max(indices) + 1]):
             outputs[at] = layer(*[outputs[source] for source in sources])
             for source in done:
-                if source != index:
+                if source not in indices:
                     outputs[source] = None
-        return outputs[index]
+        return [outputs[index] for index in indices]
 
     def train_heads(self, x: Tensor, frozen: int = 0) -> list[HeadPass]:
         """Run the network for training: what each head read and gave.
@@ -199,6 +203,8 @@ class Network(nn.Module):
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")         # what the cfg is warned of was said when this one was built
             twin = Network(cfg, width=width, height=height)
+            if self.folded:
+                twin.fold()
         pairs = [pair for layer, other in zip(self.layers, twin.layers, strict=False)
                  for pair in zip(layer.modules(), other.modules(), strict=True)]
         for ours, theirs in pairs:
