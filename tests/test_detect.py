@@ -1,5 +1,6 @@
 """``Detector`` and ``Detections``, on the network in the repository and on real ones where ../shared is there."""
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from conftest import SHARED
 
-from darknet_py import CfgError, DataError, Detector, WeightsError
+from darknet_py import CfgError, DarknetError, DataError, Detector, WeightsError
 from darknet_py.detect import find_boxes
 
 FASTEST = SHARED / "models/yolo-fastest-1.1-xl"
@@ -120,3 +121,28 @@ def test_real_photograph():
     found = {d.name: d.score for d in reversed(list(detector(SHARED / "images/dog.jpg")))}
     expected = {"dog": .93, "bicycle": .90, "car": .80, "truck": .46}
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=.01)
+
+
+def test_to_other_formats(detector, demo, monkeypatch):
+    found = detector(demo[2])
+    result = found.to_coco(7)[0]
+    left, top, right, bottom = found.boxes[0].tolist()
+    assert result["bbox"] == [left, top, right - left, bottom - top] and result["score"] == found.scores[0]
+    assert (result["image_id"], result["category_id"]) == (7, found.labels[0] + 1)
+    assert found.to_coco(7, [5, 6, 9])[0]["category_id"] == [5, 6, 9][found.labels[0]] and json.dumps(found.to_coco(7))
+    for package in "supervision", "pandas":
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(DarknetError, match=f"pip install {package}"):
+            getattr(found, f"to_{package}")()
+    assert detector(np.zeros((32, 32, 3), np.uint8)).to_coco(1) == []
+
+
+@pytest.mark.parametrize("picture", ["shapes", "none"])
+def test_to_installed_packages(detector, demo, picture):
+    found = detector(demo[2] if picture == "shapes" else np.zeros((32, 32, 3), np.uint8))
+    frame = pytest.importorskip("pandas") and found.to_pandas()
+    assert len(frame) == len(found) and frame.columns.tolist() == [
+        "xmin", "ymin", "xmax", "ymax", "confidence", "class", "name"]
+    theirs = pytest.importorskip("supervision") and found.to_supervision()
+    assert len(theirs) == len(found) and np.array_equal(theirs.xyxy, found.boxes)
+    assert theirs.data["class_name"].tolist() == [one.name for one in found] == frame["name"].tolist()
