@@ -34,4 +34,4 @@ if __name__ == "__main__":
             cfg, weights = HERE / f"{name}.cfg", Path(folder, f"{name}.weights")
             write_weights(cfg, weights)
             subprocess.run([sys.argv[1], ROOT / "scripts/compare_dnn.py", "cv2", cfg, weights, HERE / f"{name}.npz",
-                            f"{width}x{height}"], check=True)
+                            f"{width}x{height}x3"], check=True)
