@@ -72,20 +72,17 @@ class Layer(NamedTuple):
 class Net:
     """A network, as ``readNetFromDarknet`` gives it. Arguments and results: see OpenCV's ``cv2.dnn.Net``."""
 
-    def __init__(self, network: Network | None = None, ready: bool = True):
+    def __init__(self, network: Network, ready: bool):
         self._network, self._ready = network, ready     # ready: there are weights
-        self._layers = [] if network is None else list(_layers(network))
+        self._layers, self._ends = list(_layers(network)), _ends(network)
         self._ids = {layer.name: number for number, layer in enumerate(self._layers, 1)}
-        self._ends = [] if network is None else _ends(network)
-        self._cuts = {} if network is None else {index: _cuts(network.layers[index]) for index in self._ends
-                                                 if network.layers[index].detects}
-        self._sizes: dict[tuple[int, ...], Network] = {}
+        self._cuts = {index: _cuts(layer) for index, layer in enumerate(network.layers) if layer.detects}
+        self._sizes: dict[tuple[int, int], Network] = {}
         self._blob: Tensor | None = None
-        self._half = False
         self._ticks = 0
 
     def empty(self) -> bool:
-        return self._network is None
+        return False
 
     def getLayerNames(self) -> tuple[str, ...]:
         return tuple(layer.name for layer in self._layers)
@@ -126,9 +123,8 @@ class Net:
             warnings.warn(f"the target {targetId} is neither DNN_TARGET_CPU nor one of CUDA; the CPU computes",
                           RuntimeWarning, stacklevel=2)
         gpu = gpu and torch.cuda.is_available()
-        self._half = gpu and targetId == cv2.dnn.DNN_TARGET_CUDA_FP16
-        if self._network is not None:
-            self._network.to("cuda" if gpu else "cpu", torch.float16 if self._half else torch.float32)
+        half = gpu and targetId == cv2.dnn.DNN_TARGET_CUDA_FP16
+        self._network.to("cuda" if gpu else "cpu", torch.float16 if half else torch.float32)
 
     def enableFusion(self, fusion: bool) -> None:
         """Does nothing: batch normalisation is always merged into the weights."""
@@ -178,7 +174,7 @@ class Net:
             if layer.form == "inner":
                 whole = next(one.name for one in self._layers if one.section == layer.section and one.form == "whole")
                 raise Error(f'"{layer.name}" has no output of its own, for it is computed in one with "{whole}"')
-        if self._network is None or not self._ready:
+        if not self._ready:
             raise Error("the network was read without weights, so it cannot run")
         if self._blob is None:
             raise Error("forward needs an input; call setInput first")
@@ -195,7 +191,6 @@ class Net:
 
     def _sized(self, channels: int, height: int, width: int) -> Network:
         """The network for a blob of that size."""
-        assert self._network is not None
         if (channels, height, width) == self._network.input_shape or channels != self._network.input_shape.channels:
             return self._network                # which complains of another number of channels
         if (height, width) not in self._sizes:
