@@ -237,7 +237,8 @@ def _boxes(loaded: Loaded, image: int, w: int, h: int, thresh: float, hier_thres
         if layer.detects:
             proposed = layer.decode(head[image:image + 1], net_width, net_height, thresh, hier_thresh)
             sure = proposed.objectness > thresh
-            boxes = undo_letterbox(proposed.boxes, w, h, net_width, net_height) if letter else proposed.boxes
+            corrected = letter and layer.kind != "detection"        # as in C
+            boxes = undo_letterbox(proposed.boxes, w, h, net_width, net_height) if corrected else proposed.boxes
             found += [DETECTION(BOX(*box), layer.classes, scores, certain) for box, scores, certain in zip(
                 (boxes * unit)[sure].tolist(), proposed.scores[sure].tolist(), proposed.objectness[sure].tolist(),
                 strict=True)]
