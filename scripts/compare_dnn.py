@@ -86,7 +86,7 @@ def differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> t
             a, b = a[..., 5:], b[..., 5:]               # a score near thresh= may be 0 in one of them alone
             cut = ((a == 0) | (b == 0)) & (np.maximum(a, b) < np.min(b[b > 0], initial=np.inf) + TOLERANCE)
             difference[..., 5:][cut] = 0
-            worst = max(worst, float(difference.max()))
+            worst = max(worst, float(np.nan_to_num(difference, nan=np.inf).max()))
     a, b = ours["found"], theirs["found"]
     alike = (np.abs(a[:, None] - b) <= [0, TOLERANCE, 1, 1, 1, 1]).all(2)
     return "", worst, len(b), int((~alike.any(0)).sum() + (~alike.any(1)).sum())
