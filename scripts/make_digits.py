@@ -1,6 +1,6 @@
-"""Make a data set of digits as they stand on meters, plates, tags, jerseys and signs, drawn in whatever fonts are there.
+"""Make a data set of digits as they stand on meters, plates, tags, jerseys and signs, in the fonts that are there.
 
-    python scripts/make_digits.py FOLDER [--train 8000] [--valid 500] [--seed 1] [--fonts FOLDER...] [--processes N]
+    python scripts/make_digits.py FOLDER [--train 8000] [--valid 500] [--seed 1] [--fonts [FOLDER...]]
 
 Writes FOLDER/{train,valid}/00001.jpg with their label files, the lists, digits.names and digits.data. Each picture
 depends on the seed and its own number alone. Fonts are those of matplotlib and of the system's font folders whose ten
@@ -30,7 +30,7 @@ SYSTEM = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/sh
           "C:/Windows/Fonts")
 OWN = Path(matplotlib.get_data_path()) / "fonts/ttf"
 DIGITS = "0123456789"
-LETTERS = "ACEFHJKLMNPRTUVWXYBDGSZacdefhkmnrstuvwxyz"      # without those that are digits in some font: O, I, l, b, q ...
+LETTERS = "ACEFHJKLMNPRTUVWXYBDGSZacdefhkmnrstuvwxyz"      # none that is a digit in some font: O, I, l, b, q ...
 SIGNS = "$%#&?!+-/:.,="
 HELD_OUT = 8            # every so many families of fonts are for the valid pictures alone
 LONG = (320, 416)       # the pictures' longer side
@@ -135,9 +135,9 @@ class Strokes(NamedTuple):
 
 # Strokes on a grid of 4 x 6: x and y of each point.
 SKELETONS = ("20 10 02 04 16 36 44 42 30 20", "12 12 20 20 26", "01 10 30 41 42 24 06 06 46",
-             "01 10 30 41 42 33 13 13|13 33 44 45 36 16 05", "30 30 04 04 44|32 32 36", "40 00 00 02 02 32 43 45 36 16 05",
-             "40 20 02 05 16 36 45 44 33 13 04", "00 40 40 22 16", "23 12 01 10 30 41 32 23 14 05 16 36 45 34 23",
-             "42 33 13 02 01 10 30 41 42 26")
+             "01 10 30 41 42 33 13 13|13 33 44 45 36 16 05", "30 30 04 04 44|32 32 36",
+             "40 00 00 02 02 32 43 45 36 16 05", "40 20 02 05 16 36 45 44 33 13 04", "00 40 40 22 16",
+             "23 12 01 10 30 41 32 23 14 05 16 36 45 34 23", "42 33 13 02 01 10 30 41 42 26")
 Face = Font | Segments | Strokes
 
 
@@ -306,7 +306,8 @@ class Style(NamedTuple):
             slope = cv2.GaussianBlur(ink, (0, 0), max(.6, height / 30))
             slope = np.roll(slope, 1, (0, 1)) - np.roll(slope, -1, (0, 1))
             colour = (colour - (255 * self.relief * slope)[..., None]).clip(0, 255)
-            panel.paint((abs(slope) * 1.5).clip(0, 1) * (1 - ink), np.where(slope > 0, 30, 230)[..., None] + np.zeros(3))
+            edge = np.where(slope > 0, 30, 230)[..., None] + np.zeros(3)
+            panel.paint((abs(slope) * 1.5).clip(0, 1) * (1 - ink), edge)
         panel.paint(ink, colour)
 
 
@@ -438,7 +439,8 @@ def board(artist: Artist, height: float, paper: Colour) -> Panel:
         centre, axes = (panel.width // 2, panel.height // 2), np.array((panel.width, panel.height)) // 2 - 1
         for inset, colour in ((0, border), (edge, surface)):
             size = tuple(int(max(1, side - inset)) for side in axes)
-            panel.shape(lambda mask, size=size: cv2.ellipse(mask, centre, size, 0, 0, 360, 255, -1, cv2.LINE_AA), colour)
+            panel.shape(lambda mask, size=size: cv2.ellipse(mask, centre, size, 0, 0, 360, 255, -1, cv2.LINE_AA),
+                        colour)
     else:
         radius = height * rng.uniform(0, .4)
         panel.rounded(box, radius, border)
@@ -520,7 +522,7 @@ def display(artist: Artist, height: float, paper: Colour) -> Panel:
     panel.rounded((0, 0, panel.width, panel.height), height * .1, artist.colour())
     panel.rounded((edge, edge, panel.width - edge, panel.height - edge), height * .08, ground)
     if isinstance(face, Segments) and artist.chance(.5):                # bars that are off
-        for _, glyph, left in [part for part in line.glyphs if part[0] in DIGITS]:
+        for left in [left for character, _, left in line.glyphs if character in DIGITS]:
             ghost = face.glyph("8", height).ink * rng.uniform(.04, .12)
             y, x = round(pad), round(pad + left)
             area = (slice(y, y + ghost.shape[0]), slice(x, x + ghost.shape[1]))
@@ -673,7 +675,8 @@ def clutter(artist: Artist, image: np.ndarray) -> None:
     elif kind == 1:
         cv2.fillPoly(image, [(points[0] + (points - points[0]) // 3).astype(np.int32)], colour, cv2.LINE_AA)
     elif kind == 2:
-        cv2.rectangle(image, points[0].tolist(), (points[0] + size).tolist(), colour, -1 if artist.chance(.5) else thick)
+        cv2.rectangle(image, points[0].tolist(), (points[0] + size).tolist(), colour,
+                      -1 if artist.chance(.5) else thick)
     elif kind == 3:         # an arc too short to be a 0
         start = int(rng.integers(360))
         cv2.ellipse(image, points[0].tolist(), size.tolist(), int(rng.integers(180)), start, start + 150, colour, thick,
@@ -823,8 +826,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--train", type=int, default=8000, help="pictures to train on")
     parser.add_argument("--valid", type=int, default=500, help="pictures to validate on, in fonts that train has not")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--fonts", nargs="+", metavar="FOLDER", help="instead of the system's folders")
-    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--fonts", nargs="*", metavar="FOLDER", help="not the system's; none: matplotlib's alone")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="any number makes the same pictures")
     given = parser.parse_args(words)
     make(given.folder, given.train, given.valid, given.seed, find_fonts(given.fonts), given.processes)
     return 0
