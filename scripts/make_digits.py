@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import matplotlib
@@ -183,8 +183,8 @@ def find_fonts(folders: Sequence[str | Path] | None = None) -> list[Font]:
     folders = [OWN, *map(Path, SYSTEM)] if folders is None else [OWN, *map(Path, folders)]
     paths = sorted({path for folder in folders for path in folder.expanduser().rglob("*")
                     if path.suffix.lower() in (".ttf", ".otf", ".ttc")})
-    plain = [portrait(str(OWN / f"{name}.ttf"), wide) for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif",
-                                                                   "DejaVuSansMono") for wide in (.6, 1)]
+    patterns = [portrait(str(OWN / f"{name}.ttf"), wide) for name in ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif",
+                                                                      "DejaVuSansMono") for wide in (.6, 1)]
     fonts = {}
     for path in paths:
         try:
@@ -193,7 +193,7 @@ def find_fonts(folders: Sequence[str | Path] | None = None) -> list[Font]:
             continue
         if seen is None:
             continue
-        likeness = np.max([seen @ one.T for one in plain], 0)       # (10, 10)
+        likeness = np.max([seen @ one.T for one in patterns], 0)       # (10, 10)
         if (likeness.argmax(1) == np.arange(10)).sum() >= 7 and np.diag(likeness).mean() >= .55:
             fonts.setdefault(path.name, Font(str(path), family))
     return [fonts[name] for name in sorted(fonts)]
@@ -320,7 +320,7 @@ class Artist:
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
 
-    def one(self, of: Sequence) -> object:
+    def one(self, of: Sequence) -> Any:
         return of[int(self.rng.integers(len(of)))]
 
     def font(self) -> Font:
