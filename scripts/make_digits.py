@@ -1,15 +1,17 @@
 """Make a data set of digits as they stand on meters, plates, tags, jerseys and signs, in the fonts that are there.
 
-    python scripts/make_digits.py FOLDER [--train 8000] [--valid 500] [--seed 1] [--fonts [FOLDER...]]
+    python scripts/make_digits.py FOLDER [--train 8000] [--valid 500] [--photos N] [--seed 1] [--fonts [FOLDER...]]
 
 Writes FOLDER/{train,valid}/00001.jpg with their label files, the lists, digits.names and digits.data. Each picture
 depends on the seed and its own number alone. Fonts are those of matplotlib and of the system's font folders whose ten
 digits look like digits; every 8th family is kept for the valid pictures, which have no other. Boxes are tight around
-the digits' ink, after all warping.
+the digits' ink, after all warping. --photos adds pictures to train on that stand on photographs, a quarter of them
+without digits, which teaches what is none.
 """
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 import zlib
@@ -29,6 +31,14 @@ from PIL import ImageFont
 SYSTEM = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts", "/Library/Fonts",
           "C:/Windows/Fonts")
 OWN = Path(matplotlib.get_data_path()) / "fonts/ttf"
+PHOTOS = (              # without digits, where an import or a Debian package brings them
+    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"), ("sklearn", "datasets/images/china.jpg"),
+    ("sklearn", "datasets/images/flower.jpg"), *(("skimage", f"data/{name}") for name in (
+        "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png",
+        "hubble_deep_field.jpg", "ihc.png", "motorcycle_left.png", "rocket.jpg")),
+    *((None, f"/usr/share/backgrounds/mate/nature/{name}.jpg") for name in (
+        "Aqua", "Blinds", "Dune", "FreshFlower", "Garden", "GreenMeadow", "LadyBird", "RainDrops", "Storm", "TwoWings",
+        "Wood", "YellowFlower")))
 DIGITS = "0123456789"
 LETTERS = "ACEFHJKLMNPRTUVWXYBDGSZacdefhkmnrstuvwxyz"      # none that is a digit in some font: O, I, l, b, q ...
 SIGNS = "$%#&?!+-/:.,="
@@ -209,6 +219,23 @@ def shared_out(fonts: list[Font], split: str) -> list[list[Font]]:
     return [families[name] for name in sorted(mine or families)]
 
 
+def find_photos() -> list[Path]:
+    """Those of PHOTOS that are there."""
+    places = []
+    for package, name in PHOTOS:
+        spec = importlib.util.find_spec(package) if package is not None else None
+        if package is None or spec is not None:
+            places.append(Path(name) if spec is None else Path(spec.submodule_search_locations[0]) / name)
+    return [path for path in places if path.is_file()]
+
+
+@lru_cache(None)
+def _photo(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    scale = min(1, 1280 / max(image.shape))
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
 class Panel:
     """Something flat with digits on it: colour (H, W, 3) multiplied by alpha (H, W), and which digit is where."""
 
@@ -314,8 +341,8 @@ class Style(NamedTuple):
 class Artist:
     """Random choices of one picture."""
 
-    def __init__(self, rng: Generator, families: list[list[Font]]) -> None:
-        self.rng, self.families = rng, families
+    def __init__(self, rng: Generator, families: list[list[Font]], digits: str = DIGITS) -> None:
+        self.rng, self.families, self.digits = rng, families, digits
 
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
@@ -338,7 +365,7 @@ class Artist:
         return self.segments() if kind < .1 else self.font()
 
     def number(self, low: int = 1, high: int = 5) -> str:
-        return "".join(self.rng.choice(list(DIGITS), int(self.rng.integers(low, high + 1))))
+        return "".join(self.rng.choice(list(self.digits), int(self.rng.integers(low, high + 1))))
 
     def word(self, low: int = 1, high: int = 7) -> str:
         count = int(self.rng.integers(low, high + 1))
@@ -631,6 +658,31 @@ def words(artist: Artist, height: float, paper: Colour) -> Panel:
     return panel
 
 
+def ticks(artist: Artist, height: float, paper: Colour) -> Panel:
+    """No digits: the strokes of a ruler or around a dial."""
+    rng = artist.rng
+    count, thick = int(rng.integers(8, 40)), int(rng.integers(1, 5))
+    ground = artist.colour()
+    ink, every, long = artist.against(ground).tolist(), int(rng.choice((4, 5, 10))), rng.uniform(.2, .5)
+    if artist.chance(.5):
+        step = thick * rng.uniform(2, 5)
+        panel = Panel(count * step + 12, height)
+        panel.rounded((0, 0, panel.width, panel.height), 3, ground)
+        ends = [((6 + index * step, 2), (6 + index * step, 2 + height * long * (1 if index % every else 1.6)))
+                for index in range(count)]
+    else:
+        radius = max(height, count * thick / 2.2)
+        panel = Panel(2 * radius + 4, 2 * radius + 4)
+        middle = (round(radius) + 2,) * 2
+        panel.shape(lambda mask: cv2.circle(mask, middle, round(radius), 255, -1, cv2.LINE_AA), ground)
+        ends = [tuple(radius + 2 + part * radius * np.array((np.cos(angle), np.sin(angle)))
+                      for part in (.95, .95 - long / (2 if index % every else 1.2)))
+                for index, angle in enumerate(np.arange(count) * 2 * np.pi / count)]
+    for start, end in ends:
+        cv2.line(panel.colour, np.rint(start).astype(int).tolist(), np.rint(end).astype(int).tolist(), ink, thick)
+    return panel
+
+
 KINDS = {plain: .3, board: .27, meter: .11, display: .11, jersey: .07, table: .08, dial: .06}
 
 
@@ -661,6 +713,25 @@ def background(artist: Artist, height: int, width: int) -> np.ndarray:
     if artist.chance(.5):
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(.6, 4))
     return image.clip(0, 255).astype(np.float32)
+
+
+def part_of(photo: np.ndarray, artist: Artist, height: int, width: int) -> np.ndarray:
+    """A photograph's part as a background (H, W, 3), perhaps mirrored, brighter, in other colours."""
+    rng = artist.rng
+    if artist.chance(.2):
+        photo = photo.transpose(1, 0, 2)
+    most = min(photo.shape[0] / height, photo.shape[1] / width)
+    size = np.array((height, width)) * most * rng.uniform(.3, 1)
+    y, x = (rng.random(2) * (np.array(photo.shape[:2]) - size)).astype(int)
+    part = photo[y:y + max(8, int(size[0])), x:x + max(8, int(size[1])), ::1]
+    part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    if artist.chance(.5):
+        part = part[:, ::-1]
+    if artist.chance(.3):
+        part = part[..., rng.permutation(3)]
+    if artist.chance(.3):
+        part = cv2.GaussianBlur(part, (0, 0), rng.uniform(.5, 3))
+    return np.ascontiguousarray((part * rng.uniform(.5, 1.4)).clip(0, 255))
 
 
 def clutter(artist: Artist, image: np.ndarray) -> None:
@@ -762,16 +833,24 @@ def light(artist: Artist, image: np.ndarray, least: float) -> np.ndarray:
     return np.rint(image).clip(0, 255).astype(np.uint8)
 
 
-def render(rng: Generator, families: list[list[Font]]) -> tuple[np.ndarray, list[tuple[int, Box]]]:
-    """A picture, uint8 (H, W, 3) BGR, and its digits with their boxes x1, y1, x2, y2 in pixels."""
-    artist = Artist(rng, families)
+def render(rng: Generator, families: list[list[Font]], photos: Sequence[Path] = (),
+           ) -> tuple[np.ndarray, list[tuple[int, Box]]]:
+    """A picture, uint8 (H, W, 3) BGR, and its digits with their boxes x1, y1, x2, y2 in pixels.
+
+    On a photograph it has more 1s, which are the hardest to find, or no digits at all, and perhaps strokes like 1s.
+    """
+    artist = Artist(rng, families, "0112345678901" if photos else DIGITS)
     size = np.array((1, rng.uniform(.6, 1))) * rng.integers(*LONG, endpoint=True)
     width, height = (int(side) for side in (size if artist.chance(.65) else size[::-1]))
-    image = background(artist, height, width)
+    image = part_of(_photo(artist.one(photos)), artist, height, width) if photos else background(artist, height, width)
     taken: list[Box] = []
     digits: list[tuple[int, Box]] = []
     kinds, odds = list(KINDS), list(KINDS.values())
     wanted, large = int(rng.integers(1, 6)), artist.chance(.2)
+    if photos:
+        wanted *= not artist.chance(.25)
+        if artist.chance(.25):
+            place(artist, image, ticks(artist, rng.uniform(20, 80), np.zeros(3)), taken)
     for number in range(wanted + 2):
         if number >= wanted and not (artist.chance(.6) and taken):
             break
@@ -787,11 +866,12 @@ def render(rng: Generator, families: list[list[Font]]) -> tuple[np.ndarray, list
     return light(artist, image, least), digits
 
 
-def write_picture(folder: Path, split: str, families: list[list[Font]], seed: int, number: int) -> int:
-    """A picture with its label file; how many digits it has."""
+def write_picture(folder: Path, split: str, families: list[list[Font]], seed: int, photos: Sequence[Path], plain: int,
+                  number: int) -> int:
+    """A picture with its label file, from number plain on with a photograph; how many digits it has."""
     cv2.setNumThreads(1)
     rng = np.random.default_rng((seed, SPLITS.index(split), number))
-    image, digits = render(rng, families)
+    image, digits = render(rng, families, photos if number >= plain else ())
     quality = int(rng.integers(35, 96))
     path = folder / split / f"{number:05d}.jpg"
     cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tofile(path)
@@ -802,11 +882,12 @@ def write_picture(folder: Path, split: str, families: list[list[Font]], seed: in
     return len(digits)
 
 
-def make(folder: Path, train: int, valid: int, seed: int, fonts: list[Font], processes: int) -> None:
-    for split, count in zip(SPLITS, (train, valid), strict=True):
+def make(folder: Path, train: int, valid: int, seed: int, fonts: list[Font], processes: int, more: int = 0) -> None:
+    photos = find_photos()
+    for split, plain, count in zip(SPLITS, (train, valid), (train + more, valid), strict=True):
         (folder / split).mkdir(parents=True, exist_ok=True)
         families = shared_out(fonts, split)
-        work = partial(write_picture, folder, split, families, seed)
+        work = partial(write_picture, folder, split, families, seed, photos, plain)
         if processes > 1:
             with ProcessPoolExecutor(processes) as pool:
                 digits = sum(pool.map(work, range(count), chunksize=8))
@@ -825,11 +906,13 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--train", type=int, default=8000, help="pictures to train on")
     parser.add_argument("--valid", type=int, default=500, help="pictures to validate on, in fonts that train has not")
+    parser.add_argument("--photos", type=int, default=0, help="more pictures to train on, with photographs behind")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fonts", nargs="*", metavar="FOLDER", help="not the system's; none: matplotlib's alone")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="any number makes the same pictures")
     given = parser.parse_args(words)
-    make(given.folder, given.train, given.valid, given.seed, find_fonts(given.fonts), given.processes)
+    make(given.folder, given.train, given.valid, given.seed, find_fonts(given.fonts), given.processes,
+         given.photos)
     return 0
 
 
