@@ -151,11 +151,11 @@ def meter() -> Thing:
     one.paint(one.box(46, 62, 434, 160, 8), (.12, .12, .12), 4, 1.5, .5)
     wide, top, tall = 56, 74, 74
     curve = np.sqrt(1 - np.linspace(-.93, .93, tall) ** 2)[:, None].astype(np.float32)
-    for index, digit in enumerate("031594"):
+    for index, digit in enumerate("051934"):
         x = 60 + index * 62
         red = index == 5
         one.paint(one.box(x, top, x + wide, top + tall, 2), (.1, .1, .55) if red else (.06, .06, .06))
-        one.write(digit, x + wide / 2, top + tall / 2 + (4 if red else 0), 56, "DejaVuSans-Bold", (.92, .93, .93))
+        one.write(digit, x + wide / 2, top + tall / 2 + (4 if red else 0), 56, "DejaVuSans", (.92, .93, .93))
         one.height[top:top + tall, x:x + wide] += 10 * curve - 14           # drums behind the face
         one.gloss[top:top + tall, x:x + wide] = .35
         one.colour[top:top + tall, x:x + wide] *= .35 + .65 * curve[..., None]
@@ -201,7 +201,7 @@ def price_tag() -> Thing:
     one.colour *= (1 + one.noise(2, .02) + one.noise(9, .015))[..., None]
     one.paint(one.disc(36, 95, 15) - one.disc(36, 95, 9), (.3, .5, .65), 2, 1, .9)
     one.write("SALE", 156, 50, 22, "DejaVuSans-Bold", (.15, .1, .6))
-    one.write("19.50", 158, 104, 56, "DejaVuSansMono-Bold", (.12, .1, .5), 0, -.02, .92)
+    one.write("19.50", 158, 104, 56, "DejaVuSans-Bold", (.12, .1, .5), 0, .14, .72)
     one.paint(one.mask(lambda d: d.line((66, 150, 246, 142), 255, 3)), (.3, .3, .5))
     return one
 
@@ -221,7 +221,7 @@ def jersey() -> Thing:
     for cuff in (((418, 96), (372, 178)), ((48, 178), (2, 96))):
         one.paint(one.mask(lambda d, c=cuff: d.line(c, 255, 18)), (.9, .9, .9))
     one.write("BAKER", 210, 134, 32, "DejaVuSans-Bold", (.92, .92, .92), 0, .12)
-    one.write("53", 210, 268, 150, "DejaVuSans-Bold", (.92, .92, .92), .8, .05, .86)
+    one.write("10", 210, 268, 150, "DejaVuSans-Bold", (.92, .92, .92), .8, .05, .86)
     return one
 
 

@@ -57,8 +57,8 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--work", type=Path, default=Path("digits"), help="a folder for pictures and checkpoints")
     parser.add_argument("--out", type=Path, default=ROOT, help="the folder of cfg/ and weights/")
-    parser.add_argument("--pictures", type=int, default=PICTURES, help="to train on; default %(default)s, and a quarter "
-                        "more with photographs behind")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="to train on; default %(default)s, and a "
+                        "quarter more with photographs behind")
     parser.add_argument("--iterations", type=int, help="instead of the cfg's max_batches")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args(words)
