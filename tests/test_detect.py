@@ -87,7 +87,7 @@ def test_hidden_names(demo):
 
 @pytest.mark.parametrize("make, error, message", [
     (lambda cfg, weights, tmp: Detector(tmp / "no.cfg", weights), CfgError, "no.cfg: cannot read"),
-    (lambda cfg, weights, tmp: Detector(cfg, tmp / "no.weights"), WeightsError, "no.weights: cannot read"),
+    (lambda cfg, weights, tmp: Detector(cfg, tmp / "no.weights"), WeightsError, "no.weights: no such weights file"),
     (lambda cfg, weights, tmp: Detector(weights, cfg), CfgError, "binary data"),
     (lambda cfg, weights, tmp: Detector(cfg, cfg), WeightsError, "shapes.cfg"),
     (lambda cfg, weights, tmp: Detector(cfg, weights, ["one"]), DataError, "needs 3 names"),
