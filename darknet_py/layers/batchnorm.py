@@ -111,6 +111,10 @@ class Normalized(Layer):
         x = x if norm is None else norm(x)
         return self.activate(x) if x.requires_grad else self.activate_in_place(x)
 
+    def onnx_finish(self, graph: Any, x: str) -> str:
+        """What comes after the weights and the bias, batch normalisation folded."""
+        return graph.activation(self.options.activation, x)
+
     def fold(self) -> None:
         """Darknet: fuse_conv_batchnorm, in double precision as there."""
         if self.norm is None:
@@ -159,6 +163,11 @@ class BatchNorm(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        norm = self.norm
+        return graph("BatchNormalization", xs[0], *map(graph.constant, (
+            norm.weight, norm.bias, norm.running_mean, norm.running_var)), epsilon=EPSILON)
 
     def blobs(self) -> Iterator[Blob]:
         yield Blob(self.norm.bias)

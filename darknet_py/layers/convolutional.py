@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -167,6 +168,17 @@ class Convolutional(Normalized):
 
     def held(self, output: Tensor, *xs: Tensor) -> Tensor:
         return output if self.blur is None else self.blur.held(output, self.convolve(*xs))
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        owner, o, x, padding = self.shared[0] if self.shared else self, self.options, xs[0], self.padding
+        if o.xnor or o.coordconv:
+            raise self.place.error(f"cannot be said in ONNX with {'xnor' if o.xnor else 'coordconv'}=1",
+                                   "xnor" if o.xnor else "coordconv")
+        weight = binarize(owner.weight) if o.binary else owner.weight
+        x = graph("Conv", x, graph.constant(weight), graph.constant(owner.bias), strides=self.inner_stride,
+                  pads=[padding] * 4, dilations=[self.dilation] * 2, group=self.groups)
+        x = self.onnx_finish(graph, x)
+        return x if self.blur is None else self.blur.onnx(graph, x, self.shape.channels)
 
     def blobs(self) -> Iterator[Blob]:
         if not self.shared:
