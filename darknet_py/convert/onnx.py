@@ -21,8 +21,8 @@ SIZELESS = frozenset({  # kinds that take images of any size
 
 
 def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, half: bool = False,
-               resizable: bool = False, threshold: float = .25, nms: float = .45, most: int = 200) -> onnx.ModelProto:
-    """A model of a folded network, that runs on any number of images.
+               resizable: bool = False, batch: int | None = None, threshold: float = .25, nms: float = .45, most: int = 200) -> onnx.ModelProto:
+    """A model of a folded network.
 
     The input is ``images`` (N, C, H, W), RGB in [0, 1].
 
@@ -32,6 +32,7 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
             places. "nms": what is left of them behind a threshold and suppression a class: ``image`` (M,), ``box``
             (M, 4), ``score`` (M,), ``label`` (M,).
         half: float16 inside; input and outputs stay float32.
+        batch: how many images it takes at once; None for any number.
         resizable: the sides of images are free, as far as the network's strides divide them.
         threshold, nms, most: of "nms": scores are above the one, overlaps below the other, boxes of an image and class
             no more than the last.
@@ -43,7 +44,7 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
         raise DarknetError("an ONNX model is made of a folded network")
     heads = [network.layers[index] for index in network.heads]
     if outputs != "heads" and (wrong := [head for head in heads if not head.detects]):
-        raise wrong[0].place.error(f"has no boxes; without them only the outputs of the heads can be had")
+        raise wrong[0].place.error("has no boxes; without them only the outputs of the heads can be had")
     if resizable and (fixed := [layer for layer in network.layers if layer.kind not in SIZELESS]):
         raise fixed[0].place.error("has the size of its input built in, so the model cannot be resizable")
     graph = Graph(opset, half=half, resizable=resizable)
@@ -61,11 +62,12 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
         if outputs == "nms":
             values = _suppressed(graph, values["boxes"], values["scores"], threshold, nms, most)
     free: tuple[Any, Any] = ("height", "width") if resizable else network.input_shape[1:]
+    count: Any = "batch" if batch is None else batch
     images = helper.make_tensor_value_info(
-        "images", TensorProto.FLOAT, ["batch", network.input_shape.channels, *free])
+        "images", TensorProto.FLOAT, [count, network.input_shape.channels, *free])
     shapes = {
-        f"head_{index}": ["batch", *_head_shape(network.layers[index], resizable)] for index in network.heads} | {
-        "boxes": ["batch", None, 4], "scores": ["batch", None, heads[0].classes], "image": ["found"],
+        f"head_{index}": [count, *_head_shape(network.layers[index], resizable)] for index in network.heads} | {
+        "boxes": [count, None, 4], "scores": [count, None, heads[0].classes], "image": ["found"],
         "box": ["found", 4], "score": ["found"], "label": ["found"]}
     infos = []
     for name, value in values.items():
