@@ -62,7 +62,7 @@ def read_boxes(data: str | os.PathLike, *, progress: Progress | None = None) -> 
 
     Darknet: the first half of calc_anchors. C counts boxes without size or outside the picture too.
     """
-    known = _classes(data)
+    known = class_count(data)
     samples = read_samples(data)
     rows: list[np.ndarray] = []
     problems: list[Problem] = []
@@ -80,7 +80,7 @@ def read_boxes(data: str | os.PathLike, *, progress: Progress | None = None) -> 
     return Boxes(boxes[:, 3:], counts, len(samples), problems)
 
 
-def _classes(data: str | os.PathLike) -> int:
+def class_count(data: str | os.PathLike) -> int:
     """How many classes the .data file says there are, else the names that come with the data; 0 where nothing does."""
     text = read_data(data).get("classes") if Path(data).suffix == ".data" else None
     if text is None:

@@ -62,10 +62,12 @@ class Cfg:
         warnings.warn(CfgWarning(f"{locate(self.path, line)}: {_line(message)}"), stacklevel=2)
 
     def with_value(self, section: int, key: str, value: Any) -> Cfg:
-        """A cfg with one value changed, or added at the section's end; all other text stays as it is.
+        """A cfg with one value changed, or added at the section's end; all other text stays as it is, and so does text
+        that says the same already.
 
         Args:
             section: index into ``sections`` (0 is [net]).
+            value: None takes the key's lines out.
         """
         return self.with_values({(section, key): value})
 
@@ -75,13 +77,21 @@ class Cfg:
         for (section, key), value in values.items():
             target = self.sections[section]
             entry = target.first.get(key)
-            if entry is not None:
-                edits.append((entry.start, entry.end, str(value)))
+            if value is None:
+                edits += [(self.text.rfind("\n", 0, entry.start) + 1, self._end_of_line(entry.line) + 1, "")
+                          for entry in target.entries if entry.key == key]
                 continue
-            after = target.entries[-1].line if target.entries else target.line
+            if entry is not None:
+                if entry.value != "".join(str(value).split()):
+                    edits.append((entry.start, entry.end, str(value)))
+                continue
+            after = next((entry.line for entry in reversed(target.entries)
+                          if values.get((section, entry.key), "") is not None), target.line)
             end = self._end_of_line(after)
             ending = "\r" if self.text[:end].endswith("\r") else ""
             edits.append((end, end, f"\n{key}={value}{ending}" + "\n" * (end == len(self.text))))
+        if not edits:
+            return self
         text, done = "", 0
         for start, end, new in sorted(edits, key=lambda edit: edit[:2]):
             text, done = text + self.text[done:start] + new, end

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,12 @@ import torch
 
 from darknet_py.anchors import CELLS, anchors_text, by_area
 from darknet_py.cfg import Cfg
+from darknet_py.errors import CfgError
 from darknet_py.layers import KINDS, Layer, Shape
 from darknet_py.network import Network
 from darknet_py.options import bind
+
+PROBE = 1024            # pixels: a size that all steps of cells divide
 
 
 def pixel_anchors(head: Any, shape: Shape) -> np.ndarray:
@@ -34,7 +37,8 @@ def anchor_count(network: Network) -> int:
     return max((_listed(head.options) for head in _heads(network).values()), default=0)
 
 
-def fit_heads(cfg: Cfg, *, anchors: np.ndarray | None = None, classes: int | None = None) -> Cfg:
+def fit_heads(cfg: Cfg, *, anchors: np.ndarray | None = None, classes: int | None = None,
+              new_masks: bool = False) -> Cfg:
     """A cfg whose heads have other anchors or classes, and the layers before them as many filters as that takes.
 
     Filters that do not fit the cfg as it is, the classic mistake, are put right too. All other text stays.
@@ -43,34 +47,86 @@ def fit_heads(cfg: Cfg, *, anchors: np.ndarray | None = None, classes: int | Non
         anchors: (A, 2) in pixels of the network's input, by area; None for the cfg's own. Where a cfg had as many, its
             masks stay. Else the heads share them evenly, the smallest going to the head with the finest cells, and what
             is left over to those with the coarsest. [region] has them all.
-        classes: None for the cfg's own.
+        classes: None for the cfg's own. [detection] and [softmax] take other ones as well, and no anchors.
+        new_masks: share anchors even where there were as many, since some cfgs have an anchor that no head uses.
 
     Raises:
         CfgError: the cfg has no such heads, or more of them than anchors, or would not build.
         DataError: rounded, some anchors are equal, or nothing.
     """
+    network = fitted(cfg)
+    heads = _heads(network)
+    named = [index for index, layer in enumerate(network.layers)        # whose classes are an option, or all they read
+             if _has(type(layer), "classes") or 0 < layer.classes == layer.shape.channels]
+    if not heads and (anchors is not None or classes is None or not named):
+        raise cfg.error("expected a head with anchors, such as [yolo], found none")
     with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")         # who reads the cfg is told once
-        cfg = _with_own_filters(cfg)
-        network = Network(cfg)
-        heads = _heads(network)
-        shares = {} if anchors is None else _shares(heads, len(anchors))
+        warnings.simplefilter("ignore")
+        shares = {} if anchors is None else _shares(heads, len(anchors), new_masks)
         values: dict[tuple[int, str], Any] = {}             # by layer and key
         for index, head in heads.items():
-            new: dict[str, Any] = {} if classes is None else {"classes": classes}
             if anchors is not None:
                 values[index, "anchors"] = _head_text(anchors, head, network.input_shape)
-                new["num"] = len(anchors)
+                values[index, "num"] = len(anchors)
             if index in shares:
                 values[index, "mask"] = ",".join(map(str, shares[index]))
-                new["mask"] = shares[index]
-            filters = head.needed_filters(replace(head.options, **new))
-            values |= {(index, key): value for key, value in new.items() if key != "mask"}
-            if filters != head.shapes[0].channels:
-                values |= {(feeder, "filters"): filters for feeder in _feeders(network, index)}
-        cfg = _with(cfg, values)
+        for index in named if classes is not None else ():
+            if _has(type(network.layers[index]), "classes"):
+                values[index, "classes"] = classes
+            else:
+                values |= dict.fromkeys(_feeders(network, index), classes)
+        cfg = with_head_values(network, values)
         Network(cfg)
     return cfg
+
+
+def fitted(cfg: Cfg) -> Network:
+    """The network of a cfg, without memory for weights, and with as many filters right before each head as it needs."""
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")         # who reads the cfg is told once
+        values = {}
+        for index, section in enumerate(cfg.sections[1:]):
+            kind: Any = KINDS.get(section.kind)
+            before = KINDS.get(cfg.sections[index].kind)
+            if index and before is not None and hasattr(kind, "needed_filters") and _has(before, _counted(kind)):
+                values[index - 1, _counted(kind)] = kind.needed_filters(bind(cfg, section, kind.Options))
+        return Network(_with(cfg, values))
+
+
+def with_head_values(network: Network, values: Mapping[tuple[int, str], Any]) -> Cfg:
+    """A network's cfg with the values of some layers, by index and key, and before each head as many filters as it then
+    needs; None takes a key out. What comes of it need not build."""
+    cfg = _with(network.cfg, values)
+    filters: dict[tuple[int, str], int] = {}
+    for index, head in enumerate(network.layers):
+        kind: Any = type(head)
+        if hasattr(kind, "needed_filters"):
+            needed = kind.needed_filters(bind(cfg, cfg.sections[index + 1], kind.Options))
+            if needed != kind.needed_filters(head.options):
+                filters |= dict.fromkeys(_feeders(network, index), needed)
+    return _with(cfg, filters)
+
+
+def coarsest_step(cfg: Cfg) -> int:
+    """The pixels that a cell of the coarsest head with anchors spans, of which width and height must be multiples; 1
+    without such heads, and for what has no other size or does not build."""
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            network = Network(cfg, width=PROBE, height=PROBE)
+        except CfgError:
+            return 1
+    return max((PROBE // head.shape.width for head in _heads(network).values()), default=1)
+
+
+def size_problem(step: int, **sides: int) -> str | None:
+    """What is wrong with a width or height that is no multiple of ``coarsest_step``; None if nothing is."""
+    for key, side in sides.items():
+        below = side // step * step
+        if side != below or side < 1:
+            nearest = " and ".join(str(near) for near in (below, below + step) if near > 0)
+            return f"{key}={side} is no multiple of {step}, the step of its coarsest cells; the nearest: {nearest}"
+    return None
 
 
 def _heads(network: Network) -> dict[int, Any]:
@@ -79,29 +135,14 @@ def _heads(network: Network) -> dict[int, Any]:
 
 
 def _with(cfg: Cfg, values: Mapping[tuple[int, str], Any]) -> Cfg:
-    """The cfg with the values of some layers, by index and key; text that says the same already stays."""
-    new = {}
-    for (layer, key), value in values.items():
-        entry = cfg.sections[layer + 1].first.get(key)
-        if entry is None or entry.value != "".join(str(value).split()):
-            new[layer + 1, key] = value
-    return cfg.with_values(new) if new else cfg
+    """The cfg with the values of some layers, by index and key."""
+    return cfg.with_values({(layer + 1, key): value for (layer, key), value in values.items()})
 
 
-def _with_own_filters(cfg: Cfg) -> Cfg:
-    """The cfg with as many filters right before each head as it needs as it is."""
-    found, values = False, {}
-    for index, section in enumerate(cfg.sections[1:]):
-        kind: Any = KINDS.get(section.kind)
-        if kind is None or not _has(kind, "anchors"):
-            continue
-        found = True
-        before = KINDS.get(cfg.sections[index].kind)
-        if index and before is not None and _has(before, "filters"):
-            values[index - 1, "filters"] = kind.needed_filters(bind(cfg, section, kind.Options))
-    if not found:
-        raise cfg.error("expected a head with anchors, such as [yolo], found none")
-    return _with(cfg, values)
+def _counted(kind: type[Layer]) -> str:
+    """The option of the layer before a head that says how much the head reads: [detection] reads all of a [connected],
+    the others channels."""
+    return "output" if kind.kind == "detection" else "filters"
 
 
 def _has(kind: type[Layer], option: str) -> bool:
@@ -118,10 +159,10 @@ def _listed(options: Any) -> int:
     return max([options.num, *(number + 1 for number in getattr(options, "mask", None) or ())])
 
 
-def _shares(heads: dict[int, Any], count: int) -> dict[int, tuple[int, ...]]:
+def _shares(heads: dict[int, Any], count: int, always: bool) -> dict[int, tuple[int, ...]]:
     """A new mask for each head that needs one."""
     masked = {index: head for index, head in heads.items() if not _in_cells(head)}
-    if not masked or all(_listed(head.options) == count for head in masked.values()):
+    if not masked or (not always and all(_listed(head.options) == count for head in masked.values())):
         return {}
     if count < len(masked):
         place = next(iter(masked.values())).place
@@ -145,20 +186,24 @@ def _head_text(anchors: np.ndarray, head: Layer, shape: Shape) -> str:
     return anchors_text(anchors * (head.shape.width / shape.width, head.shape.height / shape.height), CELLS).strip()
 
 
-def _feeders(network: Network, head: int) -> Iterator[int]:
-    """The layers whose filters= decide how many channels a head reads, beyond those that keep their number.
+def _feeders(network: Network, head: int) -> Iterator[tuple[int, str]]:
+    """The layers and their keys that decide how much a head reads, beyond layers that keep their number of channels.
 
     Raises:
         CfgError: something else decides it.
     """
+    shape = network.layers[head].shapes[0]
+    keys = [_counted(type(network.layers[head]))] if shape.size > shape.channels else ["filters", "output"]
     waiting: Sequence[int] = network.plan[head].sources
     while waiting:
         source, *rest = waiting
         layer = network.layers[source] if source >= 0 else network.layers[head]
-        if source >= 0 and _has(type(layer), "filters"):
-            yield source
+        key = next((key for key in keys if source >= 0 and _has(type(layer), key)), None)
+        if key is not None:
+            yield source, key
         elif source < 0 or any(shape.channels != layer.shape.channels for shape in layer.shapes):
-            raise layer.place.error("decides how many channels the head reads, expected a layer with filters=")
+            raise layer.place.error("decides how many channels the head reads, expected a layer with "
+                                    f"{' or '.join(f'{key}=' for key in keys)}")
         else:
             rest += network.plan[source].sources
         waiting = rest

@@ -41,6 +41,17 @@ def summarize(network: Network) -> Summary:
                    max(fields, default=(1, 1)))
 
 
+def training_memory(network: Network) -> tuple[int, int]:
+    """Bytes that training is expected to take, beside what the program takes anyway: for the weights, and for each
+    image of a mini-batch.
+
+    Weights have a gradient, a momentum, and perhaps more of their size. Outputs are kept for the way back, as they are
+    before normalisation and after, and half as much again is on its way (measured: 0.3 to 0.8).
+    """
+    net, summary = network.options, summarize(network)
+    return (3 + bool(net.adam) + bool(net.ema_alpha)) * summary.file_size, 5 * summary.outputs_kept // 2
+
+
 def receptive_fields(network: Network) -> list[tuple[int, int]]:
     """(width, height) in input pixels for each layer.
 

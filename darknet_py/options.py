@@ -5,7 +5,7 @@ Darknet: option_find_int and its siblings (option_list.c), which read a value's 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache
@@ -48,6 +48,11 @@ def bind(cfg: Cfg, section: Section, options: type[Options]) -> Options:
         name, read, check = schema[key]
         values[name] = check(cfg, entry, read(cfg, entry))
     return options(**values)
+
+
+def keys(options: type) -> Collection[str]:
+    """The keys that a section may have, of the dataclass that lists its options."""
+    return _schema(options).keys()
 
 
 @cache

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from web import Web
 
 from darknet_py import load_network
 
@@ -27,6 +28,14 @@ def pytest_collection_modifyitems(items):
 def demo():
     """(cfg, weights, picture) of the network in the repository."""
     return ROOT / "cfg/shapes.cfg", ROOT / "weights/shapes.weights", ROOT / "cfg/shapes.png"
+
+
+@pytest.fixture
+def web(monkeypatch):
+    """A server on this machine."""
+    monkeypatch.setenv("no_proxy", "*")
+    with Web() as server:
+        yield server
 
 
 TINY_CFG = """[net]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import SHARED
 
 from darknet_py.architectures import ARCHITECTURES, WISHES, cfg_text
 from darknet_py.cfg import Cfg, parse_cfg, read_cfg
 from darknet_py.data.datafile import read_data, read_names
 from darknet_py.errors import DataError
 from darknet_py.network import Network
-from tests.conftest import SHARED
 
 ROOT = Path(__file__).parent.parent
 ORIGINAL = SHARED / "reference/cfg"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from urllib.request import Request
 
 import pytest
-from web import Page, Web
+from web import Page
 
 from darknet_py import download as module
 from darknet_py.download import DownloadError, _Redirects, _Refused, download
@@ -16,13 +16,6 @@ OTHER = DATA[::-1]
 SIZE, SHA = len(DATA), hashlib.sha256(DATA).hexdigest()
 FACTS = {"size": SIZE, "sha256": (SHA,)}
 TAG, LATER = '"one"', '"two"'
-
-
-@pytest.fixture
-def web(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    with Web() as server:
-        yield server
 
 
 @pytest.fixture

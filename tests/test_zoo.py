@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, SHARED
-from web import Page, Web
+from web import Page
 
 from darknet_py import DataError, download, parse_cfg, read_cfg
 from darknet_py.architectures import ARCHITECTURES, cfg_text
@@ -34,13 +34,6 @@ def run(capsys, tmp_path, monkeypatch):
         return main([str(word) for word in words]), *capsys.readouterr()
 
     return call
-
-
-@pytest.fixture
-def web(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    with Web() as server:
-        yield server
 
 
 @pytest.fixture

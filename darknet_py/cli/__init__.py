@@ -24,6 +24,8 @@ VERBS = {                               # verb -> (module with add_arguments, ru
     "classifier": ("classifier", "Darknet's verbs for classifiers: classifier train|valid|predict DATA CFG [WEIGHTS]"),
     "rnn": ("rnn", "Darknet's verbs for character models: rnn train|valid|generate CFG [WEIGHTS]"),
     "nightmare": ("nightmare", "what a layer sees in a picture, enhanced: nightmare CFG WEIGHTS IMAGE LAYER"),
+    "new": ("new", "write a cfg for one's own classes: new NAME -classes N [-size 416] [-data DATA]"),
+    "edit": ("edit", "change values of a cfg: edit CFG SECTION.KEY=VALUE..."),
     "check": ("check", "look for mistakes before training: check DATA [CFG]"),
     "download": ("download", "fetch weights, whole and checked: download NAME... [-list]"),
     "zoo": ("zoo", "the networks that there are: cost, accuracy, whether their weights are here"),

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,15 +14,19 @@ from darknet_py.errors import DataError
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A file to write in place of ``path``: it takes that name when all is written, and is gone if anything fails.
+    Where that is a link, what it leads to is replaced; the permissions of a file that was there stay.
 
     Raises:
         OSError: the disk is full, or the folder is missing or closed to us.
     """
-    temporary = Path(f"{path}.tmp{os.getpid()}")
+    target = Path(os.path.realpath(path))
+    temporary = Path(f"{target}.tmp{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
             yield file
-        temporary.replace(path)
+        with suppress(FileNotFoundError):
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
     finally:
         with suppress(OSError):
             temporary.unlink()

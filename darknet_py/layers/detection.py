@@ -49,10 +49,15 @@ class Detection(Layer):
         super().__init__(options, shapes, place)
         o, self.shape = options, shapes[0]
         self.classes, self.channels_per_class = o.classes, o.side ** 2
-        expected = o.side ** 2 * ((1 + o.coords) * o.num + o.classes)
+        expected = self.needed_filters(o)
         if self.shape.size != expected:
             raise place.error(f"needs {expected} values from the layer before it ({o.side} x {o.side} cells x (("
                               f"{o.coords} coords + 1) x {o.num} boxes + {o.classes} classes)), got {self.shape.size}")
+
+    @classmethod
+    def needed_filters(cls, options: DetectionOptions) -> int:
+        """How many values the head reads."""
+        return options.side ** 2 * ((1 + options.coords) * options.num + options.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return x

@@ -1,0 +1,115 @@
+"""Write a cfg to train an architecture on a data set of one's own.
+
+Sets classes and filters, the size of the input, how long to train and when the learning rate falls, subdivisions that
+fit the memory, and with -anchors auto anchors that fit the boxes. NAME is one of those in cfg/, such as yolov4-tiny.
+"""
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from darknet_py.cli.anchors import report
+from darknet_py.cli.edit import check_free
+from darknet_py.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from darknet_py.custom import New
+
+WISHES = {"sam": "spatial attention before the heads", "gaussian": "heads that tell how sure they are of their boxes",
+          "spp": "spatial pyramid pooling"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="the architecture")
+    parser.add_argument("--classes", type=int, metavar="N", help="how many (default: those of -data)")
+    parser.add_argument("--size", metavar="SIZE", help="of the input, 416 or 416x320 (default: the architecture's)")
+    parser.add_argument("--data", help="a .data file: its classes, and how many pictures there are to train on")
+    parser.add_argument("--anchors", choices=["auto"], help="auto: those that fit the boxes of -data")
+    for wish, what in WISHES.items():
+        parser.add_argument(f"--{wish}", action="store_true", help=what)
+    parser.add_argument("--memory", type=float, metavar="GIB", help="that training may take (default: what the GPU has "
+                        "free, or without one this machine)")
+    parser.add_argument("--out", "--o", metavar="FILE", help="the cfg to write (default NAME-custom.cfg)")
+    parser.add_argument("--force", action="store_true", help="even if it is there already")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from darknet_py.custom import new_cfg
+    name, out = arguments.name, f"{arguments.name}-custom.cfg" if arguments.out is None else arguments.out
+    check_free(out, arguments.force)
+    size, memory = read_size(arguments.size), read_memory(arguments.memory)
+    with Progress(0, sys.stderr) as progress:
+        new = new_cfg(name, classes=arguments.classes, size=size, data=arguments.data, memory=memory,
+                      auto_anchors=arguments.anchors == "auto",
+                      wishes=[wish for wish in WISHES if getattr(arguments, wish)], progress=progress.track)
+    report(new.problems, arguments.data)
+    new.cfg.write(out)
+    for line in summary(new, arguments.data):
+        print(line)
+    print(f"wrote {out}")
+    for line in next_steps(new, out, arguments.data):
+        print(line)
+    return 0
+
+
+def read_size(text: str | None) -> tuple[int, int] | None:
+    """Width and height of a -size."""
+    from darknet_py.errors import DarknetError
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text)
+    if match is None:
+        raise DarknetError(f"-size needs a number of pixels, or two as in 416x320, found {text!r}")
+    return int(match[1]), int(match[1] if match[2] is None else match[2])
+
+
+def read_memory(gib: float | None) -> int | None:
+    """Bytes of a -memory."""
+    from darknet_py.errors import DarknetError
+    if gib is not None and not 0 < gib < 1e6:
+        raise DarknetError(f"-memory needs a number of GiB above 0, found {gib:g}")
+    return None if gib is None else int(gib * 2 ** 30)
+
+
+def summary(new: New, data: str | None) -> Iterator[str]:
+    """What was set, and why."""
+    from darknet_py.custom import FALLS, LEAST, PER_CLASS, USED, gib
+    net, heads = new.network.options, [new.network.layers[index] for index in new.network.heads]
+    yield row("classes", max(head.classes for head in heads), "")
+    if filters := [str(head.shapes[0].channels) for head in heads if hasattr(head, "anchors")]:
+        yield row("filters", ", ".join(filters), "before the heads")
+    yield row("size", f"{net.width} x {net.height}", "" if new.step == 1 else
+              f"width and height are multiples of {new.step}")
+    pictures = "" if new.pictures is None else f", and the {new.pictures:,} pictures of {data}"
+    yield row("max_batches", f"{net.max_batches:,}", f"{PER_CLASS:,} a class, at least {LEAST:,}{pictures}")
+    if net.policy == "steps":
+        yield row("steps", ", ".join(f"{at:,}" for at in net.steps),
+                  f"{' and '.join(f'{part * 100:.0f}' for part in FALLS)} % of that")
+    yield row("batch", net.batch, "pictures an iteration")
+    up_to = "up to " if new.largest != (net.width, net.height) else ""
+    yield row("subdivisions", net.subdivisions, f"{net.batch // net.subdivisions} of them at once, at {up_to}"
+              f"{new.largest[0]} x {new.largest[1]}, take about {gib(new.needed)}; {USED * 100:.0f} % of "
+              f"{gib(new.memory.size)} of {new.memory.what} may be used")
+    if new.fits is not None:
+        before, after = (f"{100 * fit.iou:.1f} %" for fit in new.fits)
+        yield row("anchors", after, f"mean overlap with the boxes of {data}; {before} with the published ones")
+
+
+def row(key: str, value: object, why: str) -> str:
+    return f"{key:<14}{value!s:<15} {why}".rstrip()
+
+
+def next_steps(new: New, out: str, data: str | None) -> Iterator[str]:
+    """What to type now."""
+    from darknet_py.custom import first_weights
+    from darknet_py.zoo import how_to_get
+    detects, weights = any(layer.detects for layer in new.network.layers), first_weights(new.cfg)
+    if weights is not None and not Path(weights).exists():
+        yield f"{weights}, to start from: {how_to_get(weights)}"
+    words = ["detector" if detects else "classifier", "train", "obj.data" if data is None else data, out, weights]
+    yield f"now: darknet-py {shlex.join(word for word in words if word is not None)}{' -map' if detects else ''}"

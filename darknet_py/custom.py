@@ -1,0 +1,205 @@
+"""Cfgs for data sets of one's own: an architecture, with all that classes, pictures and memory decide."""
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from darknet_py.anchors import Fit, class_count, find_anchors, fit_of, read_boxes
+from darknet_py.architectures import cfg_text
+from darknet_py.cfg import Cfg, parse_cfg
+from darknet_py.data.check import Progress
+from darknet_py.data.dataset import Problem, class_names, read_samples
+from darknet_py.errors import DataError
+from darknet_py.heads import anchor_count, coarsest_step, fit_heads, network_anchors, size_problem
+from darknet_py.info import training_memory
+from darknet_py.network import Network
+from darknet_py.options import NetOptions, bind
+from darknet_py.training.augmentation import detecting_head
+from darknet_py.training.schedule import plan
+from darknet_py.zoo import OFFICIAL
+
+BATCH = 64                          # where the published cfg is for testing, one picture at a time
+PER_CLASS, LEAST = 2000, 6000       # iterations
+FALLS = (.8, .9)                    # parts of max_batches after which the learning rate falls, each time to FALL of it
+FALL = .1
+USED = .8                           # the part of the memory that training may be expected to take
+
+
+class Memory(NamedTuple):
+    """What training may take: bytes, and what they are of."""
+
+    size: int
+    what: str
+
+
+class New(NamedTuple):
+    """A cfg for a data set, and why it is so.
+
+    network: built, without memory for weights.
+    step: what width and height are multiples of.
+    pictures: to train on; None without data.
+    memory: what there is, and needed, what a mini-batch is expected to take of it, in bytes.
+    largest: (width, height) that random= trains at, the network's own without it.
+    fits: how well the architecture's anchors fit the boxes, and the cfg's own; None without auto_anchors.
+    problems: with the labels that anchors were taken from.
+    """
+
+    cfg: Cfg
+    network: Network
+    step: int
+    pictures: int | None
+    memory: Memory
+    needed: int
+    largest: tuple[int, int]
+    fits: tuple[Fit, Fit] | None
+    problems: list[Problem]
+
+
+def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | None = None,
+            data: str | os.PathLike | None = None, auto_anchors: bool = False, wishes: Collection[str] = (),
+            memory: int | None = None, progress: Progress | None = None) -> New:
+    """A cfg to train an architecture with.
+
+    Args:
+        name: of ``ARCHITECTURES``.
+        classes: None for those of data.
+        size: (width, height) of the input; None for the architecture's own.
+        data: a .data file, or another source of ``read_samples``. It counts for max_batches.
+        auto_anchors: anchors that fit the boxes of data, as many as the architecture has, and each for one head.
+        wishes: variants, see ``cfg_text``.
+        memory: bytes that training may take; None for the GPU's free ones, or the machine's without a GPU.
+        progress: called with how many of the searches for anchors are done.
+
+    Raises:
+        DarknetError: what does not go together, or would not build; no mini-batch fits the memory.
+
+    AlexeyAB's rules (README, "How to train"): max_batches is classes * 2000, at least 6000 and the number of pictures;
+    the learning rate falls at 80 and 90 % of that. Steps at which it rises, as YOLOv1's do, stay.
+    """
+    if auto_anchors and data is None:
+        raise DataError("anchors are found in the boxes of a data set: expected its .data file too, found none")
+    known = None if data is None else _classes(data)
+    if classes is None:
+        classes = known
+    elif classes < 1:
+        raise DataError(f"expected a number of classes above 0, found {classes}")
+    elif known is not None and known != classes:
+        raise DataError(f"{data} has {known} classes, asked for {classes}")
+    path = f"{name}.cfg"
+    base = parse_cfg(cfg_text(name, classes=classes, wishes=wishes), path)
+    if classes is None:
+        raise DataError(f"{name} is for how many classes? Say so, or name a data set that does")
+    pictures = None if data is None else len(read_samples(data))
+    own = bind(base, base.sections[0], NetOptions)
+    net = _schedule(own, max(PER_CLASS * classes, LEAST, 0 if pictures is None else pictures))
+    if own.batch == 1:
+        net["batch"] = BATCH
+    width, height = (own.width, own.height) if size is None else size
+    net |= {"width": width, "height": height}
+    net |= {key: round(crop * width / own.width) for key in ("min_crop", "max_crop")
+            if (crop := getattr(own, key)) is not None}
+    step = coarsest_step(base)
+    if (problem := size_problem(step, width=width, height=height)) is not None:
+        raise DataError(f"{name}: {problem}")
+    network = _built(base, width, height)
+    free = available_memory() if memory is None else Memory(memory, "memory")
+    net["subdivisions"], needed, largest = _mini_batch(name, network, net.get("batch", own.batch), free)
+    cfg = parse_cfg(cfg_text(name, classes=classes, wishes=wishes, **net), path)
+    sizes, problems = None, []
+    if auto_anchors and data is not None:
+        if not (count := anchor_count(network)):
+            raise DataError(f"{name} has no heads with anchors")
+        boxes = read_boxes(data)
+        if not len(boxes.sizes):
+            raise DataError(f"{data}: the pictures under train have no boxes")
+        sizes, problems = boxes.sizes * (network.input_shape.width, network.input_shape.height), boxes.problems
+        cfg = fit_heads(cfg, anchors=find_anchors(sizes, count, progress=progress).best, new_masks=True)
+    built = _built(cfg)
+    fits = None if sizes is None else (fit_of(sizes, network_anchors(network)), fit_of(sizes, network_anchors(built)))
+    return New(cfg, built, step, pictures, free, needed, largest, fits, problems)
+
+
+def first_weights(cfg: Cfg) -> str | None:
+    """The published file of first layers that begins as a new cfg does, if there is one: what training starts from."""
+    def first(text: str, count: int) -> list[str]:
+        return [block for block in text.split("\n\n") if block.startswith("[")][1:count + 1]
+
+    return next((file for file, facts in OFFICIAL.items() if facts.cfg is not None and facts.layers is not None
+                 and first(cfg.text, facts.layers) == first(cfg_text(facts.cfg.removesuffix(".cfg")), facts.layers)),
+                None)
+
+
+def available_memory() -> Memory:
+    """What the GPU has free, or without one the machine.
+
+    Raises:
+        DataError: this system does not tell.
+    """
+    if torch.cuda.is_available():
+        return Memory(torch.cuda.mem_get_info()[0], "the GPU's free memory")
+    try:
+        found = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.M)
+    except OSError:
+        found = None
+    if found is not None:
+        return Memory(int(found[1]) << 10, "free RAM")
+    try:
+        return Memory(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "RAM")
+    except (AttributeError, OSError, ValueError):       # Windows has no sysconf
+        raise DataError("this system does not tell how much memory it has; say how much training may take") from None
+
+
+def _classes(data: str | os.PathLike) -> int | None:
+    """How many classes a data set says that it has, in all places the same; None where it does not say."""
+    count, names = class_count(data), class_names(data)
+    if names is not None and count != len(names):
+        raise DataError(f"{data}: classes = {count}, but there are {len(names)} names")
+    return None if count == 0 else count
+
+
+def _schedule(own: NetOptions, max_batches: int) -> dict[str, Any]:
+    """The keys of [net] that a number of iterations decides."""
+    if own.policy != "steps":
+        return {"max_batches": max_batches}
+    rises = [(step, scale) for step, scale in zip(own.steps, own.scales, strict=True) if scale >= 1]
+    return {"max_batches": max_batches,
+            "steps": [*(step for step, _ in rises), *(round(part * max_batches) for part in FALLS)],
+            "scales": [*(scale for _, scale in rises), *(FALL for _ in FALLS)]}
+
+
+def _mini_batch(name: str, network: Network, batch: int, memory: Memory) -> tuple[int, int, tuple[int, int]]:
+    """subdivisions= that make a mini-batch fit, what it takes, and the largest size that it is trained at."""
+    net = replace(network.options, batch=batch, subdivisions=1)
+    random = detecting_head(network).options.random if any(layer.detects for layer in network.layers) else 0
+    first = plan(net, random, 1)
+    largest = first.width, first.height
+    if largest != (net.width, net.height):
+        network = network.resized(*largest)
+    for_weights, for_image = training_memory(network)
+    subdivisions = 1
+    while True:
+        images = batch // subdivisions
+        needed = for_weights + images * for_image
+        if needed <= USED * memory.size:
+            return subdivisions, needed, largest
+        if batch % (2 * subdivisions):
+            raise DataError(f"{name} needs about {gib(needed)} to train on {images} x {largest[0]} x {largest[1]} "
+                            f"pixels at once, found {gib(memory.size)} of {memory.what}, {USED * 100:.0f} % of which "
+                            "may be used: take a smaller size, or say how much there is where it will be trained")
+        subdivisions *= 2
+
+
+def gib(size: int) -> str:
+    """Bytes for readers."""
+    return f"{size / 2 ** 30:.3g} GiB"
+
+
+def _built(cfg: Cfg, width: int | None = None, height: int | None = None) -> Network:
+    with torch.device("meta"):
+        return Network(cfg, width=width, height=height)
