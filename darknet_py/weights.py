@@ -106,7 +106,8 @@ def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0, versio
     """
     try:
         with replacing(path) as file:
-            header = Header(*version[:3], seen, 20 if version[0] * 10 + version[1] >= 2 else 16)
+            major, minor, revision = version
+            header = Header(major, minor, revision, seen, 20 if major * 10 + minor >= 2 else 16)
             file.write(struct.pack("<iiiQ" if header.size == 20 else "<iiiI", *header[:4]))
             for layer in layers:
                 for blob in layer.blobs():

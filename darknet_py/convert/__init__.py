@@ -64,7 +64,7 @@ def convert(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, out: str |
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=_folder(out)) as folder:
         path = Path(folder, out.name)
         kind.write(network, header, path, wanted)
-        parity = compare(network, kind, path, wanted, _inputs(network, images, wanted)) if check else None
+        parity = compare(network, kind, path, wanted, _inputs(network, images)) if check else None
         if parity is not None and not parity.good:
             raise DarknetError(f"{out}: not written, for it computes something else: {parity}")
         files = {}
@@ -101,9 +101,9 @@ def _folder(out: Path) -> Path:
     return folder
 
 
-def _inputs(network: Network, images: Sequence[str | os.PathLike], wanted: Wanted) -> Tensor:
+def _inputs(network: Network, images: Sequence[str | os.PathLike]) -> Tensor:
     """Random images and the given ones, (N, C, H, W)."""
     shape, generator = network.input_shape, torch.Generator().manual_seed(0)
-    x = [torch.rand(shape, generator=generator) for _ in range(1 if wanted.batch == 1 else 2)]
+    x = [torch.rand(shape, generator=generator) for _ in range(2)]
     letterbox = bool(network.options.letter_box)
     return torch.stack(x + [as_input(read_image(image, shape.channels), shape, letterbox) for image in images])

@@ -208,7 +208,7 @@ def write_openvino(network: Network, header: Header, path: Path, wanted: Wanted)
 def load_openvino(network: Network, path: Path) -> Run:
     import openvino
     model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda images: [model_output for model_output in model(images).values()]
+    return lambda images: list(model(images).values())
 
 
 _MODEL = ("outputs", "opset", "half", "batch", "resizable", "threshold", "nms")

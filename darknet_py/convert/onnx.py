@@ -21,7 +21,8 @@ SIZELESS = frozenset({  # kinds that take images of any size
 
 
 def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, half: bool = False,
-               resizable: bool = False, batch: int | None = None, threshold: float = .25, nms: float = .45, most: int = 200) -> onnx.ModelProto:
+               resizable: bool = False, batch: int | None = None, threshold: float = .25, nms: float = .45,
+               most: int = 200) -> onnx.ModelProto:
     """A model of a folded network.
 
     The input is ``images`` (N, C, H, W), RGB in [0, 1].

@@ -38,8 +38,8 @@ def compare(network: Network, kind: Format, path: Path, wanted: Wanted, images: 
     """Run the network and what was made of it on images (N, C, H, W) in [0, 1]."""
     run = kind.load(network, path)
     error, step = 0., len(images) if wanted.batch is None else wanted.batch
-    for start in range(0, len(images) - len(images) % step, step):
-        x = images[start:start + step]
+    for x in images.split(step):
+        x = torch.cat([x, *[x[:1]] * (step - len(x))])
         error = max(error, _difference(expected(network, x, wanted), run(x.numpy()), wanted))
     allowed = HALF if wanted.half else CLOSE if kind.graph else EXACT
     return Parity(error, allowed, len(images))
@@ -51,9 +51,8 @@ def expected(network: Network, x: Tensor, wanted: Wanted) -> list[np.ndarray]:
         outputs = network(x)
     if wanted.outputs == "heads":
         return [output.numpy() for output in outputs]
-    boxes, scores = zip(*(all_boxes(network, head, output) for head, output in zip(network.heads, outputs, strict=True)),
-                        strict=True)
-    return [torch.cat(boxes, 1).numpy(), torch.cat(scores, 1).numpy()]
+    found = [all_boxes(network, head, output) for head, output in zip(network.heads, outputs, strict=True)]
+    return [torch.cat(some, 1).numpy() for some in zip(*found, strict=True)]
 
 
 def all_boxes(network: Network, head: int, output: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,13 +65,14 @@ def all_boxes(network: Network, head: int, output: Tensor) -> tuple[Tensor, Tens
 
 def _difference(wanted_values: list[np.ndarray], found: list[np.ndarray], wanted: Wanted) -> float:
     if wanted.outputs == "nms":
-        return _detections_differ(*map(torch.from_numpy, wanted_values), *map(torch.from_numpy, found), wanted)
+        boxes, scores, *rest = map(torch.from_numpy, wanted_values + found)
+        return _detections_differ(boxes, scores, *rest, wanted=wanted)
     return max((float(np.max(np.abs(one - other) / np.maximum(1, np.abs(one)))) for one, other in
                 zip(wanted_values, found, strict=True)), default=0.)
 
 
 def _detections_differ(boxes: Tensor, scores: Tensor, image: Tensor, box: Tensor, score: Tensor, label: Tensor,
-                       wanted: Wanted) -> float:
+                       *, wanted: Wanted) -> float:
     """The same for detections: where scores or overlaps are within the error of a threshold, either may be right."""
     error = 0.
     for number, (ours, likely) in enumerate(zip(boxes, scores, strict=True)):

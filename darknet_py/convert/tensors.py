@@ -7,8 +7,10 @@ import os
 import pickle
 import struct
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -20,7 +22,6 @@ from darknet_py.weights import VERSION, Header
 
 NOT_WEIGHTS = "num_batches_tracked"         # what PyTorch counts beside the weights of batch normalisation
 NESTED = ("state_dict", "model", "ema", "model_state_dict", "weights")      # where checkpoints keep the tensors
-
 
 class Tensors(NamedTuple):
     """What a file holds.
@@ -85,10 +86,11 @@ def _read_safetensors(path: str | os.PathLike) -> Tensors:
 
 def _read_checkpoint(path: str | os.PathLike) -> Tensors:
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with _harmless():
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise WeightsError(f"{path}: holds Python objects, which would have to be executed to be read; expected tensors "
-                           "alone: save the state_dict() of the model") from None
+        raise WeightsError(f"{path}: holds Python objects, which would have to be executed to be read; expected "
+                           "tensors alone, as of model.state_dict()") from None
     except (RuntimeError, EOFError, ValueError, struct.error) as error:
         raise WeightsError(f"{path}: not a whole PyTorch checkpoint: {str(error).splitlines()[0]}") from None
     metadata = found if isinstance(found, Mapping) else {}
@@ -98,7 +100,19 @@ def _read_checkpoint(path: str | os.PathLike) -> Tensors:
             break
     if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
         raise WeightsError(f"{path}: expected a state dict (names and tensors), found {type(found).__name__}")
-    return _with_header(path, {str(name): value for name, value in found.items() if isinstance(value, Tensor)}, metadata)
+    return _with_header(path, {str(name): value for name, value in found.items() if isinstance(value, Tensor)},
+                        metadata)
+
+
+def _harmless() -> AbstractContextManager:
+    """Let NumPy's numbers be read too, which training programs keep beside the tensors; before PyTorch 2.6 they are
+    refused."""
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+        return nullcontext()
+    scalar = np.float64(0).__reduce__()[0]              # under the name that NumPy 1 had, too
+    return torch.serialization.safe_globals([
+        scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType,
+        np.dtypes.Int64DType])
 
 
 def _with_header(path: str | os.PathLike, named: dict[str, Tensor], metadata: Mapping) -> Tensors:
@@ -108,7 +122,8 @@ def _with_header(path: str | os.PathLike, named: dict[str, Tensor], metadata: Ma
     try:
         return Tensors(named, Header(*map(int, json.loads(metadata["header"]))), int(metadata["layers"]))
     except (KeyError, ValueError, TypeError):
-        raise WeightsError(f"{path}: its header is damaged: expected five whole numbers and a number of layers") from None
+        raise WeightsError(f"{path}: expected a header of five whole numbers and a number of layers beside the "
+                           "tensors, found something else") from None
 
 
 def fill(network: Network, tensors: Tensors, path: object) -> str:
@@ -163,19 +178,18 @@ def _matched(network: Network, named: Mapping[str, Tensor], path: object) -> lis
 
 
 def _units(named: Mapping[str, Tensor]) -> list[dict[str, str]]:
-    """Tensors that belong together: a kernel or a matrix and what follows it, by the names that a layer of ours has."""
+    """Tensors that belong together: a kernel or a matrix and what follows it, by the names that a layer of ours has.
+    What is not of a convolution, a dense layer or batch normalisation is passed over, as anchors are."""
     units: list[dict[str, str]] = []
     for name, tensor in named.items():
         last = name.rsplit(".", 1)[-1]
-        if tensor.dim() > 1:
+        if last == "weight" and tensor.dim() > 1:
             units.append({"weight": name})
-        elif units:
-            unit = units[-1]
-            normalized = last in ("running_mean", "running_var") or any(key.startswith("norm.") for key in unit)
-            if last == "weight":                                        # of batch normalisation
-                unit["norm.weight"] = name
-            else:
-                unit[f"norm.{last}" if normalized else last] = name
+        elif units and last == "weight":                                # of batch normalisation
+            units[-1]["norm.weight"] = name
+        elif units and last in ("bias", "running_mean", "running_var"):
+            normalized = last != "bias" or "norm.weight" in units[-1]
+            units[-1][f"norm.{last}" if normalized else last] = name
     return units
 
 
