@@ -22,6 +22,9 @@ from darknet_py.network import Network
 from darknet_py.weights import Header, read_header
 
 
+PLAIN = Wanted()
+
+
 @dataclass(frozen=True)
 class Conversion:
     """What ``convert`` did.
@@ -37,7 +40,7 @@ class Conversion:
 
 
 def convert(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, out: str | os.PathLike, *, to: str | None = None,
-            wanted: Wanted = Wanted(), width: int | None = None, height: int | None = None, check: bool = True,
+            wanted: Wanted = PLAIN, width: int | None = None, height: int | None = None, check: bool = True,
             images: Sequence[str | os.PathLike] = ()) -> Conversion:
     """Write a network in another format, and see whether it computes the same there.
 

@@ -111,10 +111,6 @@ class Normalized(Layer):
         x = x if norm is None else norm(x)
         return self.activate(x) if x.requires_grad else self.activate_in_place(x)
 
-    def onnx_finish(self, graph: Any, x: str) -> str:
-        """What comes after the weights and the bias, batch normalisation folded."""
-        return graph.activation(self.options.activation, x)
-
     def fold(self) -> None:
         """Darknet: fuse_conv_batchnorm, in double precision as there."""
         if self.norm is None:

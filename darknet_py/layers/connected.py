@@ -57,7 +57,7 @@ class Connected(Normalized):
     def onnx(self, graph: Any, *xs: str) -> str:
         x = graph("Flatten", xs[0])
         x = graph("Gemm", x, graph.constant(self.weight), graph.constant(self.bias), transB=1)
-        return self.onnx_finish(graph, graph.reshape(x, *self.shape))
+        return graph.activation(self.options.activation, graph.reshape(x, *self.shape))
 
     bounded = staticmethod(_BoundedGradient.apply)
 

@@ -53,7 +53,7 @@ class Deconvolutional(Normalized):
     def onnx(self, graph: Any, *xs: str) -> str:
         x = graph("ConvTranspose", xs[0], graph.constant(self.weight), graph.constant(self.bias),
                   strides=[self.options.stride] * 2, pads=[self.padding] * 4)
-        return self.onnx_finish(graph, x)
+        return graph.activation(self.options.activation, x)
 
     def reset_parameters(self) -> None:
         """Darknet draws weights normally with deviation .02, times the growth of the area."""
