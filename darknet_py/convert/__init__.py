@@ -21,7 +21,6 @@ from darknet_py.errors import DarknetError
 from darknet_py.network import Network
 from darknet_py.weights import Header, read_header
 
-
 PLAIN = Wanted()
 
 

@@ -74,6 +74,8 @@ class Format(NamedTuple):
         for name, value in vars(wanted).items():
             if value != getattr(Wanted, name) and name not in self.offers:
                 raise DarknetError(f"{self.about} cannot be had with {name}={value}")
+        if wanted.batch is not None and wanted.batch < 1:
+            raise DarknetError(f"expected a batch of 1 image or more, found {wanted.batch}")
         for package in self.packages:
             try:
                 import_module(package)

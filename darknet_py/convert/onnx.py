@@ -22,7 +22,7 @@ SIZELESS = frozenset({  # kinds that take images of any size
 
 def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, half: bool = False,
                resizable: bool = False, batch: int | None = None, threshold: float = .25, nms: float = .45,
-               most: int = 200) -> onnx.ModelProto:
+               most: int = 10_000) -> onnx.ModelProto:
     """A model of a folded network.
 
     The input is ``images`` (N, C, H, W), RGB in [0, 1].
@@ -41,6 +41,9 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
     Raises:
         DarknetError: the network has something that ONNX has not, or no boxes, or no size of its own.
     """
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST <= opset <= newest:
+        raise DarknetError(f"expected an opset from {OLDEST} to {newest}, found {opset}")
     if not network.folded:
         raise DarknetError("an ONNX model is made of a folded network")
     heads = [network.layers[index] for index in network.heads]

@@ -13,6 +13,7 @@ from darknet_py.convert.formats import Format, Wanted
 from darknet_py.network import Network
 
 EXACT, CLOSE, HALF = 0., 1e-3, 5e-2         # the error allowed: of the weights alone, of another runtime, of float16
+FEW = .02                                   # the part of detections that suppression may choose otherwise
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,20 @@ def _difference(wanted_values: list[np.ndarray], found: list[np.ndarray], wanted
 
 def _detections_differ(boxes: Tensor, scores: Tensor, image: Tensor, box: Tensor, score: Tensor, label: Tensor,
                        *, wanted: Wanted) -> float:
-    """The same for detections: where scores or overlaps are within the error of a threshold, either may be right."""
-    error = 0.
+    """The same for detections. A few may be others, where scores or overlaps hardly differ from a threshold or from
+    each other."""
+    errors = []
     for number, (ours, likely) in enumerate(zip(boxes, scores, strict=True)):
         left = nms(xyxy_to_cxcywh(ours), torch.where(likely > wanted.threshold, likely, 0), wanted.nms)
         place, classes = (left > 0).nonzero(as_tuple=True)
-        mine = torch.cat([ours[place], left[place, classes][:, None], classes[:, None].float()], 1)
-        theirs = torch.cat([box, score[:, None], label[:, None].float()], 1)[image == number]
-        if len(mine) != len(theirs):
-            return torch.inf
-        if len(mine):
-            error = max(error, float(torch.cdist(mine, theirs, p=torch.inf).amin(1).max()))
-    return error
+        here = image == number
+        mine, theirs = (torch.cat([corners.asinh(), sure[:, None], kind[:, None].float()], 1)
+                        for corners, sure, kind in ((ours[place], left[place, classes], classes),
+                                                    (box[here], score[here], label[here])))
+        if len(mine) and len(theirs):
+            apart = torch.cdist(mine, theirs, p=torch.inf)      # asinh: of large values the difference in parts of them
+            errors += [apart.amin(1), apart.amin(0)]
+        elif len(mine) != len(theirs):
+            errors.append(torch.full((len(mine) + len(theirs),), torch.inf))
+    worst = torch.cat(errors).sort().values if errors else torch.zeros(1)
+    return float(worst[:max(1, len(worst) - int(FEW * len(worst)))][-1])

@@ -91,7 +91,7 @@ def _read_checkpoint(path: str | os.PathLike) -> Tensors:
     except pickle.UnpicklingError:
         raise WeightsError(f"{path}: holds Python objects, which would have to be executed to be read; expected "
                            "tensors alone, as of model.state_dict()") from None
-    except (RuntimeError, EOFError, ValueError, struct.error) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, struct.error) as error:
         raise WeightsError(f"{path}: not a whole PyTorch checkpoint: {str(error).splitlines()[0]}") from None
     metadata = found if isinstance(found, Mapping) else {}
     for key in NESTED:
