@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from darknet_py.layers import Shape
+from darknet_py.layers import Layer, Shape
 from darknet_py.network import Network
 from darknet_py.weights import size_in_bytes
 
@@ -67,6 +67,15 @@ def receptive_fields(network: Network) -> list[tuple[int, int]]:
         fields.append((width + int((size - 1) * dilation * across), height + int((size - 1) * dilation * down)))
         steps.append((across * stride_x ** power, down * stride_y ** power))
     return fields
+
+
+def operations(network: Network) -> list[int]:
+    """Multiplications and additions by weights in each layer, for one image or one step of a recurrent network.
+
+    Darknet: operations, which counts groups as if they were one, leaves out [local] and convolutions that remember, and
+    crashes for [gru].
+    """
+    return [sum(part.operations for part in layer.modules() if isinstance(part, Layer)) for layer in network.layers]
 
 
 def layer_table(network: Network) -> Iterator[str]:

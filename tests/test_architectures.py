@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 ORIGINAL = SHARED / "reference/cfg"
 ORIGINALS = {"Gaussian_yolov3": "Gaussian_yolov3_BDD.cfg", "yolov1-tiny": "yolov1/tiny-yolo.cfg"}
 WITHOUT_ORIGINAL = {"csresnext50-panet-spp-rfb", "csresnext50-panet-spp-sam", "csresnext50-panet-spp-sam-gaussian",
-                    "csresnext50-panet-spp-asff-rfb", "csresnext50-bifpn-spp"}
+                    "csresnext50-panet-spp-asff-rfb", "csresnext50-bifpn-spp", "digits"}
 
 
 def network(cfg: Cfg) -> Network:

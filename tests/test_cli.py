@@ -163,7 +163,8 @@ def test_wrong_words_exit_with_2(run, words, message):
 
 
 @pytest.mark.parametrize("words", [["--help"], ["detect", "--help"], ["detector", "-h"], ["info", "-help"],
-                                   ["partial", "--help"], ["classifier", "-h"], ["rnn", "-h"], ["nightmare", "-h"]])
+                                   ["partial", "--help"], ["average", "-h"], ["classifier", "-h"], ["rnn", "-h"],
+                                   ["nightmare", "-h"]])
 def test_help(run, words):
     code, out, _ = run(*words)
     assert code == 0 and "usage: darknet-py" in out

@@ -276,13 +276,15 @@ def test_files_that_do_not_fit_change_nothing(content, message, tmp_path):
     assert same(tensors(net), before) and net.seen == 5
 
 
-@pytest.mark.parametrize("name, reason", [("missing", "No such file or directory"), (".", "Is a directory"),
-                                          ("file/x", "Not a directory"), ("x" * 300, "File name too long")])
+@pytest.mark.parametrize("name, reason", [
+    ("missing", "no such weights file; it is none of the official weights, so it has to be copied there, or trained"),
+    (".", "cannot read the weights file: Is a directory"), ("file/x", "cannot read the weights file: Not a directory"),
+    ("x" * 300, "cannot read the weights file: File name too long")])
 def test_unreadable_files(name, reason, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WeightsError) as caught:
         network(SMALL).load_weights(tmp_path / name)
-    assert str(caught.value) == f"{tmp_path / name}: cannot read the weights file: {reason}"
+    assert str(caught.value) == f"{tmp_path / name}: {reason}"
 
 
 HEADS = """[net]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from darknet_py.architectures import ablations, efficientnet, scaled, yolov2, yolov3, yolov4, yolov7
+from darknet_py.architectures import ablations, digits, efficientnet, scaled, yolov2, yolov3, yolov4, yolov7
 from darknet_py.architectures.draft import WISHES, Draft
 from darknet_py.errors import DataError
 
@@ -91,6 +91,12 @@ ARCHITECTURES = {
         {"width": 448, "channels": 3, "batch": 64, "subdivisions": 2, "learning_rate": .0005, "max_batches": 40_000,
          "policy": "steps", "steps": (200, 400, 600, 800, 20_000, 30_000), "scales": (2.5, 2, 2, 2, .1, .1),
          "momentum": .9, "decay": .0005, "saturation": .75, "exposure": .75, "hue": .1}, 20),
+    "digits": Architecture(
+        "Digits on meters, plates, signs: made by scripts/make_digits.py, trained by scripts/train_digits.py",
+        digits.digits,
+        {"width": 288, "channels": 3, "batch": 32, "subdivisions": 1, "learning_rate": .004, "burn_in": 400,
+         "max_batches": 7400, "policy": "sgdr", "momentum": .9, "decay": .0005, "ema_alpha": .999, "angle": 0,
+         "saturation": 1.4, "exposure": 1.4, "hue": .1, "flip": 0}, 10),
     "darknet53": Architecture(
         "Darknet-53, the classifier: YOLOv3's backbone", yolov3.darknet53_classifier,
         IMAGENET | {"max_batches": 800_000}, 1000),

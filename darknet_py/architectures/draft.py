@@ -111,14 +111,15 @@ class Draft:
         self.at(level)
         return self.route(self.conv(filters), above)
 
-    def spp(self, *, ascending: bool = False) -> int:
+    def spp(self, sizes: Sequence[int] = (5, 9, 13), *, ascending: bool = False) -> int:
         """Spatial pyramid pooling (He et al. 2015): the largest values of three neighbourhoods beside one's own.
 
+        sizes: of the neighbourhoods, ascending.
         ascending: one's own come first, else last, after those of the largest neighbourhood.
         """
         start = self.last
         pools = []
-        for size in (5, 9, 13):
+        for size in sizes:
             self.at(start)
             pools.append(self.maxpool(size, 1))
         return self.route(start, *pools) if ascending else self.route(*reversed(pools), start)

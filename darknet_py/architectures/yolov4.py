@@ -142,13 +142,7 @@ def tiny(d: Draft, *, heads: int = 2) -> None:
     d.conv(64, 3, 2)
     levels = []
     for filters in (64, 128, 256):
-        d.part(f"CSP stage of {filters} channels")
-        start = d.conv(filters, 3)
-        d.route(start, groups=2, group_id=1)
-        first = d.conv(filters // 2, 3)
-        d.route(d.conv(filters // 2, 3), first)
-        levels.append(d.conv(filters))
-        d.route(start, d.last)
+        levels.append(grouped_csp(d, filters))
         d.maxpool(2, 2)
     d.part("neck")
     d.conv(512, 3)
@@ -167,6 +161,18 @@ def tiny(d: Draft, *, heads: int = 2) -> None:
         else:
             d.conv(filters, 3)
         d.yolo(mask, anchors, **TINY_HEAD, random=0)
+
+
+def grouped_csp(d: Draft, filters: int, stride: int = 1) -> int:
+    """A CSP stage in which one half of the channels is a group of them. Returns the layer before the halves meet."""
+    d.part(f"CSP stage of {filters} channels")
+    start = d.conv(filters, 3, stride)
+    d.route(start, groups=2, group_id=1)
+    first = d.conv(filters // 2, 3)
+    d.route(d.conv(filters // 2, 3), first)
+    end = d.conv(filters)
+    d.route(start, end)
+    return end
 
 
 def csp_darknet53_classifier(d: Draft) -> None:

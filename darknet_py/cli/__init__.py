@@ -14,7 +14,7 @@ from importlib import import_module
 
 from darknet_py.errors import CfgWarning, DarknetError
 
-VERBS = {                               # verb -> (module with add_arguments, run, perhaps prepared, help)
+VERBS = {               # verb -> (module with add_arguments, run, perhaps prepared, help); ``verb`` tells it which
     "detect": ("detect", "find objects in pictures: detect CFG WEIGHTS IMAGE..."),
     "train": ("train", "train a network, or go on: train DATA CFG [WEIGHTS]"),
     "evaluate": ("evaluate", "measure a detector, Darknet's way and COCO's: evaluate DATA CFG WEIGHTS"),
@@ -31,7 +31,17 @@ VERBS = {                               # verb -> (module with add_arguments, ru
     "download": ("download", "fetch weights, whole and checked: download NAME... [-list]"),
     "zoo": ("zoo", "the networks that there are: cost, accuracy, whether their weights are here"),
     "info": ("info", "the table of layers and its sums: info CFG [WEIGHTS]"),
-    "partial": ("partial", "write the first layers' weights: partial CFG WEIGHTS OUT N"),
+    "partial": ("maintenance", "write the first layers' weights: partial CFG WEIGHTS OUT N"),
+    "average": ("maintenance", "the mean of several files' weights: average CFG OUT WEIGHTS..."),
+    "oneoff": ("maintenance", "weights of another network: oneoff CFG WEIGHTS OUT [LAYER]"),
+    "rgbgr": ("maintenance", "weights for pictures with red and blue swapped: rgbgr CFG WEIGHTS OUT"),
+    "rescale": ("maintenance", "weights for inputs in [0, 1] instead of [-1, 1]: rescale CFG WEIGHTS OUT"),
+    "reset": ("maintenance", "batch normalisation into the weights, for the same cfg: reset CFG WEIGHTS OUT"),
+    "denormalize": ("maintenance", "batch normalisation into the weights, and away: denormalize CFG WEIGHTS OUT"),
+    "normalize": ("maintenance", "batch normalisation where there is none: normalize CFG WEIGHTS OUT"),
+    "statistics": ("maintenance", "mean and variance of each layer's weights: statistics CFG WEIGHTS"),
+    "ops": ("maintenance", "multiplications and additions for an image: ops CFG"),
+    "visualize": ("maintenance", "a picture of a layer's filters: visualize CFG WEIGHTS [OUT]"),
     "preview": ("preview", "a picture of what training will see: preview DATA CFG"),
     "schedule": ("schedule", "draw the learning rate over the iterations: schedule CFG [-out FILE]"),
 }
@@ -48,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module = import_module(f"darknet_py.cli.{VERBS[verb][0]}")
         parser = argparse.ArgumentParser(f"darknet-py {verb}", description=module.__doc__, allow_abbrev=False,
                                          formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.set_defaults(verb=verb)
         module.add_arguments(parser)
         parsed = parser.parse_intermixed_args(getattr(module, "prepared", list)(words))
         with warnings.catch_warnings():

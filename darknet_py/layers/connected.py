@@ -48,6 +48,7 @@ class Connected(Normalized):
         super().__init__(options, shapes, place)
         self.shape = self.output(options.output, 1, 1)
         self.weight = self.parameter(options.output, shapes[0].size)
+        self.operations = 2 * self.weight.numel()
         self.end_with(options.output, options.batch_normalize, options.activation)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -102,7 +102,8 @@ class Convolutional(Normalized):
         if not self.shared:
             self.weight = self.parameter(o.filters, shape.channels // self.groups, o.size, o.size)
         weights = o.filters * (shape.channels // self.groups) * o.size ** 2
-        self.flops = 2 * weights * height * width // (32 if o.xnor else 1)
+        self.operations = 2 * weights * height * width
+        self.flops = self.operations // (32 if o.xnor else 1)
         self.window = (o.size, self.inner_stride[1], self.inner_stride[0], self.dilation)
 
     def _shared(self) -> tuple[Convolutional, ...]:

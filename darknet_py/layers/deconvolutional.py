@@ -1,6 +1,7 @@
 """[deconvolutional], of pjreddie/darknet"""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,7 @@ class Deconvolutional(Normalized):
         self.shape = self.output(o.filters, *((side - 1) * o.stride + o.size - 2 * self.padding for side in sides))
         self.check_padded(*((side - 1) * o.stride + o.size for side in sides))
         self.weight = self.parameter(channels, o.filters, o.size, o.size)
+        self.operations = 2 * self.weight.numel() * math.prod(sides)
         self.end_with(o.filters, o.batch_normalize, o.activation)
         self.window = (o.size, o.stride, o.stride, 1)
 

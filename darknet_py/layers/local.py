@@ -40,6 +40,7 @@ class Local(Layer):
         locations = self.shape.height * self.shape.width
         self.bias = self.parameter(*self.shape)
         self.weight = self.parameter(locations, o.filters, channels * o.size ** 2)
+        self.operations = 2 * self.weight.numel()
         self.activate = ACTIVATIONS[o.activation]
         self.window = (o.size, o.stride, o.stride, 1)
 
