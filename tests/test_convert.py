@@ -144,11 +144,11 @@ NETWORKS = ["yolov4", "yolov4-tiny", "yolov4-csp", "yolov3-spp", "yolov2", "Gaus
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks(name, out, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("a.cfg").write_text(cfg_text(name, width=96))
+    Path("a.cfg").write_text(cfg_text(name, width=64))
     torch.manual_seed(1)
     load_network("a.cfg").save_weights("a.weights")
     for outputs in ["heads"] if name == "darknet53" else ["heads", "nms"]:
-        done = convert("a.cfg", "a.weights", out, wanted=Wanted(outputs=outputs, threshold=.01))
+        done = convert("a.cfg", "a.weights", out, wanted=Wanted(outputs=outputs, threshold=.3))
         assert done.parity.error < 1e-4
 
 

@@ -50,7 +50,7 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
     if outputs != "heads" and (wrong := [head for head in heads if not head.detects]):
         raise wrong[0].place.error("has no boxes; without them only the outputs of the heads can be had")
     if resizable and (fixed := [layer for layer in network.layers
-                                if layer.kind not in SIZELESS or getattr(layer.options, "coordconv", 0)]):
+                                if layer.kind not in SIZELESS or getattr(layer.options, "coordconv", False)]):
         raise fixed[0].place.error("has the size of its input built in, so the model cannot be resizable")
     graph = Graph(opset, half=half, resizable=resizable)
     names = {-1: "images"}

@@ -1,8 +1,10 @@
 """Whether a converted model computes what the network computes."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from darknet_py.boxes import cxcywh_to_xyxy, nms, xyxy_to_cxcywh
 from darknet_py.convert.formats import Format, Wanted
 from darknet_py.network import Network
+from darknet_py.weights import VERSION, Header
 
 EXACT, CLOSE, HALF = 0., 1e-3, 5e-2         # the error allowed: of the weights alone, of another runtime, of float16
 FEW = .02                                   # the part of detections that suppression may choose otherwise
@@ -36,14 +39,31 @@ class Parity:
 
 
 def compare(network: Network, kind: Format, path: Path, wanted: Wanted, images: Tensor) -> Parity:
-    """Run the network and what was made of it on images (N, C, H, W) in [0, 1]."""
+    """Run the network and what was made of it on images (N, C, H, W) in [0, 1].
+
+    Detections behind suppression hang on the last bits of scores and overlaps. So for them the boxes before it are
+    compared, in a model that is written for that, and then what suppression makes of these very boxes.
+    """
+    if wanted.outputs == "nms":
+        with TemporaryDirectory() as folder:
+            whole = replace(wanted, outputs="boxes")
+            everything = Path(folder, path.name)
+            kind.write(network, Header(*VERSION, 0, 20), everything, whole)
+            before = compare(network, kind, everything, whole, images)
+            find = kind.load(network, everything)
+            suppress = kind.load(network, path)
+            errors = [suppressed_error(find(x), suppress(x), wanted) for x in _batches(images, wanted)]
+        return replace(before, error=max(before.error, *errors))
     run = kind.load(network, path)
-    error, step = 0., len(images) if wanted.batch is None else wanted.batch
+    error = max(_difference(expected(network, torch.from_numpy(x), wanted), run(x)) for x in _batches(images, wanted))
+    return Parity(error, HALF if wanted.half else CLOSE if kind.graph else EXACT, len(images))
+
+
+def _batches(images: Tensor, wanted: Wanted) -> Iterator[np.ndarray]:
+    """All images at once, or as many as a model takes; then the last ones may come twice."""
+    step = len(images) if wanted.batch is None else wanted.batch
     for x in images.split(step):
-        x = torch.cat([x, *[x[:1]] * (step - len(x))])
-        error = max(error, _difference(expected(network, x, wanted), run(x.numpy()), wanted))
-    allowed = HALF if wanted.half else CLOSE if kind.graph else EXACT
-    return Parity(error, allowed, len(images))
+        yield torch.cat([x, *[x[:1]] * (step - len(x))]).numpy()
 
 
 def expected(network: Network, x: Tensor, wanted: Wanted) -> list[np.ndarray]:
@@ -64,18 +84,23 @@ def all_boxes(network: Network, head: int, output: Tensor) -> tuple[Tensor, Tens
     return cxcywh_to_xyxy(found.boxes).view(count, -1, 4), found.scores.view(count, -1, found.scores.shape[1])
 
 
-def _difference(wanted_values: list[np.ndarray], found: list[np.ndarray], wanted: Wanted) -> float:
-    if wanted.outputs == "nms":
-        boxes, scores, *rest = map(torch.from_numpy, wanted_values + found)
-        return _detections_differ(boxes, scores, *rest, wanted=wanted)
+def _difference(wanted: list[np.ndarray], found: list[np.ndarray]) -> float:
     return max((float(np.max(np.abs(one - other) / np.maximum(1, np.abs(one)))) for one, other in
-                zip(wanted_values, found, strict=True)), default=0.)
+                zip(wanted, found, strict=True)), default=0.)
 
 
-def _detections_differ(boxes: Tensor, scores: Tensor, image: Tensor, box: Tensor, score: Tensor, label: Tensor,
-                       *, wanted: Wanted) -> float:
-    """The same for detections. A few may be others, where scores or overlaps hardly differ from a threshold or from
-    each other."""
+def suppressed_error(before: Sequence[np.ndarray], after: Sequence[np.ndarray], wanted: Wanted) -> float:
+    """How far detections are from what suppression should leave.
+
+    Args:
+        before: boxes (N, K, 4) and scores (N, K, classes).
+        after: image, box, score and label of each detection.
+
+    Returns:
+        The worst difference of a detection from the nearest of the others, all but a few (``FEW``), whose scores or
+        overlaps hardly differ from a threshold or from each other.
+    """
+    boxes, scores, image, box, score, label = map(torch.from_numpy, (*before, *after))
     errors = []
     for number, (ours, likely) in enumerate(zip(boxes, scores, strict=True)):
         left = nms(xyxy_to_cxcywh(ours), torch.where(likely > wanted.threshold, likely, 0), wanted.nms)
