@@ -7,6 +7,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+CONVERT = ["onnx", "onnxruntime", "openvino"]
 
 
 def opencv() -> str:
@@ -37,6 +38,7 @@ setup(
     packages=find_packages(include=["darknet_py", "darknet_py.*"]),
     install_requires=["torch>=2.4,<2.14", "matplotlib", "numpy", opencv(), "pycocotools", "pyparsing>=3.0",
                       "safetensors"],
-    extras_require={"tune": ["optuna>=4"], "test": ["pytest", "hypothesis", "ruff", "mypy", "optuna>=4"]},
+    extras_require={"tune": ["optuna>=4"], "convert": CONVERT,
+                    "test": ["pytest", "hypothesis", "ruff", "mypy", "optuna>=4", *CONVERT]},
     entry_points={"console_scripts": ["darknet-py=darknet_py.cli:main"]},
 )

@@ -95,19 +95,24 @@ def load(path: str | os.PathLike, layers: Sequence[Layer]) -> tuple[Header, int]
     return header, reached
 
 
-def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0) -> None:
-    """Write the layers' weights, version 0.2.5. The file appears whole or not at all.
+def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0, version: Sequence[int] = VERSION) -> None:
+    """Write the layers' weights. The file appears whole or not at all.
+
+    Args:
+        version: major, minor and revision of the header, which decide its size and how matrices lie.
 
     Raises:
         WeightsError: the disk is full, or the folder is missing or closed to us.
     """
     try:
         with replacing(path) as file:
-            file.write(struct.pack("<iiiQ", *VERSION, seen))
+            major, minor, revision = version
+            header = Header(major, minor, revision, seen, 20 if major * 10 + minor >= 2 else 16)
+            file.write(struct.pack("<iiiQ" if header.size == 20 else "<iiiI", *header[:4]))
             for layer in layers:
                 for blob in layer.blobs():
                     tensor = blob.tensor.detach()
-                    if blob.stored == "flipped":
+                    if blob.stored == "flipped" or (blob.stored == "matrix" and header.transposed):
                         tensor = tensor.reshape(len(tensor), -1).t()
                     tensor.to("cpu", torch.float32).contiguous().numpy().tofile(file)
             file.flush()

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,9 @@ class Identity(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return x
 
+    def onnx(self, graph: Any, *xs: str) -> str:
+        return xs[0]
+
 
 @layer("activation", options=ActivationOptions)
 class Activation(Identity):
@@ -39,6 +43,9 @@ class Activation(Identity):
 
     def forward(self, x: Tensor) -> Tensor:
         return ACTIVATIONS[self.options.activation](x)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        return graph.activation(self.options.activation, xs[0])
 
 
 @layer("dropout", options=DropoutOptions)

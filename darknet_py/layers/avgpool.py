@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -18,6 +19,9 @@ class AvgPool(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3), keepdim=True)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        return graph("GlobalAveragePool", xs[0])
 
     def label(self) -> tuple[str, str]:
         return "avg", ""

@@ -212,6 +212,28 @@ class Layer(nn.Module):
         """
         raise AssertionError(f"[{self.kind}] is no detection head")
 
+    def onnx(self, graph: Any, *xs: str) -> str:
+        """Add to a graph (``convert.graph.Graph``) what ``forward`` computes at inference, batch normalisation folded.
+
+        Args:
+            xs: names of the values read.
+
+        Returns:
+            The name of the output.
+
+        Raises:
+            CfgError: ONNX has nothing for it.
+        """
+        raise self.place.error("cannot be said in ONNX")
+
+    def onnx_boxes(self, graph: Any, output: str) -> tuple[str, str]:
+        """Add what ``decode`` computes, without thresholds; only heads that ``detects`` have this.
+
+        Returns:
+            Names of boxes (N, 4, K), x1, y1, x2, y2 relative to the network's input, and of scores (N, classes, K).
+        """
+        raise self.place.error("has boxes that cannot be said in ONNX")
+
     def label(self) -> tuple[str, str]:
         """(name, filters) for the table of layers."""
         return self.kind, ""

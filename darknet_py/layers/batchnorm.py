@@ -160,6 +160,11 @@ class BatchNorm(Layer):
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x)
 
+    def onnx(self, graph: Any, *xs: str) -> str:
+        norm = self.norm
+        return graph("BatchNormalization", xs[0], *map(graph.constant, (
+            norm.weight, norm.bias, norm.running_mean, norm.running_var)), epsilon=EPSILON)
+
     def blobs(self) -> Iterator[Blob]:
         yield Blob(self.norm.bias)
         for blob in self.norm.statistics():

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,11 +34,17 @@ class Blur:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H', W')"""
-        row = x.new_tensor([1, 2, 1] if self.size == 3 else [1, 1])
-        kernel = torch.outer(row, row) / row.sum() ** 2
         channels = x.shape[1]
-        return F.conv2d(x, kernel.expand(channels, 1, self.size, self.size), None, self.stride, self.size // 3, 1,
-                        channels)
+        return F.conv2d(x, self.kernel(channels).to(x), None, self.stride, self.size // 3, 1, channels)
+
+    def kernel(self, channels: int) -> Tensor:
+        """(channels, 1, size, size)"""
+        row = torch.tensor([1., 2., 1.] if self.size == 3 else [1., 1.])
+        return (torch.outer(row, row) / row.sum() ** 2).expand(channels, 1, self.size, self.size)
+
+    def onnx(self, graph: Any, x: str, channels: int) -> str:
+        return graph("Conv", x, graph.constant(self.kernel(channels)), strides=self.stride,
+                     pads=[self.size // 3] * 4, group=channels)
 
     @staticmethod
     def held(output: Tensor, before: Tensor) -> Tensor:

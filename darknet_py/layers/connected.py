@@ -55,6 +55,11 @@ class Connected(Normalized):
         x = self.finish(F.linear(x.flatten(1), self.weight, self.bias), self.norm)[:, :, None, None]
         return self.bounded(x) if x.requires_grad else x
 
+    def onnx(self, graph: Any, *xs: str) -> str:
+        x = graph("Flatten", xs[0])
+        x = graph("Gemm", x, graph.constant(self.weight), graph.constant(self.bias), transB=1)
+        return graph.activation(self.options.activation, graph.reshape(x, *self.shape))
+
     bounded = staticmethod(_BoundedGradient.apply)
 
     def blobs(self) -> Iterator[Blob]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -168,6 +169,25 @@ class Convolutional(Normalized):
 
     def held(self, output: Tensor, *xs: Tensor) -> Tensor:
         return output if self.blur is None else self.blur.held(output, self.convolve(*xs))
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        owner, o, x, padding = self.shared[0] if self.shared else self, self.options, xs[0], self.padding
+        weight = binarize(owner.weight) if o.binary or o.xnor else owner.weight
+        if o.xnor:
+            x = graph("Where", graph("Greater", x, 0.), 1., -1.)
+            if self.shapes[0].channels >= 32 and self.stride[0] == self.stride[1]:
+                x, padding = graph.pad(x, -1., before=(padding, padding), after=(padding, padding)), 0
+        x = graph("Conv", x, graph.constant(weight), graph.constant(owner.bias), strides=self.inner_stride,
+                  pads=[padding] * 4, dilations=[self.dilation] * 2, group=self.groups)
+        x = graph.activation(o.activation, x)
+        if self.blur is not None:
+            x = self.blur.onnx(graph, x, self.shape.channels)
+        if o.coordconv:
+            own, rest = graph.split(x, 1, [min(3, o.filters), max(0, o.filters - 3)])
+            places = with_coordinates(torch.zeros(1, *self.shape))[:, :3]
+            own = graph("Add", graph("Mul", own, 0.), graph.constant(places))
+            x = graph("Concat", own, *[rest] * (rest != ""), axis=1)
+        return x
 
     def blobs(self) -> Iterator[Blob]:
         if not self.shared:

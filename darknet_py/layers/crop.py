@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,3 +47,12 @@ class Crop(Layer):
         if any(odd):
             x = F.avg_pool2d(x, (1 + odd[0], 1 + odd[1]), 1)
         return x if self.options.noadjust else 2 * x - 1
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        extra = [whole - part for whole, part in zip(self.shapes[0][1:], self.shape[1:], strict=True)]
+        odd, x = [side % 2 for side in extra], xs[0]
+        for axis, (side, more, length) in enumerate(zip(extra, odd, self.shape[1:], strict=True), 2):
+            x = graph.slice(x, axis, side // 2, side // 2 + length + more)
+        if any(odd):
+            x = graph("AveragePool", x, kernel_shape=[1 + one for one in odd])
+        return x if self.options.noadjust else graph("Sub", graph("Mul", x, 2.), 1.)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,6 +51,11 @@ class Deconvolutional(Normalized):
     def forward(self, x: Tensor) -> Tensor:
         x = F.conv_transpose2d(x, self.weight, self.bias, self.options.stride, self.padding)
         return self.finish(x, self.norm)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        x = graph("ConvTranspose", xs[0], graph.constant(self.weight), graph.constant(self.bias),
+                  strides=[self.options.stride] * 2, pads=[self.padding] * 4)
+        return graph.activation(self.options.activation, x)
 
     def reset_parameters(self) -> None:
         """Darknet draws weights normally with deviation .02, times the growth of the area."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +61,23 @@ class Detection(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return x
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        return xs[0]
+
+    def onnx_boxes(self, graph: Any, output: str) -> tuple[str, str]:
+        o, cells = self.options, self.options.side ** 2
+        classes, objectness, boxes = graph.split(
+            graph("Flatten", output), 1, [cells * o.classes, cells * o.num, cells * o.num * o.coords])
+        boxes = graph("Transpose", graph.reshape(graph.slice(boxes, 1, 0, cells * o.num * 4), cells, o.num, 4),
+                      perm=[0, 3, 1, 2])                                                            # (N, 4, cells, num)
+        place = torch.arange(cells)
+        corner = torch.stack([place % o.side, place // o.side])[None, :, :, None]
+        xy, wh = graph.split(boxes, 1, [2, 2])
+        xy = graph("Div", graph("Add", xy, graph.constant(corner.float())), float(o.side))
+        classes = graph("Transpose", graph.reshape(classes, cells, 1, o.classes), perm=[0, 3, 1, 2])
+        scores = graph("Mul", classes, graph.reshape(objectness, 1, cells, o.num))                  # (N, C, cells, num)
+        return graph.corners(xy, graph("Mul", wh, wh) if o.sqrt else wh), graph.reshape(scores, o.classes, -1)
 
     def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
         o, cells, n = self.options, self.options.side ** 2, len(output)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,18 +28,37 @@ class GaussianYolo(AnchorHead):
 
     entries = 9
 
+    @property
+    def to_center(self) -> float:
+        return {"center": 0, "left_top": .5, "right_bottom": -.5}[self.options.yolo_point]
+
     def forward(self, x: Tensor) -> Tensor:
         y = self.split(x)
         x0, dx, y0, dy, w, dw, h, rest = y.split((1, 1, 1, 1, 1, 1, 1, y.shape[2] - 7), 2)
         return torch.cat([self.scaled(x0.sigmoid()), dx.sigmoid(), self.scaled(y0.sigmoid()), dy.sigmoid(),
                           w, dw.sigmoid(), h, rest.sigmoid()], 2).flatten(1, 2)
 
+    def onnx(self, graph: Any, *xs: str) -> str:
+        parts = []
+        for values in graph.split(xs[0], 1, [self.entries + self.classes] * self.count):
+            x, dx, y, dy, w, dw, h, rest = graph.split(values, 1, [1] * 7 + [2 + self.classes])
+            x, y = (self.onnx_scaled(graph, graph("Sigmoid", one)) for one in (x, y))
+            dx, dy, dw, rest = (graph("Sigmoid", one) for one in (dx, dy, dw, rest))
+            parts += [x, dx, y, dy, w, dw, h, rest]
+        return graph("Concat", *parts, axis=1)
+
+    def onnx_entries(self, graph: Any, values: str) -> tuple[str, str, str, str]:
+        x, dx, y, dy, w, dw, h, dh, objectness, classes = graph.split(values, 1, [1] * 9 + [self.classes])
+        doubt = graph("Div", graph("Add", graph("Add", dx, dy), graph("Add", dw, dh)), 4.)
+        return (graph("Concat", x, y, axis=1), graph("Exp", graph("Concat", w, h, axis=1)),
+                graph("Mul", objectness, graph("Sub", 1., doubt)), classes)
+
     def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
         values, (image, _, row, column), anchors = self.candidates(output, threshold)
         wh = values[:, 4:8:2].exp() * anchors / values.new_tensor([width, height])
         xy = ((values[:, 0:4:2] + torch.stack([column, row], 1))
               / values.new_tensor([self.shape.width, self.shape.height]))
-        xy = xy + wh * {"center": 0, "left_top": .5, "right_bottom": -.5}[self.options.yolo_point]
+        xy = xy + wh * self.to_center
         objectness, certainty = values[:, 8], 1 - values[:, 1:8:2].mean(1)
         scores = class_scores(objectness * certainty, values[:, 9:], threshold)
         return Candidates(torch.cat([xy, wh], 1), objectness, scores, image)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -29,6 +30,11 @@ class Implicit(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.weight.expand(len(x), *self.shape)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        batch = graph.slice(graph("Shape", xs[0]), 0, 0, 1)
+        shape = graph("Concat", batch, graph.constant(list(self.shape)), axis=0)
+        return graph("Expand", graph.constant(self.weight[None]), shape)
 
     def blobs(self) -> Iterator[Blob]:
         yield Blob(self.weight)

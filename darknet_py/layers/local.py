@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +49,15 @@ class Local(Layer):
         patches = F.unfold(x, o.size, padding=self.padding, stride=o.stride)    # (N, C * size^2, H * W)
         x = torch.einsum("nkl,lfk->nfl", patches, self.weight)
         return self.activate(x.reshape(-1, *self.shape) + self.bias)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        o, values = self.options, self.weight.shape[2]
+        one = torch.eye(values).view(values, -1, o.size, o.size)                # each value of a window, a channel
+        x = graph("Conv", xs[0], graph.constant(one), strides=[o.stride] * 2, pads=[self.padding] * 4)
+        x = graph("Transpose", graph.reshape(x, values, -1), perm=[2, 0, 1])    # (L, N, K)
+        x = graph("MatMul", x, graph.constant(self.weight.mT))                  # (L, N, F)
+        x = graph.reshape(graph("Transpose", x, perm=[1, 2, 0]), *self.shape)
+        return graph.activation(o.activation, graph("Add", x, graph.constant(self.bias)))
 
     def blobs(self) -> Iterator[Blob]:
         yield Blob(self.bias)

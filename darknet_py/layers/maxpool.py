@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -97,6 +98,18 @@ class MaxPool(Pool):
             return F.max_pool2d(x, self.size, self.inner_stride, left)
         return F.max_pool2d(F.pad(x, self.border, value=torch.finfo(x.dtype).min), self.size, self.inner_stride)
 
+    def onnx(self, graph: Any, *xs: str) -> str:
+        o, (x,) = self.options, xs
+        if o.maxpool_depth:
+            missing = -self.shapes[0].channels % o.out_channels
+            x = graph.pad(x, graph.LEAST, after_channels=missing)
+            x = graph.reshape(x, -1, o.out_channels, *self.shape[1:])
+            return graph.reduce("Max", x, 1, keepdims=0)
+        y = graph.pool("MaxPool", x, self)
+        if self.blur is not None:
+            return self.blur.onnx(graph, y, self.shape.channels)
+        return graph("Where", graph("Equal", x, y), y, 0.) if o.maxpool_zero_nonmax else y
+
     def held(self, output: Tensor, *xs: Tensor) -> Tensor:
         return output if self.blur is None else self.blur.held(output, self.maximum(*xs))
 
@@ -122,6 +135,9 @@ class LocalAvgPool(Pool):
         inside = F.pad(torch.ones_like(x[:1, :1]), self.border)
         total = F.avg_pool2d(F.pad(x, self.border), self.size, self.inner_stride)
         return total / F.avg_pool2d(inside, self.size, self.inner_stride)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        return graph.pool("AveragePool", xs[0], self)
 
     def label(self) -> tuple[str, str]:
         return "avg", ""

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,6 +28,10 @@ class L2Norm(Layer):
         length = x.norm(dim=1, keepdim=True)
         return x / length.where(length > 0, 1)
 
+    def onnx(self, graph: Any, *xs: str) -> str:
+        length = graph("Sqrt", graph.reduce("Sum", graph("Mul", xs[0], xs[0]), 1))
+        return graph("Div", xs[0], graph("Where", graph("Greater", length, 0.), length, 1.))
+
 
 @layer("normalization", "lrn", options=NormalizationOptions)
 class Normalization(Layer):
@@ -37,14 +43,24 @@ class Normalization(Layer):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        o, channels, half = self.options, x.shape[1], self.options.size // 2
-        square = x * x
+        o = self.options
+        return x * (o.kappa + o.alpha * self.sums(x * x)).detach() ** -o.beta
+
+    def sums(self, square: Tensor) -> Tensor:
+        """C's sum of squares around each channel. (N, C, ...) -> (N, C, ...)"""
+        size, channels, half = self.options.size, square.shape[1], self.options.size // 2
         total = F.pad(square, (0, 0, 0, 0, 1, 0)).cumsum(1)     # total[k] = the sum of the squares before k
         index = range(channels)
         entered = total[:, [min(k + half + 1, channels) for k in index]]
-        left = total[:, [max(k - (o.size - 1) // 2, 0) for k in index]]
+        left = total[:, [max(k - (size - 1) // 2, 0) for k in index]]
         missed = square[:, half:half + 1] if half < channels else 0
-        return x * (o.kappa + o.alpha * (entered - left - missed)).detach() ** -o.beta
+        return entered - left - missed
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        o, channels = self.options, self.shape.channels
+        weights = self.sums(torch.eye(channels)[..., None, None]).transpose(0, 1)   # of a convolution over the squares
+        total = graph("Conv", graph("Mul", xs[0], xs[0]), graph.constant(o.alpha * weights))
+        return graph("Mul", xs[0], graph("Pow", graph("Add", total, o.kappa), -o.beta))
 
     def label(self) -> tuple[str, str]:
         return "lrn", ""

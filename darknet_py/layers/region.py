@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,6 +89,34 @@ class Region(Layer):
         elif self.options.softmax:
             classes = classes.softmax(4)
         return torch.cat([box, objectness.sigmoid(), classes, rest], 4).flatten(3)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        o, x = self.options, graph("Transpose", xs[0], perm=[0, 2, 3, 1])
+        x = graph.reshape(x, self.shape.height, self.shape.width, self.count, -1)
+        box, objectness, classes, rest = graph.split(x, 4, [4, 1, o.classes, o.coords - 4])
+        if self.tree is not None:
+            classes = self.tree.onnx_softmax(graph, classes)
+        elif o.softmax:
+            classes = graph("Softmax", classes, axis=4)
+        x = graph("Concat", box, graph("Sigmoid", objectness), classes, *[rest] * (o.coords > 4), axis=4)
+        return graph.reshape(x, self.shape.height, self.shape.width, -1)
+
+    def onnx_boxes(self, graph: Any, output: str) -> tuple[str, str]:
+        if self.tree is not None:
+            raise self.place.error("chooses one class down a tree, which has no counterpart in ONNX; its output has",
+                                   "tree")
+        o, (_, height, width) = self.options, self.shape
+        x = graph("Transpose", graph.reshape(output, height * width, self.count, -1), perm=[0, 3, 1, 2])
+        xy, wh, objectness, classes, _ = graph.split(x, 1, [2, 2, 1, o.classes, o.coords - 4])      # (N, ., H * W, A)
+        place, cells = torch.arange(height * width), torch.tensor([width, height]).view(1, 2, 1, 1)
+        corner = torch.stack([place % width, place // width])[None, :, :, None]
+        xy = graph("Div", graph("Add", graph("Sigmoid", xy), graph.constant(corner.float())),
+                   graph.constant(cells.float()))
+        sizes = torch.tensor(self.anchors).mT[None, :, None] / cells                                # (1, 2, 1, A)
+        wh = graph("Mul", graph("Exp", wh), graph.constant(sizes))
+        if o.classfix == -1:
+            objectness = graph("Where", graph("Less", objectness, .5), 0., objectness)
+        return graph.corners(xy, wh), graph.reshape(graph("Mul", classes, objectness), o.classes, -1)
 
     def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
         x = output.unflatten(3, (self.count, -1))

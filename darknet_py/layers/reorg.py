@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -44,6 +45,15 @@ class Reorganized(Layer):
         else:
             x = x.reshape(n, c, height, s, width, s).permute(0, 3, 5, 1, 2, 4)  # (N, s, s, c, H, W)
         return x.reshape(n, *self.shape)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        s, (channels, height, width) = self.options.stride, self.packed_shape()
+        c, (x,) = channels // s ** 2, xs
+        if self.options.reverse:
+            x = graph("Transpose", graph.reshape(x, s, s, c, height, width), perm=[0, 3, 4, 1, 5, 2])
+        else:
+            x = graph("Transpose", graph.reshape(x, c, height, s, width, s), perm=[0, 3, 5, 1, 2, 4])
+        return graph.reshape(x, *self.shape)
 
 
 @layer("reorg", options=ReorgOptions)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,6 +52,14 @@ class Route(Layer):
         if self.options.groups > 1:
             xs = tuple(x.chunk(self.options.groups, 1)[self.options.group_id] for x in xs)
         return xs[0] if len(xs) == 1 else torch.cat(xs, 1)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        o = self.options
+        if o.groups > 1:
+            sizes = [shape.channels // o.groups for shape in self.shapes]
+            xs = tuple(graph.slice(x, 1, o.group_id * size, (o.group_id + 1) * size)
+                       for x, size in zip(xs, sizes, strict=True))
+        return xs[0] if len(xs) == 1 else graph("Concat", *xs, axis=1)
 
     def label(self) -> tuple[str, str]:
         o = self.options

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -46,6 +47,9 @@ class Product(Layer):
 
     def forward(self, factor: Tensor, x: Tensor) -> Tensor:
         return self.activate(x * factor)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        return graph.activation(self.options.activation, graph("Mul", xs[1], xs[0]))
 
     def label(self) -> tuple[str, str]:
         return self.kind, str(self.sources(self.options, self.place)[1])

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,21 @@ class Shortcut(Layer):
                 other = other if other.shape == x.shape else add_sampled(torch.zeros_like(x), other)
                 total = total + other * weight
         return self.activate(total)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        weights = self.normalized_weight() if "weight" in self._parameters else None
+        channels, total = self.shape.channels, ""
+        for number, (x, shape) in enumerate(zip(xs, self.shapes, strict=True)):
+            if shape[1:] != self.shape[1:]:
+                raise self.place.error(f"adds {shape} to {self.shape}, which cannot be said in ONNX", "from")
+            if shape.channels > channels:
+                x = graph.slice(x, 1, 0, channels)
+            elif shape.channels < channels:
+                x = graph.pad(x, 0., after_channels=channels - shape.channels)
+            if weights is not None:
+                x = graph("Mul", x, graph.constant(weights[number].view(1, -1, 1, 1)))
+            total = graph("Add", total, x) if number else x
+        return graph.activation(self.options.activation, total)
 
     def effective_weight(self) -> Tensor:
         """``normalized_weight`` with the derivative that C gives it."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,6 +74,17 @@ class Softmax(Layer):
             return x.softmax(1)
         return (x.reshape(len(x), o.groups, -1) / o.temperature).softmax(2).view_as(x)
 
+    def onnx(self, graph: Any, *xs: str) -> str:
+        o, x = self.options, xs[0]
+        if o.spatial:
+            return graph("Softmax", x, axis=1)
+        x = x if o.temperature == 1 else graph("Div", x, o.temperature)
+        if self.tree is not None:
+            x = self.tree.onnx_softmax(graph, graph.reshape(x, self.classes))
+        else:
+            x = graph("Softmax", graph.reshape(x, o.groups, -1), axis=2)
+        return graph.reshape(x, *self.shape)
+
 
 @layer("logistic")
 class Logistic(Layer):
@@ -86,6 +98,9 @@ class Logistic(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.sigmoid()
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        return graph("Sigmoid", xs[0])
 
 
 @layer("iseg", options=IsegOptions)
@@ -107,6 +122,10 @@ class Iseg(Layer):
         classes, embedding = x.split((self.options.classes, self.options.ids), 1)
         return torch.cat([classes.sigmoid(), embedding], 1)
 
+    def onnx(self, graph: Any, *xs: str) -> str:
+        classes, embedding = graph.split(xs[0], 1, [self.options.classes, self.options.ids])
+        return graph("Concat", graph("Sigmoid", classes), embedding, axis=1)
+
 
 class Trainer(Layer):
     """A head that computes only in training; its output stays zero without truths, as in C."""
@@ -115,6 +134,9 @@ class Trainer(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        return graph("Mul", xs[0], 0.)
 
 
 @layer("cost", options=CostOptions)

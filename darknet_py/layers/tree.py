@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +47,11 @@ class Tree:
         largest = x.new_full(groups, -torch.inf).scatter_reduce(-1, group, x, "amax")
         e = (x - largest.gather(-1, group)).exp()
         return e / e.new_zeros(groups).scatter_add(-1, group, e).gather(-1, group)
+
+    def onnx_softmax(self, graph: Any, x: str) -> str:
+        """``softmax`` over the last axis, added to a graph."""
+        parts = graph.split(x, -1, self.group.bincount().tolist())
+        return graph("Concat", *(graph("Softmax", part, axis=-1) for part in parts), axis=-1)
 
     def probabilities(self, x: Tensor) -> Tensor:
         """From conditional probabilities to those of the classes themselves. (..., classes) -> (..., classes)"""

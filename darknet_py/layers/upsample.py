@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,6 +40,15 @@ class Upsample(Layer):
         stride, scale = self.options.stride, self.options.scale
         x = F.interpolate(x, scale_factor=stride) if stride > 0 else F.avg_pool2d(x, -stride) * stride ** 2
         return x if scale == 1 else x * scale
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        stride, scale = self.options.stride, self.options.scale
+        if stride > 0:
+            x = graph.upsample(xs[0], stride)
+        else:
+            x = graph("AveragePool", xs[0], kernel_shape=[-stride] * 2, strides=[-stride] * 2)
+            scale *= stride ** 2
+        return x if scale == 1 else graph("Mul", x, float(scale))
 
     def label(self) -> tuple[str, str]:
         return ("upsample" if self.options.stride > 0 else "downsample"), ""

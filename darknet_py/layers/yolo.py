@@ -67,6 +67,7 @@ class AnchorHead(Layer):
 
     is_head = detects = True
     entries: ClassVar[int]
+    to_center: float = 0            # from the point that x and y mean to the middle of the box, in parts of its size
 
     def __init__(self, options: AnchorOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
@@ -101,6 +102,31 @@ class AnchorHead(Layer):
         """Offsets in a cell stretched about its middle by scale_x_y."""
         scale = self.options.scale_x_y
         return xy * scale - .5 * (scale - 1)
+
+    def onnx_scaled(self, graph: Any, xy: str) -> str:
+        """``scaled``, added to a graph."""
+        scale = float(self.options.scale_x_y)
+        return xy if scale == 1 else graph("Sub", graph("Mul", xy, scale), .5 * (scale - 1))
+
+    def onnx_boxes(self, graph: Any, output: str) -> tuple[str, str]:
+        net, (grid, cells) = self.place.net, graph.grid(output, self.shape)
+        stride = graph.constant(torch.tensor([net.width / self.shape.width, net.height / self.shape.height])
+                                .view(1, 2, 1, 1))
+        boxes, scores = [], []
+        for anchor, values in zip(self.anchors, graph.split(output, 1, [self.entries + self.classes] * self.count),
+                                  strict=True):
+            xy, wh, certainty, classes = self.onnx_entries(graph, values)
+            wh = graph("Div", graph("Mul", wh, graph.constant(torch.tensor(anchor).view(1, 2, 1, 1))),
+                       graph("Mul", cells, stride))
+            xy = graph("Div", graph("Add", xy, grid), cells)
+            xy = graph("Add", xy, graph("Mul", wh, self.to_center)) if self.to_center else xy
+            boxes.append(graph.corners(xy, wh))
+            scores.append(graph.reshape(graph("Mul", classes, certainty), self.classes, -1))
+        return graph("Concat", *boxes, axis=2), graph("Concat", *scores, axis=2)
+
+    def onnx_entries(self, graph: Any, values: str) -> tuple[str, str, str, str]:
+        """An anchor's values: x and y in the cell, the factor of the anchor's size, certainty, classes."""
+        raise AssertionError(f"{type(self).__name__} lacks onnx_entries")
 
     def candidates(self, output: Tensor, threshold: float) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """Places whose objectness is above the threshold.
@@ -155,6 +181,20 @@ class Yolo(AnchorHead):
         if not self.options.new_coords:
             xy, rest = xy.sigmoid(), rest.sigmoid()
         return torch.cat([self.scaled(xy), wh, rest], 2).flatten(1, 2)
+
+    def onnx(self, graph: Any, *xs: str) -> str:
+        parts = []
+        for values in graph.split(xs[0], 1, [self.entries + self.classes] * self.count):
+            xy, wh, rest = graph.split(values, 1, [2, 2, 1 + self.classes])
+            if not self.options.new_coords:
+                xy, rest = graph("Sigmoid", xy), graph("Sigmoid", rest)
+            parts += [self.onnx_scaled(graph, xy), wh, rest]
+        return graph("Concat", *parts, axis=1)
+
+    def onnx_entries(self, graph: Any, values: str) -> tuple[str, str, str, str]:
+        xy, wh, objectness, classes = graph.split(values, 1, [2, 2, 1, self.classes])
+        wh = graph("Mul", graph("Mul", wh, wh), 4.) if self.options.new_coords else graph("Exp", wh)
+        return xy, wh, objectness, classes
 
     def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
         values, (image, _, row, column), anchors = self.candidates(output, threshold)

@@ -1,0 +1,49 @@
+"""Write a network in another format, for another runtime, or take its weights back from one.
+
+OUT's extension tells the format: .onnx, .xml (OpenVINO IR), .torchscript, .pt2 (torch.export), .safetensors, .pt (a
+state dict), .weights. WEIGHTS may be a .weights file, or a .safetensors file or PyTorch state dict, of ours or of
+another program, whose tensors are then matched by order and shape; nothing in them is executed.
+
+Each conversion ends with a check: both run on random images, and on those of -image, and the worst difference is told.
+If it is too large nothing is written.
+"""
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cfg", help="the network, a .cfg file")
+    parser.add_argument("weights", help="its weights")
+    parser.add_argument("out", help="the file to write")
+    parser.add_argument("--to", metavar="FORMAT", help="the format, where OUT's extension does not tell it: onnx, xml, "
+                        "torchscript, pt2, safetensors, pt, weights")
+    parser.add_argument("--outputs", choices=("heads", "boxes", "nms"), default="heads", help="of ONNX and OpenVINO: "
+                        "what the heads give (default); all boxes and scores; or what is left of them behind -thresh "
+                        "and non-maximum suppression")
+    parser.add_argument("--thresh", type=float, default=.25, help="of -outputs nms (default: .25)")
+    parser.add_argument("--nms", type=float, default=.45, help="of -outputs nms (default: .45)")
+    parser.add_argument("--opset", type=int, default=17, help="of ONNX (default: 17)")
+    parser.add_argument("--fp16", action="store_true", help="half precision inside; inputs and outputs stay float32")
+    parser.add_argument("--batch", type=int, metavar="N", help="a fixed number of images (default: any number)")
+    parser.add_argument("--resizable", action="store_true", help="leave the sides of images free, where the network "
+                        "lets them be")
+    parser.add_argument("--width", type=int, help="instead of the cfg's")
+    parser.add_argument("--height", type=int, help="instead of the cfg's")
+    parser.add_argument("--image", action="append", default=[], metavar="PATH", help="compare on this picture too; may "
+                        "be given several times")
+    parser.add_argument("--no-check", action="store_true", help="do not compare")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from darknet_py.convert import convert
+    from darknet_py.convert.formats import Wanted
+    wanted = Wanted(arguments.outputs, arguments.opset, arguments.fp16, arguments.batch, arguments.resizable,
+                    arguments.thresh, arguments.nms)
+    done = convert(arguments.cfg, arguments.weights, arguments.out, to=arguments.to, wanted=wanted,
+                   width=arguments.width, height=arguments.height, check=not arguments.no_check, images=arguments.image)
+    print(f"read {arguments.weights}: {done.source}")
+    for path, size in done.files.items():
+        print(f"wrote {path}: {size:,} bytes")
+    print("not compared" if done.parity is None else f"compared: {done.parity}")
+    return 0

@@ -1,0 +1,111 @@
+"""A network's weights from one format to another, with a check that both compute the same."""
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from darknet_py.cfg import Cfg, read_cfg
+from darknet_py.convert.formats import FORMATS, Wanted
+from darknet_py.convert.parity import Parity, compare
+from darknet_py.convert.tensors import fill, read_tensors
+from darknet_py.data.image import read_image
+from darknet_py.detect import as_input
+from darknet_py.errors import DarknetError
+from darknet_py.network import Network
+from darknet_py.weights import Header, read_header
+
+PLAIN = Wanted()
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What ``convert`` did.
+
+    files: written, with their sizes in bytes.
+    source: what was read, in words.
+    parity: how the results of both compare; None without a check.
+    """
+
+    files: dict[Path, int]
+    source: str
+    parity: Parity | None
+
+
+def convert(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, out: str | os.PathLike, *, to: str | None = None,
+            wanted: Wanted = PLAIN, width: int | None = None, height: int | None = None, check: bool = True,
+            images: Sequence[str | os.PathLike] = ()) -> Conversion:
+    """Write a network in another format, and see whether it computes the same there.
+
+    Args:
+        weights: a .weights file; or tensors to come back from: a .safetensors file or a PyTorch state dict, ours or
+            another program's, whose tensors are then matched by order and shape.
+        out: a path; its extension tells the format unless ``to`` does.
+        wanted: what the model is to give, and how.
+        width, height: of the input, instead of the cfg's.
+        check: run both on random input, and on ``images``.
+
+    Raises:
+        DarknetError: the weights do not fit, the format cannot say the network, its package is missing, or the results
+            differ. No file is left behind then.
+    """
+    out = Path(out)
+    name = out.suffix.removeprefix(".").lower() if to is None else to
+    if name not in FORMATS:
+        raise DarknetError(f"{out}: expected a format ({', '.join(FORMATS)}), found "
+                           f"{name if name else 'no extension'}; -to names it")
+    network, header, source = load(cfg, weights, width, height)
+    kind = FORMATS[name]
+    kind.check(network, wanted)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=_folder(out)) as folder:
+        path = Path(folder, out.name)
+        kind.write(network, header, path, wanted)
+        parity = compare(network, kind, path, wanted, _inputs(network, images)) if check else None
+        if parity is not None and not parity.good:
+            raise DarknetError(f"{out}: not written, for it computes something else: {parity}")
+        files = {}
+        for one in sorted(Path(folder).iterdir()):
+            shutil.move(one, out.with_name(one.name))
+            files[out.with_name(one.name)] = out.with_name(one.name).stat().st_size
+    return Conversion(files, source, parity)
+
+
+def load(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, width: int | None = None, height: int | None = None
+         ) -> tuple[Network, Header, str]:
+    """A network with weights from any format that can be read, the header of its file, and what was read in words."""
+    network = Network(cfg if isinstance(cfg, Cfg) else read_cfg(cfg), width=width, height=height)
+    if _holds_tensors(weights):
+        network.reset_parameters()
+        tensors = read_tensors(weights)
+        header, source = tensors.header, fill(network, tensors, weights)
+    else:
+        network.load_weights(weights)
+        header, source = read_header(weights), f"{network.reached} of {len(network.layers)} layers"
+        network.reset_parameters(network.reached)
+    network.seen = header.seen
+    return network.eval(), header, source
+
+
+def _holds_tensors(path: str | os.PathLike) -> bool:
+    return Path(path).suffix.lower() in (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+
+
+def _folder(out: Path) -> Path:
+    folder = out.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise DarknetError(f"{out}: cannot write there: {folder} is {'closed to us' if folder.is_dir() else 'missing'}")
+    return folder
+
+
+def _inputs(network: Network, images: Sequence[str | os.PathLike]) -> Tensor:
+    """Random images and the given ones, (N, C, H, W)."""
+    shape, generator = network.input_shape, torch.Generator().manual_seed(0)
+    x = [torch.rand(shape, generator=generator) for _ in range(2)]
+    letterbox = bool(network.options.letter_box)
+    return torch.stack(x + [as_input(read_image(image, shape.channels), shape, letterbox) for image in images])

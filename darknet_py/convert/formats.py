@@ -1,0 +1,225 @@
+"""The formats: how each is written, and how it runs, in the runtime that it is made for."""
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from darknet_py import weights as weights_file
+from darknet_py.convert.tensors import checkpoint_bytes, fill, read_tensors, safetensors_bytes
+from darknet_py.data.files import replacing
+from darknet_py.errors import DarknetError
+from darknet_py.network import Network
+from darknet_py.weights import Header
+
+RECURRENT = ("rnn", "gru", "lstm", "crnn", "conv_lstm", "history")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a model is to be.
+
+    outputs: "heads", "boxes" or "nms" (see ``convert.onnx.onnx_model``); the last two are for ONNX and OpenVINO.
+    opset: of ONNX.
+    half: float16.
+    batch: images that a model takes at once; None for any number.
+    resizable: the sides of images are free.
+    threshold, nms: of outputs="nms".
+    """
+
+    outputs: str = "heads"
+    opset: int = 17
+    half: bool = False
+    batch: int | None = None
+    resizable: bool = False
+    threshold: float = .25
+    nms: float = .45
+
+
+Run = Callable[[np.ndarray], list[np.ndarray]]
+
+
+class Format(NamedTuple):
+    """A format.
+
+    about: what it is.
+    write: network, header, path, wanted.
+    load: what is written, ready to run: network, path -> a function of images (N, C, H, W) that gives its outputs.
+    graph: it holds what the network computes, and not the weights alone.
+    offers: fields of ``Wanted`` that it heeds.
+    packages: that it needs beyond ours.
+    """
+
+    about: str
+    write: Callable[[Network, Header, Path, Wanted], None]
+    load: Callable[[Network, Path], Run]
+    graph: bool = True
+    offers: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+
+    def check(self, network: Network, wanted: Wanted) -> None:
+        """See whether it can be written.
+
+        Raises:
+            DarknetError
+        """
+        for name, value in vars(wanted).items():
+            if value != getattr(Wanted, name) and name not in self.offers:
+                raise DarknetError(f"{self.about} cannot be had with {name}={value}")
+        if wanted.batch is not None and wanted.batch < 1:
+            raise DarknetError(f"expected a batch of 1 image or more, found {wanted.batch}")
+        for package in self.packages:
+            try:
+                import_module(package)
+            except ImportError:
+                raise DarknetError(f"{self.about} needs the package {package}: pip install {package}") from None
+        if self.graph:
+            if network.reached < len(network.layers):
+                raise DarknetError(f"the weights end after {network.reached} of {len(network.layers)} layers; "
+                                   f"{self.about} needs all")
+            for layer in network.layers:
+                if layer.kind in RECURRENT:
+                    raise layer.place.error(f"remembers earlier images, which {self.about} cannot say")
+
+
+def folded(network: Network) -> Network:
+    """A copy for inference."""
+    return copy.deepcopy(network).fold().requires_grad_(False).eval()
+
+
+def write_weights(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
+    weights_file.save(path, network.layers[:network.reached], header.seen, header[:3])
+
+
+def write_safetensors(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
+    _write(path, safetensors_bytes(network, header))
+
+
+def write_checkpoint(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
+    _write(path, checkpoint_bytes(network, header))
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        with replacing(path) as file:
+            file.write(data)
+    except OSError as error:
+        raise DarknetError(f"{path}: cannot write the file: {error.strerror}") from None
+
+
+def read_back(network: Network, path: Path) -> Run:
+    """The same network with the weights of a file."""
+    other = Network(network.cfg, width=network.input_shape.width, height=network.input_shape.height)
+    other.reset_parameters()
+    if path.suffix == ".weights" or not _is_tensors(path):
+        other.load_weights(path)
+    else:
+        fill(other, read_tensors(path), path)
+    other.eval()
+    return lambda images: _run(other, images)
+
+
+def _is_tensors(path: Path) -> bool:
+    start = path.open("rb").read(9)
+    return start[:2] == b"PK" or start[8:] == b"{"
+
+
+def _run(module: Any, images: np.ndarray) -> list[np.ndarray]:
+    with torch.inference_mode():
+        outputs = module(torch.from_numpy(images))
+    return [output.numpy() for output in (outputs if isinstance(outputs, (tuple, list)) else [outputs])]
+
+
+class Halved(nn.Module):
+    """A network in float16, between inputs and outputs in float32."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network = network.half()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(output.float() for output in self.network(x.half()))
+
+
+def _module(network: Network, wanted: Wanted) -> tuple[nn.Module, Tensor]:
+    module = folded(network)
+    example = torch.zeros(1 if wanted.batch is None else wanted.batch, *network.input_shape)
+    return (Halved(module) if wanted.half else module), example
+
+
+def write_torchscript(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
+    module, example = _module(network, wanted)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")             # of checks on shapes, which are what the cfg says
+        torch.jit.save(torch.jit.trace(module, example, check_trace=False), str(path))
+
+
+def load_torchscript(network: Network, path: Path) -> Run:
+    module = torch.jit.load(str(path))
+    return lambda images: _run(module, images)
+
+
+def write_exported(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
+    module, example = _module(network, wanted)
+    free = wanted.batch is None
+    if free:
+        example = torch.zeros(2, *network.input_shape)
+    with torch.no_grad():
+        program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)
+                                      if free else None)
+    torch.export.save(program, str(path))
+
+
+def load_exported(network: Network, path: Path) -> Run:
+    module = torch.export.load(str(path)).module()
+    return lambda images: _run(module, images)
+
+
+def write_onnx(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
+    from darknet_py.convert.onnx import onnx_model
+    model = onnx_model(folded(network), outputs=wanted.outputs, opset=wanted.opset, half=wanted.half,
+                       resizable=wanted.resizable, batch=wanted.batch, threshold=wanted.threshold, nms=wanted.nms)
+    _write(path, model.SerializeToString())
+
+
+def load_onnx(network: Network, path: Path) -> Run:
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {"images": images})
+
+
+def write_openvino(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
+    import openvino
+    onnx_file = path.with_suffix(".onnx")
+    write_onnx(network, header, onnx_file, wanted)
+    model = openvino.convert_model(str(onnx_file))
+    openvino.save_model(model, str(path), compress_to_fp16=wanted.half)
+    onnx_file.unlink()
+
+
+def load_openvino(network: Network, path: Path) -> Run:
+    import openvino
+    model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda images: list(model(images).values())
+
+
+_MODEL = ("outputs", "opset", "half", "batch", "resizable", "threshold", "nms")
+FORMATS = {
+    "weights": Format("a .weights file", write_weights, read_back, graph=False),
+    "safetensors": Format("a .safetensors file", write_safetensors, read_back, graph=False),
+    "pt": Format("a PyTorch state dict", write_checkpoint, read_back, graph=False),
+    "torchscript": Format("TorchScript", write_torchscript, load_torchscript, offers=("half", "batch")),
+    "pt2": Format("a torch.export program", write_exported, load_exported, offers=("half", "batch")),
+    "onnx": Format("an ONNX model", write_onnx, load_onnx, offers=_MODEL, packages=("onnx", "onnxruntime")),
+    "xml": Format("OpenVINO IR", write_openvino, load_openvino, offers=_MODEL, packages=("onnx", "openvino")),
+}

@@ -1,0 +1,118 @@
+"""Whether a converted model computes what the network computes."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darknet_py.boxes import cxcywh_to_xyxy, nms, xyxy_to_cxcywh
+from darknet_py.convert.formats import Format, Wanted
+from darknet_py.network import Network
+from darknet_py.weights import VERSION, Header
+
+EXACT, CLOSE, HALF = 0., 1e-3, 5e-2         # the error allowed: of the weights alone, of another runtime, of float16
+FEW = .02                                   # the part of detections that suppression may choose otherwise
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The worst difference between outputs, in parts of the larger of 1 and the value.
+
+    images: how many were compared.
+    """
+
+    error: float
+    allowed: float
+    images: int
+
+    @property
+    def good(self) -> bool:
+        return self.error <= self.allowed
+
+    def __str__(self) -> str:
+        return f"worst error {self.error:.2g} over {self.images} images (allowed: {self.allowed:g})"
+
+
+def compare(network: Network, kind: Format, path: Path, wanted: Wanted, images: Tensor) -> Parity:
+    """Run the network and what was made of it on images (N, C, H, W) in [0, 1].
+
+    Detections behind suppression hang on the last bits of scores and overlaps. So for them the boxes before it are
+    compared, in a model that is written for that, and then what suppression makes of these very boxes.
+    """
+    if wanted.outputs == "nms":
+        with TemporaryDirectory() as folder:
+            whole = replace(wanted, outputs="boxes")
+            everything = Path(folder, path.name)
+            kind.write(network, Header(*VERSION, 0, 20), everything, whole)
+            before = compare(network, kind, everything, whole, images)
+            find = kind.load(network, everything)
+            suppress = kind.load(network, path)
+            errors = [suppressed_error(find(x), suppress(x), wanted) for x in _batches(images, wanted)]
+        return replace(before, error=max(before.error, *errors))
+    run = kind.load(network, path)
+    error = max(_difference(expected(network, torch.from_numpy(x), wanted), run(x)) for x in _batches(images, wanted))
+    return Parity(error, HALF if wanted.half else CLOSE if kind.graph else EXACT, len(images))
+
+
+def _batches(images: Tensor, wanted: Wanted) -> Iterator[np.ndarray]:
+    """All images at once, or as many as a model takes; then the last ones may come twice."""
+    step = len(images) if wanted.batch is None else wanted.batch
+    for x in images.split(step):
+        yield torch.cat([x, *[x[:1]] * (step - len(x))]).numpy()
+
+
+def expected(network: Network, x: Tensor, wanted: Wanted) -> list[np.ndarray]:
+    """What a model of these outputs is to give."""
+    with torch.inference_mode():
+        outputs = network(x)
+    if wanted.outputs == "heads":
+        return [output.numpy() for output in outputs]
+    found = [all_boxes(network, head, output) for head, output in zip(network.heads, outputs, strict=True)]
+    return [torch.cat(some, 1).numpy() for some in zip(*found, strict=True)]
+
+
+def all_boxes(network: Network, head: int, output: Tensor) -> tuple[Tensor, Tensor]:
+    """A head's boxes (N, K, 4), x1, y1, x2, y2 relative, and scores (N, K, classes), whatever they are."""
+    shape = network.input_shape
+    found = network.layers[head].decode(output, shape.width, shape.height, -torch.inf, 0)
+    count = len(output)
+    return cxcywh_to_xyxy(found.boxes).view(count, -1, 4), found.scores.view(count, -1, found.scores.shape[1])
+
+
+def _difference(wanted: list[np.ndarray], found: list[np.ndarray]) -> float:
+    return max((float(np.max(np.abs(one - other) / np.maximum(1, np.abs(one)))) for one, other in
+                zip(wanted, found, strict=True)), default=0.)
+
+
+def suppressed_error(before: Sequence[np.ndarray], after: Sequence[np.ndarray], wanted: Wanted) -> float:
+    """How far detections are from what suppression should leave.
+
+    Args:
+        before: boxes (N, K, 4) and scores (N, K, classes).
+        after: image, box, score and label of each detection.
+
+    Returns:
+        The worst difference of a detection from the nearest of the others, all but a few (``FEW``), whose scores or
+        overlaps hardly differ from a threshold or from each other.
+    """
+    boxes, scores, image, box, score, label = map(torch.from_numpy, (*before, *after))
+    errors = []
+    for number, (ours, likely) in enumerate(zip(boxes, scores, strict=True)):
+        left = nms(xyxy_to_cxcywh(ours), torch.where(likely > wanted.threshold, likely, 0), wanted.nms)
+        place, classes = (left > 0).nonzero(as_tuple=True)
+        here = image == number
+        mine, theirs = (torch.cat([corners.asinh(), sure[:, None], kind[:, None].float()], 1)
+                        for corners, sure, kind in ((ours[place], left[place, classes], classes),
+                                                    (box[here], score[here], label[here])))
+        if len(mine) and len(theirs):
+            apart = torch.cdist(mine, theirs, p=torch.inf)      # asinh: of large values the difference in parts of them
+            errors += [apart.amin(1), apart.amin(0)]
+        elif len(mine) != len(theirs):
+            errors.append(torch.full((len(mine) + len(theirs),), torch.inf))
+    worst = torch.cat(errors).sort().values if errors else torch.zeros(1)
+    return float(worst[:max(1, len(worst) - int(FEW * len(worst)))][-1])
