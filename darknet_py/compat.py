@@ -54,7 +54,8 @@ class BOX(NamedTuple):
 
 @dataclass
 class DETECTION:
-    """A box that the network proposes. ``best_class_idx``: -1 where no class is above the threshold."""
+    """A box that the network proposes. ``best_class_idx``: -1 where no class is above the threshold; C sets it for
+    [region] alone, and takes class 0 for the best of others."""
 
     bbox: BOX
     classes: int
