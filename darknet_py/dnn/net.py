@@ -1,14 +1,4 @@
-"""The part of OpenCV's ``cv2.dnn`` that Darknet's users call, for OpenCV 5 no longer reads Darknet's files.
-
->>> from darknet_py import dnn
->>> net = dnn.readNetFromDarknet("yolov4.cfg", "yolov4.weights")
->>> net.setInput(dnn.blobFromImage(image, 1 / 255, (416, 416), swapRB=True))
->>> heads = net.forward(net.getUnconnectedOutLayersNames())
-
-Names, arguments, and the shapes and order of results are those of OpenCV 4.12; a name that is not here is ``cv2.dnn``'s
-own (``blobFromImage``, ``NMSBoxes``, the constants). The numbers are Darknet's, also where OpenCV's importer passes
-over an option. Errors are ``DarknetError``, and ``cv2.error`` too.
-"""
+"""``Net``, and how it is read."""
 from __future__ import annotations
 
 import os
@@ -16,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,25 +16,13 @@ from torch import Tensor
 from darknet_py.boxes import nms
 from darknet_py.cfg import parse_cfg, read_cfg
 from darknet_py.detect import made_fast, not_numbers
+from darknet_py.dnn.naming import Layer, ends_of, layers_of
 from darknet_py.errors import DarknetError
 from darknet_py.layers.base import Layer as DarknetLayer
-from darknet_py.layers.softmax import Trainer
 from darknet_py.layers.yolo import AnchorHead
 from darknet_py.network import Network, load_network
 
-DNN_BACKEND_HALIDE = 1          # OpenCV 5 dropped the name
 INPUT_NAMES = ("", "data")
-# What OpenCV calls a section: the beginning of the name, and the type.
-TYPES = {
-    "convolutional": ("conv", "Convolution"), "connected": ("fullyConnected", "InnerProduct"),
-    "maxpool": ("pool", "Pooling"), "avgpool": ("avgpool", "Pooling"), "softmax": ("softmax", "Softmax"),
-    "dropout": ("identity", "Identity"), "cost": ("identity", "Identity"), "reorg": ("reorg", "Reorg"),
-    "crop": ("crop", "Slice"), "shortcut": ("shortcut", "Eltwise"), "sam": ("sam", "Eltwise"),
-    "scale_channels": ("scale_channels", "Scale"), "upsample": ("upsample", "Resize"),
-}
-ACTIVATED = ("convolutional", "connected", "shortcut", "sam", "scale_channels")
-ACTIVATION_TYPES = {"relu": "ReLU", "leaky": "ReLU", "swish": "Swish", "mish": "Mish", "logistic": "Sigmoid",
-                    "tanh": "TanH"}
 CUTS = {"region": (.001, .4)}       # thresh= and nms_threshold= where a section has none, as OpenCV chooses them
 OTHER_CUTS = (.2, 0.)
 
@@ -60,21 +38,12 @@ class Error(DarknetError, cv2.error):       # type: ignore[misc]
         self.code = -2                      # StsError
 
 
-class Layer(NamedTuple):
-    """A layer of OpenCV: a section of the cfg is one to three of them, of which the last one has its output."""
-
-    name: str
-    type: str
-    section: int        # the number of Darknet's layer
-    form: str           # "whole"; "permuted": a head's input, channels last; "inner": nothing that is ever there
-
-
 class Net:
     """A network, as ``readNetFromDarknet`` gives it. Arguments and results: see OpenCV's ``cv2.dnn.Net``."""
 
     def __init__(self, network: Network, ready: bool):
         self._network, self._ready = network, ready     # ready: there are weights
-        self._layers, self._ends = list(_layers(network)), _ends(network)
+        self._layers, self._ends = list(layers_of(network)), ends_of(network)
         self._ids = {layer.name: number for number, layer in enumerate(self._layers, 1)}
         self._cuts = {index: _cuts(layer) for index, layer in enumerate(network.layers) if layer.detects}
         self._sizes: dict[tuple[int, int], Network] = {}
@@ -222,53 +191,6 @@ def _computed(network: Network, wanted: Layer) -> int:
     return index
 
 
-def _layers(network: Network) -> Iterator[Layer]:
-    """The layers that OpenCV makes of the sections, in its order."""
-    number = 0                                          # in names; it goes on faster than that of sections
-    for index, layer in enumerate(network.layers):
-        parts = _parts(layer)
-        for part in parts:
-            name = part.name if part.name == "detection_out" else f"{part.name}_{number}"
-            form = "whole" if part is parts[-1] else "permuted" if part.name == "permute" else "inner"
-            yield Layer(name, part.type, index, form)
-            number += part.advance
-
-
-class _Part(NamedTuple):
-    """``name``: its beginning. ``advance``: of the number in the next name."""
-
-    name: str
-    type: str
-    advance: int = 1
-
-
-def _parts(layer: DarknetLayer) -> list[_Part]:
-    """The layers that OpenCV makes of one section."""
-    kind, o = layer.kind, layer.options
-    if layer.detects:
-        return [_Part("permute", "Permute", 0), _Part("detection_out" if kind == "region" else kind, "Region")]
-    if kind == "route":
-        slices = [_Part("slice", "Slice")] * (len(o.layers) if o.groups > 1 else 0)
-        if len(o.layers) > 1:
-            return [*slices, _Part("concat", "Concat")]
-        return slices if slices else [_Part("identity", "Identity")]
-    if kind == "crop" and not o.noadjust:
-        return [_Part("crop", "Slice"), _Part("adjust_crop", "Scale")]
-    parts = [_Part(*TYPES.get(kind, (kind, kind)))]
-    if kind in ("convolutional", "connected") and (o.batch_normalize or getattr(o, "cbn", 0)):
-        parts = [parts[0]._replace(advance=0), _Part("bn", "BatchNorm")]
-    if kind in ACTIVATED and o.activation != "linear":
-        parts.append(_Part(o.activation, ACTIVATION_TYPES.get(o.activation, o.activation), 0))
-    return parts
-
-
-def _ends(network: Network) -> list[int]:
-    """The layers whose output nobody reads, but for those that only train."""
-    read = {source for step in network.plan for source in step.sources}
-    return [index for index, layer in enumerate(network.layers)
-            if index not in read and not (isinstance(layer, Trainer) and layer.kind != "cost")]
-
-
 def _cuts(layer: DarknetLayer) -> tuple[float, float]:
     """Up to which score a head's is 0, and the overlap above which the less sure box's is; 0: none is."""
     first, (thresh, overlap) = layer.place.section.first, CUTS.get(layer.kind, OTHER_CUTS)
@@ -277,7 +199,7 @@ def _cuts(layer: DarknetLayer) -> tuple[float, float]:
         if layer.kind != "region" and "nms_threshold" in first:
             overlap = float(first["nms_threshold"].value)
     except ValueError:
-        raise layer.place.error("needs a number") from None
+        raise layer.place.error("needs numbers in thresh= and nms_threshold=") from None
     return thresh, overlap
 
 
@@ -343,156 +265,3 @@ def readNet(model: Any, config: Any = "", framework: Any = "") -> Any:
     if cfg or weights:
         return readNetFromDarknet(cfg, weights)
     return cv2.dnn.readNet(model, config, framework)
-
-
-class Model:
-    """A network and how a picture becomes its input. Arguments and results: see OpenCV's ``cv2.dnn.Model``."""
-
-    def __init__(self, network: Net | str, config: str = ""):
-        self._net = network if isinstance(network, Net) else readNet(network, config)
-        self._names = self._net.getUnconnectedOutLayersNames()
-        self._scale: Sequence[float] = (1., 1., 1., 1.)
-        self._mean: Sequence[float] = (0.,) * 4
-        self._size: Sequence[int] = (0, 0)
-        self._swap = self._crop = False
-
-    def setInputParams(self, scale: float = 1.0, size: Sequence[int] = (0, 0), mean: float | Sequence[float] = (),
-                       swapRB: bool = False, crop: bool = False) -> None:
-        self.setInputScale(scale).setInputSize(size).setInputMean(mean).setInputSwapRB(swapRB).setInputCrop(crop)
-
-    def setInputSize(self, size: Sequence[int] | int, height: int | None = None) -> Model:
-        """(width, height), or the two."""
-        self._size = tuple(map(int, (size, height) if height is not None else size))     # type: ignore
-        return self
-
-    def setInputMean(self, mean: float | Sequence[float]) -> Model:
-        self._mean = _scalar(mean)
-        return self
-
-    def setInputScale(self, scale: float | Sequence[float]) -> Model:
-        values = _scalar(scale)
-        self._scale = values if any(values[1:]) else values[:1] * 4
-        return self
-
-    def setInputCrop(self, crop: bool) -> Model:
-        self._crop = crop
-        return self
-
-    def setInputSwapRB(self, swapRB: bool) -> Model:
-        self._swap = swapRB
-        return self
-
-    def setOutputNames(self, outNames: Sequence[str]) -> Model:
-        self._names = tuple(outNames)
-        return self
-
-    def setPreferableBackend(self, backendId: int) -> Model:
-        self._net.setPreferableBackend(backendId)
-        return self
-
-    def setPreferableTarget(self, targetId: int) -> Model:
-        self._net.setPreferableTarget(targetId)
-        return self
-
-    def enableWinograd(self, useWinograd: bool) -> Model:
-        return self
-
-    def predict(self, frame: np.ndarray) -> tuple[np.ndarray, ...]:
-        """What the network's ends give for a picture."""
-        if 0 in self._size:
-            raise Error("the size of the network's input is not known; call setInputSize or setInputParams")
-        how = cv2.dnn.Image2BlobParams()
-        how.scalefactor, how.size, how.mean, how.swapRB = self._scale, self._size, self._mean, self._swap
-        if self._crop:
-            how.paddingmode = cv2.dnn.DNN_PMODE_CROP_CENTER
-        self._net.setInput(cv2.dnn.blobFromImageWithParams(frame, how))
-        return self._net._forward(self._names)
-
-
-class DetectionModel(Model):
-    """A network that finds boxes. Its heads then suppress none themselves."""
-
-    def __init__(self, network: Net | str, config: str = ""):
-        super().__init__(network, config)
-        self._across = False
-        self._net._cuts = {head: (thresh, 0.) for head, (thresh, _) in self._net._cuts.items()}
-
-    def setNmsAcrossClasses(self, value: bool) -> DetectionModel:
-        self._across = value
-        return self
-
-    def getNmsAcrossClasses(self) -> bool:
-        return self._across
-
-    def detect(self, frame: np.ndarray, confThreshold: float = .5, nmsThreshold: float = 0.
-               ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | tuple[tuple, tuple, tuple]:
-        """Find objects.
-
-        Args:
-            confThreshold: the least score.
-            nmsThreshold: the overlap above which the less sure box of a class goes; 0 keeps all.
-
-        Returns:
-            (K,) int32 classes, (K,) float32 scores, (K, 4) int32 left, top, width, height in pixels inside the picture,
-            class by class with the surest first; three empty tuples where nothing is found.
-        """
-        if not self._net._cuts:
-            raise Error("expected a network that ends in [yolo] or [region]; this one finds no boxes")
-        rows = np.concatenate(self.predict(frame))
-        scores = rows[:, 5:]
-        best = scores.max(1)
-        kept = best >= np.float32(confThreshold)
-        labels, best = scores.argmax(1)[kept].astype(np.int32), best[kept]
-        boxes = _pixels(rows[kept, :4], frame.shape[1], frame.shape[0])
-        if nmsThreshold:
-            groups = [np.arange(len(labels))] if self._across else [np.flatnonzero(labels == label)
-                                                                    for label in np.unique(labels)]
-            chosen = [group[cv2.dnn.NMSBoxes(boxes[group].tolist(), best[group].tolist(), confThreshold, nmsThreshold)]
-                      for group in groups if len(group)]
-            order = np.concatenate([np.zeros(0, int), *chosen]).astype(int)
-            labels, best, boxes = labels[order], best[order], boxes[order]
-        return (labels, best, boxes) if len(labels) else ((), (), ())
-
-
-class ClassificationModel(Model):
-    """A network that names whole pictures."""
-
-    def __init__(self, network: Net | str, config: str = ""):
-        super().__init__(network, config)
-        self._softmax = False
-
-    def setEnableSoftmaxPostProcessing(self, enable: bool) -> ClassificationModel:
-        self._softmax = enable
-        return self
-
-    def getEnableSoftmaxPostProcessing(self) -> bool:
-        return self._softmax
-
-    def classify(self, frame: np.ndarray) -> tuple[int, float]:
-        """The likeliest class, and how likely it is."""
-        if len(self._names) != 1:
-            raise Error(f"expected a network with one end, found {len(self._names)}: {', '.join(self._names)}")
-        scores = self.predict(frame)[0].reshape(-1)
-        if self._softmax:
-            scores = np.exp(scores - scores.max())
-            scores /= scores.sum()
-        return int(scores.argmax()), float(scores.max())
-
-
-def _scalar(value: float | Sequence[float]) -> tuple[float, ...]:
-    """cv2's Scalar: four numbers."""
-    values = tuple(np.atleast_1d(np.asarray(value, float)).tolist())
-    return (values + (0.,) * 4)[:4]
-
-
-def _pixels(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(K, 4) center and size in parts of a picture -> (K, 4) int32 left, top, width, height, cut to it. What is less
-    than a pixel goes, as in OpenCV."""
-    x, y, w, h = (boxes * np.array([width, height] * 2, np.float32)).astype(np.int32).T
-    left = np.clip(x - np.fix(w / 2).astype(np.int32), 0, width - 1)
-    top = np.clip(y - np.fix(h / 2).astype(np.int32), 0, height - 1)
-    return np.stack([left, top, np.clip(w, 1, width - left), np.clip(h, 1, height - top)], 1).astype(np.int32)
-
-
-def __getattr__(name: str) -> Any:
-    return getattr(cv2.dnn, name)
