@@ -193,7 +193,7 @@ def test_weights_of_other_programs(here, port, nested):
     torch.save(named if nested is None else {nested: named, "epoch": 3, "best": np.float64(.5), "optimizer": None},
                "port.pt")
     done = convert("a.cfg", "port.pt", "b.weights")
-    assert done.source == "11 tensors of 9 layers, by order and shape"
+    assert done.source == "11 tensors of 9 layers, by order and shape; 1 of another kind passed over"
     load_network("a.cfg", "a.weights").save_weights("a.weights")
     assert Path("b.weights").read_bytes()[20:] == Path("a.weights").read_bytes()[20:]
 

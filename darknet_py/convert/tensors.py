@@ -153,7 +153,8 @@ def fill(network: Network, tensors: Tensors, path: object) -> str:
                                f"{_sides(ours[name])}")
     network.load_state_dict({name: named[other].to(torch.float32) for name, other in pairs}, strict=False)
     network.reached = count
-    return f"{len(pairs)} tensors of {count} layers, {how}"
+    rest = len(named) - len(pairs)
+    return f"{len(pairs)} tensors of {count} layers, {how}" + (f"; {rest} of another kind passed over" if rest else "")
 
 
 def _matched(network: Network, named: Mapping[str, Tensor], path: object) -> list[tuple[str, str]]:
