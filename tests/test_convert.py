@@ -1,6 +1,7 @@
 """Conversions: each layer kind, each format, other programs' tensors, and what cannot be."""
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 
@@ -257,6 +258,12 @@ def test_what_cannot_be(here, capsys, weights, out, flags, message):
     error = capsys.readouterr().err
     assert error.startswith(f"darknet-py: {message}") and error.count("\n") == 1
     assert sorted(Path().rglob("*")) == before
+
+
+def test_a_package_that_is_missing(here, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert main(["convert", "a.cfg", "a.weights", "b.xml"]) == 1
+    assert capsys.readouterr().err == "darknet-py: OpenVINO IR needs the package openvino: pip install openvino\n"
 
 
 def test_a_model_that_computes_something_else_is_not_written(here, capsys, monkeypatch):
