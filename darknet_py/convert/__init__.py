@@ -14,7 +14,7 @@ from torch import Tensor
 from darknet_py.cfg import Cfg, read_cfg
 from darknet_py.convert.formats import FORMATS, Wanted
 from darknet_py.convert.parity import Parity, compare
-from darknet_py.convert.tensors import fill, read_tensors
+from darknet_py.convert.tensors import fill, holds_tensors, read_tensors
 from darknet_py.data.image import read_image
 from darknet_py.detect import as_input
 from darknet_py.errors import DarknetError
@@ -80,7 +80,7 @@ def load(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, width: int | 
          ) -> tuple[Network, Header, str]:
     """A network with weights from any format that can be read, the header of its file, and what was read in words."""
     network = Network(cfg if isinstance(cfg, Cfg) else read_cfg(cfg), width=width, height=height)
-    if _holds_tensors(weights):
+    if holds_tensors(weights):
         network.reset_parameters()
         tensors = read_tensors(weights)
         header, source = tensors.header, fill(network, tensors, weights)
@@ -90,10 +90,6 @@ def load(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, width: int | 
         network.reset_parameters(network.reached)
     network.seen = header.seen
     return network.eval(), header, source
-
-
-def _holds_tensors(path: str | os.PathLike) -> bool:
-    return Path(path).suffix.lower() in (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 
 def _folder(out: Path) -> Path:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py import weights as weights_file
-from darknet_py.convert.tensors import checkpoint_bytes, fill, read_tensors, safetensors_bytes
+from darknet_py.convert.tensors import checkpoint_bytes, fill, holds_tensors, read_tensors, safetensors_bytes
 from darknet_py.data.files import replacing
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
@@ -119,17 +119,12 @@ def read_back(network: Network, path: Path) -> Run:
     """The same network with the weights of a file."""
     other = Network(network.cfg, width=network.input_shape.width, height=network.input_shape.height)
     other.reset_parameters()
-    if path.suffix == ".weights" or not _is_tensors(path):
-        other.load_weights(path)
-    else:
+    if holds_tensors(path):
         fill(other, read_tensors(path), path)
+    else:
+        other.load_weights(path)
     other.eval()
     return lambda images: _run(other, images)
-
-
-def _is_tensors(path: Path) -> bool:
-    start = path.open("rb").read(9)
-    return start[:2] == b"PK" or start[8:] == b"{"
 
 
 def _run(module: Any, images: np.ndarray) -> list[np.ndarray]:

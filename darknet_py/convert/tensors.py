@@ -8,6 +8,7 @@ import pickle
 import struct
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from darknet_py.errors import WeightsError
 from darknet_py.network import Network
 from darknet_py.weights import VERSION, Header
 
+EXTENSIONS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 NOT_WEIGHTS = "num_batches_tracked"         # what PyTorch counts beside the weights of batch normalisation
 NESTED = ("state_dict", "model", "ema", "model_state_dict", "weights")      # where checkpoints keep the tensors
 
@@ -59,6 +61,21 @@ def _metadata(network: Network, header: Header) -> dict[str, str]:
             "layers": str(network.reached)}
 
 
+def holds_tensors(path: str | os.PathLike) -> bool:
+    """Whether a file is, by its extension or by how it begins, .safetensors or a PyTorch checkpoint."""
+    return Path(path).suffix.lower() in EXTENSIONS or _begins(path) != ""
+
+
+def _begins(path: str | os.PathLike) -> str:
+    """The kind of a file by its first bytes, empty where they tell nothing."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+    except OSError:
+        return ""
+    return "checkpoint" if start[:2] in (b"PK", b"\x80\x02") else "safetensors" if start[8:] == b"{" else ""
+
+
 def read_tensors(path: str | os.PathLike) -> Tensors:
     """The tensors of a .safetensors file, or of a PyTorch checkpoint; nothing in it is executed.
 
@@ -66,11 +83,10 @@ def read_tensors(path: str | os.PathLike) -> Tensors:
         WeightsError: it cannot be read, or holds something else.
     """
     try:
-        with open(path, "rb") as file:
-            start = file.read(9)
+        open(path, "rb").close()
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the file: {error.strerror}") from None
-    return _read_safetensors(path) if start[8:] == b"{" and start[:2] != b"PK" else _read_checkpoint(path)
+    return _read_safetensors(path) if _begins(path) == "safetensors" else _read_checkpoint(path)
 
 
 def _read_safetensors(path: str | os.PathLike) -> Tensors:
