@@ -12,7 +12,6 @@ from darknet_py.convert.graph import Graph
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
 
-OUTPUTS = ("heads", "boxes", "nms")
 OLDEST = 13             # opset
 SIZELESS = frozenset({  # kinds that take images of any size
     "convolutional", "maxpool", "local_avgpool", "avgpool", "route", "shortcut", "upsample", "sam", "scale_channels",

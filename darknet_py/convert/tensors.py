@@ -176,16 +176,16 @@ def fill(network: Network, tensors: Tensors, path: object) -> str:
 def _matched(network: Network, named: Mapping[str, Tensor], path: object) -> list[tuple[str, str]]:
     """Pairs of names, ours and the file's: the n-th layer with weights has the n-th weights of the file."""
     units = _units(named)
-    owners = [(index, name.removesuffix("weight")) for name in network.state_dict() if name.endswith(".weight")
-              and ".norm." not in name for index in [int(name.split(".")[1])]]
+    ours = network.state_dict()
+    owners = [name.removesuffix("weight") for name in ours if name.endswith(".weight") and ".norm." not in name]
     if len(units) != len(owners):
         raise WeightsError(f"{path}: has {len(units)} layers with weights, the network {len(owners)}: these are of "
                            "another network")
-    pairs, ours = [], network.state_dict()
-    for (_, prefix), unit in zip(owners, units, strict=True):
+    pairs = []
+    for prefix, unit in zip(owners, units, strict=True):
         for part, other in unit.items():
             name = prefix + part
-            if name not in ours and part != "weight":
+            if name not in ours:
                 raise WeightsError(f"{path}: has {other}, for which {_place(network, prefix)} has no place")
             pairs.append((name, other))
         if missing := [name for name in ours if name.startswith(prefix) and name[len(prefix):] not in unit]:
