@@ -54,6 +54,21 @@ def test_every_kind_in_onnx(golden):
         assert convert("a.cfg", "a.weights", "b.onnx").parity.error < 1e-4
 
 
+@pytest.mark.parametrize("golden", KINDS, indirect=True, ids=lambda path: path.stem)
+def test_every_kind_in_torchscript(golden):
+    """Of any number of images: nothing takes the number of those that it was traced with for its own."""
+    if not {section.kind for section in parse_cfg(golden.cfg).sections} & set(RECURRENT):
+        assert convert("a.cfg", "a.weights", "b.torchscript").parity.error < 1e-4
+
+
+@pytest.mark.parametrize("text", ["[reorg]\nstride=2\n", "[avgpool]\n[softmax]\n", "[implicit]\nfilters=3\n"])
+def test_any_number_of_images_in_an_exported_program(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.cfg").write_text(f"[net]\nwidth=8\nheight=8\nchannels=3\n[conv]\nfilters=8\n{text}")
+    load_network("a.cfg").save_weights("a.weights")
+    assert convert("a.cfg", "a.weights", "b.pt2").parity.error < 1e-4
+
+
 HEAD = "num=2\nanchors=4,6, 20,9\nclasses=3\n"
 CFG = f"""[net]
 width=64

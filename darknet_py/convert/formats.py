@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from darknet_py import weights as weights_file
 from darknet_py.convert.tensors import checkpoint_bytes, fill, holds_tensors, read_tensors, safetensors_bytes
-from darknet_py.data.files import replacing
+from darknet_py.data.files import write_file
 from darknet_py.errors import DarknetError
 from darknet_py.network import Network
 from darknet_py.weights import Header
@@ -100,19 +100,11 @@ def write_weights(network: Network, header: Header, path: Path, wanted: Wanted) 
 
 
 def write_safetensors(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
-    _write(path, safetensors_bytes(network, header))
+    write_file(path, safetensors_bytes(network, header))
 
 
 def write_checkpoint(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
-    _write(path, checkpoint_bytes(network, header))
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        with replacing(path) as file:
-            file.write(data)
-    except OSError as error:
-        raise DarknetError(f"{path}: cannot write the file: {error.strerror}") from None
+    write_file(path, checkpoint_bytes(network, header))
 
 
 def read_back(network: Network, path: Path) -> Run:
@@ -130,7 +122,7 @@ def read_back(network: Network, path: Path) -> Run:
 def _run(module: Any, images: np.ndarray) -> list[np.ndarray]:
     with torch.inference_mode():
         outputs = module(torch.from_numpy(images))
-    return [output.numpy() for output in (outputs if isinstance(outputs, (tuple, list)) else [outputs])]
+    return [output.detach().numpy() for output in (outputs if isinstance(outputs, (tuple, list)) else [outputs])]
 
 
 class Halved(nn.Module):
@@ -146,7 +138,7 @@ class Halved(nn.Module):
 
 def _module(network: Network, wanted: Wanted) -> tuple[nn.Module, Tensor]:
     module = folded(network)
-    example = torch.zeros(1 if wanted.batch is None else wanted.batch, *network.input_shape)
+    example = torch.zeros(2 if wanted.batch is None else wanted.batch, *network.input_shape)
     return (Halved(module) if wanted.half else module), example
 
 
@@ -164,12 +156,9 @@ def load_torchscript(network: Network, path: Path) -> Run:
 
 def write_exported(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
     module, example = _module(network, wanted)
-    free = wanted.batch is None
-    if free:
-        example = torch.zeros(2, *network.input_shape)
+    shapes = ({0: torch.export.Dim("batch")},) if wanted.batch is None else None
     with torch.no_grad():
-        program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)
-                                      if free else None)
+        program = torch.export.export(module, (example,), dynamic_shapes=shapes)
     torch.export.save(program, str(path))
 
 
@@ -182,7 +171,7 @@ def write_onnx(network: Network, header: Header, path: Path, wanted: Wanted) -> 
     from darknet_py.convert.onnx import onnx_model
     model = onnx_model(folded(network), outputs=wanted.outputs, opset=wanted.opset, half=wanted.half,
                        resizable=wanted.resizable, batch=wanted.batch, threshold=wanted.threshold, nms=wanted.nms)
-    _write(path, model.SerializeToString())
+    write_file(path, model.SerializeToString())
 
 
 def load_onnx(network: Network, path: Path) -> Run:

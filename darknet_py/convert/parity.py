@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 
 from darknet_py.boxes import cxcywh_to_xyxy, nms, xyxy_to_cxcywh
-from darknet_py.convert.formats import Format, Wanted
+from darknet_py.convert.formats import Format, Run, Wanted
 from darknet_py.network import Network
 from darknet_py.weights import VERSION, Header
 
 EXACT, CLOSE, HALF = 0., 1e-3, 5e-2         # the error allowed: of the weights alone, of another runtime, of float16
+TINY = 1e-6                                 # of outputs that are 0 throughout
 FEW = .02                                   # the part of detections that suppression may choose otherwise
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The worst difference between outputs, in parts of the larger of 1 and the value.
+    """The worst difference between outputs, in parts of the value, or where that is smaller of 1, or of the largest
+    value of an output of small ones, as probabilities are.
 
     images: how many were compared.
     """
@@ -44,19 +46,20 @@ def compare(network: Network, kind: Format, path: Path, wanted: Wanted, images: 
     Detections behind suppression hang on the last bits of scores and overlaps. So for them the boxes before it are
     compared, in a model that is written for that, and then what suppression makes of these very boxes.
     """
-    if wanted.outputs == "nms":
-        with TemporaryDirectory() as folder:
-            whole = replace(wanted, outputs="boxes")
-            everything = Path(folder, path.name)
-            kind.write(network, Header(*VERSION, 0, 20), everything, whole)
-            before = compare(network, kind, everything, whole, images)
-            find = kind.load(network, everything)
-            suppress = kind.load(network, path)
-            errors = [suppressed_error(find(x), suppress(x), wanted) for x in _batches(images, wanted)]
-        return replace(before, error=max(before.error, *errors))
-    run = kind.load(network, path)
-    error = max(_difference(expected(network, torch.from_numpy(x), wanted), run(x)) for x in _batches(images, wanted))
-    return Parity(error, HALF if wanted.half else CLOSE if kind.graph else EXACT, len(images))
+    run, allowed = kind.load(network, path), HALF if wanted.half else CLOSE if kind.graph else EXACT
+    if wanted.outputs != "nms":
+        return Parity(_worst(network, run, wanted, images), allowed, len(images))
+    with TemporaryDirectory() as folder:
+        before, everything = replace(wanted, outputs="boxes"), Path(folder, path.name)
+        kind.write(network, Header(*VERSION, 0, 20), everything, before)
+        find = kind.load(network, everything)
+        errors = [suppressed_error(find(x), run(x), wanted) for x in _batches(images, wanted)]
+        return Parity(max(_worst(network, find, before, images), *errors), allowed, len(images))
+
+
+def _worst(network: Network, run: Run, wanted: Wanted, images: Tensor) -> float:
+    """The worst difference between what the network and the model give."""
+    return max(_difference(expected(network, torch.from_numpy(x), wanted), run(x)) for x in _batches(images, wanted))
 
 
 def _batches(images: Tensor, wanted: Wanted) -> Iterator[np.ndarray]:
@@ -71,7 +74,7 @@ def expected(network: Network, x: Tensor, wanted: Wanted) -> list[np.ndarray]:
     with torch.inference_mode():
         outputs = network(x)
     if wanted.outputs == "heads":
-        return [output.numpy() for output in outputs]
+        return [output.detach().numpy() for output in outputs]
     found = [all_boxes(network, head, output) for head, output in zip(network.heads, outputs, strict=True)]
     return [torch.cat(some, 1).numpy() for some in zip(*found, strict=True)]
 
@@ -85,8 +88,11 @@ def all_boxes(network: Network, head: int, output: Tensor) -> tuple[Tensor, Tens
 
 
 def _difference(wanted: list[np.ndarray], found: list[np.ndarray]) -> float:
-    return max((float(np.max(np.abs(one - other) / np.maximum(1, np.abs(one)))) for one, other in
-                zip(wanted, found, strict=True)), default=0.)
+    worst = 0.
+    for one, other in zip(wanted, found, strict=True):
+        sizes = np.abs(one)
+        worst = max(worst, float(np.max(np.abs(one - other) / np.maximum(sizes, np.clip(sizes.max(), TINY, 1)))))
+    return worst
 
 
 def suppressed_error(before: Sequence[np.ndarray], after: Sequence[np.ndarray], wanted: Wanted) -> float:

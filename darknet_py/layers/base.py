@@ -60,6 +60,11 @@ class StraightThrough(torch.autograd.Function):
         return gradient.reshape(ctx.shape), None
 
 
+def straight_through(x: Tensor, value: Tensor) -> Tensor:
+    """The value, with ``StraightThrough``'s gradient where there is one to send: no exporter can write that down."""
+    return StraightThrough.apply(x, value) if x.requires_grad else value
+
+
 class Blob(NamedTuple):
     """A tensor that lies in weights files.
 

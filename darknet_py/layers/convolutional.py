@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.layers.activations import ACTIVATIONS
-from darknet_py.layers.base import Blob, LayerOptions, Place, Shape, StraightThrough, layer
+from darknet_py.layers.base import Blob, LayerOptions, Place, Shape, layer, straight_through
 from darknet_py.layers.batchnorm import Normalized
 from darknet_py.layers.blur import Blur
 from darknet_py.options import option
@@ -136,7 +136,7 @@ class Convolutional(Normalized):
         owner, o, padding = self.shared[0] if self.shared else self, self.options, self.padding
         weight = binarize(owner.weight) if o.binary or o.xnor else owner.weight
         if o.xnor:
-            x = StraightThrough.apply(F.hardtanh(x), torch.where(x > 0, 1., -1.).to(x.dtype))
+            x = straight_through(F.hardtanh(x), torch.where(x > 0, 1., -1.).to(x.dtype))
             if not self.training and x.shape[1] >= 32 and self.stride[0] == self.stride[1]:
                 x, padding = F.pad(x, [padding] * 4, value=-1), 0
         x = F.conv2d(x, weight, owner.bias, self.inner_stride, padding, self.dilation, self.groups)
@@ -209,7 +209,7 @@ def binarize(weight: Tensor) -> Tensor:
     """Each filter's weights become plus or minus the mean of their absolute values; gradients go to the weights as they
     are. (n, ...) -> (n, ...)"""
     mean = weight.abs().flatten(1).mean(1).view(-1, *[1] * (weight.dim() - 1))
-    return StraightThrough.apply(weight, torch.where(weight > 0, mean, -mean))
+    return straight_through(weight, torch.where(weight > 0, mean, -mean))
 
 
 def with_coordinates(x: Tensor) -> Tensor:
@@ -218,4 +218,4 @@ def with_coordinates(x: Tensor) -> Tensor:
     across = (torch.arange(width, device=x.device, dtype=x.dtype) * 2 / width - 1).expand(height, width)
     down = (torch.arange(height, device=x.device, dtype=x.dtype) * 2 / height - 1)[:, None].expand(height, width)
     coordinates = torch.stack([across, down, torch.hypot(across, down)])[:x.shape[1]]
-    return torch.cat([coordinates.expand(len(x), -1, -1, -1), x[:, 3:]], 1)
+    return torch.cat([coordinates.expand(x.shape[0], -1, -1, -1), x[:, 3:]], 1)

@@ -29,7 +29,7 @@ class Implicit(Layer):
         self.weight = self.parameter(*self.shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.weight.expand(len(x), *self.shape)
+        return self.weight.expand(x.shape[0], *self.shape)
 
     def onnx(self, graph: Any, *xs: str) -> str:
         batch = graph.slice(graph("Shape", xs[0]), 0, 0, 1)

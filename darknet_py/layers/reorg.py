@@ -39,7 +39,7 @@ class Reorganized(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         s, (channels, height, width) = self.options.stride, self.packed_shape()
-        n, c = len(x), channels // s ** 2
+        n, c = x.shape[0], channels // s ** 2
         if self.options.reverse:
             x = x.reshape(n, s, s, c, height, width).permute(0, 3, 4, 1, 5, 2)  # (N, c, H, s, W, s)
         else:

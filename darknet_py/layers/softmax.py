@@ -72,7 +72,7 @@ class Softmax(Layer):
             return self.tree.softmax(x.flatten(1) / o.temperature).view_as(x)
         if o.spatial:
             return x.softmax(1)
-        return (x.reshape(len(x), o.groups, -1) / o.temperature).softmax(2).view_as(x)
+        return (x.reshape(x.shape[0], o.groups, -1) / o.temperature).softmax(2).view_as(x)
 
     def onnx(self, graph: Any, *xs: str) -> str:
         o, x = self.options, xs[0]
