@@ -83,7 +83,7 @@ def measured(data: Path, cfg: Cfg, settings: Settings) -> dict[str, float]:
     average = run.engine.average
     value = 0. if run.score is None else run.score.value
     if average.values and average.apply_at <= average.start:
-        with average.in_place():
+        with average.in_place(), run.statistics.in_place(run.iteration, averaged=True):
             value = run.task.evaluate(run.network).value
     return {"score": value, "seconds": statistics.median(seconds), "minutes": (time.monotonic() - began) / 60}
 

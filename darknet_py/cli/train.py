@@ -48,6 +48,9 @@ def add_flags(parser: argparse.ArgumentParser, seed: str = "--seed") -> None:
                        "every time)")
     group.add_argument("--workers", type=int, metavar="N", help="processes that load pictures")
     group.add_argument("--amp", default="off", choices=["off", "bf16", "fp16"], help="mixed precision (default off)")
+    group.add_argument("--statistics", default="estimated", choices=["estimated", "running"], help="of batch "
+                       "normalisation in what is measured and saved: estimated for the weights of the moment, or the "
+                       "running averages of C (default estimated)")
     group.add_argument("--compile", action="store_true", help="let torch.compile make the network faster")
     group.add_argument("--backup", metavar="FOLDER", help="where weights go (default: what the data file says)")
     group.add_argument("--tensorboard", metavar="FOLDER", help="write for TensorBoard too")
@@ -67,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         clear=arguments.clear, evaluate=arguments.map, score_epochs=arguments.map_epochs,
         iou_thresh=arguments.iou_thresh, points=arguments.points, thresh=arguments.thresh, device=device(arguments),
         seed=arguments.seed, workers=arguments.workers, amp=arguments.amp, compile=arguments.compile,
+        statistics=arguments.statistics,
         backup=arguments.backup, tensorboard=arguments.tensorboard))
     if not training.world.leads:
         for _ in training:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from darknet_py.training.engine import Engine
 CHUNK = 1 << 24
 
 
-def save(path: Path, engine: Engine, facts: dict[str, Any]) -> None:
+def save(path: Path, engine: Engine, facts: dict[str, Any], statistics: Sequence[Tensor] = ()) -> None:
     """Write ``path`` and its state.
 
     Args:
         path: NAME.weights; the state becomes NAME.state.
         facts: what the run must know again, as JSON can hold it.
+        statistics: the running averages of batch normalisation, where the weights hold others.
 
     Raises:
         WeightsError: the disk is full, or the folder is missing or closed to us; the files before stay as they were.
@@ -38,6 +40,7 @@ def save(path: Path, engine: Engine, facts: dict[str, Any]) -> None:
         engine.network.save_weights(fresh)
         tensors = {f"momentum/{name}": tensor for name, tensor in engine.optimizer.state_dict().items()}
         tensors |= {f"average/{index}": tensor for index, tensor in enumerate(engine.average.values)}
+        tensors |= {f"statistics/{index}": tensor for index, tensor in enumerate(statistics)}
         tensors |= {"rolling": engine.moment.rolling}
         facts = facts | {"weights": checksum(fresh), "seen": engine.moment.seen, "scale": [engine.scale, engine.good]}
         with replacing(upcoming) as file:
@@ -88,7 +91,9 @@ def restore(path: Path, engine: Engine) -> dict[str, Any]:
         engine.optimizer.load_state_dict(under(tensors, "momentum/"))
         average = under(tensors, "average/")
         engine.average.values = [average[str(index)] for index in range(len(average))]
-    except (KeyError, DataError) as error:
+        for index, tensor in under(tensors, "statistics/").items():         # absent in states of earlier versions
+            engine.statistics[int(index)].copy_(tensor)
+    except (KeyError, IndexError, RuntimeError, DataError) as error:
         raise WeightsError(f"{path}: does not fit this network: {error}") from None
     engine.moment.rolling = tensors["rolling"].cpu()
     engine.moment.seen = known["seen"]

@@ -101,7 +101,7 @@ class Engine:
         figures: dict[str, list[Tensor]] = {}
         seen: list[tuple[Network, MiniBatch, Tensor]] = []
         for index, batch in enumerate(batches):
-            x = self._input(batch.images)
+            x = self.input(batch.images)
             truth = batch.truth.to(self.device)
             network = self._begin(iteration, index, x)
             if self._is_attacked(iteration, index):
@@ -154,7 +154,7 @@ class Engine:
             self.compiled[size] = _compile(network.train_heads)
         return self.compiled[size]
 
-    def _input(self, images: Tensor) -> Tensor:
+    def input(self, images: Tensor) -> Tensor:
         """Images as the network takes them."""
         x = images.to(self.device, non_blocking=True)
         x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()

@@ -72,6 +72,8 @@ class Settings:
     seed: of all that is random; None takes another one every time.
     workers: processes that load pictures; None: as many as there are idle cores, at most 8.
     amp: "off", "bf16" or "fp16" (mixed precision).
+    statistics: "estimated": networks that are measured or saved have batch-norm statistics of their weights (see
+        ``Statistics``); "running": those of C, which follow the weights slowly.
     compile: let torch.compile make the network faster; takes a while to begin.
     backup: the folder for weights; None: that of the .data file, else "backup".
     stop_after: end after so many iterations of the schedule as if that were all, for trials; None: max_batches.
@@ -90,6 +92,7 @@ class Settings:
     seed: int | None = None
     workers: int | None = None
     amp: str = "off"
+    statistics: str = "estimated"
     compile: bool = False
     backup: str | os.PathLike | None = None
     stop_after: int | None = None

@@ -20,9 +20,10 @@ from darknet_py.errors import CfgError, DarknetError, DataError, WeightsError
 from darknet_py.losses import LOSSES
 from darknet_py.network import Network, load_network
 from darknet_py.training import checkpoint, schedule
-from darknet_py.training.engine import PRECISIONS, Engine
+from darknet_py.training.engine import PRECISIONS, Engine, MiniBatch
 from darknet_py.training.events import Event, Iteration, Note, Saved, Scored, Settings
 from darknet_py.training.report import Report
+from darknet_py.training.statistics import STATISTICS, Statistics
 from darknet_py.training.tasks import Score, Task, task_for
 from darknet_py.world import World, local_device
 
@@ -60,6 +61,8 @@ class Run:
         self.settings = settings = Settings() if settings is None else settings
         if settings.amp not in PRECISIONS:
             raise DarknetError(f"amp needs one of {', '.join(PRECISIONS)}, found {settings.amp!r}")
+        if settings.statistics not in STATISTICS:
+            raise DarknetError(f"statistics needs one of {', '.join(STATISTICS)}, found {settings.statistics!r}")
         self.device = local_device(settings.device)
         self.cfg = cfg if isinstance(cfg, Cfg) else read_cfg(cfg)
         self.name = "network" if self.cfg.path is None else self.cfg.path.stem
@@ -88,6 +91,7 @@ class Run:
         self.images = schedule.mini_batch(net) * net.subdivisions
         self.engine = Engine(self.network, self.device, amp=settings.amp, seed=self.seed, world=self.world,
                              compiled=settings.compile)
+        self.statistics = Statistics(self.engine, self.images, settings.statistics == "estimated")
         self.iteration = 0 if settings.clear else self.network.seen // self.images
         self.average_loss, self.best, self.scored_at, self.bad = -1., -1., self.iteration, 0
         self.score: Score | None = None
@@ -153,12 +157,16 @@ class Run:
 
     def _train(self) -> Iterator[Event]:
         hours = -1.
-        batches = self.task.batches(self.iteration + 1, self.plan)
+        first = max(1, self.iteration + 1 - self.statistics.iterations)
+        batches = self.task.batches(first, self.plan)
+        for iteration in range(first, self.iteration + 1):
+            for _ in self._mini_batches(batches, iteration):
+                pass
         while self.iteration < self.last:
             begin, waited = time.perf_counter(), self.task.waited
             iteration = self.iteration + 1
-            plan = self.plan(iteration)
-            result = self.engine.run(iteration, (next(batches) for _ in range(plan.subdivisions // self.world.size)))
+            plan, taken = self.plan(iteration), self._mini_batches(batches, iteration)
+            result = self.engine.run(iteration, taken)
             self.iteration, self.network.seen = iteration, iteration * self.images
             self.engine.moment.seen = self.network.seen
             self.bad = 0 if result.trouble is None else self.bad + 1
@@ -184,6 +192,12 @@ class Run:
             yield from self._saves()
         yield from self._saved("last", state=True, must=True)
         yield from self._saved("final", must=True)
+        self.statistics.settle(self.iteration)
+
+    def _mini_batches(self, batches: Iterator[MiniBatch], iteration: int) -> Iterator[MiniBatch]:
+        """Those of an iteration that are this process's."""
+        count = self.plan(iteration).subdivisions // self.world.size
+        return self.statistics.remembered(next(batches) for _ in range(count))
 
     def _is_time_to_score(self) -> bool:
         each = max(SCORE_EVERY, int(self.settings.score_epochs * self.task.count / self.images))
@@ -194,7 +208,8 @@ class Run:
         """Measure, and keep the weights if they are the best."""
         self.scored_at = self.iteration
         try:
-            self.score = self.task.evaluate(self.network)
+            with self.statistics.in_place(self.iteration):
+                self.score = self.task.evaluate(self.network)
         except DarknetError as error:
             yield Note(f"not measured: {error}; training goes on")
             return
@@ -213,7 +228,7 @@ class Run:
         if self.iteration % self.save_last == 0 and self.iteration < self.last:
             yield from self._saved("last", state=True)
             if self.engine.average.values:
-                with self.engine.average.in_place():
+                with self.engine.average.in_place(), self.statistics.in_place(self.iteration, averaged=True):
                     yield from self._saved("ema")
 
     def save_last_now(self) -> Iterator[Event]:
@@ -226,10 +241,13 @@ class Run:
 
     def _written(self, path: Path, write: Callable[[Path], None], must: bool = False) -> Iterator[Event]:
         """Write a file, where files are written. If that fails the run goes on, unless the file ``must`` be written."""
-        if not self.settings.save or not self.world.leads:
+        if not self.settings.save:
             return
         try:
-            write(path)
+            with self.statistics.in_place(self.iteration):
+                if not self.world.leads:
+                    return
+                write(path)
         except (WeightsError, OSError) as error:
             if must:
                 raise
@@ -242,7 +260,7 @@ class Run:
         checkpoint.save(path, self.engine, {
             "iteration": self.iteration, "average_loss": self.average_loss, "best": self.best,
             "scored_at": self.scored_at, "seed": self.seed, "identity": self.identity,
-            "finished": self.iteration >= self.network.options.max_batches})
+            "finished": self.iteration >= self.network.options.max_batches}, self.statistics.running)
 
     def _write_attention(self, path: Path) -> None:
         assert self.engine.attention is not None

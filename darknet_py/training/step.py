@@ -72,13 +72,19 @@ def run_heads(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment
     """The forward pass and what the heads say of it."""
     now = network.now
     now.iteration, now.subdivision, now.adversarial = moment.iteration, moment.subdivision, moment.adversarial
-    now.boxes = truth.boxes if isinstance(truth, Truth) else None
-    with torch.autocast(x.device.type, precision, enabled=precision is not None):
-        passes = (forward or network.train_heads)(x, frozen_layers(network, moment.iteration))
+    passes = run_forward(network, x, truth, frozen_layers(network, moment.iteration), precision, forward)
     with torch.no_grad():
         losses = [LOSSES[head.layer.kind](head.layer, head.input.detach().float(), head.output.float(), truth, moment)
                   for head in passes]
     return Outcome(torch.stack([loss.loss.float() for loss in losses]).mean(), list(zip(passes, losses, strict=True)))
+
+
+def run_forward(network: Network, x: Tensor, truth: Truth | Tensor, frozen: int, precision: torch.dtype | None = None,
+                forward: Forward | None = None) -> list[HeadPass]:
+    """The forward pass alone; ``frozen`` leading layers get no gradient."""
+    network.now.boxes = truth.boxes if isinstance(truth, Truth) else None
+    with torch.autocast(x.device.type, precision, enabled=precision is not None):
+        return (forward or network.train_heads)(x, frozen)
 
 
 def _roots(outcome: Outcome, scale: float) -> tuple[list[Tensor], list[Tensor]]:
