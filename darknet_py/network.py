@@ -47,6 +47,7 @@ class Network(nn.Module):
         heads: indices of the layers whose outputs ``forward`` returns.
         seen: images that the weights were trained on, as their file says.
         reached: leading layers that have their weights from a file.
+        fresh: indices of the layers with weights that a loaded file had none for.
         now: where training stands; layers act by it.
     """
 
@@ -55,6 +56,7 @@ class Network(nn.Module):
     def __init__(self, cfg: Cfg, *, width: int | None = None, height: int | None = None):
         super().__init__()
         self.cfg, self.seen, self.reached, self.folded = cfg, 0, 0, False
+        self.fresh: list[int] = []
         self.options, self.input_shape = _net(cfg, width, height)
         self.now = Now()
         layers: list[Layer] = []
@@ -155,18 +157,22 @@ class Network(nn.Module):
             held.append(layer.held(outputs[index], *xs))
         return held
 
-    def load_weights(self, path: str | os.PathLike) -> int:
+    def load_weights(self, path: str | os.PathLike, source: Network | None = None) -> int:
         """Load a .weights file.
 
+        Args:
+            source: the network that it was written for, of as many layers. What has other shapes there is passed over,
+                and what the file has seen counts as nothing. None for this network.
+
         Returns:
-            How many leading layers have all their weights now; ``len(network.layers)`` unless the file ended early.
+            How many leading layers the file reaches; ``len(network.layers)`` unless it ended early.
 
         Raises:
             WeightsError: the file does not fit; the network is as it was.
         """
         self._not_folded()
-        header, self.reached = weights_file.load(path, self.layers)
-        self.seen = header.seen
+        header, self.reached, self.fresh = weights_file.load(path, self.layers, None if source is None else source.layers)
+        self.seen = header.seen if source is None else 0
         return self.reached
 
     def save_weights(self, path: str | os.PathLike, layers: int | None = None) -> None:
@@ -254,13 +260,15 @@ class Network(nn.Module):
 
 
 def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *, width: int | None = None,
-                 height: int | None = None, device: str | torch.device = "cpu") -> Network:
+                 height: int | None = None, device: str | torch.device = "cpu",
+                 source: Network | None = None) -> Network:
     """Build a network from a cfg and fill it from a .weights file.
 
     Args:
         cfg: a path, or a ``Cfg`` from ``read_cfg`` or ``parse_cfg``.
         weights: a path; layers that the file does not reach, or all without one, get C's random start.
         width, height: instead of the cfg's.
+        source: see ``Network.load_weights``.
 
     Returns:
         The network, in eval mode, float32.
@@ -269,11 +277,12 @@ def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None
         CfgError, WeightsError: with file and line, what was expected and what was found.
     """
     network = Network(cfg if isinstance(cfg, Cfg) else read_cfg(cfg), width=width, height=height)
-    if weights is not None:
-        network.load_weights(weights)
-    network.reset_parameters(network.reached)
-    _reset(layer for layer in network.layers[:network.reached]
-           if layer.options.dontload or layer.options.dontloadscales)
+    if weights is None:
+        network.reset_parameters()
+    else:
+        _reset(layer for layer in network.layers if layer.options.dontloadscales)       # the file fills the rest of them
+        network.load_weights(weights, source)
+        _reset(network.layers[index] for index in network.fresh)
     return network.eval().to(device)
 
 

@@ -65,34 +65,55 @@ def read_header(path: str | os.PathLike) -> Header:
 def check(path: str | os.PathLike, layers: Sequence[Layer]) -> tuple[Header, int]:
     """What ``load`` would do, by sizes alone: it needs no memory for weights.
 
-    Returns, raises: as ``load``.
+    Returns:
+        The header, and the number of leading layers that the file fills.
+
+    Raises:
+        WeightsError: as ``load``.
     """
     header = read_header(path)
     ends = list(accumulate(sum(blob.tensor.numel() for blob in _stored(layer)) for layer in layers))
     return header, _reached(path, os.path.getsize(path) - header.size, layers, ends)
 
 
-def load(path: str | os.PathLike, layers: Sequence[Layer]) -> tuple[Header, int]:
+def load(path: str | os.PathLike, layers: Sequence[Layer],
+         source: Sequence[Layer] | None = None) -> tuple[Header, int, list[int]]:
     """Fill the layers from a file. It may end between two layers; nothing is changed if it does not fit.
 
+    Args:
+        source: the layers that the file was written for, as many; those whose tensors have other shapes are passed
+            over. None for these layers themselves.
+
     Returns:
-        The header, and the number of leading layers that now have all their weights (``len(layers)`` for a whole file).
+        The header, the number of leading layers that the file reaches (``len(layers)`` for a whole file), and the
+        indices of the layers with weights that got none.
 
     Raises:
         WeightsError: with both sizes, for a file that ends inside a layer or goes on after the last one.
     """
-    header, reached = check(path, layers)
-    blobs = [blob for layer in layers[:reached] for blob in _stored(layer)]
-    sizes = [blob.tensor.numel() for blob in blobs]
+    source = layers if source is None else source
+    header, reached = check(path, source)
+    parts: list[tuple[Blob | None, int]] = []           # where a part of the file goes, and its numbers
+    fresh = []
+    for index, (layer, written) in enumerate(zip(layers, source, strict=True)):
+        inside = _stored(written) if index < reached else []
+        taken = inside if layer is written else _stored(layer)
+        if [blob.tensor.shape for blob in taken] != [blob.tensor.shape for blob in inside]:
+            taken = []
+        parts += [(blob, part.tensor.numel()) for blob, part in zip(taken or [None] * len(inside), inside, strict=True)]
+        if not taken and any(layer.blobs()):
+            fresh.append(index)
+    sizes = [size for _, size in parts]
     try:
         data = np.fromfile(path, "<f4", offset=header.size)     # one array has large pages: twice as fast as many
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}") from None
     if len(data) != sum(sizes):
         raise WeightsError(f"{path}: expected {sum(sizes)} numbers after the header, could read {len(data)}")
-    for blob, values in zip(blobs, torch.from_numpy(data).split(sizes), strict=True):
-        _put(blob, values, header)
-    return header, reached
+    for (blob, _), values in zip(parts, torch.from_numpy(data).split(sizes), strict=True):
+        if blob is not None:
+            _put(blob, values, header)
+    return header, reached, fresh
 
 
 def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0, version: Sequence[int] = VERSION) -> None:
@@ -161,21 +182,23 @@ def _reached(path: str | os.PathLike, size: int, layers: Sequence[Layer], ends: 
         index = next(i for i, end in enumerate(ends) if end > count)
         place = layers[index].place
         detail = f"it ends inside layer {index} ([{layers[index].kind}], line {place.section.line} of the cfg)"
-    guess = _other_classes(size, layers, total)
-    raise WeightsError(f"{what}; {detail}" + (f"; {guess}" if guess else ""))
+    here, there = next((layer.classes for layer in layers if layer.channels_per_class), 0), classes_for(size, layers)
+    guess = "" if there is None else f"; this looks like the same network with classes={there} instead of {here}"
+    raise WeightsError(f"{what}; {detail}{guess}")
 
 
-def _other_classes(size: int, layers: Sequence[Layer], total: int) -> str | None:
-    """A number of classes with which the same network would need just these many numbers."""
-    slope, classes = 0, set()
-    for index, head in enumerate(layers):
-        producer = next((layer for layer in reversed(layers[:index]) if any(layer.blobs())), None)
-        if head.channels_per_class and producer is not None:
+def classes_for(size: int, layers: Sequence[Layer]) -> int | None:
+    """The number of classes with which a network's weights take ``size`` bytes, all else as it is; None for none."""
+    slope, classes, total = 0, set(), 0
+    producer = None
+    for layer in layers:
+        if layer.channels_per_class and producer is not None:
             weights = sum(blob.tensor.numel() for blob in producer.blobs())
-            slope += weights // producer.shape.channels * head.channels_per_class
-            classes.add(head.classes)
+            slope += weights // producer.shape.channels * layer.channels_per_class
+            classes.add(layer.classes)
+        total += sum(blob.tensor.numel() for blob in _stored(layer))
+        producer = layer if any(layer.blobs()) else producer
     if len(classes) != 1 or not slope or size % 4 or (size // 4 - total) % slope:
         return None
-    here = classes.pop()
-    there = here + (size // 4 - total) // slope
-    return f"this looks like the same network with classes={there} instead of {here}" if there > 0 else None
+    found = classes.pop() + (size // 4 - total) // slope
+    return found if found > 0 else None

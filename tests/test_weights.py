@@ -216,8 +216,10 @@ def test_layers_that_the_file_leaves_out(line, missing, tmp_path):
     after = tensors(net)
     assert [index for index in range(7) if torch.equal(before[index], after[index])] == missing
     loaded = load_network(parse_cfg(text), path)
-    if missing:                                     # what no file fills starts as C does
+    if missing:                                     # what no file fills starts as C does, and only that
         assert loaded.layers[0].norm.weight.eq(1).all()
+    assert [index for index in range(7) if torch.equal(tensors(loaded)[index], after[index])] == [
+        index for index in range(7) if index not in missing]
 
 
 def test_saving_writes_all_the_same(tmp_path):
