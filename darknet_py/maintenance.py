@@ -93,7 +93,7 @@ def oneoff(network: Network, path: str | os.PathLike, layer: int | None = None) 
                                "head with anchors")
     classes = head.options.classes
     classifier = Convolutional(replace(last.options, filters=classes), last.shapes, last.place)
-    _, reached = weights.load(path, [*layers[:-2], classifier])
+    _, reached, _ = weights.load(path, [*layers[:-2], classifier])
     if reached < len(layers) - 1:
         raise WeightsError(f"{path}: holds the first {reached} layers, expected {len(layers) - 1}, the last of "
                            f"{classes} filters")

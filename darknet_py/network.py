@@ -171,7 +171,8 @@ class Network(nn.Module):
             WeightsError: the file does not fit; the network is as it was.
         """
         self._not_folded()
-        header, self.reached, self.fresh = weights_file.load(path, self.layers, None if source is None else source.layers)
+        written_for = None if source is None else source.layers
+        header, self.reached, self.fresh = weights_file.load(path, self.layers, written_for)
         self.seen = header.seen if source is None else 0
         return self.reached
 
@@ -280,7 +281,7 @@ def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None
     if weights is None:
         network.reset_parameters()
     else:
-        _reset(layer for layer in network.layers if layer.options.dontloadscales)       # the file fills the rest of them
+        _reset(layer for layer in network.layers if layer.options.dontloadscales)   # the file fills the rest
         network.load_weights(weights, source)
         _reset(network.layers[index] for index in network.fresh)
     return network.eval().to(device)

@@ -97,11 +97,10 @@ def load(path: str | os.PathLike, layers: Sequence[Layer],
     fresh = []
     for index, (layer, written) in enumerate(zip(layers, source, strict=True)):
         inside = _stored(written) if index < reached else []
-        taken = inside if layer is written else _stored(layer)
-        if [blob.tensor.shape for blob in taken] != [blob.tensor.shape for blob in inside]:
-            taken = []
-        parts += [(blob, part.tensor.numel()) for blob, part in zip(taken or [None] * len(inside), inside, strict=True)]
-        if not taken and any(layer.blobs()):
+        ours = inside if layer is written else _stored(layer)
+        fits = [blob.tensor.shape for blob in ours] == [blob.tensor.shape for blob in inside]
+        parts += [(ours[number] if fits else None, blob.tensor.numel()) for number, blob in enumerate(inside)]
+        if not (fits and inside) and any(layer.blobs()):
             fresh.append(index)
     sizes = [size for _, size in parts]
     try:

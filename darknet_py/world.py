@@ -35,6 +35,13 @@ class World:
         """Whether this is the process that writes files."""
         return self.rank == 0
 
+    def describe(self, device: torch.device) -> str:
+        """What computes here: the name of a GPU, or the CPU's threads, and how many processes do."""
+        name = (f"{torch.cuda.get_device_name(device)} ({device})" if device.type == "cuda" else
+                f"CPU, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+                if device.type == "cpu" else str(device))
+        return name if self.size == 1 else f"{self.size} processes, the first on {name}"
+
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over all processes."""
         if self.size > 1 and tensors:

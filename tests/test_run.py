@@ -398,7 +398,8 @@ def test_a_classifier(tmp_path, monkeypatch, capsys):
     assert main(["classifier", "train", "set/pictures.data", "c.cfg", "-topk", "-device", "cpu", "-workers", "0",
                  "-seed", "3", "-clear"]) == 0
     out = capsys.readouterr()
-    assert out.out.count("avg loss") == 300 and "top-1 = " in out.err
+    assert out.out.count("avg loss") == 300 and "top-1 = " in out.out
+    assert "now: darknet-py classifier predict set/pictures.data c.cfg backup/c_best.weights IMAGE\n" in out.out
     change("set/pictures.data", "classes = 6", "classes = 5")
     with pytest.raises(DataError, match="has 5 classes, the network 6"):
         train("set/pictures.data", "c.cfg", **QUICK)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
-from darknet_py.errors import CfgWarning, DarknetError
+from darknet_py.errors import CfgWarning, DarknetError, printable
 
 VERBS = {               # verb -> (module with add_arguments, run, perhaps prepared, help); ``verb`` tells it which
     "detect": ("detect", "find objects in pictures: detect CFG WEIGHTS IMAGE..."),
@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.set_defaults(verb=verb)
         module.add_arguments(parser)
         parsed = parser.parse_intermixed_args(getattr(module, "prepared", list)(words))
+        _check_order(parsed)
         with warnings.catch_warnings():
             warnings.simplefilter("always", CfgWarning)
             warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
@@ -74,6 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("darknet-py: stopped", file=sys.stderr)
         return 130
+
+
+def _check_order(parsed: argparse.Namespace) -> None:
+    """The classic mistake of those verbs that begin with DATA CFG."""
+    data, cfg = getattr(parsed, "data", None), getattr(parsed, "cfg", None)
+    if data is not None and (data.endswith(".cfg") or str(cfg).endswith(".data")):
+        raise DarknetError(printable(f"expected a data set and then a .cfg file, found {data} {cfg}; is the order DATA "
+                                     "CFG?"))
 
 
 def normalized(word: str) -> str:

@@ -20,13 +20,14 @@ class Progress:
         stream: a terminal gets one line that is drawn over and over; any other stream gets a line at most every
             ``interval`` seconds, and one at the end if there was one before; None says nothing.
         start: what was done before this run, so that it does not count for the rate.
+        lines: where ``print`` writes, if that is another stream.
     """
 
     def __init__(self, total: int, stream: TextIO | None, *, start: int = 0, interval: float = INTERVAL,
-                 clock: Callable[[], float] = time.monotonic):
+                 clock: Callable[[], float] = time.monotonic, lines: TextIO | None = None):
         stream = io.StringIO() if stream is None else stream
         self.total, self.stream, self.start, self.interval, self.clock = total, stream, start, interval, clock
-        self.terminal = stream.isatty()
+        self.terminal, self.lines = stream.isatty(), stream if lines is None else lines
         self.began = self.shown_at = clock()
         self.done, self.text, self.width = start, "", 0
         self.shown: int | None = None
@@ -52,10 +53,11 @@ class Progress:
     def print(self, line: str) -> None:
         """A line that stays, above the bar."""
         self._clear()
-        self.stream.write(f"{line}\n")
+        self.stream.flush()                 # the bar is gone before another stream writes where it was
+        self.lines.write(f"{line}\n")
+        self.lines.flush()
         if self.terminal:
             self._show()
-        self.stream.flush()
 
     def close(self) -> None:
         """Take the bar away; where there were lines, say how it ended."""

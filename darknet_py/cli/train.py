@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.detect import device
-from darknet_py.cli.progress import Progress
+from darknet_py.cli.progress import Progress, duration
 
 if TYPE_CHECKING:
-    from darknet_py.training.events import Event
+    from pathlib import Path
+
+    from darknet_py.training.events import Event, Finished, Iteration, Started
+    from darknet_py.training.run import Run
+
+MOST_CLASSES = 10       # named at the start
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +49,8 @@ def add_flags(parser: argparse.ArgumentParser, seed: str = "--seed") -> None:
     group.add_argument("--map", action="store_true", help="measure mAP now and then, and keep the best weights")
     group.add_argument("--map-epochs", type=float, default=4, metavar="N", help="passes through the data between two "
                        "measurements (-mAP_epochs, default 4)")
+    group.add_argument("--patience", type=int, metavar="N", help="end the run when N measurements in a row brought no "
+                       "better mAP; measures as -map does")
     group.add_argument("--clear", action="store_true", help="start at iteration 0, whatever the weights have seen")
     group.add_argument("--gpus", metavar="0,1", help="GPUs that share each batch")
     group.add_argument(seed, dest="seed", type=int, metavar="N", help="makes a run repeatable (default: another one "
@@ -59,7 +68,7 @@ def add_flags(parser: argparse.ArgumentParser, seed: str = "--seed") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.cfg import read_cfg
-    from darknet_py.training.events import Iteration, Settings
+    from darknet_py.training.events import Finished, Iteration, Settings
     from darknet_py.training.run import Run
     gpus = [] if arguments.gpus is None else arguments.gpus.split(",")
     if len(gpus) > 1 and "WORLD_SIZE" not in os.environ:
@@ -67,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     if gpus and arguments.i is None:
         arguments.i = int(gpus[0]) if "WORLD_SIZE" not in os.environ and gpus[0].isdigit() else None
     training = Run(arguments.data, read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, Settings(
-        clear=arguments.clear, evaluate=arguments.map, score_epochs=arguments.map_epochs,
+        clear=arguments.clear, evaluate=arguments.map, score_epochs=arguments.map_epochs, patience=arguments.patience,
         iou_thresh=arguments.iou_thresh, points=arguments.points, thresh=arguments.thresh, device=device(arguments),
         seed=arguments.seed, workers=arguments.workers, amp=arguments.amp, compile=arguments.compile,
         statistics=arguments.statistics,
@@ -78,12 +87,18 @@ def run(arguments: argparse.Namespace) -> int:
         training.world.close()
         return 0
     stopping = [] if training.world.size > 1 else stop_signals()
-    with Progress(training.last, sys.stderr, start=training.iteration) as progress:
+    bar = sys.stderr.isatty() and not arguments.v
+    with Progress(training.last, sys.stderr if bar else None, start=training.iteration, lines=sys.stdout) as progress:
         for event in training:
-            show(event, progress, arguments.v or not progress.terminal)
+            for line in lines(event, not (bar and sys.stdout.isatty())):
+                progress.print(line)
+            if isinstance(event, Iteration):
+                progress.update(event.iteration, state(event))
+            if isinstance(event, Finished) and event.weights is not None:
+                progress.print("now: " + "\n     ".join(next_commands(training, arguments, event.weights)))
             if stopping and isinstance(event, Iteration):
                 for saved in training.save_last_now():
-                    show(saved, progress, True)
+                    progress.print(*lines(saved))
                 progress.print(f"stopped after iteration {event.iteration}; the same command goes on from there")
                 return 130
     training.world.close()
@@ -115,20 +130,74 @@ def stop_signals() -> list[int]:
     return caught
 
 
-def show(event: Event, progress: Progress, plain: bool) -> None:
-    """Say what happened."""
-    from darknet_py.training.events import Iteration, Note, Saved, Scored
+def lines(event: Event, plain: bool = True) -> Iterator[str]:
+    """What is said of an event, for good; of an iteration only where lines are ``plain``."""
+    from darknet_py.training.events import Finished, Iteration, Note, Saved, Scored, Started
     from darknet_py.training.report import console_line
-    if isinstance(event, Iteration) and plain:
-        print(console_line(event), flush=True)
+    if isinstance(event, Started):
+        yield from beginning(event)
     elif isinstance(event, Iteration):
-        progress.update(event.iteration, f"loss {event.average:.4g}, rate {event.rate:.3g}, {event.size[0]} x "
-                        f"{event.size[1]}" + (f", waits {event.waited / event.seconds:.0%} for data"
-                                              if event.waited > .1 * event.seconds else ""))
+        if plain:
+            yield console_line(event)
     elif isinstance(event, Scored):
-        progress.print(f"{event.score.text}\n {event.score.name} = {event.score.value * 100:.2f} %, best = "
-                       f"{event.best * 100:.2f} %{' (new)' if event.is_best else ''}")
+        yield event.score.text
+        yield (f" {event.score.name} = {event.score.value * 100:.2f} %, best = {event.best * 100:.2f} %"
+               f"{' (new)' if event.is_best else ''}")
     elif isinstance(event, Saved):
-        progress.print(f"saved {event.path}")
+        yield f"saved {event.path}"
     elif isinstance(event, Note):
-        progress.print(event.text)
+        yield event.text
+    elif isinstance(event, Finished):
+        yield from ending(event)
+
+
+def state(event: Iteration) -> str:
+    """What the bar says beside it."""
+    waits = f", waits {event.waited / event.seconds:.0%} for data" if event.waited > .1 * event.seconds else ""
+    return f"loss {event.average:.4g}, rate {event.rate:.3g}, {event.size[0]} x {event.size[1]}{waits}"
+
+
+def beginning(event: Started) -> Iterator[str]:
+    """What is trained, on what, from where and to where."""
+    yield f"device      {event.device}"
+    for split in event.splits:
+        objects = []
+        if split.objects is not None:
+            objects = [f"{name} {count:,}" for name, count in split.objects[:MOST_CLASSES]]
+            objects += [f"{len(split.objects) - MOST_CLASSES} more classes"] * (len(split.objects) > MOST_CLASSES)
+        total = "" if split.objects is None else f", {sum(count for _, count in split.objects):,} objects: "
+        yield f"{split.name:<12}{split.total:,} {split.unit}{total}{', '.join(objects)}"
+    if len(event.splits) < 2:
+        yield "valid       not measured on, for want of -map"
+    yield f"weights     {event.weights}"
+    yield (f"iterations  {event.iteration + 1:,} to {event.last:,}, of {event.images} in {event.subdivisions} "
+           f"subdivisions: {event.epochs:.3g} passes through the data in all")
+    width, height = event.size
+    if width:
+        yield f"size        {width} x {height}" + (
+            f", up to {event.largest[0]} x {event.largest[1]} (random=)" if event.largest != event.size else "")
+    if event.backup is not None:
+        yield f"files       {event.backup}{os.sep}, and chart.png here"
+
+
+def ending(event: Finished) -> Iterator[str]:
+    """How it ended."""
+    if event.stopped is not None:
+        yield f"stopped after iteration {event.iteration:,}: {event.stopped}"
+    scores = "" if event.score is None else (
+        f"; {event.score.name} = {event.score.value * 100:.2f} % at the end"
+        + ("" if event.best is None or event.best_at is None else
+           f", {event.best * 100:.2f} % at best, in iteration {event.best_at:,}"))
+    yield f"trained to iteration {event.iteration:,} in {duration(event.seconds)}{scores}"
+
+
+def next_commands(training: Run, arguments: argparse.Namespace, weights: Path) -> Iterator[str]:
+    """What to type now, to use the weights and to measure them."""
+    network, files = training.network, [arguments.data, arguments.cfg, str(weights)]
+    if any(layer.detects for layer in network.layers):
+        words = [["detector", "test", *files, "IMAGE"], ["detector", "map", *files]]
+    elif network.options.width:
+        words = [["classifier", "predict", *files, "IMAGE"], ["classifier", "valid", *files]]
+    else:
+        words = [["rnn", "generate", *files[1:]], ["rnn", "valid", *files[1:], "-file", "TEXT"]]
+    yield from (f"darknet-py {shlex.join(line)}" for line in words)

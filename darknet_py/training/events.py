@@ -15,6 +15,64 @@ class Score(NamedTuple):
     text: str
 
 
+class Split(NamedTuple):
+    """What is trained on, or measured on: how much of which ``unit`` there is, and names of classes with their numbers
+    of objects, None where these were not counted."""
+
+    name: str
+    total: int
+    unit: str = "pictures"
+    objects: list[tuple[str, int]] | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run begins, or goes on.
+
+    device: what computes, in words.
+    splits: what it trains on, and what it is measured on, if it is.
+    weights: where the weights come from, in words.
+    iteration, last: the iterations that are done already, and the one that ends the run.
+    epochs: passes through the data from iteration 1 to the last.
+    images: of an iteration, in so many ``subdivisions``.
+    size: (width, height) of the cfg; ``largest`` is what random= leads to.
+    backup: the folder for weights and the log; None where nothing is written.
+    """
+
+    device: str
+    splits: list[Split]
+    weights: str
+    iteration: int
+    last: int
+    epochs: float
+    images: int
+    subdivisions: int
+    size: tuple[int, int]
+    largest: tuple[int, int]
+    backup: Path | None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run has ended.
+
+    iteration: the last one.
+    seconds: that it took, from where it began or went on.
+    score: the last measurement, None without one.
+    best, best_at: the best score and the iteration of its weights, where that was measured and is known.
+    stopped: why it ended before its last iteration, or None.
+    weights: the file to use, the best ones or else the last; None where nothing is written.
+    """
+
+    iteration: int
+    seconds: float
+    score: Score | None
+    best: float | None
+    best_at: int | None
+    stopped: str | None
+    weights: Path | None
+
+
 @dataclass(frozen=True)
 class Iteration:
     """One iteration is done. ``average`` is C's running mean of the loss, seconds are those of the whole iteration,
@@ -57,7 +115,7 @@ class Note:
     text: str
 
 
-Event = Iteration | Scored | Saved | Note
+Event = Started | Iteration | Scored | Saved | Note | Finished
 
 
 @dataclass(frozen=True)
@@ -67,6 +125,8 @@ class Settings:
     clear: start at iteration 0 whatever the weights have seen, and do not go on from an earlier run.
     evaluate: measure mAP (or a classifier's accuracy) now and then, and keep the best weights (-map).
     score_epochs: passes through the data between two measurements.
+    patience: end the run when so many measurements in a row brought nothing better, which implies ``evaluate``; those
+        before the first score above 0 do not count, and an equal score is none better. None: run to max_batches.
     iou_thresh, points, thresh: of the measurement, see ``evaluate_map``.
     device: "auto" takes a GPU where there is one.
     seed: of all that is random; None takes another one every time.
@@ -85,6 +145,7 @@ class Settings:
     clear: bool = False
     evaluate: bool = False
     score_epochs: float = 4
+    patience: int | None = None
     iou_thresh: float = .5
     points: int = 0
     thresh: float = .25

@@ -18,13 +18,14 @@ from darknet_py.data.datafile import count_of, read_data
 from darknet_py.data.files import replacing
 from darknet_py.errors import CfgError, DarknetError, DataError, WeightsError
 from darknet_py.losses import LOSSES
-from darknet_py.network import Network, load_network
+from darknet_py.network import Network
 from darknet_py.training import checkpoint, schedule
 from darknet_py.training.engine import PRECISIONS, Engine, MiniBatch
-from darknet_py.training.events import Event, Iteration, Note, Saved, Scored, Settings
+from darknet_py.training.events import Event, Finished, Iteration, Note, Saved, Scored, Settings, Started
 from darknet_py.training.report import Report
 from darknet_py.training.statistics import STATISTICS, Statistics
 from darknet_py.training.tasks import Score, Task, task_for
+from darknet_py.training.transfer import start_network
 from darknet_py.world import World, local_device
 
 SAVE_LAST = 100             # iterations between two _last.weights
@@ -63,6 +64,10 @@ class Run:
             raise DarknetError(f"amp needs one of {', '.join(PRECISIONS)}, found {settings.amp!r}")
         if settings.statistics not in STATISTICS:
             raise DarknetError(f"statistics needs one of {', '.join(STATISTICS)}, found {settings.statistics!r}")
+        if settings.patience is not None:
+            if settings.patience < 1:
+                raise DarknetError(f"patience needs a number of measurements from 1 on, found {settings.patience}")
+            self.settings = settings = replace(settings, evaluate=True)
         self.device = local_device(settings.device)
         self.cfg = cfg if isinstance(cfg, Cfg) else read_cfg(cfg)
         self.name = "network" if self.cfg.path is None else self.cfg.path.stem
@@ -84,8 +89,10 @@ class Run:
         self.seed = self.world.agree(known.get("seed", fresh))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.network = load_network(self.cfg, start, device=self.device)
+            self.network, self.start = start_network(self.cfg, start, self.device)
         self.network.to(memory_format=torch.channels_last)      # type: ignore[call-overload]
+        if self.start.classes is not None:
+            state = None                        # of the run that trained the other network
         net = self.network.options
         _check_cfg(self.network)
         self.images = schedule.mini_batch(net) * net.subdivisions
@@ -95,10 +102,14 @@ class Run:
         self.iteration = 0 if settings.clear else self.network.seen // self.images
         self.average_loss, self.best, self.scored_at, self.bad = -1., -1., self.iteration, 0
         self.score: Score | None = None
+        self.best_at: int | None = None         # the iteration of the best score
+        self.worse = 0                          # measurements since then
+        self.stopped: str | None = None         # why the run ended before its time
         if state is not None:
             known = checkpoint.restore(state, self.engine)
             self.iteration, self.average_loss = known["iteration"], known["average_loss"]
             self.best, self.scored_at, self.identity = known["best"], known["scored_at"], known["identity"]
+            self.best_at, self.worse = known.get("best_at"), known.get("worse", 0)      # older states lack them
             self.notes.append(f"going on from iteration {self.iteration} of {start}; -clear starts afresh")
         elif self.iteration:
             self.notes.append(f"going on from iteration {self.iteration} of {start}, without its momentum: there is no "
@@ -136,10 +147,26 @@ class Run:
         return plan._replace(subdivisions=count)
 
     def __iter__(self) -> Iterator[Event]:
+        begin = time.monotonic()
+        if self.world.leads:
+            yield self._started()
         yield from map(Note, self.notes)
-        if not (self.settings.save and self.world.leads):
-            yield from self._train()
-            return
+        yield from self._reported() if self.settings.save and self.world.leads else self._train()
+        best = None if self.best < 0 else self.best
+        weights = self._path("final" if best is None or not self._path("best").is_file() else "best")
+        yield Finished(self.iteration, time.monotonic() - begin, self.score, best, self.best_at, self.stopped,
+                       weights if self.settings.save else None)
+
+    def _started(self) -> Started:
+        net, size = self.network.options, self.network.input_shape
+        first = schedule.plan(net, self.task.random, 1, self.seed)
+        return Started(self.world.describe(self.device), self.task.splits(), self.start.text(), self.iteration,
+                       self.last, self.last * self.images / self.task.count, self.images, net.subdivisions,
+                       (size.width, size.height), (first.width, first.height),
+                       self.backup if self.settings.save else None)
+
+    def _reported(self) -> Iterator[Event]:
+        """The training, written down as it goes."""
         _make_folder(self.backup)
         report = Report(self.name, self.backup, self.last, iteration=self.iteration, charts=self.settings.charts,
                         most=self.network.options.max_chart_loss, tensorboard=self.settings.tensorboard)
@@ -214,10 +241,17 @@ class Run:
             yield Note(f"not measured: {error}; training goes on")
             return
         is_best = self.score.value >= self.best
-        self.best = max(self.best, self.score.value)
+        self.worse = 0 if self.score.value > self.best or self.best <= 0 else self.worse + 1
+        if is_best:
+            self.best, self.best_at = self.score.value, self.iteration
         yield Scored(self.iteration, self.score, self.best, is_best)
         if is_best:
             yield from self._saved("best")
+        if self.settings.patience is not None and self.worse >= self.settings.patience and self.iteration < self.last:
+            where = "" if self.best_at is None else f" of iteration {self.best_at}"
+            self.stopped = (f"{self.worse} measurement{'s' * (self.worse > 1)} in a row brought no better "
+                            f"{self.score.name} than the {self.best * 100:.2f} %{where} (-patience)")
+            self.last = self.iteration
 
     def _saves(self) -> Iterator[Event]:
         if self.engine.attention is not None and self.iteration % self.save_last == 0:
@@ -260,7 +294,9 @@ class Run:
         checkpoint.save(path, self.engine, {
             "iteration": self.iteration, "average_loss": self.average_loss, "best": self.best,
             "scored_at": self.scored_at, "seed": self.seed, "identity": self.identity,
-            "finished": self.iteration >= self.network.options.max_batches}, self.statistics.running)
+            "best_at": self.best_at, "worse": self.worse, "stopped": self.stopped,
+            "finished": self.iteration >= self.network.options.max_batches or self.stopped is not None},
+            self.statistics.running)
 
     def _write_attention(self, path: Path) -> None:
         assert self.engine.attention is not None
@@ -277,7 +313,8 @@ def train(data: str | os.PathLike, cfg: str | os.PathLike | Cfg, weights: str | 
 
     Args:
         data, cfg, weights: see ``Run``.
-        on_event: called with what happens, an ``Iteration``, ``Scored``, ``Saved`` or ``Note``.
+        on_event: called with what happens, one of ``Event``: ``Started``, then ``Iteration``, ``Scored``, ``Saved`` and
+            ``Note`` in turn, ``Finished``.
         settings: see ``Settings``.
 
     Returns:

@@ -16,7 +16,7 @@ from darknet_py.classify import check_classes, count_outputs, evaluate_classifie
 from darknet_py.data.check import check_for_training
 from darknet_py.data.classification import ClassifierLoader, ClassifierPictures
 from darknet_py.data.datafile import read_data
-from darknet_py.data.dataset import Problem, class_names, find_near, read_samples
+from darknet_py.data.dataset import Problem, Sample, class_names, find_near, read_rows, read_samples
 from darknet_py.data.loader import Batches, Loader, Plan
 from darknet_py.data.text import Text
 from darknet_py.errors import DataError
@@ -24,12 +24,13 @@ from darknet_py.evaluation import evaluate_map
 from darknet_py.network import Network
 from darknet_py.training.augmentation import augmentation_of, classifier_augmentation_of, detecting_head
 from darknet_py.training.engine import MiniBatch
-from darknet_py.training.events import Score, Settings
+from darknet_py.training.events import Score, Settings, Split
 from darknet_py.world import World
 
 MOST_WORKERS = 8
 EVALUATED = 8           # mini-batches of one sequence, to measure a character model
 MOST_TOLD = 20          # problems of pictures and labels
+MOST_COUNTED = 10_000   # pictures whose objects are counted before training: a second's work
 
 
 class Task:
@@ -66,6 +67,10 @@ class Task:
         self.said += len(found)
         return listed(found, MOST_TOLD - self.said + len(found))
 
+    def splits(self) -> list[Split]:
+        """What there is to train on, and to measure on."""
+        raise AssertionError(f"{type(self).__name__} lacks splits")
+
     def evaluate(self, network: Network) -> Score:
         """How good the network is now; all processes ask at the same time, and get the same answer."""
         raise AssertionError(f"{type(self).__name__} lacks evaluate")
@@ -89,10 +94,20 @@ class Detection(Task):
         if self.difficult and len(self.difficult) != len(self.valid):
             raise DataError(f"{data}: difficult= lists {len(self.difficult)} pictures, expected the "
                             f"{len(self.valid)} of valid=")
-        samples, problems = check_for_training(samples, head.classes)
-        self.count, self.notes = len(samples), listed(problems)
-        self.loader = Loader(samples, head.classes, augmentation_of(network), channels=network.input_shape.channels,
-                             seed=seed, **loading(settings, world, device))
+        self.samples, problems = check_for_training(samples, head.classes)
+        self.count, self.notes = len(self.samples), listed(problems)
+        self.loader = Loader(self.samples, head.classes, augmentation_of(network), seed=seed,
+                             channels=network.input_shape.channels, **loading(settings, world, device))
+
+    def splits(self) -> list[Split]:
+        return [self._split("train", self.samples)] + ([self._split("valid", self.valid)] if self.valid else [])
+
+    def _split(self, name: str, samples: Sequence[Sample]) -> Split:
+        if len(samples) > MOST_COUNTED:
+            return Split(name, len(samples))
+        labels = [read_rows(sample, len(self.names))[0][:, 0] for sample in samples]
+        counts = np.bincount(np.concatenate([*labels, []]).astype(np.int64), minlength=len(self.names))
+        return Split(name, len(samples), objects=list(zip(self.names, counts.tolist(), strict=True)))
 
     def evaluate(self, network: Network) -> Score:
         s = self.settings
@@ -117,6 +132,9 @@ class Classification(Task):
         self.leaves = read_leaves(data) if settings.evaluate else None
         self.count, self.notes = len(pictures), []
         self.loader = ClassifierLoader(pictures, seed=seed, **loading(settings, world, device))
+
+    def splits(self) -> list[Split]:
+        return [Split("train", self.count)] + ([] if self.valid is None else [Split("valid", len(self.valid))])
 
     def evaluate(self, network: Network) -> Score:
         assert self.valid is not None
@@ -159,6 +177,10 @@ class Characters(Task):
                 starts = draw.integers(len(text), size=now.images // now.subdivisions // self.steps)
                 yield MiniBatch(*text.sequences(starts, self.steps), [str(text.path)] * (len(starts) * self.steps))
             iteration += 1
+
+    def splits(self) -> list[Split]:
+        return [Split(split, len(text), "characters") for split, text in self.texts.items()
+                if split == "train" or self.settings.evaluate]
 
     def evaluate(self, network: Network) -> Score:
         text = self.texts.get("valid", self.texts["train"])

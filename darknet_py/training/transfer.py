@@ -22,23 +22,23 @@ class Start(NamedTuple):
 
     path: their file, or None.
     classes: of the network that the file was written for, where that has another number of them; else None.
-    count: how many layers have weights.
+    total: how many layers have weights.
     fresh: indices of those that start from random values.
     what: for other classes, the kinds of these layers and of the heads after them.
     """
 
     path: str | os.PathLike | None
     classes: int | None
-    count: int
+    total: int
     fresh: list[int]
     what: str = ""
 
     def text(self) -> str:
         """What was loaded, in a line."""
         if self.path is None:
-            return f"none: all {self.count} layers with weights start fresh"
+            return f"none: all {self.total} layers with weights start fresh"
         what = str(self.path) if self.classes is None else f"{self.path} was trained for {self.classes} classes"
-        loaded = f"{what}: {self.count - len(self.fresh)} of {self.count} layers with weights loaded"
+        loaded = f"{what}: {self.total - len(self.fresh)} of {self.total} layers with weights loaded"
         if not self.fresh:
             return loaded
         named = ", ".join(map(str, self.fresh[:MOST_NAMED]))
