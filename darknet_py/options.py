@@ -22,14 +22,16 @@ _NUMBER = {
 _EXPECTED = {int: "a whole number", float: "a number", str: "a name"}
 
 
-def option(default: Any, *, choices: tuple[str, ...] | dict[str, Any] | None = None, least: float | None = None) -> Any:
+def option(default: Any, *, choices: tuple[str, ...] | dict[str, Any] | None = None, least: float | None = None,
+           others: dict[str, str] | None = None) -> Any:
     """A dataclass field with what its text may hold.
 
     Args:
         choices: the only values a text may have.
         least: the smallest number that makes sense.
+        others: how what other programs call a choice begins -> that choice.
     """
-    return field(default=default, metadata={"choices": choices, "least": least})
+    return field(default=default, metadata={"choices": choices, "least": least, "others": others or {}})
 
 
 def bind(cfg: Cfg, section: Section, options: type[Options]) -> Options:
@@ -100,12 +102,15 @@ def _read_list(cfg: Cfg, entry: Entry, kind: type) -> tuple:
 
 def _checker(metadata: Any) -> Callable[[Cfg, Entry, Any], Any]:
     """What ``option`` asked for."""
-    choices, least = metadata.get("choices"), metadata.get("least")
+    choices, least, others = metadata.get("choices"), metadata.get("least"), metadata.get("others", {})
 
     def check(cfg: Cfg, entry: Entry, value: Any) -> Any:
         if choices is not None and value not in choices:
             close = get_close_matches(str(value), choices, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
+            for other, choice in others.items():
+                if str(value).lower().startswith(other):
+                    hint = f" ({other} is {entry.key}={choice} here)"
             raise cfg.error(f"{entry.key}= needs one of {', '.join(choices)}, found {value!r}{hint}", entry.line)
         if least is not None and value < least:
             raise cfg.error(f"{entry.key}= needs at least {least}, found {value}", entry.line)
@@ -138,7 +143,7 @@ class NetOptions:
     max_batches: int = 0
     learning_rate: float = .001
     learning_rate_min: float = .00001
-    policy: str = option("constant", choices=POLICIES)
+    policy: str = option("constant", choices=POLICIES, others={"cosine": "sgdr", "multistep": "steps"})
     burn_in: int = 0
     power: float = 4
     step: int = 1

@@ -191,6 +191,8 @@ def test_networks_that_have_no_meaning(body, message, tmp_path, monkeypatch):
     ("inputs=1\nbatch=0\n", "3: batch= needs at least 1, found 0"),
     ("inputs=1\npolicy=step_s\n", "3: policy= needs one of constant, step, exp, poly, steps, sigmoid, random, sgdr, "
      "found 'step_s' (did you mean steps?)"),
+    ("inputs=1\npolicy=CosineAnnealing\n", "3: policy= needs one of constant, step, exp, poly, steps, sigmoid, random, "
+     "sgdr, found 'CosineAnnealing' (cosine is policy=sgdr here)"),
 ])
 def test_net_sections_that_have_no_meaning(net, message):
     with pytest.raises(CfgError) as caught:

@@ -14,8 +14,9 @@ from darknet_py import CfgError, DarknetError, DataError
 from darknet_py.cfg import parse_cfg, read_cfg
 from darknet_py.cli import main
 from darknet_py.network import Network, load_network
-from darknet_py.training import tune
-from darknet_py.training.events import Iteration, Note, Settings
+from darknet_py.options import NetOptions
+from darknet_py.training import tasks, tune
+from darknet_py.training.events import Iteration, Note, Score, Settings
 from darknet_py.training.ranges import find_ranges, with_values
 from darknet_py.training.tune import Trial, Tuning
 
@@ -90,14 +91,14 @@ def test_a_study_that_was_cut_off_goes_on(tiny, stop):
 
 
 def test_kill(tiny):
-    process = subprocess.Popen([sys.executable, "-m", "darknet_py", *WORDS, "-trials", "100"], stderr=subprocess.PIPE,
+    process = subprocess.Popen([sys.executable, "-m", "darknet_py", *WORDS, "-trials", "100"], stdout=subprocess.PIPE,
                                env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, text=True)
-    assert any(line.startswith("trial 2:") for line in process.stderr)
+    assert any(line.startswith("trial 2:") for line in process.stdout)
     with pytest.raises(DataError, match="another process"):
         search()
     process.send_signal(signal.SIGKILL)
     process.wait()
-    process.stderr.close()
+    process.stdout.close()
     before = len(rows())
     tuning, events = search(trials=before + 2)
     assert len(tuning.done) == before + 2 and 1 <= sum(isinstance(event, Trial) for event in events) <= 2
@@ -121,13 +122,44 @@ def test_values_that_blow_up_count_as_0(tiny, monkeypatch):
     assert tuning.done[0].trouble is None and tuning.best.number == 1
 
 
-def test_burn_in(tiny):
-    Path("tiny.cfg").write_text(Path("tiny.cfg").read_text().replace("burn_in=0", "burn_in=3"))
-    _, events = search(trials=1)
-    assert any(isinstance(event, Note) and "burn_in=3" in event.text for event in events)
-    Path("tiny.cfg").write_text(Path("tiny.cfg").read_text().replace("max_batches=12", "max_batches=60"))
-    tuning = Tuning("tiny.data", "tiny.cfg", settings=Settings(clear=True))
-    assert tuning.iterations == 6 and tuning.notes == []
+@pytest.mark.parametrize("burn_in, last, share, asked, iterations", [
+    (3, 60, .1, None, 6), (6, 60, .1, None, 12), (7, 60, .1, None, 13), (55, 60, .1, None, 60), (59, 60, .9, None, 60),
+    (60, 60, .1, None, "trials of 6 iterations end before burn_in=60 does"),
+    (3, 60, .1, 4, 4), (3, 60, .1, 3, "trials of 3 iterations end before burn_in=3 does"),
+])
+def test_trials_go_beyond_burn_in(burn_in, last, share, asked, iterations):
+    """A default that is too short becomes longer, which is said; a number that was asked for is refused."""
+    net = NetOptions(burn_in=burn_in, max_batches=last)
+    if isinstance(iterations, str):
+        with pytest.raises(DarknetError, match=iterations):
+            tune._length(net, share, asked)
+        return
+    found, notes = tune._length(net, share, asked)
+    assert found == iterations and len(notes) == (asked is None and round(last * share) <= burn_in)
+
+
+def test_burn_in(tiny, capsys):
+    Path("tiny.cfg").write_text(Path("tiny.cfg").read_text().replace("burn_in=0", "burn_in=1"))
+    tuning, events = search(Settings(device="cpu", workers=0), trials=1)
+    assert tuning.iterations == 2 and sum(isinstance(event, Iteration) for event in events) == 2
+    assert [event.text for event in events if isinstance(event, Note)] == [
+        "trials take 2 iterations, for 1 (10 % of max_batches=12) would end before burn_in=1 does; -iterations sets "
+        "another number"]
+    refused(capsys, [*WORDS, "-iterations", "1", "-clear"], "trials of 1 iterations end before burn_in=1 does")
+
+
+@pytest.mark.parametrize("scores, best", [
+    ([0, 0, 0], [1, 1, 1]), ([.5, .5, .5], [1, 1, 1]), ([.5, .5 + 1e-12, .5], [1, 1, 1]),
+    ([.5, .4, .6, .6, .6 + 1e-9, .7], [1, 1, 3, 3, 3, 6]),
+])
+def test_a_tie_replaces_nothing(tiny, monkeypatch, scores, best):
+    """Of trials whose scores the table shows as equal the earliest is the best, the cfg's own values before all."""
+    left = list(scores)
+    monkeypatch.setattr(tasks.Detection, "evaluate", lambda self, network: Score(left.pop(0), "mAP@0.50", ""))
+    tuning, _ = search(Settings(device="cpu", workers=0, stop_after=1), trials=len(scores))
+    assert [trial.best for trial in tuning.done] == best
+    own = Path("tiny.cfg").read_bytes()
+    assert (Path("backup/tiny_tuned.cfg").read_bytes() == own) == (best[-1] == 1)
 
 
 NET = "[net]\nwidth=8\nheight=8\nchannels=3\nlearning_rate=.01\n"
@@ -196,7 +228,8 @@ def test_command_line(tiny, capsys):
     assert main([*WORDS, "-trials", "2", "-params", "learning_rate,hue"]) == 0
     out, error = capsys.readouterr()
     assert "2 trials of 3 iterations: mAP@0.50 = " in out
-    assert "trial 1: mAP@0.50 = " in error and "saved backup/tiny_tuned.cfg" in error
+    assert error == "" and out.startswith("2 trials of 3 iterations, 0 of them done, for 2 values: learning_rate, hue;")
+    assert "trial 1: mAP@0.50 = " in out and "saved backup/tiny_tuned.cfg" in out
     assert read_cfg("backup/tiny_tuned.cfg").sections[0].first.keys() == read_cfg("tiny.cfg").sections[0].first.keys()
 
 

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=int, default=50, metavar="N", help="trials in all (default 50)")
     parser.add_argument("--population", type=int, default=10, metavar="N", help="trials of a generation (default 10)")
     parser.add_argument("--share", type=float, default=.1, metavar="PART", help="of max_batches that a trial takes "
-                        "(default .1)")
+                        "(default .1; longer where it would end before burn_in= does)")
     parser.add_argument("--iterations", type=int, metavar="N", help="of a trial, instead of -share")
     parser.add_argument("--params", metavar="A,B,C", help="the keys to tune (default: all that can be)")
     parser.add_argument("--clear", action="store_true", help="forget the trials of an earlier call")
@@ -47,8 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed, workers=arguments.workers, amp=arguments.amp, backup=arguments.backup,
         stop_after=arguments.iterations), trials=arguments.trials, population=arguments.population,
         share=arguments.share, keys=None if arguments.params is None else arguments.params.split(","))
-    with Progress(arguments.trials * tuning.iterations, sys.stderr,
-                  start=len(tuning.done) * tuning.iterations) as progress:
+    with Progress(arguments.trials * tuning.iterations, sys.stderr if sys.stderr.isatty() else sys.stdout,
+                  lines=sys.stdout, start=len(tuning.done) * tuning.iterations) as progress:
+        progress.print(f"{arguments.trials} trials of {tuning.iterations} iterations, {len(tuning.done)} of them done, "
+                       f"for {len(tuning.ranges)} values: {', '.join(r.key for r in tuning.ranges)}; trial 1 has the "
+                       "cfg's own")
         for event in tuning:
             done = len(tuning.done)
             if isinstance(event, Iteration):

@@ -21,11 +21,13 @@ from darknet_py.data.datafile import read_data
 from darknet_py.data.files import replacing
 from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, WeightsError
 from darknet_py.network import Network
+from darknet_py.options import NetOptions
 from darknet_py.training.chart import plot_trials
 from darknet_py.training.events import Iteration, Note, Saved, Settings
 from darknet_py.training.ranges import find_ranges, text_of, with_values
 from darknet_py.training.run import Run
 
+DIGITS = 6              # of a score; sums of the same numbers in another order differ beyond them
 NEVER = 1e9             # passes through the data between two scores: only the last iteration is scored
 
 
@@ -37,7 +39,7 @@ class Trial:
     values: by key, as the cfg's last head, or its [net], has them.
     score: what the run's task measures, in [0, 1]; 0 for one that could not be trained to its end.
     measure: what the score is called.
-    best: the number of the best trial so far, the earliest of equal ones.
+    best: the number of the best trial so far, the earliest of those that the table shows with equal scores.
     trouble: why it could not be trained to its end, or None.
     """
 
@@ -66,7 +68,8 @@ class Tuning:
             ``seed`` is 0 for None; ``evaluate``, ``save`` and what is written go unused.
         trials: how many there shall be, with those of an earlier call.
         population: trials of a generation.
-        share: of max_batches for a trial, where ``stop_after`` is None.
+        share: of max_batches for a trial, where ``stop_after`` is None. If that is no more than burn_in, so many
+            iterations follow after it.
         keys: those to search for (see ``find_ranges``); None for all that the cfg has.
 
     Attributes:
@@ -75,7 +78,7 @@ class Tuning:
         done: the trials so far.
 
     Raises:
-        DarknetError: optuna is missing, or a mistake in a file.
+        DarknetError: optuna is missing, a mistake in a file, or trials that would end before burn_in does.
 
     The YOLOv4 paper (Bochkovskiy et al. 2020, 3.4) selects hyper-parameters by genetic algorithms in the first 10 % of
     a training.
@@ -96,16 +99,13 @@ class Tuning:
         self.ranges = find_ranges(network, keys)
         settings = Settings() if settings is None else settings
         net = network.options
-        self.iterations = max(1, round(net.max_batches * share)) if settings.stop_after is None else settings.stop_after
-        if self.iterations < 1:
-            raise DarknetError(f"trials need at least 1 iteration, found {self.iterations}")
+        self.iterations, self.notes = _length(net, share, settings.stop_after)
         self.clear = settings.clear
         entries = read_data(data) if Path(data).suffix == ".data" else {}
         self.folder = Path(entries.get("backup", "backup") if settings.backup is None else settings.backup)
         self.settings = replace(settings, clear=True, evaluate=True, save=False, stop_after=self.iterations,
-                                charts=None, tensorboard=None, score_epochs=NEVER, seed=settings.seed or 0)
-        self.notes = [f"trials of {self.iterations} iterations end before burn_in={net.burn_in} does, and say little "
-                      "of the whole run; longer ones say more"] if self.iterations <= net.burn_in else []
+                                charts=None, tensorboard=None, score_epochs=NEVER, patience=None,
+                                seed=settings.seed or 0)
         with self._storing():
             self.study = self._open()
             self.done = self._finished()
@@ -214,7 +214,8 @@ class Tuning:
         done: list[Trial] = []
         best = 1
         for number, trial in enumerate(self.study.get_trials(states=[_optuna().trial.TrialState.COMPLETE]), 1):
-            best = number if number == 1 or trial.value > done[best - 1].score else best
+            better = number > 1 and round(trial.value, DIGITS) > round(done[best - 1].score, DIGITS)
+            best = number if better else best
             done.append(Trial(number, trial.params, trial.value, trial.user_attrs["measure"],
                               trial.user_attrs["seconds"], best, trial.user_attrs["trouble"]))
         return done
@@ -224,7 +225,7 @@ class Tuning:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["trial", "score", "measure", "seconds", *(r.key for r in self.ranges), "trouble"])
         for t in self.done:
-            rows.writerow([t.number, f"{t.score:.6f}", t.measure, f"{t.seconds:.1f}",
+            rows.writerow([t.number, f"{t.score:.{DIGITS}f}", t.measure, f"{t.seconds:.1f}",
                            *(text_of(t.values[r.key]) for r in self.ranges), t.trouble or ""])
         with replacing(self.folder / f"{self.name}_trials.csv") as file:
             file.write(text.getvalue().encode())
@@ -241,6 +242,22 @@ class Tuning:
         except OSError as error:
             raise DataError(f"{error.filename or self.folder}: cannot write what tuning has found: {error.strerror}; "
                             "the same command goes on from the last whole trial") from None
+
+
+def _length(net: NetOptions, share: float, asked: int | None) -> tuple[int, list[str]]:
+    """The iterations of a trial, and what to say of them. The rate of those below burn_in is none that a value or the
+    cfg asked for, so trials go beyond it."""
+    iterations = max(1, round(net.max_batches * share)) if asked is None else asked
+    if iterations < 1:
+        raise DarknetError(f"trials need at least 1 iteration, found {iterations}")
+    if iterations > net.burn_in:
+        return iterations, []
+    longer = min(net.burn_in + iterations, net.max_batches)
+    if asked is not None or longer <= net.burn_in:
+        raise DarknetError(f"trials of {iterations} iterations end before burn_in={net.burn_in} does and "
+                           "would compare little more than that; take more iterations, or a shorter burn_in=")
+    return longer, [f"trials take {longer} iterations, for {iterations} ({share * 100:g} % of max_batches="
+                    f"{net.max_batches}) would end before burn_in={net.burn_in} does; -iterations sets another number"]
 
 
 class _NoLock:
