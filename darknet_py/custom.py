@@ -14,6 +14,7 @@ from darknet_py.anchors import Fit, class_count, find_anchors, fit_of, read_boxe
 from darknet_py.architectures import cfg_text
 from darknet_py.cfg import Cfg, parse_cfg
 from darknet_py.data.check import Progress
+from darknet_py.data.datafile import find_file
 from darknet_py.data.dataset import Problem, class_names, read_samples
 from darknet_py.errors import DataError
 from darknet_py.heads import anchor_count, coarsest_step, fit_heads, network_anchors, size_problem
@@ -22,6 +23,7 @@ from darknet_py.network import Network
 from darknet_py.options import NetOptions, bind
 from darknet_py.training.augmentation import detecting_head
 from darknet_py.training.schedule import plan
+from darknet_py.weights import classes_for
 from darknet_py.zoo import OFFICIAL
 
 BATCH = 64                          # where the published cfg is for testing, one picture at a time
@@ -59,6 +61,20 @@ class New(NamedTuple):
     largest: tuple[int, int]
     fits: tuple[Fit, Fit] | None
     problems: list[Problem]
+
+
+class Pretrained(NamedTuple):
+    """Published weights that training can start from.
+
+    file: its official name.
+    layers: of which only so many first layers fit, so that the rest has to be cut off; None where all are taken as they
+        are.
+    path: where it lies, None where it has to be fetched.
+    """
+
+    file: str
+    layers: int | None = None
+    path: Path | None = None
 
 
 def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | None = None,
@@ -125,14 +141,37 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
     return New(cfg, built, step, pictures, free, needed, largest, fits, problems)
 
 
-def first_weights(cfg: Cfg) -> str | None:
-    """The published file of first layers that begins as a new cfg does, if there is one: what training starts from."""
-    def first(text: str, count: int) -> list[str]:
-        return [block for block in text.split("\n\n") if block.startswith("[")][1:count + 1]
+def first_weights(cfg: Cfg, network: Network, *near: str | os.PathLike) -> Pretrained | None:
+    """The published weights to train a new cfg from; None where none fit.
 
-    return next((file for file, facts in OFFICIAL.items() if facts.cfg is not None and facts.layers is not None
-                 and first(cfg.text, facts.layers) == first(cfg_text(facts.cfg.removesuffix(".cfg")), facts.layers)),
-                None)
+    Those that lie in the working directory or a folder of near come before those that would have to be fetched, a file
+    of first layers before that of a whole network, and one that fits before one that has to be cut.
+
+    Args:
+        cfg: with other classes than were published, and perhaps anchors and variants.
+        network: built from it.
+    """
+    agreeing = {file: _agreeing(cfg, facts.cfg) for file, facts in OFFICIAL.items() if facts.cfg is not None}
+    first = [Pretrained(file) for file, count in agreeing.items()
+             if OFFICIAL[file].layers is not None and count >= (OFFICIAL[file].layers or 0)]
+    own = "" if cfg.path is None else cfg.path.name
+    whole = [Pretrained(file) for file, facts in OFFICIAL.items() if facts.layers is None and facts.cfg == own
+             and any(classes_for(facts.size - header, network.layers) is not None for header in (16, 20))]
+    cut = [Pretrained(file, OFFICIAL[first[0].file].layers if first else count) for file, count in agreeing.items()
+           if OFFICIAL[file].layers is None and count >= (OFFICIAL[first[0].file].layers or 0 if first else
+                                                          len(network.layers) / 2)]
+    for weights in [*first, *whole, *sorted(cut, key=lambda weights: -agreeing[weights.file])]:
+        if (path := find_file(weights.file, *near)) is not None:
+            return weights._replace(path=path)
+    return next(iter([*first, *whole]), None)
+
+
+def _agreeing(cfg: Cfg, name: str) -> int:
+    """How many first layers a cfg shares with a published one."""
+    ours, theirs = ([block for block in text.split("\n\n") if block.startswith("[")][1:]
+                    for text in (cfg.text, cfg_text(name.removesuffix(".cfg"))))
+    return next((index for index, (one, other) in enumerate(zip(ours, theirs, strict=False)) if one != other),
+                min(len(ours), len(theirs)))
 
 
 def available_memory() -> Memory:

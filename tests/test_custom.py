@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import warnings
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from darknet_py.edit import differences, edit_cfg
 from darknet_py.errors import CfgError, DataError
 from darknet_py.heads import coarsest_step, fit_heads
 from darknet_py.info import training_memory
-from darknet_py.network import Network
+from darknet_py.network import Network, load_network
+from darknet_py.training.transfer import start_network
 from darknet_py.zoo import OFFICIAL
 
 GIB = 2 ** 30
@@ -119,6 +121,7 @@ def test_available_memory():
 
 def write(files: dict[str, str]) -> None:
     for name, text in files.items():
+        Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text(text)
 
 
@@ -155,17 +158,64 @@ def test_new(run):
     (["yolov4"], "yolov4.conv.137"), (["yolov4", "-sam"], "yolov4.conv.137"), (["cd53paspp-gamma"], None),
     (["yolov4-tiny-3l"], "yolov4-tiny.conv.29"), (["yolov4-tiny", "-gaussian"], "yolov4-tiny.conv.29"),
     (["yolov4-tiny", "-spp"], None),        # SPP comes before layer 29
+    (["yolov3-tiny"], "yolov3-tiny.weights"), (["yolov2-tiny"], "yolov2-tiny.weights"), (["yolov7"], "yolov7.weights"),
+    (["yolov3-tiny", "-size", "608x320", "-gaussian"], "yolov3-tiny.weights"), (["darknet19"], None),
 ])
 def test_what_to_type_next(run, words, start):
     code, out, _ = run("new", *words, "--classes", "3", "--memory", "64")
     written = f"{words[0]}-custom.cfg" + ("" if start is None else f" {start}")
     assert code == 0 and Path(f"{words[0]}-custom.cfg").exists()
-    assert out.endswith(f"now: darknet-py detector train obj.data {written} -map\n")
+    detects = words != ["darknet19"]
+    assert out.endswith(f"now: darknet-py {'detector' if detects else 'classifier'} train obj.data {written}"
+                        f"{' -map' * detects}\n")
+    assert ("to start from: darknet-py download" in out) == (start is not None)
+
+
+@pytest.mark.parametrize("words, files, expected", [
+    (["yolov4-tiny"], ["yolov4-tiny.weights"],
+     ["yolov4-tiny.weights is here to start from", "now: {} yolov4-tiny.weights -map"]),
+    (["yolov4-tiny"], ["weights/yolov4-tiny.weights", "my/yolov4-tiny.conv.29"],
+     ["my/yolov4-tiny.conv.29 is here to start from", "now: {} my/yolov4-tiny.conv.29 -map"]),
+    (["yolov3-tiny"], ["my/yolov3-tiny.weights", "yolov4-tiny.weights"],
+     ["my/yolov3-tiny.weights is here to start from", "now: {} my/yolov3-tiny.weights -map"]),
+    (["yolov4-tiny-3l"], ["weights/yolov4-tiny.weights", "cfg/yolov4-tiny.cfg"],
+     ["weights/yolov4-tiny.weights is here to start from: its first 29 layers fit",
+      "first: darknet-py partial cfg/yolov4-tiny.cfg weights/yolov4-tiny.weights yolov4-tiny.conv.29 29",
+      "now: {} yolov4-tiny.conv.29 -map"]),
+    (["yolov4-tiny", "-spp"], ["yolov4-tiny.weights"],
+     ["yolov4-tiny.weights is here to start from: its first 27 layers fit",
+      "first: darknet-py new yolov4-tiny -classes 80 -o yolov4-tiny.cfg",
+      "first: darknet-py partial yolov4-tiny.cfg yolov4-tiny.weights yolov4-tiny.conv.27 27",
+      "now: {} yolov4-tiny.conv.27 -map"]),
+    (["cd53paspp-gamma"], ["yolov4-tiny.weights", "yolov3.weights"], ["now: {} -map"]),
+])
+def test_weights_that_are_here(run, words, files, expected):
+    """They are named with the command that starts from them, where only first layers fit with the one that cuts."""
+    write(dict.fromkeys(["my/.keep", *files], ""))
+    code, out, _ = run("new", *words, "-classes", "3", "-memory", "64", "-o", "my/my.cfg")
+    assert code == 0
+    assert out.split("wrote my/my.cfg\n")[1].splitlines() == [
+        line.format("darknet-py detector train obj.data my/my.cfg") for line in expected]
+
+
+def test_cut_weights_train(run):
+    """The commands that new prints work, one after the other, in an empty folder."""
+    torch.manual_seed(0)
+    load_network(parse_cfg(cfg_text("yolov4-tiny"))).save_weights("yolov4-tiny.weights")
+    _, out, _ = run("new", "yolov4-tiny", "-spp", "-classes", "3", "-memory", "64", "-o", "my.cfg")
+    commands = [shlex.split(line.split("darknet-py ")[1]) for line in out.splitlines() if "first: " in line]
+    for command in commands:
+        assert run(*command, *["-memory", "64"] * (command[0] == "new"))[0] == 0
+    assert start_network(read_cfg("my.cfg"), commands[-1][-2])[1].text() == (
+        "yolov4-tiny.conv.27: 15 of 22 layers with weights loaded; layers 33, 34, 35, 36, 39, 42 and 1 more start fresh")
 
 
 def test_published_first_weights_belong_to_architectures():
     first = {file: facts.cfg.removesuffix(".cfg") for file, facts in OFFICIAL.items() if facts.layers is not None}
-    assert first and all(first_weights(parse_cfg(cfg_text(name, classes=3))) == file for file, name in first.items())
+    for file, name in first.items():
+        cfg = parse_cfg(cfg_text(name, classes=3), f"{name}.cfg")
+        with torch.device("meta"):
+            assert first_weights(cfg, Network(cfg)) == (file, None, None)
 
 
 @pytest.mark.parametrize("files, words, message", [

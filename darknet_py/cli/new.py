@@ -9,7 +9,7 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from darknet_py.cli.edit import check_free
 from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from darknet_py.custom import New
+    from darknet_py.custom import New, Pretrained
 
 WISHES = {"sam": "spatial attention before the heads", "gaussian": "heads that tell how sure they are of their boxes",
           "spp": "spatial pyramid pooling"}
@@ -107,9 +107,30 @@ def row(key: str, value: object, why: str) -> str:
 def next_steps(new: New, out: str, data: str | None) -> Iterator[str]:
     """What to type now."""
     from darknet_py.custom import first_weights
-    from darknet_py.zoo import how_to_get
-    detects, weights = any(layer.detects for layer in new.network.layers), first_weights(new.cfg)
-    if weights is not None and not Path(weights).exists():
+    detects, beside = any(layer.detects for layer in new.network.layers), Path(out).parent
+    start, weights = first_weights(new.cfg, new.network, "weights", beside), None
+    if start is not None and start.path is None:
+        from darknet_py.zoo import how_to_get
+        weights = start.file
         yield f"{weights}, to start from: {how_to_get(weights)}"
+    elif start is not None and start.layers is None:
+        weights = str(start.path)
+        yield f"{weights} is here to start from"
+    elif start is not None:
+        weights = yield from cut(start, beside)
     words = ["detector" if detects else "classifier", "train", "obj.data" if data is None else data, out, weights]
     yield f"now: darknet-py {shlex.join(word for word in words if word is not None)}{' -map' if detects else ''}"
+
+
+def cut(start: Pretrained, beside: Path) -> Generator[str, None, str]:
+    """What cuts the layers that fit out of weights that are here; returns the file that comes of it."""
+    from darknet_py.data.datafile import find_file
+    from darknet_py.zoo import OFFICIAL
+    cfg = OFFICIAL[start.file].cfg or ""
+    name, path = cfg.removesuffix(".cfg"), find_file(cfg, "cfg", beside)
+    weights = f"{name}.conv.{start.layers}"
+    yield f"{start.path} is here to start from: its first {start.layers} layers fit"
+    if path is None:
+        yield f"first: darknet-py new {name} -classes 80 -o {cfg}"
+    yield f"first: darknet-py partial {shlex.join([str(path or cfg), str(start.path), weights, str(start.layers)])}"
+    return weights
