@@ -206,8 +206,8 @@ def test_cut_weights_train(run):
     commands = [shlex.split(line.split("darknet-py ")[1]) for line in out.splitlines() if "first: " in line]
     for command in commands:
         assert run(*command, *["-memory", "64"] * (command[0] == "new"))[0] == 0
-    assert start_network(read_cfg("my.cfg"), commands[-1][-2])[1].text() == (
-        "yolov4-tiny.conv.27: 15 of 22 layers with weights loaded; layers 33, 34, 35, 36, 39, 42 and 1 more start fresh")
+    assert start_network(read_cfg("my.cfg"), commands[-1][-2])[1].text().startswith(
+        "yolov4-tiny.conv.27: 15 of 22 layers with weights loaded; layers 33, 34, 35, 36, 39, 42 and 1 more start")
 
 
 def test_published_first_weights_belong_to_architectures():
