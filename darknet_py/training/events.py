@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from darknet_py.errors import DarknetError
+
 
 class Score(NamedTuple):
     """How good a network is: ``value`` in [0, 1], what that is called, and the whole report."""
@@ -160,3 +162,9 @@ class Settings:
     save: bool = True
     charts: str | os.PathLike | None = "."
     tensorboard: str | os.PathLike | None = None
+
+    def __post_init__(self) -> None:
+        if self.patience is not None:
+            if self.patience < 1:
+                raise DarknetError(f"patience needs a number of measurements from 1 on, found {self.patience}")
+            object.__setattr__(self, "evaluate", True)

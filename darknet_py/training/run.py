@@ -47,8 +47,10 @@ class Run:
 
     Attributes:
         network: in training.
-        score: the last measured, and ``best``.
+        score: the last measured, and ``best``, of iteration ``best_at``.
         iteration: how many are done.
+        origin: where the weights came from.
+        stopped: why the run ended before its last iteration, or None.
         data, task, engine: what it trains on and with.
 
     Raises:
@@ -64,10 +66,6 @@ class Run:
             raise DarknetError(f"amp needs one of {', '.join(PRECISIONS)}, found {settings.amp!r}")
         if settings.statistics not in STATISTICS:
             raise DarknetError(f"statistics needs one of {', '.join(STATISTICS)}, found {settings.statistics!r}")
-        if settings.patience is not None:
-            if settings.patience < 1:
-                raise DarknetError(f"patience needs a number of measurements from 1 on, found {settings.patience}")
-            self.settings = settings = replace(settings, evaluate=True)
         self.device = local_device(settings.device)
         self.cfg = cfg if isinstance(cfg, Cfg) else read_cfg(cfg)
         self.name = "network" if self.cfg.path is None else self.cfg.path.stem
@@ -89,9 +87,9 @@ class Run:
         self.seed = self.world.agree(known.get("seed", fresh))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.network, self.start = start_network(self.cfg, start, self.device)
+            self.network, self.origin = start_network(self.cfg, start, self.device)
         self.network.to(memory_format=torch.channels_last)      # type: ignore[call-overload]
-        if self.start.classes is not None:
+        if self.origin.classes is not None:
             state = None                        # of the run that trained the other network
         net = self.network.options
         _check_cfg(self.network)
@@ -102,9 +100,9 @@ class Run:
         self.iteration = 0 if settings.clear else self.network.seen // self.images
         self.average_loss, self.best, self.scored_at, self.bad = -1., -1., self.iteration, 0
         self.score: Score | None = None
-        self.best_at: int | None = None         # the iteration of the best score
-        self.worse = 0                          # measurements since then
-        self.stopped: str | None = None         # why the run ended before its time
+        self.best_at: int | None = None
+        self.stopped: str | None = None
+        self.worse = 0                          # measurements since the best one
         if state is not None:
             known = checkpoint.restore(state, self.engine)
             self.iteration, self.average_loss = known["iteration"], known["average_loss"]
@@ -158,12 +156,10 @@ class Run:
                        weights if self.settings.save else None)
 
     def _started(self) -> Started:
-        net, size = self.network.options, self.network.input_shape
-        first = schedule.plan(net, self.task.random, 1, self.seed)
-        return Started(self.world.describe(self.device), self.task.splits(), self.start.text(), self.iteration,
+        net, size, first = self.network.options, self.network.input_shape, self.plan(1)
+        return Started(self.world.describe(self.device), self.task.splits(), self.origin.text(), self.iteration,
                        self.last, self.last * self.images / self.task.count, self.images, net.subdivisions,
-                       (size.width, size.height), (first.width, first.height),
-                       self.backup if self.settings.save else None)
+                       (size.width, size.height), first[:2], self.backup if self.settings.save else None)
 
     def _reported(self) -> Iterator[Event]:
         """The training, written down as it goes."""
@@ -248,10 +244,9 @@ class Run:
         if is_best:
             yield from self._saved("best")
         if self.settings.patience is not None and self.worse >= self.settings.patience and self.iteration < self.last:
-            where = "" if self.best_at is None else f" of iteration {self.best_at}"
-            self.stopped = (f"{self.worse} measurement{'s' * (self.worse > 1)} in a row brought no better "
-                            f"{self.score.name} than the {self.best * 100:.2f} %{where} (-patience)")
-            self.last = self.iteration
+            self.stopped = (f"measurements in a row without a better {self.score.name} than {self.best * 100:.2f} %: "
+                            f"{self.worse} (-patience)")
+            self.last = self.iteration          # so that it ends as a run does that has come to its end
 
     def _saves(self) -> Iterator[Event]:
         if self.engine.attention is not None and self.iteration % self.save_last == 0:
