@@ -192,7 +192,7 @@ def test_rnn_train_is_train(model, monkeypatch, words):
 def test_rnn_train(model, capsys):
     Path("r.cfg").write_text(CFG.replace("max_batches=100", "max_batches=3"))
     assert main(["rnn", "train", "r.cfg", "-file", "t.txt", "-device", "cpu", "-map", "-srand", "1"]) == 0
-    assert "saved backup/r_final.weights" in capsys.readouterr().err
+    assert "saved backup/r_final.weights" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words, data, message", [

@@ -139,7 +139,7 @@ def test_command_line(tiny, capsys):
     assert err == ""
     order = ["device      CPU", "train       6 pictures, 9 objects: light 6, dark 3\n",
              "valid       6 pictures", "weights     none: all 2 layers with weights start fresh\n",
-             "iterations  1 to 12, of 4 in 2 subdivisions: 8 passes through the data in all\n",
+             "iterations  1 to 12, each of a batch of 4 in 2 subdivisions: 8 passes through the data in all\n",
              "size        32 x 32\n", "files       backup", " 1: ", " 4: ", "saved backup/tiny_last.weights\n", " 5: ",
              " 12: ", "mean average precision (mAP@0.50)", "mAP@0.50 = ", "saved backup/tiny_best.weights\n",
              "saved backup/tiny_final.weights\n", "trained to iteration 12 in 0:0",

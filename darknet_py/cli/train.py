@@ -170,8 +170,9 @@ def beginning(event: Started) -> Iterator[str]:
     if len(event.splits) < 2:
         yield "valid       not measured on, for want of -map"
     yield f"weights     {event.weights}"
-    yield (f"iterations  {event.iteration + 1:,} to {event.last:,}, of {event.images} in {event.subdivisions} "
-           f"subdivisions: {event.epochs:.3g} passes through the data in all")
+    parts = f"{event.subdivisions} subdivision{'s' * (event.subdivisions > 1)}"
+    yield (f"iterations  {event.iteration + 1:,} to {event.last:,}, each of a batch of {event.images} in {parts}: "
+           f"{event.epochs:.3g} passes through the data in all")
     width, height = event.size
     if width:
         yield f"size        {width} x {height}" + (
