@@ -55,7 +55,7 @@ def test_trials_and_files(tiny):
     assert tuning.best.score == max(trial.score for trial in trials)
     assert all(r.low <= trial.values[r.key] <= r.high for trial in trials for r in tuning.ranges)
     assert sorted(os.listdir("backup")) == [
-        "tiny_study.lock", "tiny_study.log", "tiny_trials.csv", "tiny_trials.png", "tiny_tuned.cfg"]
+        "tiny_study.lock", "tiny_study.log", "tiny_study.pid", "tiny_trials.csv", "tiny_trials.png", "tiny_tuned.cfg"]
     assert [float(row["score"]) for row in rows()] == pytest.approx([trial.score for trial in trials], abs=1e-6)
     assert Path("backup/tiny_trials.png").read_bytes()[:4] == b"\x89PNG" and Path("tiny.cfg").read_bytes() == before
 
@@ -94,7 +94,7 @@ def test_kill(tiny):
     process = subprocess.Popen([sys.executable, "-m", "darknet_py", *WORDS, "-trials", "100"], stdout=subprocess.PIPE,
                                env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, text=True)
     assert any(line.startswith("trial 2:") for line in process.stdout)
-    with pytest.raises(DataError, match="another process"):
+    with pytest.raises(DataError, match=f"process {process.pid} is tuning tiny there"):
         search()
     process.send_signal(signal.SIGKILL)
     process.wait()

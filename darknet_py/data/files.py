@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, however they are written."""
+"""Files that appear whole or not at all, and work on them that one process at a time may do."""
 from __future__ import annotations
 
 import os
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 from darknet_py.errors import DataError
 
@@ -44,3 +46,47 @@ def write_file(path: Path, data: bytes) -> None:
             file.write(data)
     except OSError as error:
         raise DataError(f"{path}: cannot write the file: {error.strerror}") from None
+
+
+class ProcessLock:
+    """Keeps others from the same work until ``release``, or until this process ends in whatever way.
+
+    Args:
+        path: NAME.lock, which is locked. NAME.pid beside it says who holds it, for whoever takes the lock may truncate
+            NAME.lock. Both are gone after ``release``.
+        doing: what this process does, for the message that others get.
+        again: whether this process may take it more than once.
+
+    Raises:
+        DataError: it is held already, by another process or (without ``again``) in this one; or the folder is missing
+            or closed to us.
+    """
+
+    def __init__(self, path: Path, doing: str, *, again: bool = False):
+        self.path, self.holder = path, path.with_suffix(".pid")
+        self.lock = FileLock(path, timeout=0, thread_local=False, is_singleton=again)
+        try:
+            self.lock.acquire()
+        except Timeout:
+            raise DataError(f"{path.parent}: {self._who()} is {doing}; wait for its end, or choose another folder with "
+                            "-backup") from None
+        except OSError as error:
+            raise DataError(f"{path}: cannot lock it: {error.strerror}") from None
+        except NotImplementedError:             # a file system without locks
+            return
+        with suppress(OSError), replacing(self.holder) as file:
+            file.write(str(os.getpid()).encode())
+
+    def _who(self) -> str:
+        with suppress(OSError):
+            text = self.holder.read_text()
+            return f"process {text}" + (" (this one)" if text == str(os.getpid()) else "")
+        return "another process"
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self.lock.is_locked:
+            for path in (self.holder, self.path):           # first, for afterwards they may be another's
+                with suppress(OSError):                     # Windows deletes no open file
+                    path.unlink()
+            self.lock.release()

@@ -8,7 +8,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 
 from darknet_py.cfg import Cfg, read_cfg
 from darknet_py.data.datafile import read_data
-from darknet_py.data.files import replacing
+from darknet_py.data.files import ProcessLock, replacing
 from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, WeightsError
 from darknet_py.network import Network
 from darknet_py.options import NetOptions
@@ -60,7 +60,7 @@ class Tuning:
     is repeated, and the others are those of a study that was not cut off.
 
     Into the backup folder go NAME_tuned.cfg, the best cfg so far; NAME_trials.csv; NAME_trials.png; and NAME_study.log,
-    the study itself, which one process at a time may use (NAME_study.lock).
+    the study itself, which one process at a time may use (NAME_study.lock and .pid while it does).
 
     Args:
         data, cfg, weights: see ``Run``.
@@ -174,7 +174,7 @@ class Tuning:
         """The study, new or gone on with."""
         optuna, path = _optuna(), self.folder / f"{self.name}_study.log"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.lock = _alone(path)
+        self.lock = ProcessLock(path.with_suffix(".lock"), f"tuning {self.name} there", again=True)
         if self.clear:
             path.unlink(missing_ok=True)
         _mend(path)
@@ -268,19 +268,6 @@ class _NoLock:
 
     def release(self) -> None:
         pass
-
-
-def _alone(path: Path) -> Any:
-    """What keeps other processes from the same study, until this one ends in whatever way."""
-    file = open(path.with_suffix(".lock"), "wb")            # noqa: SIM115   # closed with the process
-    with suppress(ImportError):                             # fcntl is missing on Windows
-        import fcntl
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise DataError(f"{path}: another process is tuning with it; wait for its end, or choose another folder "
-                            "with -backup") from None
-    return file
 
 
 def _mend(path: Path) -> None:
