@@ -7,6 +7,7 @@ import sys
 
 import cv2
 import pytest
+import torch
 from conftest import ROOT
 
 from darknet_py import __version__, load_network
@@ -224,3 +225,21 @@ def test_as_a_module_without_torch():
     assert out.splitlines()[-1] == "[]"
     out = subprocess.run([sys.executable, "-m", "darknet_py", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert out.stdout == f"darknet-py {__version__}\n"
+
+
+@pytest.mark.parametrize("visible, gpus, expected", [
+    (None, "0,1", "0,1"), ("5,3,7", "0,1", "5,3"), ("5,3,7", "2,0", "7,5"), ("GPU-a, GPU-b,2", "1,2", "GPU-b,2")])
+def test_gpus_are_those_that_are_visible(monkeypatch, visible, gpus, expected):
+    called = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(subprocess, "run", lambda words, env, check: called.append((words, env))
+                        or subprocess.CompletedProcess(words, 7))
+    monkeypatch.setattr(sys, "argv", ["another program"])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    words = ["detector", "train", "a.data", "a.cfg", "-gpus", gpus, "-dont_show"]
+    assert main(words) == 7
+    (command, environment), = called
+    assert command[-len(words):] == words and command[-len(words) - 2:-len(words)] == ["-m", "darknet_py"]
+    assert environment["CUDA_VISIBLE_DEVICES"] == expected

@@ -49,7 +49,8 @@ VERBS = {               # verb -> (module with add_arguments, run, perhaps prepa
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0, 1 for an error in the input, 2 for one in the arguments."""
-    words = [normalized(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    words = [normalized(word) for word in typed]
     verb = next((word for word in words if word in VERBS), None)
     try:
         if verb is None:
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module = import_module(f"darknet_py.cli.{VERBS[verb][0]}")
         parser = argparse.ArgumentParser(f"darknet-py {verb}", description=module.__doc__, allow_abbrev=False,
                                          formatter_class=argparse.RawDescriptionHelpFormatter)
-        parser.set_defaults(verb=verb)
+        parser.set_defaults(verb=verb, typed=typed)
         module.add_arguments(parser)
         parsed = parser.parse_intermixed_args(getattr(module, "prepared", list)(words))
         _check_order(parsed)

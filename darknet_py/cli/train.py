@@ -1,7 +1,8 @@
 """Train a network, or go on from where a run was cut off.
 
 Into the data file's backup folder go NAME_last.weights every 100 iterations, NAME_1000.weights and so on,
-NAME_best.weights with -map, NAME_final.weights, and a log; chart.png lies here. Ctrl-C saves and stops.
+NAME_best.weights with -map, NAME_final.weights, and a log; chart.png lies here. Ctrl-C saves and stops. The same
+command goes on, also with another learning rate or more iterations in the cfg; -clear moves away what is there.
 """
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def add_flags(parser: argparse.ArgumentParser, seed: str = "--seed") -> None:
                        "measurements (-mAP_epochs, default 4)")
     group.add_argument("--patience", type=int, metavar="N", help="end the run when N measurements in a row brought no "
                        "better mAP; measures as -map does")
-    group.add_argument("--clear", action="store_true", help="start at iteration 0, whatever the weights have seen")
+    group.add_argument("--clear", action="store_true", help="start at iteration 0, whatever the weights have seen; "
+                       "what lies in the backup folder of this network moves to previous-1 there, and so on")
     group.add_argument("--gpus", metavar="0,1", help="GPUs that share each batch")
     group.add_argument(seed, dest="seed", type=int, metavar="N", help="makes a run repeatable (default: another one "
                        "every time)")
@@ -72,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.training.run import Run
     gpus = [] if arguments.gpus is None else arguments.gpus.split(",")
     if len(gpus) > 1 and "WORLD_SIZE" not in os.environ:
-        return on_several(gpus)
+        return on_several(gpus, arguments.typed)
     if gpus and arguments.i is None:
         arguments.i = int(gpus[0]) if "WORLD_SIZE" not in os.environ and gpus[0].isdigit() else None
     training = Run(arguments.data, read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, Settings(
@@ -99,21 +101,24 @@ def run(arguments: argparse.Namespace) -> int:
             if stopping and isinstance(event, Iteration):
                 for saved in training.save_last_now():
                     progress.print(*lines(saved))
-                progress.print(f"stopped after iteration {event.iteration}; the same command goes on from there")
+                progress.print(f"stopped after iteration {event.iteration}; the same command goes on from there"
+                               + (", without -clear" if arguments.clear else ""))
                 return 130
     training.world.close()
     return 0
 
 
-def on_several(gpus: list[str]) -> int:
-    """One process a GPU."""
+def on_several(gpus: list[str], words: list[str]) -> int:
+    """One process a GPU. gpus: numbers among those that CUDA_VISIBLE_DEVICES leaves; words: of the command line."""
     import torch
 
     from darknet_py.errors import DarknetError
     if not all(gpu.isdigit() and int(gpu) < torch.cuda.device_count() for gpu in gpus):
         raise DarknetError(f"-gpus {','.join(gpus)}: there are {torch.cuda.device_count()} GPUs that can be used here")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = gpus if visible is None else [visible.split(",")[int(gpu)].strip() for gpu in gpus]
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={len(gpus)}", "-m", "darknet_py"]
-    return subprocess.run([*command, *sys.argv[1:]], env=os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)},
+    return subprocess.run([*command, *words], env=os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(devices)},
                           check=False).returncode
 
 
