@@ -1,16 +1,21 @@
 """The parts of a training step that no golden shows."""
+import os
+import weakref
+
 import numpy as np
 import pytest
 import torch
 from conftest import TINY_CFG
 
-from darknet_py import CfgError, load_network, parse_cfg
+from darknet_py import CfgError, load_network, parse_cfg, train
 from darknet_py.boxes import Truth
 from darknet_py.layers.batchnorm import MOMENTUM
 from darknet_py.losses import Moment
+from darknet_py.training import engine, tasks
 from darknet_py.training.attention import attention_picture
 from darknet_py.training.ema import Average
 from darknet_py.training.engine import Engine, MiniBatch
+from darknet_py.training.events import Settings
 from darknet_py.training.step import accumulate, attack, run_heads
 from darknet_py.world import World
 
@@ -153,3 +158,86 @@ def test_precision_of_the_forward_pass():
     outcome = run_heads(net, *batch(), Moment(net.options, 32, 32), torch.bfloat16)
     (head, loss), = outcome.heads
     assert head.input.dtype == torch.bfloat16 and loss.delta.dtype == torch.float32
+
+
+def mini_batches(count, broken=-1):
+    draw = torch.Generator().manual_seed(0)
+    for index in range(count):
+        images = torch.randint(256, (2, 3, 32, 32), generator=draw, dtype=torch.uint8)
+        if index == broken:
+            images = images.float() / 255
+            images[1, 0, 3, 3] = torch.nan
+        yield MiniBatch(images, Truth.stack([ROWS] * 2), [f"{index}a.png", f"{index}b.png"])
+
+
+@pytest.mark.gpu
+def test_the_caller_keeps_its_random_state_on_a_gpu():
+    text = TINY_CFG.replace("[convolutional]\nfilters=14", "[dropout]\nprobability=.5\n\n[convolutional]\nfilters=14")
+    trainer = Engine(network(text).cuda(), torch.device("cuda"))
+    before = torch.cuda.get_rng_state_all()
+    trainer.run(1, mini_batches(2))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(torch.cuda.get_rng_state_all(), before, strict=True))
+    with engine.seeded(7, torch.device("cuda")):
+        ours = torch.rand(4, device="cuda"), torch.rand(4)
+    torch.manual_seed(7)
+    assert torch.equal(ours[0], torch.rand(4, device="cuda")) and torch.equal(ours[1], torch.rand(4))
+
+
+def test_images_are_let_go(monkeypatch):
+    """Of all mini-batches but this one and the one before, no float copy is kept."""
+    trainer, kept, alive = Engine(network(), torch.device("cpu")), [], []
+    made = Engine.input
+
+    def watched(self, images):
+        alive.append(sum(ref() is not None for ref in kept))
+        x = made(self, images)
+        kept.append(weakref.ref(x))
+        return x
+
+    monkeypatch.setattr(Engine, "input", watched)
+    assert trainer.run(1, mini_batches(6)).trouble is None
+    assert max(alive) <= 1 and sum(ref() is not None for ref in kept) <= 1
+
+
+@pytest.mark.parametrize("attacked", [False, True])
+def test_what_is_not_finite_is_found_again(attacked, monkeypatch):
+    """The images as the network saw them: those of an attack where there was one."""
+    trainer = Engine(network(), torch.device("cpu"))
+    if attacked:
+        monkeypatch.setattr(Engine, "_is_attacked", lambda self, iteration, index: index == 2)
+
+        def attack(network, x, *_):
+            x = x.clone()
+            x[0, 0, 0, 0] = torch.nan
+            return x, torch.zeros_like(x)
+
+        monkeypatch.setattr(engine, "attack", attack)
+    trouble = trainer.run(1, mini_batches(4, broken=-1 if attacked else 1)).trouble
+    assert trouble.endswith("the images themselves is the first that is not finite, for "
+                            + ("2a.png" if attacked else "1b.png"))
+
+
+@pytest.mark.parametrize("cores, size, local, expected", [(16, 1, None, 8), (16, 4, None, 3), (16, 16, "4", 3),
+                                                          (64, 16, "8", 7), (2, 8, "8", 1)])
+def test_workers_share_the_cores_of_their_machine(monkeypatch, cores, size, local, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if local is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", local)
+    world = World(torch.device("cpu"))
+    world.size = size
+    assert tasks.workers(Settings(), world) == expected
+    assert tasks.workers(Settings(workers=5), world) == 5
+
+
+def test_similar_filters_are_looked_for_once(tiny, monkeypatch):
+    """At most once an iteration, in the first three quarters, after the average of the weights."""
+    cfg = parse_cfg(TINY_CFG.replace("burn_in=0", "burn_in=0\nweights_reject_freq=2\nema_alpha=.5"), "tiny.cfg")
+    done = []
+    update = engine.Average.update
+    monkeypatch.setattr(engine, "reject_similar_filters", lambda network, seed: done.append(seed - 3))
+    monkeypatch.setattr("darknet_py.training.optimizer.reject_similar_filters", lambda *_: done.append("twice"))
+    monkeypatch.setattr(engine.Average, "update", lambda self, i: (update(self, i), done.append(f"average {i}")))
+    train("tiny.data", cfg, device="cpu", seed=3, workers=0, save=False)
+    assert [what for what in done if not isinstance(what, str)] == [2, 4, 6, 8] and "twice" not in done
+    assert done[done.index(2) - 1] == "average 2"

@@ -242,12 +242,3 @@ def test_similar_filters_are_drawn_anew():
         assert layer.norm.bias.tolist() == [3, 0 if drawn else 3, 3, 3]
         np.testing.assert_array_equal((layer.weight != before[index]).flatten(1).any(1), [False, drawn, False, False])
     assert reject_similar_filters(network, 2, threshold=.99) == []
-
-
-@pytest.mark.parametrize("iteration, called", [(1, False), (2, True), (6, True), (8, False)])
-def test_when_similar_filters_are_looked_for(iteration, called, monkeypatch):
-    calls = []
-    monkeypatch.setattr("darknet_py.training.optimizer.reject_similar_filters", lambda *a: calls.append(a))
-    network = build("weights_reject_freq=2\n", CONV)
-    run(network, gradients(network, 1), start=iteration)
-    assert bool(calls) == called

@@ -1,7 +1,8 @@
 """One iteration: the mini-batches of a batch, self-adversarial training, the update, and what must not be NaN."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +67,7 @@ class Engine:
                  world: World | None = None, compiled: bool = False):
         self.network, self.device, self.seed = network.train(), device, seed
         self.world = World(device) if world is None else world
-        self.precision = PRECISIONS[amp]
+        self.amp, self.precision = amp, PRECISIONS[amp]
         half = self.precision is torch.float16
         self.scale = 1. if not half else START_SCALE if network.options.loss_scale == 1 else network.options.loss_scale
         self.attention: np.ndarray | None = None            # the last picture of what an attack changed
@@ -91,22 +92,27 @@ class Engine:
             batches: this process's mini-batches.
 
         If a loss or a gradient is not finite nothing changes but the iteration's number, and ``trouble`` says where it
-        began.
+        began. What is random in the network draws from its own seed; the caller's random state stays as it is.
         """
-        torch.manual_seed(hash((self.seed, iteration, self.world.rank)) % 2 ** 63)
+        with seeded(hash((self.seed, iteration, self.world.rank)) % 2 ** 63, self.device):
+            return self._run(iteration, batches)
+
+    def _run(self, iteration: int, batches: Iterable[MiniBatch]) -> Result:
         before = [buffer.clone() for buffer in self.statistics]
         for network in self.sizes.values():
             network.reset_state()               # a batch's sequences are new ones
         losses: list[Tensor] = []
         figures: dict[str, list[Tensor]] = {}
-        seen: list[tuple[Network, MiniBatch, Tensor]] = []
+        seen: list[tuple[Network, MiniBatch]] = []      # on the host, for a look at what is not finite
         for index, batch in enumerate(batches):
             x = self.input(batch.images)
             truth = batch.truth.to(self.device)
             network = self._begin(iteration, index, x)
+            seen.append((network, batch))
             if self._is_attacked(iteration, index):
                 clean = x
                 x, delta = attack(network, clean, truth, self.moment, self._attack_rate(iteration))
+                seen[-1] = network, batch._replace(images=x.cpu())
                 if self.network.options.attention:
                     self.attention = attention_picture(clean[0], delta[0])
             outcome = accumulate(network, x, truth, self.moment, self.scale, self.precision, self._compiled(network))
@@ -114,10 +120,9 @@ class Engine:
             for head, loss in outcome.heads:
                 for name, value in loss.figures.items():
                     figures.setdefault(f"{head.layer.place.index} {name}", []).append(value)
-            seen.append((network, batch, x))
         parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        images = torch.tensor(sum(len(x) for *_, x in seen), device=self.device)
+        images = torch.tensor(sum(len(batch.images) for _, batch in seen), device=self.device)
         total = torch.stack([torch.stack(losses).mean() / self.world.size, images.double()])
         self.world.add_up([total])
         self.world.add_up(gradients)
@@ -130,11 +135,11 @@ class Engine:
                 torch._foreach_div_(gradients, self.scale)
             self.world.merge_statistics(before, self.statistics, len(losses))
             self.optimizer.step(rate, round(count), iteration)
+            self.average.update(iteration)
             net = self.network.options
             if net.weights_reject_freq and iteration % net.weights_reject_freq == 0 and \
-                    iteration < net.max_batches * .75:
+                    iteration < net.max_batches * 3 // 4:
                 reject_similar_filters(self.network, self.seed + iteration)
-            self.average.update(iteration)
         else:
             if self.scale <= 1:
                 bad = next((index for index, value in enumerate(losses) if not value.isfinite()), 0)
@@ -185,8 +190,9 @@ class Engine:
             if not finite or self.good % RISE == 0:
                 self.scale *= 2 if finite else .5
 
-    def _diagnose(self, loss: float, network: Network, batch: MiniBatch, x: Tensor) -> str:
+    def _diagnose(self, loss: float, network: Network, batch: MiniBatch) -> str:
         """Where values stop being finite: the first layer, and the images."""
+        x = self.input(batch.images)
         bad = ~x.isfinite().flatten(1).all(1)
         where = "the images themselves"
         if not bad.any():
@@ -218,6 +224,22 @@ def _compile(forward: Forward) -> Forward:
                                "-compile") from error
 
     return run
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """While this lasts, PyTorch's own generators of the CPU and of the device draw from a seed; then they go on from
+    where they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        if device.type == "cuda":
+            torch.default_generator.manual_seed(seed)
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)        # torch.manual_seed would seed all other GPUs as well
+        elif device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+        yield
 
 
 def all_finite(tensors: list[Tensor]) -> bool:

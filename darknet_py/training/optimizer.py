@@ -51,7 +51,6 @@ class Optimizer:
       sway, rotate, stretch and stretch_sway deform filters until half of max_batches (see ``deform``).
     - With Adam ``[connected]`` and ``[local]`` have it as well, where C has SGD and then never trains them; the count
       of its steps is the iteration.
-    - ``weights_reject_freq=N`` calls ``reject_similar_filters`` every N iterations in the first three quarters.
     - ``try_fix_nan=1`` puts 0 for what is not finite in gradients and 1 / (1 + index) in weights.
     """
 
@@ -134,9 +133,6 @@ class Optimizer:
                 torch._foreach_clamp_min_(group["params"], -rule.clip)
                 torch._foreach_clamp_max_(group["params"], rule.clip)
         self.inner.zero_grad(set_to_none=True)
-        often = self.net.weights_reject_freq
-        if often and iteration % often == 0 and iteration < self.net.max_batches * 3 // 4:
-            reject_similar_filters(self.network, iteration)
 
     def _gathered(self, parameter: nn.Parameter) -> Tensor | None:
         """What momentum keeps of earlier gradients, as it stands before the step."""
@@ -195,7 +191,7 @@ class Optimizer:
                 for key, value in self.inner.state[parameter].items() if isinstance(value, Tensor)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up where ``state_dict`` left off. What is missing starts anew.
+        """Take up where ``state_dict`` left off. What is missing starts anew, and so does all where adam= was changed.
 
         Raises:
             DataError: something is not of this network.
@@ -204,6 +200,8 @@ class Optimizer:
         loaded: dict[Tensor, dict[str, Tensor]] = {}
         for key, value in state.items():
             name, _, kind = key.rpartition(".")
+            if (kind == "momentum_buffer") == bool(self.net.adam):
+                continue
             parameter = parameters.get(name)
             if parameter is None or (value.dim() and value.shape != parameter.shape):
                 expected = "no such tensor" if parameter is None else f"{tuple(parameter.shape)}"
@@ -224,8 +222,11 @@ def reject_similar_filters(network: Network, seed: int, threshold: float = .4) -
     Returns:
         (layer, filter) of each drawn anew.
 
-    Darknet: reject_similar_weights. It looks at convolutions with an activation, but not at the first layer and not at
-    the three before a [yolo].
+    With ``weights_reject_freq=N`` this is done every N iterations in the first three quarters of the run, after the
+    average of the weights took them in. It looks at convolutions with an activation, but not at the first layer and not
+    at the three before a [yolo].
+
+    Darknet: train_network_waitkey, reject_similar_weights.
     """
     rejected = []
     generator = torch.Generator().manual_seed(seed)

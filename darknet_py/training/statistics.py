@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.layers.batchnorm import MOMENTUM, Norm
-from darknet_py.training.engine import Engine, MiniBatch, all_finite
+from darknet_py.training.engine import Engine, MiniBatch, all_finite, seeded
 from darknet_py.training.step import run_forward
 
 STATISTICS = ("estimated", "running")
@@ -100,10 +100,8 @@ class Statistics:
         networks = {engine.at_size(*batch.images.shape[2:]) for batches in self.recent for batch in batches}
         hooks = [norm.register_forward_hook(lambda norm, *_: calls.update(norm.buffers()))
                  for network in networks for norm in network.modules() if isinstance(norm, Norm)]
-        devices = [] if engine.device.type == "cpu" else [engine.device]
         try:
-            with torch.random.fork_rng(devices):
-                torch.manual_seed(hash((engine.seed, engine.world.rank)) % 2 ** 63)
+            with seeded(hash((engine.seed, engine.world.rank)) % 2 ** 63, engine.device):
                 for batches in self.recent:
                     for network in networks:
                         network.reset_state()

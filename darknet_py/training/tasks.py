@@ -214,8 +214,10 @@ def listed(problems: Sequence[Problem], most: int = MOST_TOLD) -> list[str]:
 
 
 def workers(settings: Settings, world: World) -> int:
-    """Processes that load pictures, for each that trains."""
+    """Processes that load pictures, for each that trains; those that train on one machine share its cores."""
     if settings.workers is not None:
         return settings.workers
-    return max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) // world.size - 1)) \
-        if hasattr(os, "sched_getaffinity") else 2
+    if not hasattr(os, "sched_getaffinity"):
+        return 2
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
+    return max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) // here - 1))
