@@ -73,7 +73,7 @@ def test_a_run_goes_on_where_nothing_can_be_measured(tiny):
     change("tiny.data", "valid=valid.txt", "valid=valid.txt\ndifficult=train.txt")
     Path("bare.txt").write_text("0 .5 .5 .3 .3\n")
     with pytest.raises(DataError, match=r"difficult= lists 6 pictures, expected the 1 of valid="):
-        collect("tiny.data", "tiny.cfg", evaluate=True)
+        collect("tiny.data", "tiny.cfg", evaluate=True, clear=True)
 
 
 def test_it_learns(tiny):
@@ -125,21 +125,6 @@ def test_two_processes_are_one(tiny):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{}, {"clear": True}])
-def test_going_on(tiny, settings):
-    """A finished run starts anew; an unfinished one with other first weights, another cfg or -clear does too."""
-    collect("tiny.data", "tiny.cfg", stop_after=5)
-    _, events = collect("tiny.data", "tiny.cfg", **settings)
-    first = of(events, Iteration)[0].iteration
-    assert first == (1 if settings else 6)
-    assert any("going on from iteration 5" in note.text for note in of(events, Note)) == (not settings)
-    _, events = collect("tiny.data", "tiny.cfg", stop_after=1)
-    assert of(events, Iteration)[0].iteration == 1
-    change("tiny.cfg", "hue=.1", "hue=.2")
-    _, events = collect("tiny.data", "tiny.cfg", stop_after=1)
-    assert of(events, Iteration)[0].iteration == 1
-
-
 def test_weights_without_a_state_go_on_by_what_they_have_seen(tiny):
     collect("tiny.data", "tiny.cfg", stop_after=5)
     Path("backup/tiny_last.state").unlink()
@@ -181,7 +166,7 @@ def test_a_full_disk(tiny, monkeypatch):
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
     events = []
-    with pytest.raises(WeightsError, match=r"tiny_last.weights.new: .*No space left on device"):
+    with pytest.raises(WeightsError, match=r"tiny_last.weights.new\d+: .*No space left on device"):
         train("tiny.data", "tiny.cfg", on_event=events.append, **QUICK)
     assert len(of(events, Iteration)) == 12
     assert [note.text.endswith("training goes on") for note in of(events, Note)] == [True, True]
@@ -222,11 +207,6 @@ def no_heads(tiny):
     change("tiny.cfg", Path("tiny.cfg").read_text().split("\n\n")[-1], "[avgpool]\n")
 
 
-def other_weights(tiny):
-    train("tiny.data", "tiny.cfg", **QUICK, stop_after=1)
-    change("tiny.cfg", "filters=8", "filters=16")
-
-
 WRONG = {                   # what to do to the files -> what is said
     "batch 1": (("tiny.cfg", "batch=4\nsubdivisions=2", "batch=1"), CfgError,
                 r"tiny.cfg:1: \[net\] batch=1 is for testing"),
@@ -249,21 +229,6 @@ def test_mistakes(tiny, case, capsys):
         train("tiny.data", "tiny.cfg", **QUICK)
     assert main(["detector", "train", "tiny.data", "tiny.cfg", "-device", "cpu"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
-
-
-def test_weights_of_another_network(tiny):
-    collect("tiny.data", "tiny.cfg", stop_after=1)
-    change("tiny.cfg", "filters=8", "filters=16")
-    with pytest.raises(WeightsError, match="holds 374 numbers after its header, the network needs"):
-        train("tiny.data", "tiny.cfg", "backup/tiny_last.weights", **QUICK)
-
-
-def test_trained_already(tiny):
-    collect("tiny.data", "tiny.cfg")
-    with pytest.raises(WeightsError, match=r"was trained for 12 iterations already, and max_batches=12 .* -clear"):
-        train("tiny.data", "tiny.cfg", "backup/tiny_final.weights", **QUICK)
-    _, events = collect("tiny.data", "tiny.cfg", "backup/tiny_final.weights", clear=True)
-    assert of(events, Iteration)[0].iteration == 1
 
 
 def few(tiny):
@@ -402,4 +367,4 @@ def test_a_classifier(tmp_path, monkeypatch, capsys):
     assert "now: darknet-py classifier predict set/pictures.data c.cfg backup/c_best.weights IMAGE\n" in out.out
     change("set/pictures.data", "classes = 6", "classes = 5")
     with pytest.raises(DataError, match="has 5 classes, the network 6"):
-        train("set/pictures.data", "c.cfg", **QUICK)
+        train("set/pictures.data", "c.cfg", **QUICK, clear=True)

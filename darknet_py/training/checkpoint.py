@@ -10,6 +10,7 @@ import json
 import os
 import zlib
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ def save(path: Path, engine: Engine, facts: dict[str, Any], statistics: Sequence
     Raises:
         WeightsError: the disk is full, or the folder is missing or closed to us; the files before stay as they were.
     """
-    fresh, upcoming = path.with_suffix(".weights.new"), path.with_suffix(".state.new")
+    fresh, upcoming = (path.with_suffix(f"{suffix}.new{os.getpid()}") for suffix in (".weights", ".state"))
     try:
+        _finish_last_save(path)
         engine.network.save_weights(fresh)
         tensors = {f"momentum/{name}": tensor for name, tensor in engine.optimizer.state_dict().items()}
         tensors |= {f"average/{index}": tensor for index, tensor in enumerate(engine.average.values)}
@@ -58,12 +60,28 @@ def save(path: Path, engine: Engine, facts: dict[str, Any], statistics: Sequence
 
 def find(path: Path) -> Path | None:
     """The state that belongs to a .weights file, if it is there."""
-    candidates = [path.with_suffix(suffix) for suffix in (".state", ".state.new")]
+    candidates = [path.with_suffix(".state"), *_upcoming(path)]
     if not path.is_file() or not any(candidate.is_file() for candidate in candidates):
         return None
     wanted = checksum(path)
     return next((candidate for candidate in candidates if candidate.is_file()
                  and facts(candidate).get("weights") == wanted), None)
+
+
+def _finish_last_save(path: Path) -> None:
+    """Where a save was cut off, give the state that fits its name, and delete what fits nothing."""
+    if left := _upcoming(path):
+        if (state := find(path)) is not None and state in left:
+            state.replace(path.with_suffix(".state"))
+        for other in left:
+            other.unlink(missing_ok=True)
+    for other in path.parent.glob(f"{escape(path.stem)}.weights.new*"):
+        other.unlink(missing_ok=True)
+
+
+def _upcoming(path: Path) -> list[Path]:
+    """States that a save which was cut off left under another name."""
+    return sorted(path.parent.glob(f"{escape(path.stem)}.state.new*"))
 
 
 def facts(path: Path) -> dict[str, Any]:
@@ -90,14 +108,15 @@ def restore(path: Path, engine: Engine) -> dict[str, Any]:
     try:
         engine.optimizer.load_state_dict(under(tensors, "momentum/"))
         average = under(tensors, "average/")
-        engine.average.values = [average[str(index)] for index in range(len(average))]
+        engine.average.values = [average[str(index)] for index in range(len(average) if engine.average.alpha else 0)]
         for index, tensor in under(tensors, "statistics/").items():         # absent in states of earlier versions
             engine.statistics[int(index)].copy_(tensor)
     except (KeyError, IndexError, RuntimeError, DataError) as error:
         raise WeightsError(f"{path}: does not fit this network: {error}") from None
     engine.moment.rolling = tensors["rolling"].cpu()
     engine.moment.seen = known["seen"]
-    engine.scale, engine.good = known["scale"]
+    if known.get("amp", engine.amp) == engine.amp:
+        engine.scale, engine.good = known["scale"]
     return known
 
 

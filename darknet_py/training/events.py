@@ -124,7 +124,8 @@ Event = Started | Iteration | Scored | Saved | Note | Finished
 class Settings:
     """How to run. What to train stands in the cfg, on what in the .data file.
 
-    clear: start at iteration 0 whatever the weights have seen, and do not go on from an earlier run.
+    clear: start at iteration 0 whatever the weights have seen, and do not go on from an earlier run; its files move to
+        previous-N in the backup folder.
     evaluate: measure mAP (or a classifier's accuracy) now and then, and keep the best weights (-map).
     score_epochs: passes through the data between two measurements.
     patience: end the run when so many measurements in a row brought nothing better, which implies ``evaluate``; those

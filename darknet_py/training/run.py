@@ -4,9 +4,9 @@ from __future__ import annotations
 import math
 import os
 import time
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ import torch
 
 from darknet_py.cfg import Cfg, read_cfg
 from darknet_py.data.datafile import count_of, read_data
-from darknet_py.data.files import replacing
-from darknet_py.errors import CfgError, DarknetError, DataError, WeightsError
-from darknet_py.losses import LOSSES
-from darknet_py.network import Network
-from darknet_py.training import checkpoint, schedule
-from darknet_py.training.engine import PRECISIONS, Engine, MiniBatch
+from darknet_py.data.files import ProcessLock, replacing, write_file
+from darknet_py.errors import CfgError, DarknetError, WeightsError
+from darknet_py.options import NetOptions
+from darknet_py.training import checkpoint, resume, schedule
+from darknet_py.training.engine import PRECISIONS, Engine, MiniBatch, seeded
 from darknet_py.training.events import Event, Finished, Iteration, Note, Saved, Scored, Settings, Started
+from darknet_py.training.identity import Identity, trainable
 from darknet_py.training.report import Report
 from darknet_py.training.statistics import STATISTICS, Statistics
 from darknet_py.training.tasks import Score, Task, task_for
@@ -42,8 +42,10 @@ class Run:
         cfg: a path, or a ``Cfg``.
         weights: a .weights file to start from; with a .state file beside it the run that wrote it goes on exactly.
 
-    An unfinished run with the same cfg, data and first weights whose ``NAME_last.weights`` lies in the backup folder
-    goes on by itself.
+    A run on the same data, with the same layers and first weights, whose ``NAME_last.weights`` lies in the backup
+    folder goes on by itself; ``notes`` list what was changed in the cfg. Of a finished one nothing is touched. What
+    belongs to another run is never written over (see ``resume.decide``), and one process at a time may use a folder
+    and name.
 
     Attributes:
         network: in training.
@@ -51,7 +53,8 @@ class Run:
         iteration: how many are done.
         origin: where the weights came from.
         stopped: why the run ended before its last iteration, or None.
-        data, task, engine: what it trains on and with.
+        start: what was decided on where to start.
+        task, engine: what it trains on, unless nothing is left to train, and with.
 
     Raises:
         DarknetError: with what is wrong in which file.
@@ -75,24 +78,49 @@ class Run:
         self.save_every = count_of(data, entries, "saveweights", 0)
         self.save_last = count_of(data, entries, "savelast", SAVE_LAST)
         self.notes: list[str] = []
-        start = None if weights is None else Path(weights)
-        self.identity = [zlib.crc32(self.cfg.text.encode("utf-8", "surrogateescape")),
-                         str(Path(data).absolute()),
-                         None if start is None else [start.name, start.stat().st_size if start.is_file() else 0]]
-        state = self._find_state(start)
-        if state is not None:
-            start = state.with_name(state.name.split(".state")[0] + ".weights")
-        known = {} if state is None else checkpoint.facts(state)
+        self.lock: ProcessLock | None = None
+        self.made = settings.save and not self.backup.exists()
+        blank = trainable(self.cfg)
+        net = blank.options
+        self.last = net.max_batches if settings.stop_after is None else min(net.max_batches, settings.stop_after)
+        first = None if weights is None else Path(weights)
+        self.asked = resume.Asked(self.name, self.backup if settings.save else None, Identity.of(blank, data, first),
+                                  first, settings.clear, self.last, settings.seed,
+                                  settings.patience)
+        self.start = self.world.each(self._decide)[0]
+        try:
+            self._begin(data, net)
+        except BaseException:
+            self.close()
+            if self.made:
+                with suppress(OSError):
+                    self.backup.rmdir()
+            raise
+
+    def _decide(self) -> resume.Decision:
+        """Where to start. The first process says so for all, once no other run has this folder and name."""
+        if not self.world.leads:
+            return resume.Decision()
+        if self.settings.save:
+            resume.make_folder(self.backup)
+            self.lock = ProcessLock(self.backup / f"{self.name}_run.lock", f"training {self.name} there")
+        try:
+            return resume.start(self.asked)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, data: str | os.PathLike, net: NetOptions) -> None:
+        """Build what trains, from the start that was decided on."""
+        settings, start = self.settings, self.start
+        known = {} if start.state is None else start.state.facts
         fresh = int.from_bytes(os.urandom(4), "big") if settings.seed is None else settings.seed
         self.seed = self.world.agree(known.get("seed", fresh))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self.network, self.origin = start_network(self.cfg, start, self.device)
+        with seeded(self.seed, self.device):
+            self.network, self.origin = start_network(self.cfg, start.weights, self.device)
+        if self.origin.classes is not None:     # the state is of the run that trained the other network
+            start = self.start = replace(start, state=None, notes=())
         self.network.to(memory_format=torch.channels_last)      # type: ignore[call-overload]
-        if self.origin.classes is not None:
-            state = None                        # of the run that trained the other network
-        net = self.network.options
-        _check_cfg(self.network)
         self.images = schedule.mini_batch(net) * net.subdivisions
         self.engine = Engine(self.network, self.device, amp=settings.amp, seed=self.seed, world=self.world,
                              compiled=settings.compile)
@@ -100,39 +128,36 @@ class Run:
         self.iteration = 0 if settings.clear else self.network.seen // self.images
         self.average_loss, self.best, self.scored_at, self.bad = -1., -1., self.iteration, 0
         self.score: Score | None = None
+        self.notes += start.notes
         self.best_at: int | None = None
         self.stopped: str | None = None
         self.worse = 0                          # measurements since the best one
-        if state is not None:
-            known = checkpoint.restore(state, self.engine)
+        if start.state is not None:
+            if start.todo == "train":
+                checkpoint.restore(start.state.path, self.engine)
             self.iteration, self.average_loss = known["iteration"], known["average_loss"]
-            self.best, self.scored_at, self.identity = known["best"], known["scored_at"], known["identity"]
+            self.best, self.scored_at = known["best"], known["scored_at"]
             self.best_at, self.worse = known.get("best_at"), known.get("worse", 0)      # older states lack them
-            self.notes.append(f"going on from iteration {self.iteration} of {start}; -clear starts afresh")
         elif self.iteration:
-            self.notes.append(f"going on from iteration {self.iteration} of {start}, without its momentum: there is no "
-                              ".state file that belongs to it")
-        self.last = net.max_batches if settings.stop_after is None else min(net.max_batches, settings.stop_after)
-        if self.iteration >= net.max_batches:
-            raise WeightsError(f"{start}: was trained for {self.iteration} iterations already, and max_batches="
-                               f"{net.max_batches} ends there; raise max_batches, or train from the start with -clear")
-        if start is not None and self.network.reached == 0 and any(any(layer.blobs()) for layer in self.network.layers):
-            raise WeightsError(f"{start}: holds no weights for any layer")
+            self.notes.append(f"going on from iteration {self.iteration} of {start.weights}, without its momentum: "
+                              "there is no .state file that belongs to it")
+        if self.iteration >= self.last and start.todo == "train":
+            raise WeightsError(f"{start.weights}: was trained for {self.iteration} iterations already, and the run "
+                               f"ends at {self.last}; raise max_batches, or train from the start with -clear")
+        if start.weights is not None and self.network.reached == 0 and any(any(layer.blobs())
+                                                                           for layer in self.network.layers):
+            raise WeightsError(f"{start.weights}: holds no weights for any layer")
         self.engine.moment.seen = self.iteration * self.images
-        self.task: Task = task_for(data, self.network, self.settings, self.seed, self.world, self.device)
-        self.notes += self.task.notes
+        if start.todo == "train":
+            self.task: Task = task_for(data, self.network, settings, self.seed, self.world, self.device)
+            if known.get("pictures", self.task.count) != self.task.count:
+                self.notes.append(f"pictures to train on: {known['pictures']} before, {self.task.count} now")
+            self.notes += self.task.notes
 
-    def _find_state(self, start: Path | None) -> Path | None:
-        """The state to go on from: that of the weights given, or of an unfinished run that began as this one does."""
-        if self.settings.clear:
-            return None
-        if start is not None and (state := checkpoint.find(start)) is not None:
-            return state
-        state = checkpoint.find(self.backup / f"{self.name}_last.weights")
-        if state is None or not self.settings.save:
-            return None
-        known = checkpoint.facts(state)
-        return state if known.get("identity") == self.identity and not known.get("finished") else None
+    def close(self) -> None:
+        """Let other processes have the backup folder; the end of the iteration does so too."""
+        if self.lock is not None:
+            self.lock.release()
 
     def plan(self, iteration: int) -> schedule.Plan:
         """The mini-batches of an iteration, in a number that all processes can share."""
@@ -145,10 +170,23 @@ class Run:
         return plan._replace(subdivisions=count)
 
     def __iter__(self) -> Iterator[Event]:
+        try:
+            if self.start.todo == "train" and self.world.leads:
+                yield self._started()
+            yield from map(Note, self.notes)
+            if self.start.todo == "train":
+                yield from self._whole()
+            elif self.start.todo == "finish" and self.world.leads:
+                final = self._path("final")
+                write_file(final, self._path("last").read_bytes())
+                yield Saved(final)
+        finally:
+            self.close()
+
+    def _whole(self) -> Iterator[Event]:
+        """The training, to its end."""
         begin = time.monotonic()
-        if self.world.leads:
-            yield self._started()
-        yield from map(Note, self.notes)
+        yield from self._make_way()
         yield from self._reported() if self.settings.save and self.world.leads else self._train()
         best = None if self.best < 0 else self.best
         weights = self._path("final" if best is None or not self._path("best").is_file() else "best")
@@ -161,19 +199,29 @@ class Run:
                        self.last, self.last * self.images / self.task.count, self.images, net.subdivisions,
                        (size.width, size.height), first[:2], self.backup if self.settings.save else None)
 
+    def _make_way(self) -> Iterator[Event]:
+        """Move what would be written over."""
+        start = self.start
+        if not (start.moved or start.copied) or not self.world.leads:
+            return
+        chart = Path(self.settings.charts or ".", f"chart_{self.name}.png")
+        with_chart = self.settings.charts is not None and chart.is_file()
+        resume.set_aside([*start.moved, *[chart] * with_chart], start.copied, start.aside)
+        yield Note(f"what lay in {self.backup} of {self.name} and would be written over is in {start.aside} now")
+
     def _reported(self) -> Iterator[Event]:
-        """The training, written down as it goes."""
-        _make_folder(self.backup)
+        """Train, and write the log and the chart."""
         report = Report(self.name, self.backup, self.last, iteration=self.iteration, charts=self.settings.charts,
                         most=self.network.options.max_chart_loss, tensorboard=self.settings.tensorboard)
         try:
             for event in self._train():
-                yield event
-                if isinstance(event, Iteration):
-                    yield from map(Note, report.add(event))
+                troubles = []
+                if isinstance(event, Iteration):            # first, for after an event the user may stop
+                    troubles = report.add(event)
                 elif isinstance(event, Scored):
-                    yield from map(Note, report.add_score(event.iteration, event.score.value, event.best,
-                                                          event.score.name))
+                    troubles = report.add_score(event.iteration, event.score.value, event.best, event.score.name)
+                yield event
+                yield from map(Note, troubles)
         finally:
             troubles = report.close()
         yield from map(Note, troubles)
@@ -288,10 +336,9 @@ class Run:
     def _write_state(self, path: Path) -> None:
         checkpoint.save(path, self.engine, {
             "iteration": self.iteration, "average_loss": self.average_loss, "best": self.best,
-            "scored_at": self.scored_at, "seed": self.seed, "identity": self.identity,
+            "scored_at": self.scored_at, "seed": self.seed, "amp": self.settings.amp, "pictures": self.task.count,
             "best_at": self.best_at, "worse": self.worse, "stopped": self.stopped,
-            "finished": self.iteration >= self.network.options.max_batches or self.stopped is not None},
-            self.statistics.running)
+            "run": asdict(replace(self.asked.run, first=self.start.first))}, self.statistics.running)
 
     def _write_attention(self, path: Path) -> None:
         assert self.engine.attention is not None
@@ -321,30 +368,10 @@ def train(data: str | os.PathLike, cfg: str | os.PathLike | Cfg, weights: str | 
         run = train("data/obj.data", "cfg/my.cfg", "yolov4.conv.137", evaluate=True)
     """
     run = Run(data, cfg, weights, replace(Settings(), **settings))
-    for event in run:
-        if on_event is not None:
-            on_event(event)
-    return run
-
-
-def _check_cfg(network: Network) -> None:
-    """What a cfg must say to be trained."""
-    net, cfg = network.options, network.cfg
-    line = cfg.sections[0].line
-    if not any(layer.kind in LOSSES for layer in network.layers):
-        raise CfgError(f"has nothing to train: expected one of [{'], ['.join(sorted(LOSSES))}], found none", cfg.path)
-    if net.max_batches < 1:
-        raise cfg.error(f"[net] needs max_batches= for training, found {net.max_batches}", line)
-    if net.batch < net.subdivisions:
-        raise cfg.error(f"[net] batch={net.batch} cannot be cut into subdivisions={net.subdivisions}", line)
-    if schedule.mini_batch(net) * net.subdivisions == 1 and any(layer.detects for layer in network.layers):
-        raise cfg.error("[net] batch=1 is for testing; training needs more, such as batch=64 and subdivisions=16", line)
-
-
-def _make_folder(path: Path) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{path}: cannot make the folder for weights (backup=): {error.strerror}") from None
-    if not os.access(path, os.W_OK):
-        raise DataError(f"{path}: the folder for weights (backup=) is closed to us")
+        for event in run:
+            if on_event is not None:
+                on_event(event)
+    finally:
+        run.close()
+    return run

@@ -1,0 +1,276 @@
+"""Where a training run starts: what lies in its backup folder, what was asked for, and the decision that follows."""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from darknet_py.errors import DataError, WeightsError
+from darknet_py.training import checkpoint
+from darknet_py.training.identity import Identity
+from darknet_py.weights import read_header
+
+FILES = r"_(?:(?:last|best|final|ema|\d+)\.weights|last\.state|(?:log|report|summary|attention)\.\w+)(?:\.new\w*)?"
+NUMBERED = re.compile(r".*_\d+\.weights")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for.
+
+    name, folder: of the run's files; the folder is None where no files are written.
+    run: what it would be, and the weights to begin with.
+    last: the iteration that ends the run.
+    """
+
+    name: str
+    folder: Path | None
+    run: Identity
+    weights: Path | None = None
+    clear: bool = False
+    last: int = 0
+    seed: int | None = None
+    patience: int | None = None
+
+
+class State(NamedTuple):
+    """A state, the weights that it belongs to, and what it knows."""
+
+    path: Path
+    weights: Path
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is.
+
+    weights: the run's .weights files in the folder, and the images that each has seen.
+    others: the other files of the run.
+    state: that of NAME_last.weights.
+    given: that of the weights that were asked for.
+    seen: images that the weights asked for have seen.
+    gone: files of the states that are no longer there.
+    aside: the folder for what must make way.
+    """
+
+    weights: dict[Path, int] = field(default_factory=dict)
+    others: list[Path] = field(default_factory=list)
+    state: State | None = None
+    given: State | None = None
+    seen: int = 0
+    gone: frozenset[str] = frozenset()
+    aside: Path = Path("previous-1")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Where to start.
+
+    weights: to load, and ``state`` what belongs to them; None for a random start.
+    todo: "train"; "finish" where only NAME_final.weights is missing; "nothing" for a finished run.
+    notes: for the user.
+    moved: files that make way for the run's own, and ``copied`` those that must also stay.
+    aside: where these go.
+    first: what the run began with.
+    """
+
+    weights: Path | None = None
+    state: State | None = None
+    todo: str = "train"
+    notes: tuple[str, ...] = ()
+    moved: tuple[Path, ...] = ()
+    copied: tuple[Path, ...] = ()
+    aside: Path = Path("previous-1")
+    first: list[Any] | None = None
+
+
+def start(asked: Asked) -> Decision:
+    """Look at what is there, and decide where to start.
+
+    Raises:
+        DataError, WeightsError: see ``decide``; or a file that cannot be read.
+    """
+    try:
+        return decide(asked, look(asked))
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot read it: {error.strerror}") from None
+
+
+def look(asked: Asked) -> Found:
+    """What lies in the backup folder, and what belongs to the weights that were asked for."""
+    weights, others, state, given = {}, [], None, None
+    folder = asked.folder
+    if folder is not None and folder.is_dir():
+        own = re.compile(re.escape(asked.name) + FILES)
+        for path in sorted(path for path in folder.iterdir() if own.fullmatch(path.name) and path.is_file()):
+            if path.suffix == ".weights":
+                weights[path] = _seen(path)
+            else:
+                others.append(path)
+        state = _state(folder / f"{asked.name}_last.weights")
+    if asked.weights is not None and asked.weights.is_file():
+        given = _state(asked.weights)
+        if given is None and state is not None and state.weights.stat().st_size == asked.weights.stat().st_size and \
+                checkpoint.checksum(asked.weights) == state.facts["weights"]:
+            given = state                       # NAME_final.weights of a finished run, or a copy of NAME_last.weights
+    gone = frozenset(path for known in (state, given) if known is not None
+                     for path in Identity.known(known.facts).data if path is not None and not os.path.exists(path))
+    place = Path("backup") if folder is None else folder
+    aside = next(path for number in count(1) if not (path := place / f"previous-{number}").exists())
+    return Found(weights, others, state, given, 0 if asked.weights is None else _seen(asked.weights), gone, aside)
+
+
+def decide(asked: Asked, found: Found) -> Decision:
+    """Where to start; never so that files of another run would be written over.
+
+    - ``clear``: at iteration 0 of what was asked for. All that lies there makes way.
+    - The same command, or weights with a state: that run goes on, unless it is finished or cannot.
+    - Other first weights than those of the run that lies there: refused.
+    - Weights without a state, as C writes them, or with that of another network from elsewhere, or an older file of the
+      run: by the number of images they have seen. What training would write over makes way.
+
+    Raises:
+        DataError, WeightsError: the run that lies there cannot go on like this, and what to do.
+    """
+    own = {_real(path): path for path in found.weights}
+    given = None if asked.weights is None else own.get(_real(asked.weights))
+    if asked.clear:
+        everything = (*found.weights, *found.others)
+        return Decision(asked.weights, moved=tuple(path for path in everything if path != given),
+                        copied=() if given is None else (given,), aside=found.aside, first=asked.run.first)
+    if found.state is not None and (_began_alike(asked, found) or _is(found.given, found.state)):
+        return _go_on(asked, found, found.state)
+    if found.state is not None and given is None:
+        began, begins = Identity.known(found.state.facts).first, asked.run.first
+        other = "other " if began is not None and begins is not None and began[:2] == begins[:2] else ""
+        raise DataError(f"{found.state.weights}: is of a run that began with {_named(began)}, this one begins with "
+                        f"{other}{_named(begins)}; {_ways(found, found.state, 'give the same weights to go on')}")
+    moved = tuple(path for path in found.weights if path != given and not (
+        given is not None and NUMBERED.fullmatch(path.name) and found.weights[path] <= found.seen))
+    moved += tuple(path for path in found.others if path.suffix != ".jsonl") if moved else ()
+    logs = tuple(path for path in found.others if path.suffix == ".jsonl")
+    decision = Decision(asked.weights, moved=moved + logs if moved and given is None else moved,
+                        copied=logs if moved and given is not None else (), aside=found.aside, first=asked.run.first)
+    if found.given is not None and not Identity.known(found.given.facts).other_layer(asked.run):
+        on = _go_on(asked, found, found.given)
+        return replace(decision, weights=on.weights, state=on.state, notes=on.notes)
+    return decision
+
+
+def _go_on(asked: Asked, found: Found, state: State) -> Decision:
+    """With a state: what changed, and whether there is anything left to do."""
+    known, iteration = Identity.known(state.facts), state.facts["iteration"]
+    _check_data(asked, found, state, known)
+    _check_layers(asked, found, state, known)
+    first, final = known.first, state.weights.with_name(f"{asked.name}_final.weights")
+    impatient = asked.patience is not None and state.facts.get("stopped") and state.facts["worse"] >= asked.patience
+    if (iteration >= asked.last or impatient) and _is(state, found.state):
+        if found.weights.get(final) == state.facts["seen"]:
+            more = f"raise -patience {asked.patience}" if impatient else "raise max_batches"
+            note = (f"{final}: this run is finished, {iteration} of {asked.last} iterations are done; {more} to train "
+                    f"longer, or start afresh with -clear (what is there moves to {found.aside})")
+            return Decision(state.weights, state, "nothing", (note,), first=first)
+        note = f"all {iteration} iterations are done, but {final} was not written; it is now"
+        return Decision(state.weights, state, "finish", (note,), first=first)
+    notes = [f"going on from iteration {iteration} of {state.weights}; -clear starts afresh"]
+    if edits := known.edits(asked.run):
+        notes.append(f"changed since: {', '.join(edits)}")
+    if asked.seed is not None and asked.seed != state.facts.get("seed", asked.seed):
+        notes.append(f"-seed {asked.seed} is passed over: the run keeps its own, {state.facts['seed']}")
+    return Decision(state.weights, state, notes=tuple(notes), first=first)
+
+
+def _check_data(asked: Asked, found: Found, state: State, known: Identity) -> None:
+    """Other data are another run; a file that has moved is not."""
+    for old, new, what in zip(known.data, asked.run.data, ("", "train="), strict=True):
+        moved = old in found.gone and new is not None and Path(str(old)).name == Path(new).name
+        if old not in (None, new) and not moved:
+            raise DataError(f"{state.weights}: is of a run on {what}{old}, this one is on {what}{new}; "
+                            + _ways(found, state, "go on with the data it began with"))
+
+
+def _check_layers(asked: Asked, found: Found, state: State, known: Identity) -> None:
+    if other := known.other_layer(asked.run):
+        raise WeightsError(f"{state.weights}: is of another network than {asked.name}.cfg: {other}; "
+                           + _ways(found, state, "go on with the cfg it began with"))
+
+
+def _began_alike(asked: Asked, found: Found) -> bool:
+    """Whether the run that lies there began with the weights that were asked for. Where it began with a file of its
+    own, to go on from what C left, no weights are the same as well."""
+    assert found.state is not None
+    began, begins = Identity.known(found.state.facts).first, asked.run.first
+    if began is None:
+        return begins is None
+    if begins is None:
+        return any(began[0] == path.name for path in found.weights)
+    return began[0] == begins[0] and (not begins[1] or began[1:] == begins[1:len(began)])
+
+
+def _is(state: State | None, other: State | None) -> bool:
+    return state is not None and other is not None and _real(state.path) == _real(other.path)
+
+
+def _named(first: Sequence[Any] | None) -> str:
+    return "no weights" if first is None else f"{first[0]} ({first[1]} bytes)" if first[1] else str(first[0])
+
+
+def _ways(found: Found, state: State, go_on: str) -> str:
+    """What to do where a run cannot go on; with -clear weights from elsewhere are a start at iteration 0."""
+    if not _is(state, found.state):
+        return f"{go_on}, or begin with these weights at iteration 0 with -clear"
+    return (f"{go_on}, start afresh with -clear (what is there moves to {found.aside}), or choose another folder with "
+            "-backup")
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path)
+
+
+def _seen(path: Path) -> int:
+    with suppress(WeightsError):
+        return read_header(path).seen
+    return 0
+
+
+def _state(weights: Path) -> State | None:
+    path = checkpoint.find(weights)
+    return None if path is None else State(path, weights, checkpoint.facts(path))
+
+
+def set_aside(moved: Iterable[Path], copied: Iterable[Path], folder: Path) -> None:
+    """Move files into a new folder, and copy those that must also stay.
+
+    Raises:
+        DataError: it cannot be done.
+    """
+    try:
+        folder.mkdir(parents=True)
+        for path in copied:
+            shutil.copy2(path, folder / path.name)
+        for path in moved:
+            shutil.move(path, folder / path.name)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot move there what would be written over: {error.strerror}; nothing was "
+                        "overwritten") from None
+
+
+def make_folder(path: Path) -> None:
+    """The backup folder.
+
+    Raises:
+        DataError: it cannot be made, or nothing can be written there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot make the folder for weights (backup=): {error.strerror}") from None
+    if not os.access(path, os.W_OK):
+        raise DataError(f"{path}: the folder for weights (backup=) is closed to us")
