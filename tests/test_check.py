@@ -13,6 +13,7 @@ from darknet_py.data.dataset import read_samples
 from darknet_py.training.check import check_dataset
 
 PICTURE = cv2.imencode(".png", np.arange(40 * 30 * 3, dtype=np.uint8).reshape(30, 40, 3))[1].tobytes()
+JPEG = cv2.imencode(".jpg", np.zeros((30, 40, 3), np.uint8))[1].tobytes()
 LABEL = "0 .5 .5 .25 .25\n1 .25 .25 .25 .25\n"
 DATA = {"o.data": "classes=2\ntrain=train.txt\nvalid=valid.txt\nnames=o.names\n", "o.names": "cat\ndog\n",
         "train.txt": "a.png\nb.png\n", "valid.txt": "c.png\n", "m.cfg": """[net]
@@ -81,6 +82,8 @@ MISTAKES = [        # files, the line that reports it
     ({"b.png": b""}, "error: train.txt:2: b.png: the image file is empty (0 bytes)"),
     ({"c.png": "text"}, "error: valid.txt:1: c.png: not an image, or a broken one (4 bytes)"),
     ({"c.png": PICTURE[:-40]}, f"error: valid.txt:1: c.png: not an image, or a broken one ({len(PICTURE) - 40} bytes)"),
+    ({"a.png": JPEG[:-4]},
+     "warning: train.txt:1: a.png: the file is cut off: what is missing, most often the last rows, is grey"),
     ({"a.txt": LABEL + "2 .5 .5 .1 .1"}, "error: a.txt:3: expected a class from 0 to 1, found 2"),
     ({"a.txt": LABEL + "0 5 .5 .1 .1"}, "error: a.txt:3: the box lies outside the picture (coordinates are relative, "
                                         "0 to 1): x 5 y 0.5 width 0.1 height 0.1"),

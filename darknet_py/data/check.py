@@ -14,11 +14,12 @@ import cv2
 import numpy as np
 
 from darknet_py.data.dataset import NO_ROWS, Objects, Problem, Sample, read_objects, read_rows
-from darknet_py.data.image import read_image
+from darknet_py.data.image import decode_file
 from darknet_py.errors import DataError
 
 Progress = Callable[[int, int], None]       # (pictures done, of how many)
 AHEAD = 1024                                # samples handed to the threads at a time
+CUT = "the file is cut off: what is missing, most often the last rows, is grey"
 FEW = 10                                    # names in one message
 
 
@@ -166,8 +167,10 @@ def _examine(sample: Sample, limits: Limits, decode: bool) -> _Examined:
     wrong, size = _missing(sample.image), None
     if wrong is None and decode:
         try:
-            height, width, _ = read_image(sample.image).shape
-            size = width, height
+            image, cut = decode_file(sample.image)
+            size = image.shape[1], image.shape[0]
+            if cut:
+                problems.insert(0, _about_picture(sample, CUT, error=False))
         except DataError as error:
             wrong = str(error).removeprefix(f"{sample.image}: ")
     elif wrong is None and not cv2.haveImageReader(os.fspath(sample.image)):
