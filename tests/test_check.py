@@ -158,7 +158,7 @@ def test_quick_does_not_decode(content, errors):
     assert (report.errors, report.splits[0].broken, report.splits[0].sizes.size) == (errors, errors, 0)
 
 
-@pytest.mark.parametrize("source, names, splits", [("train.txt", ["0", "1"], ["train"]), (".", ["0", "1"], ["train"]),
+@pytest.mark.parametrize("source, names, splits", [("train.txt", ["0", "1"], ["train"]), (".", ["cat", "dog"], ["train"]),
                                                    ("o.data", ["cat", "dog"], ["train", "valid"])])
 def test_sources_without_a_cfg(source, names, splits):
     calls = []
