@@ -230,3 +230,29 @@ def test_bccd(monkeypatch):
     assert [split.pictures for split in report.splits] == [292, 72]
     assert [split.objects for split in report.splits] == [3941, 945]
     assert report.anchor_iou > .8
+
+
+ANNOTATION = ("<annotation><size><width>40</width><height>30</height></size><object><name>cat</name><bndbox><xmin>11</xmin>"
+              "<ymin>8</ymin><xmax>21</xmax><ymax>15</ymax></bndbox></object></annotation>")
+INSTANCES = '{"images": [], "annotations": [], "categories": []}'
+
+
+@pytest.mark.parametrize("folder, files, found", [
+    (".", {"a.xml": ANNOTATION}, "a.xml"),
+    (".", {"Annotations/b.xml": ANNOTATION}, "Annotations/b.xml"),
+    (".", {"annotations/instances_train.json": INSTANCES}, "annotations/instances_train.json"),
+    (".", {"annotations.xml": "<?xml version='1.0'?>\n<annotations><image/></annotations>"}, "annotations.xml"),
+    (".", {"data.yaml": "train: images\nnames: [cat]"}, "data.yaml"),
+    (".", {"settings.json": '{"version": 1}', "pom.xml": "<project/>"}, None),
+])
+def test_annotations_in_other_formats_are_told_once(folder, files, found, capsys):
+    """Instead of a line a picture; training that would start without any object says it as well."""
+    write({"a.txt": None, "b.txt": None, **files})
+    main(["check", "o.data"])
+    out = capsys.readouterr().out
+    told = f"2 pictures have no label files, but {found} is there: darknet-py dataset {folder} makes label files of such " \
+           "annotations"
+    assert out.count("no label file:") == (2 if found is None else 0)
+    assert (f"warning: train.txt: {told}" in out.splitlines()) == (found is not None)
+    problems = check_for_training(read_samples("o.data"), 2)[1]
+    assert [problem.message for problem in problems][1:] == ([] if found is None else [told])

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from darknet_py.data.dataset import NO_ROWS, Objects, Problem, Sample, read_objects, read_rows
+from darknet_py.data.dataset import NO_LABEL, NO_ROWS, Objects, Problem, Sample, read_objects, read_rows
+from darknet_py.data.formats import find_annotations
 from darknet_py.data.image import decode_file
 from darknet_py.errors import DataError
 
@@ -77,7 +79,18 @@ def check_for_training(samples: Sequence[Sample], classes: int) -> tuple[list[Sa
             problems.append(_about_picture(sample, wrong))
     if good and not any(len(read_rows(sample, classes)[0]) for sample in good):
         problems.append(Problem(_place(good[0].where)[0], 0, _no_objects(classes)))
+        problems += other_annotations(good)
     return good, problems
+
+
+def other_annotations(unlabelled: Sequence[Sample]) -> Iterator[Problem]:
+    """One problem for samples without label files where there are annotations in another format."""
+    found = find_annotations([sample.image for sample in unlabelled if sample.rows is None])
+    if found is not None:
+        folder, path = found
+        count = f"{len(unlabelled):,} pictures have no label files" if len(unlabelled) > 1 else "a picture has no label file"
+        yield Problem(_place(unlabelled[0].where)[0], 0, f"{count}, but {path} is there: darknet-py dataset "
+                      f"{shlex.quote(str(folder))} makes label files of such annotations", error=False)
 
 
 def check_samples(samples: Sequence[Sample], limits: Limits, name: str, *, decode: bool = True,
@@ -92,9 +105,10 @@ def check_samples(samples: Sequence[Sample], limits: Limits, name: str, *, decod
     """
     problems = list(_repeated(samples))
     found = Split(name, per_class=np.zeros(limits.classes, np.int64))
-    boxes, sizes = [], []
+    boxes, sizes, unlabelled = [], [], []
     for done, (rows, wrong, size) in enumerate(_in_threads(samples, limits, decode), 1):
         problems += wrong
+        unlabelled += [samples[done - 1] for problem in wrong if problem.message == NO_LABEL]
         found.pictures += 1
         if progress is not None and (done % 64 == 0 or done == len(samples)):
             progress(done, len(samples))
@@ -111,6 +125,8 @@ def check_samples(samples: Sequence[Sample], limits: Limits, name: str, *, decod
     if boxes:
         found.boxes = np.concatenate(boxes)
     found.sizes = np.array(sizes, np.int64).reshape(-1, 2)
+    if said := list(other_annotations(unlabelled)):
+        problems = [problem for problem in problems if problem.message != NO_LABEL] + said
     if found.pictures > found.broken and found.objects == 0:
         problems.append(Problem(_place(samples[0].where)[0], 0, _no_objects(limits.classes)))
     return found, problems
