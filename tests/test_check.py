@@ -158,7 +158,8 @@ def test_quick_does_not_decode(content, errors):
     assert (report.errors, report.splits[0].broken, report.splits[0].sizes.size) == (errors, errors, 0)
 
 
-@pytest.mark.parametrize("source, names, splits", [("train.txt", ["0", "1"], ["train"]), (".", ["cat", "dog"], ["train"]),
+@pytest.mark.parametrize("source, names, splits", [("train.txt", ["0", "1"], ["train"]),
+                                                   (".", ["cat", "dog"], ["train"]),
                                                    ("o.data", ["cat", "dog"], ["train", "valid"])])
 def test_sources_without_a_cfg(source, names, splits):
     calls = []
@@ -232,8 +233,8 @@ def test_bccd(monkeypatch):
     assert report.anchor_iou > .8
 
 
-ANNOTATION = ("<annotation><size><width>40</width><height>30</height></size><object><name>cat</name><bndbox><xmin>11</xmin>"
-              "<ymin>8</ymin><xmax>21</xmax><ymax>15</ymax></bndbox></object></annotation>")
+ANNOTATION = ("<annotation><size><width>40</width><height>30</height></size><object><name>cat</name><bndbox>"
+              "<xmin>11</xmin><ymin>8</ymin><xmax>21</xmax><ymax>15</ymax></bndbox></object></annotation>")
 INSTANCES = '{"images": [], "annotations": [], "categories": []}'
 
 
@@ -250,8 +251,8 @@ def test_annotations_in_other_formats_are_told_once(folder, files, found, capsys
     write({"a.txt": None, "b.txt": None, **files})
     main(["check", "o.data"])
     out = capsys.readouterr().out
-    told = f"2 pictures have no label files, but {found} is there: darknet-py dataset {folder} makes label files of such " \
-           "annotations"
+    told = (f"2 pictures have no label files, but {found} is there: darknet-py dataset {folder} makes label files of "
+            "such annotations")
     assert out.count("no label file:") == (2 if found is None else 0)
     assert (f"warning: train.txt: {told}" in out.splitlines()) == (found is not None)
     problems = check_for_training(read_samples("o.data"), 2)[1]

@@ -88,7 +88,8 @@ def other_annotations(unlabelled: Sequence[Sample]) -> Iterator[Problem]:
     found = find_annotations([sample.image for sample in unlabelled if sample.rows is None])
     if found is not None:
         folder, path = found
-        count = f"{len(unlabelled):,} pictures have no label files" if len(unlabelled) > 1 else "a picture has no label file"
+        count = "a picture has no label file" if len(unlabelled) == 1 else \
+            f"{len(unlabelled):,} pictures have no label files"
         yield Problem(_place(unlabelled[0].where)[0], 0, f"{count}, but {path} is there: darknet-py dataset "
                       f"{shlex.quote(str(folder))} makes label files of such annotations", error=False)
 

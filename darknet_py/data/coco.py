@@ -103,14 +103,14 @@ def coco_layout(path: Path, files: Sequence[Path] = ()) -> Layout | None:
     splits = tuple(split for split in ("train", "valid", "test") if split in known)
     if None in found.values() or "train" not in splits or len(splits) == 1:
         splits = ()
-    parts = {split: [file for file in jsons if found[file] == split] for split in splits}
+    parts = {str(split): [file for file in jsons if found[file] == split] for split in splits}
 
     def names() -> list[str]:
         return list(dict.fromkeys(name for file in jsons for name in coco_names(file)))
 
     def read(split: str, classes: Sequence[str] | None) -> list[Annotated]:
         classes = names() if classes is None else classes
-        pictures = [one for file in (parts.get(split, ()) if splits else jsons) for one in read_coco(file, classes)]
+        pictures = [one for file in (parts.get(split, []) if splits else jsons) for one in read_coco(file, classes)]
         if not any(os.path.exists(one.image) for one in pictures[:PROBES]):
             there = {file.name: file for file in files if is_picture(file)}
             pictures = [one._replace(image=str(there.get(Path(one.image).name, one.image))) for one in pictures]

@@ -77,7 +77,7 @@ def _read(path: Path) -> ET.Element:
 
 
 def _pictures(path: Path, images: Sequence[ET.Element]) -> list[str]:
-    """Where the pictures are: beside the XML or in images/, with a folder of their subset, or by name anywhere below."""
+    """Where the pictures are: by the XML or in images/, with a folder of their subset, or by name anywhere below."""
     names = [image.get("name") or "" for image in images]
     subsets = list(dict.fromkeys(image.get("subset") or "default" for image in images))
     near = [path.parent, path.parent / "images", path.parent.parent, path.parent.parent / "images"]

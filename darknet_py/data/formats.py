@@ -84,6 +84,6 @@ def find_annotations(images: Sequence[Path]) -> tuple[Path, Path] | None:
                     return folder, jsons[0]
                 if is_cvat(found := place / "annotations.xml"):
                     return folder, found
-            if (found := find_yaml(folder)) is not None:
-                return folder, found
+            if (described := find_yaml(folder)) is not None:
+                return folder, described
     return None
