@@ -115,4 +115,4 @@ def result(made: Prepared, arguments: argparse.Namespace, share: float, out: str
         data, cfg = shlex.quote(str(Path(out) / 'obj.data')), "yolov4-tiny-custom.cfg"
         yield f"now: darknet-py new yolov4-tiny -data {data} -size 416"
         yield f"     darknet-py check {data} {cfg}"
-        yield f"     darknet-py detector train {data} {cfg} yolov4-tiny.conv.29 -map"
+        yield f"     darknet-py detector train {data} {cfg}"

@@ -91,7 +91,8 @@ def read_coco(path: str | os.PathLike, names: Sequence[str] | None = None) -> li
 
 
 def coco_layout(path: Path, files: Sequence[Path] = ()) -> Layout | None:
-    """A JSON, or those of a folder, whose files are given. They are splits where the names of all say which, as train2017 and valid/_annotations.coco.json do.
+    """A JSON, or those of a folder, whose files are given. They are splits where the names of all say which, as
+    instances_train2017.json and valid/_annotations.coco.json do.
     """
     if path.suffix.lower() == ".json":
         return Layout("COCO", (), lambda: coco_names(path), lambda _, names: read_coco(path, names))

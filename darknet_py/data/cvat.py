@@ -117,7 +117,8 @@ def _box(shape: ET.Element) -> tuple[float, float, float, float] | None:
         return None
     if shape.tag == "polygon":
         points = np.array([point.split(",") for point in (shape.get("points") or "").split(";")], np.float64)
-        return (*points.min(0).tolist(), *points.max(0).tolist())
+        (left, top), (right, bottom) = points.min(0), points.max(0)
+        return left, top, right, bottom
     if shape.tag == "mask":
         left, top = number("left"), number("top")
         return left, top, left + number("width"), top + number("height")

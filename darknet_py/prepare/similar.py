@@ -15,6 +15,7 @@ ALIKE = .95                 # correlation of the thumbnails of near-duplicates
 FOLLOWS = .9                # of consecutive frames
 SIDE = 16                   # of a thumbnail
 FLAT = 1.                   # standard deviation below which a thumbnail has nothing to correlate
+ROUNDS = 32                 # different pictures of one hash, such as those of one colour, that are told apart
 BLOCK = 1024                # hashes that are compared at once
 
 
@@ -78,15 +79,21 @@ def group_similar(paths: Sequence[Path], fingerprints: Sequence[Fingerprint], mo
         plain = (deviations[a] < FLAT) & (deviations[b] < FLAT)
         return np.where(plain, gap < 2 * FLAT, product >= least)
 
-    def join(a: np.ndarray, b: np.ndarray, least: float) -> None:
+    def join(a: np.ndarray, b: np.ndarray, least: float) -> np.ndarray:
         good = alike(a, b, least)
         for first, second in zip(a[good].tolist(), b[good].tolist(), strict=True):
             parent[root(first)] = root(second)
+        return good
 
     hashes = np.array([one.hash for one in fingerprints], np.uint64)
-    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-    same = np.flatnonzero(first[inverse] != np.arange(len(hashes)))
-    join(same, first[inverse[same]], ALIKE)
+    first = np.unique(hashes, return_index=True)[1]
+    left = np.arange(len(hashes))
+    for _ in range(ROUNDS):             # pictures of one hash are compared with one of them, the others with another
+        _, index, inverse = np.unique(hashes[left], return_index=True, return_inverse=True)
+        one = left[index[inverse]]
+        other = one != left
+        good = join(left[other], one[other], ALIKE)
+        left = left[other][~good]
     for a, b in near_pairs(hashes[first], DISTANCE):
         join(first[a], first[b], ALIKE)
     for members in _families(paths):

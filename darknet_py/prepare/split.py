@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-PASSES = 4          # of the refinement at most
+PASSES = 20         # of the refinement at most
 
 
 def stratified_split(counts: np.ndarray, groups: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
