@@ -82,30 +82,34 @@ LAYOUTS = {         # files, source, splits of its own, whether it names the cla
     "voc in folders": ({**pictures("s/images/"), **each("s/annotations/*.xml", voc)}, "s", (), True),
     "voc in folders, another case": ({**pictures("s/Images/"), **each("s/Annotations/*.xml", voc)}, "s", (), True),
     "voc without size": ({**pictures("s/images/"), **each("s/xml/*.xml", lambda name: voc(name, ""))}, "s", (), True),
-    "voc by filename": ({**pictures("s/images/"), **each("s/xml/1*.xml", lambda name: voc(name, filename=f"C:\\{name}.jpg"))},
-                        "s", (), True),
+    "voc by filename": (
+        {**pictures("s/images/"), **each("s/xml/1*.xml", lambda name: voc(name, filename=f"C:\\{name}.jpg"))},
+        "s", (), True),
     "voc of one name in two places": (
         {**{f"s/{name}/images/1.jpg": JPEG for name in "abcd"}, **each("s/*/annotations/1.xml", voc)}, "s", (), True),
     "devkit": ({**pictures("s/VOC2007/JPEGImages/"), **each("s/VOC2007/Annotations/*.xml", voc),
                 "s/VOC2007/ImageSets/Main/train.txt": "a\nb\nc\nd\n", "s/VOC2007/ImageSets/Main/val.txt": "a\n"},
                "s", ("train", "valid"), True),
     "devkit, above and in lower case": (
-        {**pictures("s/VOCdevkit/VOC2012/jpegimages/"), **each("s/VOCdevkit/VOC2012/annotations/*.xml", voc)}, "s", (), True),
-    "cvat's voc": ({**pictures("s/JPEGImages/"), **each("s/Annotations/*.xml", voc), "s/ImageSets/Main/default.txt": "a\n"},
-                   "s", (), True),
-    "coco json": ({**pictures("s/"), "s/_annotations.coco.json": coco(head=True)}, "s/_annotations.coco.json", (), True),
+        {**pictures("s/VOCdevkit/VOC2012/jpegimages/"), **each("s/VOCdevkit/VOC2012/annotations/*.xml", voc)},
+        "s", (), True),
+    "cvat's voc": ({**pictures("s/JPEGImages/"), **each("s/Annotations/*.xml", voc),
+                    "s/ImageSets/Main/default.txt": "a\n"}, "s", (), True),
+    "coco json": ({**pictures("s/"), "s/_annotations.coco.json": coco(head=True)}, "s/_annotations.coco.json", (),
+                  True),
     "coco folder": ({**pictures("s/images/"), "s/annotations/instances_default.json": coco(),
                      "s/settings.json": '{"version": 1}'}, "s", (), True),
     "coco, pictures elsewhere": ({**pictures("s/data/deep/"), "s/x.json": coco(folder="old/place/")}, "s", (), True),
     "coco splits": ({**pictures("s/train2017/"), **pictures("s/val2017/", "a"),
-                     "s/annotations/instances_train2017.json": coco(), "s/annotations/instances_val2017.json": coco("a"),
-                     "s/annotations/captions_val2017.json": coco("")}, "s", ("train", "valid"), True),
+                     "s/annotations/instances_train2017.json": coco(),
+                     "s/annotations/instances_val2017.json": coco("a"), "s/annotations/captions_val2017.json": coco("")}, "s", ("train", "valid"), True),
     "coco splits in folders": ({**pictures("s/train/"), **pictures("s/valid/", "a"),
                                 "s/train/_annotations.coco.json": coco(head=True),
                                 "s/valid/_annotations.coco.json": coco("a")}, "s", ("train", "valid"), True),
     "data.yaml": ({**pictures("s/images/train/"), **each("s/labels/train/*.txt", label),
                    **pictures("s/images/val/", "a"), **each("s/labels/val/*.txt", label, "a"),
-                   "s/data.yaml": "path: .\ntrain: images/train\nval: images/val\ntest:  # none\nnames: {0: cat, 1: dog}"},
+                   "s/data.yaml": "path: .\ntrain: images/train\nval: images/val\ntest:  # none\n"
+                                  "names: {0: cat, 1: dog}"},
                   "s/data.yaml", ("train", "valid"), True),
     "data.yaml in a folder, polygons, lists": (
         {**pictures("s/images/"), **each("s/labels/*.txt", polygons), "s/train.txt": "./images/a.jpg\nimages/b.jpg\n",
@@ -114,7 +118,8 @@ LAYOUTS = {         # files, source, splits of its own, whether it names the cla
         "s", ("train", "valid"), True),
     "data.yaml of an export": (
         {**pictures("s/train/images/"), **each("s/train/labels/*.txt", label), **pictures("s/test/images/", "a"),
-         "s/data.yaml": "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnc: 2\nnames: ['cat', 'dog']"},
+         "s/data.yaml": "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnc: 2\n"
+                        "names: ['cat', 'dog']"},
         "s", ("train", "valid", "test"), True),
     "data.yaml, key points": (
         {**pictures("s/images/"), "s/data.yaml": "train: images\nkpt_shape: [2, 2]\nnames: [cat, dog]",
@@ -122,8 +127,10 @@ LAYOUTS = {         # files, source, splits of its own, whether it names the cla
     "cvat": ({**pictures("s/images/"), "s/annotations.xml": cvat()}, "s", (), True),
     "cvat, the file": ({**pictures("s/"), "s/x.xml": cvat()}, "s/x.xml", (), True),
     "cvat with subsets": (
-        {**pictures("s/images/Train/", "abcd"), "s/annotations.xml": cvat(dict.fromkeys("abcd", "Train"))}, "s", (), True),
-    "cvat's yolo": ({**pictures("s/obj_train_data/"), **each("s/obj_train_data/*.txt", label), "s/obj.names": "cat\ndog\n",
+        {**pictures("s/images/Train/", "abcd"), "s/annotations.xml": cvat(dict.fromkeys("abcd", "Train"))},
+        "s", (), True),
+    "cvat's yolo": ({**pictures("s/obj_train_data/"), **each("s/obj_train_data/*.txt", label),
+                     "s/obj.names": "cat\ndog\n",
                      "s/train.txt": "".join(f"data/obj_train_data/{name}.jpg\n" for name in "abcd"),
                      "s/obj.data": "classes = 2\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n"},
                     "s/obj.data", ("train",), True),
@@ -156,7 +163,8 @@ def test_layouts(files, source, splits, named):
 
 
 @pytest.mark.parametrize("subsets, wanted", [
-    ("Train Train Validation Test", {"train": "ab", "valid": "c"}), ("train train test test", {"train": "ab", "valid": "cd"}),
+    ("Train Train Validation Test", {"train": "ab", "valid": "c"}),
+    ("train train test test", {"train": "ab", "valid": "cd"}),
     ("default default default default", {"train": "abcd", "valid": "abcd"}),
 ])
 def test_subsets_of_cvat(subsets, wanted):
@@ -168,13 +176,14 @@ def test_subsets_of_cvat(subsets, wanted):
 def test_cvat_shapes():
     """Rotated boxes and ellipses, polygons and masks give the upright boxes around them."""
     shapes = ('<box label="cat" xtl="10" ytl="20" xbr="30" ybr="24" rotation="90.0"/>'
-              '<ellipse label="cat" cx="32" cy="24" rx="10" ry="4"/><mask label="dog" left="3" top="4" width="5" height="6" '
-              'rle="1"/><polyline label="dog" points="1,2;3,4"/>')
+              '<ellipse label="cat" cx="32" cy="24" rx="10" ry="4"/>'
+              '<mask label="dog" left="3" top="4" width="5" height="6" rle="1"/><polyline label="dog" points="1,2;3,4"/>')
     write({**pictures("s/", "a"), "s/x.xml": f'<annotations><image id="0" name="a.jpg" width="64" height="48">{shapes}'
                                              "</image></annotations>"})
     found = read_objects(read_samples("s/x.xml")[0], 2).rows
     boxes = [[0, 18, 12, 22, 32], [0, 22, 20, 42, 28], [1, 3, 4, 8, 10]]
-    wanted = [[label, (x1 + x2) / 128, (y1 + y2) / 96, (x2 - x1) / 64, (y2 - y1) / 48] for label, x1, y1, x2, y2 in boxes]
+    wanted = [[label, (x1 + x2) / 128, (y1 + y2) / 96, (x2 - x1) / 64, (y2 - y1) / 48]
+              for label, x1, y1, x2, y2 in boxes]
     assert found == pytest.approx(np.array(wanted), abs=1e-6)
 
 
@@ -183,7 +192,7 @@ def test_cvat_shapes():
     ({"d.yaml": "- a"}, "d.yaml", r"^d\.yaml: expected entries such as train: and names:, found list"),
     ({"d.yaml": "names: [a]"}, "d.yaml", r"^d\.yaml: expected train: and val:"),
     ({"d.yaml": "train: 3"}, "d.yaml", r"^d\.yaml: expected train: with a path or a list of paths, found '3'"),
-    ({"d.yaml": "train: x\nnames: {1: a}"}, "d.yaml", r"^d\.yaml: expected names: with the numbers from 0 to 0, found 1"),
+    ({"d.yaml": "train: x\nnames: {1: a}"}, "d.yaml", r"expected names: with the numbers from 0 to 0, found 1"),
     ({"d.yaml": "train: x\nnames: 3"}, "d.yaml", r"^d\.yaml: expected names: with a list of classes, found '3'"),
     ({"d.yaml": "train: x\nnc: 3\nnames: [a]"}, "d.yaml", r"^d\.yaml: nc: 3, but there are 1 names"),
     ({"d.yaml": "train: x\nnames: [a]"}, "d.yaml", r"^d\.yaml: train: x: no such folder or list of pictures"),
@@ -195,8 +204,8 @@ def test_cvat_shapes():
     ({"x.xml": "<annotations><track id='0'/></annotations>"}, "x.xml", "an export of CVAT for video"),
     ({"x.xml": "<annotations><image id='4' name='a.jpg' width='x' height='2'/></annotations>"}, "x.xml",
      r"^x\.xml: image 4: expected width, height and shapes in numbers"),
-    ({"x.xml": "<annotations><image id='4' name='a.jpg' width='2' height='2'><polygon points='1;2'/></image></annotations>"},
-     "x.xml", r"^x\.xml: image 4: expected width, height and shapes in numbers"),
+    ({"x.xml": "<annotations><image id='4' name='a.jpg' width='2' height='2'><polygon points='1;2'/></image>"
+               "</annotations>"}, "x.xml", r"^x\.xml: image 4: expected width, height and shapes in numbers"),
     ({"s/1.xml": cvat(), "s/2.xml": cvat(), "s/a.jpg": JPEG}, "s", "expected one XML of CVAT, found 1.xml, 2.xml"),
 ])
 def test_bad_sources(files, source, complaint):

@@ -122,7 +122,7 @@ def _split_by_folders(chosen: list[tuple[Sample, str | None]], folder: Path, fou
     if "valid" not in named:
         named = ["valid" if word == "test" else word for word in named]
     elif "test" in named:
-        found.notes.append(f"the {named.count('test')} pictures of its split test are left out")
+        found.notes.append(f"its split test, {named.count('test'):,} of its pictures, is left out")
     return [(sample, word) for (sample, _), word in zip(chosen, named, strict=True) if word != "test"]
 
 
