@@ -102,7 +102,8 @@ LAYOUTS = {         # files, source, splits of its own, whether it names the cla
     "coco, pictures elsewhere": ({**pictures("s/data/deep/"), "s/x.json": coco(folder="old/place/")}, "s", (), True),
     "coco splits": ({**pictures("s/train2017/"), **pictures("s/val2017/", "a"),
                      "s/annotations/instances_train2017.json": coco(),
-                     "s/annotations/instances_val2017.json": coco("a"), "s/annotations/captions_val2017.json": coco("")}, "s", ("train", "valid"), True),
+                     "s/annotations/instances_val2017.json": coco("a"),
+                     "s/annotations/captions_val2017.json": coco("")}, "s", ("train", "valid"), True),
     "coco splits in folders": ({**pictures("s/train/"), **pictures("s/valid/", "a"),
                                 "s/train/_annotations.coco.json": coco(head=True),
                                 "s/valid/_annotations.coco.json": coco("a")}, "s", ("train", "valid"), True),
@@ -177,7 +178,8 @@ def test_cvat_shapes():
     """Rotated boxes and ellipses, polygons and masks give the upright boxes around them."""
     shapes = ('<box label="cat" xtl="10" ytl="20" xbr="30" ybr="24" rotation="90.0"/>'
               '<ellipse label="cat" cx="32" cy="24" rx="10" ry="4"/>'
-              '<mask label="dog" left="3" top="4" width="5" height="6" rle="1"/><polyline label="dog" points="1,2;3,4"/>')
+              '<mask label="dog" left="3" top="4" width="5" height="6" rle="1"/>'
+              '<polyline label="dog" points="1,2;3,4"/>')
     write({**pictures("s/", "a"), "s/x.xml": f'<annotations><image id="0" name="a.jpg" width="64" height="48">{shapes}'
                                              "</image></annotations>"})
     found = read_objects(read_samples("s/x.xml")[0], 2).rows
