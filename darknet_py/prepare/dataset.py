@@ -164,8 +164,9 @@ def _split(pictures: Sequence[Picture], groups: np.ndarray, classes: int, share:
             picture.split = known.get(group)
             if picture.split is None:
                 free.append(index)
-    counts = np.stack([np.bincount(pictures[index].rows[:, 0].astype(np.int64), minlength=classes) for index in free]) \
-        if free else np.zeros((0, classes), np.int64)
+    counts = np.zeros((len(free), classes), np.int32)
+    for row, index in enumerate(free):
+        np.add.at(counts[row], pictures[index].rows[:, 0].astype(np.int64), 1)
     train = stratified_split(counts, groups[free], share, seed)
     for index, first in zip(free, train.tolist(), strict=True):
         pictures[index].split = "train" if first else "valid"
