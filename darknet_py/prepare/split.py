@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 PASSES = 20         # of the refinement at most
+LEAST = 1e-8        # gain of a move, in squared shares
 
 
 def stratified_split(counts: np.ndarray, groups: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
@@ -86,7 +87,7 @@ def _refine(train: np.ndarray, parts: Sequence[tuple[np.ndarray, np.ndarray]], t
             labels, values = parts[group]
             now = found[labels] / total[labels] - share
             change = (-values if train[group] else values) / total[labels]
-            if (change * (2 * now + change)).sum() < -1e-12:
+            if (change * (2 * now + change)).sum() < -LEAST:
                 found[labels] += change * total[labels]
                 train[group] ^= True
                 moved = True
