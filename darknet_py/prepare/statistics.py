@@ -70,12 +70,14 @@ def _classes(axes: Axes, splits: dict[str, Split], names: Sequence[str]) -> None
     for name, split in splits.items():
         axes.barh(range(len(order)), split.per_class[order], left=left, color=COLORS[name], label=name, height=.75)
         left += split.per_class[order]
-    for place, count in enumerate(left.tolist()):
-        axes.text(count, place, f" {int(count):,}", va="center", fontsize=8)
+    train = splits["train"].per_class[order] if "train" in splits else np.zeros(len(order))
+    for place, (count, part) in enumerate(zip(left.tolist(), train.tolist(), strict=True)):
+        share = f", {part / count:.0%} train" if count and len(splits) > 1 else ""
+        axes.text(count, place, f" {int(count):,}{share}", va="center", fontsize=8)
     axes.set_yticks(range(len(order)), [_short(names[label]) for label in order.tolist()],
                     fontsize=9 if len(order) <= 15 else 7)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.15 * max(1, left.max(initial=0)))
+    axes.set_xlim(0, 1.35 * max(1, left.max(initial=0)))
     more = f", the {SHOWN} most frequent of {len(names)}" if len(names) > SHOWN else ""
     axes.set(title=f"objects of each class{more}", xlabel="objects")
     axes.legend(loc="lower right")
@@ -89,6 +91,7 @@ def _histogram(axes: Axes, counts: dict[str, np.ndarray]) -> None:
     axes.hist(list(counts.values()), bins=edges.tolist(), stacked=True, color=[COLORS[name] for name in counts],
               label=list(counts))
     mean = np.concatenate(list(counts.values())).mean()
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(title=f"objects in a picture, {mean:.1f} on average", xlabel="objects", ylabel="pictures")
     axes.grid(axis="y", alpha=.3)
 
@@ -106,9 +109,8 @@ def _sizes(axes: Axes, pixels: np.ndarray) -> None:
     line = np.geomspace(low, high, 50)
     area = pixels.prod(1)
     small, large = (area < 32 ** 2).mean(), (area >= 96 ** 2).mean()
-    for side, color in ((32, "tab:red"), (96, "tab:purple")):
-        axes.plot(line, side ** 2 / line, color=color, linewidth=1, linestyle="--", label=f"area of {side} x {side}")
-    axes.set_title(f"sizes of the boxes: {small:.0%} small, {1 - small - large:.0%} medium, {large:.0%} large")
+    for side, color, share in ((32, "tab:red", f"{small:.0%} are smaller"), (96, "tab:purple", f"{large:.0%} larger")):
+        axes.plot(line, side ** 2 / line, color=color, linewidth=1, linestyle="--", label=f"{side} x {side}: {share}")
     axes.legend(loc="upper left", fontsize=8)
     axes.grid(alpha=.3)
     _plain_ticks(axes)
@@ -165,9 +167,11 @@ def _pictures(axes: Axes, splits: dict[str, Split]) -> None:
         top = np.maximum(top, sizes.max(0))
     sizes, counts = np.unique(np.concatenate([split.sizes for split in splits.values()]), axis=0, return_counts=True)
     often = np.argsort(-counts, kind="stable")[:FREQUENT]
-    text = [f"{sizes[at, 0]} x {sizes[at, 1]}: {counts[at] / total:.0%}" for at in often.tolist()]
+    text = [f"{sizes[at, 0]} x {sizes[at, 1]}: {counts[at] / total:.0%}" for at in often.tolist()
+            if counts[at] >= .01 * total]
     axes.text(.03, .97, "\n".join(text), transform=axes.transAxes, va="top", fontsize=9)
-    axes.set(title=f"sizes of the pictures, {len(sizes):,} different", xlabel="width, pixels", ylabel="height, pixels",
+    title = "sizes of the pictures" + (f", {len(sizes):,} different" if len(sizes) > 1 else "")
+    axes.set(title=title, xlabel="width, pixels", ylabel="height, pixels",
              xlim=(0, 1.2 * top[0]), ylim=(0, 1.35 * top[1]))
     axes.grid(alpha=.3)
 
