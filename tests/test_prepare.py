@@ -112,8 +112,8 @@ def test_round_trip_through_all_formats():
 def test_labels_that_darknet_finds_stay_where_they_are(capsys):
     rows = make_set("set")
     assert run("set", "-o", "out") == 0
-    assert sorted(os.listdir("out")) == ["dataset.json", "obj.data", "obj.names", "statistics.png", "train.txt",
-                                         "valid.txt"]
+    assert sorted(os.listdir("out")) == ["backup", "dataset.json", "obj.data", "obj.names", "statistics.png",
+                                         "train.txt", "valid.txt"]
     lines = (Path("out/train.txt").read_text() + Path("out/valid.txt").read_text()).splitlines()
     assert sorted(lines) == sorted(str(Path("set", f"{name}.jpg").absolute()) for name in rows)
     text = capsys.readouterr().out
@@ -136,6 +136,17 @@ def test_labels_elsewhere_are_brought_beside_links():
     assert sample.image.parent == Path("out/obj").absolute() and sample.label == sample.image.with_suffix(".txt")
     assert os.path.samefile(sample.image, Path("set/images", sample.image.name))
     assert snapshot("set") == before
+
+
+def test_labels_are_where_c_looks_from_anywhere(monkeypatch):
+    """A list in images/train2017 names its pictures in a way that hides the folder's name."""
+    make_set("set/images/train2017")
+    Path("set/images/train2017/classes.txt").unlink()
+    monkeypatch.chdir("set/images/train2017")
+    Path("list.txt").write_text("".join(f"p{number}.jpg\n" for number in range(20)))
+    made = prepare_dataset(["list.txt"], "../../../out")
+    assert made.written.linked == 20 and made.names == ["0", "1", "2"]
+    assert made.sources[0].notes[0].startswith("nothing names its classes")
 
 
 @pytest.mark.parametrize("missing, copied", [((), False), (("link",), False), (("link", "symlink"), True)])
@@ -256,7 +267,6 @@ def test_only_its_own_files_are_replaced(capsys):
     make_set("set")
     run("set", "-format", "coco", "-o", "coco")
     assert run("coco", "-o", "out") == 0
-    Path("out/backup").mkdir()
     Path("out/backup/my.weights").write_text("weights")
     before = snapshot("out")
     assert run("coco", "-o", "out") == 1

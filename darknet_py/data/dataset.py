@@ -266,7 +266,7 @@ def _read_entry(path: Path, split: str, names: Sequence[str] | None) -> list[Sam
             split = "valid"
         elif not voc_folders(source):
             return []
-    if names is None and (source.suffix == ".json" or source.is_dir()):
+    if names is None and (source.suffix in (".json", ".xml") or source.is_dir()):
         names = _names_entry(path, entries)
     try:
         return _read(source, split, names)

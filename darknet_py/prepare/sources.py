@@ -93,6 +93,8 @@ def read_source(source: str | os.PathLike) -> Source:
         found.pictures.append(picture)
     if not names:
         found.names = [str(label) for label in range(_classes(found.pictures))]
+        if found.names:
+            found.notes.append("nothing names its classes: a classes.txt beside the labels would, or -remap 0=NAME")
     for split in ("train", "valid"):
         if count := sum(picture.split == split for picture in found.pictures):
             found.counts[split] = count
@@ -129,12 +131,14 @@ def _split_by_folders(chosen: list[tuple[Sample, str | None]], folder: Path, fou
 def _picture(sample: Sample, split: str | None, classes: int) -> tuple[Picture, list[Problem]]:
     """A sample with its rows, and what is wrong with them."""
     rows, _, path, problems = read_objects(sample, classes)
-    in_place = sample.rows is None and (path == label_path(sample.image) or not path.exists())
+    image = Path(_absolute(sample))
+    wanted = label_path(image)
+    in_place = sample.rows is None and (Path(os.path.abspath(path)) == wanted or not (path.exists() or wanted.exists()))
     if sample.rows is None and sample.form == "box" and any(problem.error for problem in problems):
         rows, _, path, others = read_objects(sample._replace(form="polygon"), classes)
         problems, in_place = others, False
     in_place &= sample.form == "box" or all(len(line.split()) in (0, 5) for line in _lines(path))
-    return Picture(Path(_absolute(sample)), rows, split, in_place, sample.where), problems
+    return Picture(image, rows, split, in_place, sample.where), problems
 
 
 def _lines(path: Path) -> list[bytes]:

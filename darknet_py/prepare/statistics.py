@@ -86,12 +86,13 @@ def _classes(axes: Axes, splits: dict[str, Split], names: Sequence[str]) -> None
 
 def _histogram(axes: Axes, counts: dict[str, np.ndarray]) -> None:
     """Pictures by how many objects they have."""
+    from matplotlib.ticker import MaxNLocator
     top = max(int(part.max()) for part in counts.values()) + 1
     edges = np.unique(np.linspace(0, top, min(top, 40) + 1).astype(int)) - .5
     axes.hist(list(counts.values()), bins=edges.tolist(), stacked=True, color=[COLORS[name] for name in counts],
               label=list(counts))
     mean = np.concatenate(list(counts.values())).mean()
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(title=f"objects in a picture, {mean:.1f} on average", xlabel="objects", ylabel="pictures")
     axes.grid(axis="y", alpha=.3)
 

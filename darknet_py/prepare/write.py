@@ -89,6 +89,8 @@ def write_set(out: Path, style: str, parts: Parts, names: Sequence[str], *, abou
     for name in own:
         with suppress(OSError):
             (out / name).unlink()
+    if style == "darknet":
+        (out / "backup").mkdir(parents=True, exist_ok=True)         # where C expects a folder
     write_file(out / MANIFEST, json.dumps(manifest, indent=1).encode())
     linked = copied = 0
     for done, (name, content) in enumerate(plan.items(), 1):
@@ -151,12 +153,13 @@ def label_text(rows: np.ndarray) -> bytes:
 
 
 def _darknet(out: Path, parts: Parts, names: Sequence[str], copy: bool) -> Iterator[tuple[str, Content]]:
-    base = Path() if copy or str(out.absolute()).translate(C_SPACE) != str(out.absolute()) else out.absolute()
+    place = Path(os.path.abspath(out))
+    base = Path() if copy or str(place).translate(C_SPACE) != str(place) else place
     lists = [f"{split} = {base / f'{split}.txt'}" for split, part in parts.items() if part]
     entries = [f"classes = {len(names)}", *lists, f"names = {base / 'obj.names'}", f"backup = {base / 'backup'}"]
     yield "obj.data", _text(entries)
     yield "obj.names", _text(names)
-    probe = out.absolute() / "obj" / "x.jpg"
+    probe = place / "obj" / "x.jpg"
     if label_path(probe) != probe.with_suffix(".txt"):
         raise DataError(f"{out}: Darknet would look for labels in {label_path(probe).parent} because of the folder's "
                         "name; -o FOLDER writes another one")
@@ -167,7 +170,7 @@ def _darknet(out: Path, parts: Parts, names: Sequence[str], copy: bool) -> Itera
             if picture.in_place and not copy:
                 lines.append(str(picture.image))
                 continue
-            lines.append(f"obj/{name}" if copy else str(out.absolute() / "obj" / name))
+            lines.append(f"obj/{name}" if copy else str(place / "obj" / name))
             yield f"obj/{name}", picture.image
             yield f"obj/{Path(name).stem}.txt", label_text(picture.rows)
         if part:
