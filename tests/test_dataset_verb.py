@@ -1,6 +1,7 @@
 """``darknet-py dataset`` with what is wrong: one line each, and nothing lost."""
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -88,6 +89,24 @@ def test_many_problems_are_counted(capsys):
     run("set", "-o", "out")
     out = capsys.readouterr().out
     assert out.count("expected a class") == 20 and "... and 10 more: -all prints them" in out
+
+
+def test_a_picture_that_is_named_twice_comes_once():
+    """With the rows of both where they differ; a .data file of something else is passed over."""
+    make_set("set", 6)
+    Path("set/junk.data").write_bytes(b"\x80\x04K\x01.")
+    Path("list.txt").write_text("set/p1.jpg\nset/p2.jpg\nset/p1.jpg\n")
+    assert run("list.txt", "set", "-o", "out", "-remap", "0=rabbit,1=fox") == 0
+    assert len(flat(read_back("out/obj.data"))) == 6 and not Path("out/obj").exists()
+    Path("set/more.json").write_text(json.dumps({
+        "images": [{"id": 1, "file_name": "p1.jpg", "width": 80, "height": 60}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 8, 6]}],
+        "categories": [{"id": 1, "name": "owl"}]}))
+    assert run("set", "set/more.json", "-o", "both") == 0
+    found = flat(read_back("both/obj.data"))
+    assert len(found) == 6 and len(found["p1"]) == 2 and ("owl", .05, .05, .1, .1) in [
+        (name, *(round(value, 6) for value in box)) for name, *box in found["p1"]]
+    assert sorted(os.listdir("both/obj")) == ["p1.jpg", "p1.txt"]
 
 
 def test_read_remap():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from darknet_py.data.dataset import class_names, own_splits, read_objects, read_samples
 from darknet_py.data.formats import find_layout
 from darknet_py.errors import DataError
+from darknet_py.training.check import check_dataset
 
 NAMES = ["cat", "dog"]
 WIDTH, HEIGHT = 64, 48
@@ -241,3 +242,20 @@ def test_what_there_is_first_counts():
     for name in "bcd":
         Path(f"s/{name}.txt").unlink()
     assert find_layout(Path("s")).kind == "Pascal VOC annotations"
+
+
+@pytest.mark.parametrize("stated, told", [((64, 48), 0), ((32, 24), 0), ((48, 64), 1)])
+@pytest.mark.parametrize("kind", ["voc", "coco", "cvat"])
+def test_boxes_of_a_turned_picture_are_told(kind, stated, told):
+    """Not those of a picture that was scaled since."""
+    width, height = stated
+    text = {"voc": voc("a"), "coco": coco("a"), "cvat": cvat()}[kind]
+    for old, new in ((f"<width>{WIDTH}</width><height>{HEIGHT}", f"<width>{width}</width><height>{height}"),
+                     (f'"width": {WIDTH}, "height": {HEIGHT}', f'"width": {width}, "height": {height}'),
+                     (f'width="{WIDTH}" height="{HEIGHT}"', f'width="{width}" height="{height}"')):
+        text = text.replace(old, new)
+    write({**pictures("s/"), {"voc": "s/a.xml", "coco": "s/a.json", "cvat": "s/annotations.xml"}[kind]: text})
+    report = check_dataset("s")
+    wanted = "has 64 x 48 pixels, but its boxes were drawn on 48 x 64: was it turned?"
+    found = [problem for problem in report.problems if wanted in problem.message and not problem.error]
+    assert len(found) == told * len(read_samples("s"))

@@ -160,7 +160,8 @@ def test_where_links_cannot_be_made(missing, copied, monkeypatch):
     for name in missing:
         monkeypatch.setattr(os, name, refuse)
     made = prepare_dataset(["coco"], "out")
-    assert (made.written.linked, made.written.copied) == ((0, 20) if copied else (20, 0))
+    assert (made.written.linked, made.written.copied, made.written.in_place) == ((0, 20, 0) if copied else (20, 0, 0))
+    assert made.written.files == len(snapshot("out")) - 20
     samples = read_samples("out/obj.data")
     assert len(samples) == 16 and read_image(samples[0].image).shape == (HEIGHT, WIDTH, 3)
 

@@ -22,6 +22,7 @@ from darknet_py.errors import DataError
 Progress = Callable[[int, int], None]       # (pictures done, of how many)
 AHEAD = 1024                                # samples handed to the threads at a time
 CUT = "the file is cut off: what is missing, most often the last rows, is grey"
+OTHER_SHAPE = .02       # difference of proportions, relative, from which pictures are not the same
 FEW = 10                                    # names in one message
 
 
@@ -133,6 +134,16 @@ def check_samples(samples: Sequence[Sample], limits: Limits, name: str, *, decod
     return found, problems
 
 
+def about_image(cut: bool, stated: tuple[float, float] | None, size: tuple[int, int]) -> Iterator[str]:
+    """What to say of a picture that can be read: that it is cut off, and that an annotation has other proportions, as
+    of pictures that are turned by their EXIF orientation, or were turned since."""
+    if cut:
+        yield CUT
+    if stated is not None and min(stated) > 0 and abs(stated[0] * size[1] / (stated[1] * size[0]) - 1) > OTHER_SHAPE:
+        yield (f"has {size[0]} x {size[1]} pixels, but its boxes were drawn on {stated[0]:g} x {stated[1]:g}: was it "
+               "turned?")
+
+
 def shared_pictures(train: Sequence[Sample], valid: Sequence[Sample]) -> Iterator[Problem]:
     """Pictures of valid that are in train too."""
     known = {os.path.abspath(sample.image): sample.where for sample in train}
@@ -186,8 +197,8 @@ def _examine(sample: Sample, limits: Limits, decode: bool) -> _Examined:
         try:
             image, cut = decode_file(sample.image)
             size = image.shape[1], image.shape[0]
-            if cut:
-                problems.insert(0, _about_picture(sample, CUT, error=False))
+            for said in about_image(cut, sample.size, size):
+                problems.insert(0, _about_picture(sample, said, error=False))
         except DataError as error:
             wrong = str(error).removeprefix(f"{sample.image}: ")
     elif wrong is None and not cv2.haveImageReader(os.fspath(sample.image)):

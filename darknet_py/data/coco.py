@@ -84,7 +84,8 @@ def read_coco(path: str | os.PathLike, names: Sequence[str] | None = None) -> li
         parts = np.split(rows.astype(np.float32), np.cumsum(np.bincount(owner, minlength=len(images)))[:-1])
         files = [str(image["file_name"]) for image in images]
         base = pick_base(files, _coco_folders(Path(path)))
-        return [Annotated(os.path.join(base, file), part, f"{path}: image {image['id']}")
+        return [Annotated(os.path.join(base, file), part, f"{path}: image {image['id']}",
+                          size=(float(image["width"]), float(image["height"])))
                 for image, file, part in zip(images, files, parts, strict=True)] if images else []
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: not COCO instances: {type(error).__name__} {error}") from None

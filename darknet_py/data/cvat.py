@@ -59,7 +59,7 @@ def cvat_layout(path: Path) -> Layout:
         wanted = {name: number for number, name in enumerate(names() if classes is None else classes)}
         chosen = [image for image, own in zip(images, found, strict=True) if not splits or own == split]
         paths = _pictures(path, chosen)
-        return [Annotated(file, _rows(image, wanted, path), f"{path}: image {image.get('id')}")
+        return [Annotated(file, _rows(image, wanted, path), f"{path}: image {image.get('id')}", size=_size(image))
                 for file, image in zip(paths, chosen, strict=True)]
     return Layout("CVAT for images", splits, names, read)
 
@@ -96,7 +96,7 @@ def _pictures(path: Path, images: Sequence[ET.Element]) -> list[str]:
 def _rows(image: ET.Element, classes: dict[str, int], path: Path) -> np.ndarray:
     """Rows (K, 5) of a picture's shapes; points and lines have no box."""
     try:
-        size = np.array([float(image.get("width") or ""), float(image.get("height") or "")])
+        size = np.array(_size(image))
         if not (size > 0).all():
             raise ValueError
         rows = [[classes.get(shape.get("label") or "", UNKNOWN), *box] for shape in image
@@ -106,6 +106,10 @@ def _rows(image: ET.Element, classes: dict[str, int], path: Path) -> np.ndarray:
     table = np.array(rows, np.float64).reshape(-1, 5)
     table[:, 1:] = relative(table[:, 1:3], table[:, 3:], size)
     return table.astype(np.float32)
+
+
+def _size(image: ET.Element) -> tuple[float, float]:
+    return float(image.get("width") or ""), float(image.get("height") or "")
 
 
 def _box(shape: ET.Element) -> tuple[float, float, float, float] | None:

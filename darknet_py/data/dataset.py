@@ -35,13 +35,15 @@ class Sample(NamedTuple):
     """A picture and where its objects come from.
 
     rows is (K, 5) float32: class, centre x, centre y, width, height, relative to the picture. None: read the file
-    label, whose lines have one of the LINE_FORMS. where says which line of which file named the picture.
+    label, whose lines have one of the LINE_FORMS. where says which line of which file named the picture. size: width
+    and height in pixels that the annotation says, of which rows are parts.
     """
     image: Path
     label: Path | None
     rows: np.ndarray | None
     where: str
     form: str = "box"
+    size: tuple[float, float] | None = None
 
 
 class Problem(NamedTuple):
@@ -296,7 +298,7 @@ def _read(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
         found = list(layout.read(split, names))
         if all(one.rows is None and one.label is None for one in found):
             return _with_labels([Path(one.image) for one in found], [one.where for one in found])
-        return [Sample(Path(one.image), None if one.label is None else Path(one.label), one.rows, one.where, one.form)
+        return [Sample(Path(one.image), None if one.label is None else Path(one.label), *one[1:3], *one[4:])
                 for one in found]
     if path.suffix.lower() in (*EXTENSIONS, *NO_LISTS):
         raise DataError(f"{path}: expected a .data file, a list of pictures, a folder or a .json, found {path.suffix}")

@@ -21,13 +21,14 @@ class Annotated(NamedTuple):
     """A picture of such a data set.
 
     rows is (K, 5) float32; None where its annotation cannot be read, or where label names a file of label lines, whose
-    form is one of those of ``labels.LINE_FORMS``.
+    form is one of ``dataset.LINE_FORMS``. size: width and height of the picture, as the annotation says.
     """
     image: str
     rows: np.ndarray | None
     where: str
     label: str | None = None
     form: str = "box"
+    size: tuple[float, float] | None = None
 
 
 class Layout(NamedTuple):

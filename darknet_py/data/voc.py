@@ -127,7 +127,13 @@ def _place(path: Path, folder: Path) -> tuple[str, ...]:
 def _annotated(path: Path, image: Path, classes: dict[str, int], difficult: bool) -> Annotated:
     root = read_xml(path)
     rows = None if root is None else _voc_rows(root, classes, difficult, image)
-    return Annotated(str(image), rows, str(path), str(path) if rows is None else None)
+    size = None if root is None or rows is None else _size(root)
+    return Annotated(str(image), rows, str(path), str(path) if rows is None else None,
+                     size=None if size is None or min(size) <= 0 else size)
+
+
+def _size(root: ET.Element) -> tuple[float, float]:
+    return float(_text(root, "size/width") or 0), float(_text(root, "size/height") or 0)
 
 
 def _voc_set(folder: Path, split: str) -> list[str]:
@@ -155,7 +161,7 @@ def _voc_rows(root: ET.Element, classes: dict[str, int], difficult: bool, image:
     tells its size where the annotation does not."""
     rows = []
     try:
-        size = np.array([float(_text(root, f"size/{key}") or 0) for key in ("width", "height")])
+        size = np.array(_size(root))
         if not (size > 0).all():
             size = np.array(read_image(image).shape[1::-1], np.float64)
         for entry in root.iter("object"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from darknet_py.data.ahead import ahead
-from darknet_py.data.check import CUT, Split
+from darknet_py.data.check import Split, about_image
 from darknet_py.data.dataset import Problem
 from darknet_py.data.image import decode_file
 from darknet_py.errors import DataError
@@ -123,8 +123,8 @@ def _examined(pictures: Sequence[Picture], problems: list[Problem], progress: Ca
         if isinstance(found, str):
             problems.append(Problem(picture.image, 0, found))
             continue
-        if found[1]:
-            problems.append(Problem(picture.image, 0, CUT, error=False))
+        problems += [Problem(picture.image, 0, said, error=False)
+                     for said in about_image(found[1], picture.stated, picture.size)]
         good.append(picture)
         prints.append(found[0])
     return good, prints

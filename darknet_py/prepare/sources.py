@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,13 +28,15 @@ class Picture:
 
     image: an absolute path. rows: (K, 5) float32, class, centre x, centre y, width, height, relative. split: train or
     valid where the source says so. in_place: Darknet finds these very rows where it looks for the picture's labels.
-    where: what named it. size: width and height in pixels, known once it was decoded.
+    where: what named it. stated: width and height in pixels as its annotation says. size: as it is, known once it was
+    decoded.
     """
     image: Path
     rows: np.ndarray
     split: str | None
     in_place: bool
     where: str
+    stated: tuple[float, float] | None = None
     size: tuple[int, int] = (0, 0)
 
 
@@ -105,8 +108,10 @@ def read_source(source: str | os.PathLike) -> Source:
 
 def _data_file(folder: Path) -> Path | None:
     """The .data file of a folder, obj.data first."""
-    files = sorted(folder.glob("*.data")) if folder.is_dir() else []
-    files = [file for file in files if "train" in read_data(file)]
+    files = []
+    for file in sorted(folder.glob("*.data")) if folder.is_dir() else ():
+        with suppress(DataError):               # something else of that extension
+            files += [file] if "train" in read_data(file) else []
     return next((file for file in files if file.name == "obj.data"), files[0] if len(files) == 1 else None)
 
 
@@ -138,7 +143,7 @@ def _picture(sample: Sample, split: str | None, classes: int) -> tuple[Picture, 
         rows, _, path, others = read_objects(sample._replace(form="polygon"), classes)
         problems, in_place = others, False
     in_place &= sample.form == "box" or all(len(line.split()) in (0, 5) for line in _lines(path))
-    return Picture(image, rows, split, in_place, sample.where), problems
+    return Picture(image, rows, split, in_place, sample.where, sample.size), problems
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -221,8 +226,10 @@ def merge(sources: Sequence[Source], remap: dict[str, str]) -> tuple[list[str], 
                 picture.rows[:, 0] = labels[labels >= 0]
                 picture.in_place = False
             first = merged.setdefault(picture.image, picture)
-            if first is not picture:
+            if first is not picture and np.array_equal(first.rows, picture.rows):
+                first.split = first.split or picture.split
+            elif first is not picture:
                 rows = np.concatenate([first.rows, picture.rows])
                 first.rows = rows[np.sort(np.unique(rows, axis=0, return_index=True)[1])]
                 first.in_place, first.split = False, first.split or picture.split
-    return names, list(merged.values())
+    return [" ".join(name.split()) or "unnamed" for name in names], list(merged.values())      # a name is one line
