@@ -13,8 +13,7 @@ import torch
 
 from darknet_py.average_precision import Found, Objects
 from darknet_py.boxes import cxcywh_to_xyxy
-from darknet_py.data.coco import category_ids, category_name
-from darknet_py.data.formats import coco_categories, read_coco_json
+from darknet_py.data.coco import category_ids, category_name, coco_categories, read_coco_json
 from darknet_py.errors import DataError
 
 STEPS = 1000                # of pycocotools between two signs of life

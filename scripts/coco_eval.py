@@ -33,11 +33,10 @@ from darknet_py.cli import download
 from darknet_py.cli.detect import device
 from darknet_py.cli.measure import Measured, progress, warn
 from darknet_py.coco import ids_of, read_truth
-from darknet_py.data.coco import NAMES
+from darknet_py.data.coco import NAMES, read_coco_json
 from darknet_py.data.datafile import find_names
 from darknet_py.data.dataset import read_samples
 from darknet_py.data.files import replacing, write_file
-from darknet_py.data.formats import read_coco_json
 from darknet_py.detect import count_classes
 from darknet_py.download import whats_wrong
 from darknet_py.errors import CfgWarning, DarknetError, DataError, WeightsError, printable

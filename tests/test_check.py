@@ -13,6 +13,7 @@ from darknet_py.data.dataset import read_samples
 from darknet_py.training.check import check_dataset
 
 PICTURE = cv2.imencode(".png", np.arange(40 * 30 * 3, dtype=np.uint8).reshape(30, 40, 3))[1].tobytes()
+JPEG = cv2.imencode(".jpg", np.zeros((30, 40, 3), np.uint8))[1].tobytes()
 LABEL = "0 .5 .5 .25 .25\n1 .25 .25 .25 .25\n"
 DATA = {"o.data": "classes=2\ntrain=train.txt\nvalid=valid.txt\nnames=o.names\n", "o.names": "cat\ndog\n",
         "train.txt": "a.png\nb.png\n", "valid.txt": "c.png\n", "m.cfg": """[net]
@@ -81,6 +82,8 @@ MISTAKES = [        # files, the line that reports it
     ({"b.png": b""}, "error: train.txt:2: b.png: the image file is empty (0 bytes)"),
     ({"c.png": "text"}, "error: valid.txt:1: c.png: not an image, or a broken one (4 bytes)"),
     ({"c.png": PICTURE[:-40]}, f"error: valid.txt:1: c.png: not an image, or a broken one ({len(PICTURE) - 40} bytes)"),
+    ({"a.png": JPEG[:-4]},
+     "warning: train.txt:1: a.png: the file is cut off: what is missing, most often the last rows, is grey"),
     ({"a.txt": LABEL + "2 .5 .5 .1 .1"}, "error: a.txt:3: expected a class from 0 to 1, found 2"),
     ({"a.txt": LABEL + "0 5 .5 .1 .1"}, "error: a.txt:3: the box lies outside the picture (coordinates are relative, "
                                         "0 to 1): x 5 y 0.5 width 0.1 height 0.1"),
@@ -155,7 +158,8 @@ def test_quick_does_not_decode(content, errors):
     assert (report.errors, report.splits[0].broken, report.splits[0].sizes.size) == (errors, errors, 0)
 
 
-@pytest.mark.parametrize("source, names, splits", [("train.txt", ["0", "1"], ["train"]), (".", ["0", "1"], ["train"]),
+@pytest.mark.parametrize("source, names, splits", [("train.txt", ["0", "1"], ["train"]),
+                                                   (".", ["cat", "dog"], ["train"]),
                                                    ("o.data", ["cat", "dog"], ["train", "valid"])])
 def test_sources_without_a_cfg(source, names, splits):
     calls = []
@@ -227,3 +231,29 @@ def test_bccd(monkeypatch):
     assert [split.pictures for split in report.splits] == [292, 72]
     assert [split.objects for split in report.splits] == [3941, 945]
     assert report.anchor_iou > .8
+
+
+ANNOTATION = ("<annotation><size><width>40</width><height>30</height></size><object><name>cat</name><bndbox>"
+              "<xmin>11</xmin><ymin>8</ymin><xmax>21</xmax><ymax>15</ymax></bndbox></object></annotation>")
+INSTANCES = '{"images": [], "annotations": [], "categories": []}'
+
+
+@pytest.mark.parametrize("folder, files, found", [
+    (".", {"a.xml": ANNOTATION}, "a.xml"),
+    (".", {"Annotations/b.xml": ANNOTATION}, "Annotations/b.xml"),
+    (".", {"annotations/instances_train.json": INSTANCES}, "annotations/instances_train.json"),
+    (".", {"annotations.xml": "<?xml version='1.0'?>\n<annotations><image/></annotations>"}, "annotations.xml"),
+    (".", {"data.yaml": "train: images\nnames: [cat]"}, "data.yaml"),
+    (".", {"settings.json": '{"version": 1}', "pom.xml": "<project/>"}, None),
+])
+def test_annotations_in_other_formats_are_told_once(folder, files, found, capsys):
+    """Instead of a line a picture; training that would start without any object says it as well."""
+    write({"a.txt": None, "b.txt": None, **files})
+    main(["check", "o.data"])
+    out = capsys.readouterr().out
+    told = (f"2 pictures have no label files, but {found} is there: darknet-py dataset {folder} makes label files of "
+            "such annotations")
+    assert out.count("no label file:") == (2 if found is None else 0)
+    assert (f"warning: train.txt: {told}" in out.splitlines()) == (found is not None)
+    problems = check_for_training(read_samples("o.data"), 2)[1]
+    assert [problem.message for problem in problems][1:] == ([] if found is None else [told])

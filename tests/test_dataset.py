@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from darknet_py.data.dataset import class_names, read_rows, read_samples
-from darknet_py.data.formats import pick_base
+from darknet_py.data.layout import pick_base
 from darknet_py.errors import DataError
 
 BOX = "0 .5 .5 .2 .2\n"

@@ -1,6 +1,7 @@
 """Images: files of all kinds, and C's resizing. The constants were measured with image.c and yolo_layer.c at -O1."""
 from __future__ import annotations
 
+import re
 import struct
 
 import cv2
@@ -8,7 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from darknet_py.data.image import letterbox, letterbox_size, read_image, resize, to_tensor, undo_letterbox
+from darknet_py.data.image import (
+    CV_FLAGS,
+    decode_file,
+    letterbox,
+    letterbox_size,
+    read_image,
+    resize,
+    to_tensor,
+    undo_letterbox,
+)
 from darknet_py.errors import DataError
 
 
@@ -56,6 +66,36 @@ def test_read_applies_the_exif_orientation(tmp_path):
     assert np.array_equal(read_image(tmp_path / "turned.jpg"), np.rot90(read_image(tmp_path / "plain.jpg"), -1))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("parameters", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 4]],
+                         ids=["baseline", "progressive", "restarts"])
+@pytest.mark.parametrize("left, read", [(-1, True), (-2, True), (-20, True), (-1000, True), (.9, True), (.5, True),
+                                        (100, False), (20, False), (2, False)])
+def test_jpeg_that_is_cut_off(tmp_path, capfd, left, read, parameters, channels):
+    """What imread reads, as C does, is read with the same pixels; libjpeg's own line is all that is said."""
+    noise = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (128, 160, 3), np.uint8), (0, 0), 1)
+    whole = cv2.imencode(".jpg", noise, parameters)[1].tobytes()
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(whole[:int(left * len(whole)) if isinstance(left, float) else left])
+    capfd.readouterr()
+    if read:
+        found, cut = decode_file(path, channels)
+        said = "".join(capfd.readouterr()).splitlines()
+        assert cut and set(said) <= {"Corrupt JPEG data: premature end of data segment"}
+        assert np.array_equal(found.squeeze(), cv2.imread(str(path), CV_FLAGS[channels]))
+        assert np.array_equal(found, read_image(path, channels))
+    else:
+        assert cv2.imread(str(path), CV_FLAGS[channels]) is None
+        with pytest.raises(DataError, match=rf"^{re.escape(str(path))}: not an image, or a broken one \(\d+ bytes\)$"):
+            read_image(path, channels)
+
+
+def test_a_whole_jpeg_is_not_cut_off(tmp_path):
+    path = save(tmp_path / "whole.jpg", picture())
+    found, cut = decode_file(path)
+    assert not cut and np.array_equal(found, cv2.imread(str(path)))
+
+
 @pytest.mark.parametrize("content, complaint", [
     (None, "cannot read the image: No such file"),
     (b"", r"the image file is empty \(0 bytes\)"),
@@ -63,6 +103,7 @@ def test_read_applies_the_exif_orientation(tmp_path):
     (b"\x89PNG\r\n\x1a\n" + bytes(50), "not an image, or a broken one"),
     ("half.png", "not an image, or a broken one"),
     ("half.bmp", "not an image, or a broken one"),
+    ("half.webp", "not an image, or a broken one"),
 ])
 def test_bad_files_are_one_line(tmp_path, capfd, content, complaint):
     path = tmp_path / "bad.jpg"

@@ -27,6 +27,7 @@ VERBS = {               # verb -> (module with add_arguments, run, perhaps prepa
     "nightmare": ("nightmare", "what a layer sees in a picture, enhanced: nightmare CFG WEIGHTS IMAGE LAYER"),
     "new": ("new", "write a cfg for one's own classes: new NAME -classes N [-size 416] [-data DATA]"),
     "edit": ("edit", "change values of a cfg: edit CFG SECTION.KEY=VALUE..."),
+    "dataset": ("dataset", "from a folder of pictures to a data set: dataset SOURCE... [-split .8] [-o OUT]"),
     "check": ("check", "look for mistakes before training: check DATA [CFG]"),
     "download": ("download", "fetch weights, whole and checked: download NAME... [-list]"),
     "zoo": ("zoo", "the networks that there are: cost, accuracy, whether their weights are here"),

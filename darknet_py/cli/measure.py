@@ -145,9 +145,9 @@ def run_recall(arguments: argparse.Namespace) -> int:
 def run_valid(arguments: argparse.Namespace) -> int:
     """detector valid: files of detections in the format that eval= names."""
     from darknet_py.coco import ids_of
+    from darknet_py.data.coco import read_coco_json
     from darknet_py.data.datafile import read_data
     from darknet_py.data.dataset import coco_json
-    from darknet_py.data.formats import read_coco_json
     from darknet_py.finding import VALID, find
     from darknet_py.results import image_ids, write_results
     entries = read_data(arguments.data) if arguments.data.endswith(".data") else {}

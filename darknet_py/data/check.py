@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +14,15 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from darknet_py.data.dataset import NO_ROWS, Objects, Problem, Sample, read_objects, read_rows
-from darknet_py.data.image import read_image
+from darknet_py.data.dataset import NO_LABEL, NO_ROWS, Objects, Problem, Sample, read_objects, read_rows
+from darknet_py.data.formats import find_annotations
+from darknet_py.data.image import decode_file
 from darknet_py.errors import DataError
 
 Progress = Callable[[int, int], None]       # (pictures done, of how many)
 AHEAD = 1024                                # samples handed to the threads at a time
+CUT = "the file is cut off: what is missing, most often the last rows, is grey"
+OTHER_SHAPE = .02       # difference of proportions, relative, from which pictures are not the same
 FEW = 10                                    # names in one message
 
 
@@ -76,7 +80,19 @@ def check_for_training(samples: Sequence[Sample], classes: int) -> tuple[list[Sa
             problems.append(_about_picture(sample, wrong))
     if good and not any(len(read_rows(sample, classes)[0]) for sample in good):
         problems.append(Problem(_place(good[0].where)[0], 0, _no_objects(classes)))
+        problems += other_annotations(good)
     return good, problems
+
+
+def other_annotations(unlabelled: Sequence[Sample]) -> Iterator[Problem]:
+    """One problem for samples without label files where there are annotations in another format."""
+    found = find_annotations([sample.image for sample in unlabelled if sample.rows is None])
+    if found is not None:
+        folder, path = found
+        count = "a picture has no label file" if len(unlabelled) == 1 else \
+            f"{len(unlabelled):,} pictures have no label files"
+        yield Problem(_place(unlabelled[0].where)[0], 0, f"{count}, but {path} is there: darknet-py dataset "
+                      f"{shlex.quote(str(folder))} makes label files of such annotations", error=False)
 
 
 def check_samples(samples: Sequence[Sample], limits: Limits, name: str, *, decode: bool = True,
@@ -91,9 +107,10 @@ def check_samples(samples: Sequence[Sample], limits: Limits, name: str, *, decod
     """
     problems = list(_repeated(samples))
     found = Split(name, per_class=np.zeros(limits.classes, np.int64))
-    boxes, sizes = [], []
+    boxes, sizes, unlabelled = [], [], []
     for done, (rows, wrong, size) in enumerate(_in_threads(samples, limits, decode), 1):
         problems += wrong
+        unlabelled += [samples[done - 1] for problem in wrong if problem.message == NO_LABEL]
         found.pictures += 1
         if progress is not None and (done % 64 == 0 or done == len(samples)):
             progress(done, len(samples))
@@ -110,9 +127,21 @@ def check_samples(samples: Sequence[Sample], limits: Limits, name: str, *, decod
     if boxes:
         found.boxes = np.concatenate(boxes)
     found.sizes = np.array(sizes, np.int64).reshape(-1, 2)
+    if said := list(other_annotations(unlabelled)):
+        problems = [problem for problem in problems if problem.message != NO_LABEL] + said
     if found.pictures > found.broken and found.objects == 0:
         problems.append(Problem(_place(samples[0].where)[0], 0, _no_objects(limits.classes)))
     return found, problems
+
+
+def about_image(cut: bool, stated: tuple[float, float] | None, size: tuple[int, int]) -> Iterator[str]:
+    """What to say of a picture that can be read: that it is cut off, and that an annotation has other proportions, as
+    of pictures that are turned by their EXIF orientation, or were turned since."""
+    if cut:
+        yield CUT
+    if stated is not None and min(stated) > 0 and abs(stated[0] * size[1] / (stated[1] * size[0]) - 1) > OTHER_SHAPE:
+        yield (f"has {size[0]} x {size[1]} pixels, but its boxes were drawn on {stated[0]:g} x {stated[1]:g}: was it "
+               "turned?")
 
 
 def shared_pictures(train: Sequence[Sample], valid: Sequence[Sample]) -> Iterator[Problem]:
@@ -166,8 +195,10 @@ def _examine(sample: Sample, limits: Limits, decode: bool) -> _Examined:
     wrong, size = _missing(sample.image), None
     if wrong is None and decode:
         try:
-            height, width, _ = read_image(sample.image).shape
-            size = width, height
+            image, cut = decode_file(sample.image)
+            size = image.shape[1], image.shape[0]
+            for said in about_image(cut, sample.size, size):
+                problems.insert(0, _about_picture(sample, said, error=False))
         except DataError as error:
             wrong = str(error).removeprefix(f"{sample.image}: ")
     elif wrong is None and not cv2.haveImageReader(os.fspath(sample.image)):

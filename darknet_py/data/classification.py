@@ -15,8 +15,8 @@ from torch import Tensor
 from darknet_py.data.crops import CUTMIX, EITHER, PARTS, ClassifierAugmentation, cut_out, middle, mixed
 from darknet_py.data.datafile import EXTENSIONS, read_data, read_lines, read_names
 from darknet_py.data.dataset import Problem, bases, find_near
-from darknet_py.data.formats import pick_base
 from darknet_py.data.image import read_image, to_tensor
+from darknet_py.data.layout import pick_base
 from darknet_py.data.loader import Batch, Batches, Job, Maker, Plan, order_of_epoch
 from darknet_py.data.picture import noisy
 from darknet_py.errors import DataError

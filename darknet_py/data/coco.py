@@ -1,7 +1,16 @@
-"""COCO's 80 categories: their names and ids, and what Darknet's coco.names calls six of them."""
+"""COCO: instances JSONs as rows of Darknet's labels, and the 80 categories with what Darknet calls six of them."""
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+
+from darknet_py.data.layout import PROBES, Annotated, Layout, is_picture, pick_base, relative, split_of
+from darknet_py.errors import DataError
 
 NAMES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -15,6 +24,7 @@ NAMES = (
     "hair drier", "toothbrush")
 UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)       # ids that no object has
 IDS = tuple(number for number in range(1, 91) if number not in UNUSED)
+SNIFFED = 4096          # bytes of a JSON that tell what it is
 OTHER_NAMES = {"motorbike": "motorcycle", "aeroplane": "airplane", "sofa": "couch", "pottedplant": "potted plant",
                "diningtable": "dining table", "tvmonitor": "tv"}
 
@@ -32,3 +42,137 @@ def category_ids(names: Sequence[str]) -> list[int]:
     if tuple(map(category_name, names)) == NAMES:
         return list(IDS)
     return list(range(1, len(names) + 1))
+
+
+def coco_names(path: str | os.PathLike) -> list[str]:
+    """The categories of a COCO JSON by order of id."""
+    return [name for _, name in _classes(path, read_coco_json(path))]
+
+
+def read_coco(path: str | os.PathLike, names: Sequence[str] | None = None) -> list[Annotated]:
+    """The pictures of a COCO instances JSON, in its order.
+
+    Boxes are clipped to the picture, crowds are left out. Pictures are looked for in the JSON's folder and in images/,
+    ../, ../images/, ../SET/ and ../images/SET/, where SET is train2017 for instances_train2017.json.
+
+    Args:
+        path: the JSON.
+        names: the classes; categories that are none of them are left out. None: the categories by order of id. Of
+            COCO's own names those that Darknet writes otherwise (sofa for couch) are known.
+
+    Raises:
+        DataError: no such JSON, or no category has one of the names.
+    """
+    data = read_coco_json(path)
+    categories = [(number, category_name(name)) for number, name in _classes(path, data)]
+    wanted = [name for _, name in categories] if names is None else list(map(category_name, names))
+    classes = {number: wanted.index(name) for number, name in categories if name in wanted}
+    if categories and not classes:
+        raise DataError(f"{path}: no category is one of the names {wanted[:5]}; "
+                        f"it has {[name for _, name in categories[:5]]}")
+    try:
+        images = data["images"]
+        index = {image["id"]: number for number, image in enumerate(images)}
+        objects = [(index[entry["image_id"]], classes[entry["category_id"]], *entry["bbox"])
+                   for entry in data.get("annotations", [])
+                   if entry["category_id"] in classes and entry["image_id"] in index and not entry.get("iscrowd", 0)]
+        objects.sort(key=itemgetter(0))
+        table = np.array(objects, np.float64).reshape(len(objects), 6)
+        owner = table[:, 0].astype(np.int64)
+        sizes = np.array([(image["width"], image["height"]) for image in images], np.float64).reshape(-1, 2)[owner]
+        rows = np.concatenate([table[:, 1:2], relative(table[:, 2:4], table[:, 2:4] + table[:, 4:], sizes)], 1)
+        parts = np.split(rows.astype(np.float32), np.cumsum(np.bincount(owner, minlength=len(images)))[:-1])
+        files = [str(image["file_name"]) for image in images]
+        base = pick_base(files, _coco_folders(Path(path)))
+        return [Annotated(os.path.join(base, file), part, f"{path}: image {image['id']}",
+                          size=(float(image["width"]), float(image["height"])))
+                for image, file, part in zip(images, files, parts, strict=True)] if images else []
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: not COCO instances: {type(error).__name__} {error}") from None
+
+
+def coco_layout(path: Path, files: Sequence[Path] = ()) -> Layout | None:
+    """A JSON, or those of a folder, whose files are given. They are splits where the names of all say which, as
+    instances_train2017.json and valid/_annotations.coco.json do.
+    """
+    if path.suffix.lower() == ".json":
+        return Layout("COCO", (), lambda: coco_names(path), lambda _, names: read_coco(path, names))
+    jsons = coco_files(files)
+    if not jsons:
+        return None
+    found = {file: split_of(file, path) for file in jsons}
+    known = {split for split in found.values() if split is not None}
+    splits = tuple(split for split in ("train", "valid", "test") if split in known)
+    if None in found.values() or "train" not in splits or len(splits) == 1:
+        splits = ()
+    parts = {str(split): [file for file in jsons if found[file] == split] for split in splits}
+
+    def names() -> list[str]:
+        return list(dict.fromkeys(name for file in jsons for name in coco_names(file)))
+
+    def read(split: str, classes: Sequence[str] | None) -> list[Annotated]:
+        classes = names() if classes is None else classes
+        pictures = [one for file in (parts.get(split, []) if splits else jsons) for one in read_coco(file, classes)]
+        if not any(os.path.exists(one.image) for one in pictures[:PROBES]):
+            there = {file.name: file for file in files if is_picture(file)}
+            pictures = [one._replace(image=str(there.get(Path(one.image).name, one.image))) for one in pictures]
+        return pictures
+    return Layout("COCO", splits, names, read)
+
+
+def coco_files(files: Sequence[Path]) -> list[Path]:
+    """The JSONs of COCO's instances among files."""
+    found = [file for file in files if file.suffix.lower() == ".json" and _looks_like_coco(file)]
+    return [file for file in found if file.stem.startswith("instances_")] or found
+
+
+def _looks_like_coco(path: Path) -> bool:
+    """Whether a file begins as COCO's do; others may be a tool's settings, or polygons a picture."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(SNIFFED)
+    except OSError:
+        return False
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and any(
+        b'"%s"' % key in head for key in (b"images", b"annotations", b"categories", b"info", b"licenses"))
+
+
+def _classes(path: str | os.PathLike, data: dict) -> list[tuple[int, str]]:
+    """The categories without those that only head others, as some exports add one for the whole project."""
+    categories = coco_categories(path, data)
+    entries = [entry for entry in data.get("annotations") or [] if isinstance(entry, dict)]
+    used = {entry.get("category_id") for entry in entries}
+    heads = {str(entry.get("supercategory")) for entry in data["categories"] if entry.get("name") != entry.get(
+        "supercategory")}
+    return [(number, name) for number, name in categories if number in used or name not in heads] or categories
+
+
+def read_coco_json(path: str | os.PathLike) -> dict:
+    """COCO's annotations as they are.
+
+    Raises:
+        DataError: no such file, no JSON, or no images in it.
+    """
+    try:
+        data = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the file: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON: {error}") from None
+    if not isinstance(data, dict) or not isinstance(data.get("images"), list):
+        raise DataError(f"{path}: expected COCO instances: an object with images, annotations and categories")
+    return data
+
+
+def coco_categories(path: str | os.PathLike, data: dict) -> list[tuple[int, str]]:
+    """Id and name of the categories, by id."""
+    try:
+        return sorted((int(entry["id"]), str(entry["name"])) for entry in data["categories"])
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{path}: expected COCO categories, each with id and name") from None
+
+
+def _coco_folders(path: Path) -> list[Path]:
+    folder, up = path.parent, path.parent / ".."
+    name = path.stem.removeprefix("instances_")
+    return [folder, folder / "images", up, up / "images", up / name, up / "images" / name, folder / name, Path()]

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from darknet_py.data import formats
 from darknet_py.data.datafile import (
     EXTENSIONS,
     find_label,
@@ -19,11 +18,15 @@ from darknet_py.data.datafile import (
     read_lines,
     read_names,
 )
+from darknet_py.data.formats import find_layout
+from darknet_py.data.layout import PROBES, pick_base
+from darknet_py.data.voc import voc_folders
 from darknet_py.errors import DataError, printable
 
 SPLITS = ("train", "valid", "difficult")
 OUTSIDE = 1e-3              # how far a box may reach over the picture's edge, relative, before it is worth a word
-NO_LISTS = (".cfg", ".weights", ".names", ".xml")
+NO_LISTS = (".cfg", ".weights", ".names")
+LINE_FORMS = ("box", "polygon", "pose")     # of label lines; the others may be boxes too
 NO_LABEL = "no label file: a picture without objects"
 NO_ROWS = np.zeros((0, 5), np.float32)
 
@@ -32,12 +35,15 @@ class Sample(NamedTuple):
     """A picture and where its objects come from.
 
     rows is (K, 5) float32: class, centre x, centre y, width, height, relative to the picture. None: read the file
-    label. where says which line of which file named the picture.
+    label, whose lines have one of the LINE_FORMS. where says which line of which file named the picture. size: width
+    and height in pixels that the annotation says, of which rows are parts.
     """
     image: Path
     label: Path | None
     rows: np.ndarray | None
     where: str
+    form: str = "box"
+    size: tuple[float, float] | None = None
 
 
 class Problem(NamedTuple):
@@ -67,10 +73,10 @@ def read_samples(source: str | os.PathLike, split: str = "train", names: Sequenc
 
     Args:
         source: a .data file, whose entry for the split names any of the others; a list of pictures, a path a line
-            (blank lines are skipped); a folder of pictures, with those in the folders below; a COCO instances JSON; or
-            a Pascal VOC folder.
-        split: train, valid or difficult. It chooses the entry of a .data file and the list of a VOC folder. valid is
-            train where a .data file has no entry for it, as in Darknet.
+            (blank lines are skipped); a folder of pictures, with those in the folders below; a COCO instances JSON, a
+            data.yaml, an XML of CVAT, or a folder with such a file or with Pascal VOC's: see formats.find_layout.
+        split: train, valid or difficult. It chooses the entry of a .data file or a data.yaml and the list of a VOC
+            folder. valid is train where a .data file has no entry for it, as in Darknet.
         names: the classes, for the formats that name them. None: those of the .data file, else the source's own.
 
     Returns:
@@ -99,7 +105,8 @@ def read_samples(source: str | os.PathLike, split: str = "train", names: Sequenc
 
 
 def class_names(source: str | os.PathLike) -> list[str] | None:
-    """The names that come with a data set: a .data file's, a COCO JSON's categories, a VOC folder's; else None.
+    """The names that come with a data set: a .data file's, a COCO JSON's categories, a VOC folder's, those of a
+    classes.txt near label files; else None.
 
     Raises:
         DataError: a file that cannot be read.
@@ -110,9 +117,22 @@ def class_names(source: str | os.PathLike) -> list[str] | None:
         if (names := _names_entry(path, entries)) is not None:
             return names
         return class_names(find_near(entries["train"], path)) if "train" in entries else None
-    if path.suffix == ".json":
-        return formats.coco_names(path)
-    return formats.voc_names(path) if formats.voc_folders(path) else None
+    layout = find_layout(path)
+    return None if layout is None else layout.names()
+
+
+def own_splits(source: str | os.PathLike) -> tuple[str, ...]:
+    """Those of train, valid and test that a data set has of its own; none where nothing says which pictures are which.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
+    path = Path(source)
+    if path.suffix == ".data":
+        entries = read_data(path)
+        return tuple(split for split in ("train", "valid") if split in entries)
+    layout = find_layout(path)
+    return () if layout is None else layout.splits
 
 
 def coco_json(source: str | os.PathLike, split: str = "valid") -> Path | None:
@@ -127,9 +147,10 @@ def coco_json(source: str | os.PathLike, split: str = "valid") -> Path | None:
 def find_near(name: str, file: Path) -> Path:
     """What an entry of a file means: relative to the working directory, else to its folder, else to the one above.
 
-    Returns the first path where nothing is there.
+    Where nothing is there a first folder too many, as in CVAT's exports, is left out; else the first path is returned.
     """
-    return Path(formats.pick_base([name], bases(file)), name)
+    path, inside = Path(pick_base([name], bases(file)), name), _without_first(name, file)
+    return inside if not path.exists() and inside.exists() else path
 
 
 def read_rows(sample: Sample, classes: int) -> tuple[np.ndarray, list[Problem]]:
@@ -172,17 +193,28 @@ def read_objects(sample: Sample, classes: int) -> Objects:
         words = line.split()
         if not words:
             continue
-        try:
-            row = [float(word) for word in words]
-        except ValueError:
-            row = []
-        if len(row) == 5:
+        row = _box(words, sample.form)
+        if row is not None:
             rows.append(row)
             numbers.append(number)
         else:
             found = line.strip()[:60]
             problems.append(Problem(path, number, f"expected 5 numbers: class x y width height, found {found!r}"))
     return _checked(np.array(rows, np.float64).reshape(-1, 5), numbers, path, classes, problems)
+
+
+def _box(words: Sequence[str], form: str) -> list[float] | None:
+    """The five numbers of a label line; of a polygon or an oriented box those of the upright box around it."""
+    try:
+        row = [float(word) for word in words]
+    except ValueError:
+        return None
+    if form == "polygon" and len(row) >= 7 and len(row) % 2 == 1:
+        xs, ys = row[1::2], row[2::2]
+        return [row[0], (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys)]
+    if form == "pose" and len(row) > 5:
+        return row[:5]
+    return row if len(row) == 5 else None
 
 
 def _checked(rows: np.ndarray, lines: list[int], path: Path, classes: int, problems: list[Problem]) -> Objects:
@@ -234,9 +266,9 @@ def _read_entry(path: Path, split: str, names: Sequence[str] | None) -> list[Sam
     if split == "difficult":
         if split in entries:
             split = "valid"
-        elif not formats.voc_folders(source):
+        elif not voc_folders(source):
             return []
-    if names is None and (source.suffix == ".json" or source.is_dir()):
+    if names is None and (source.suffix in (".json", ".xml") or source.is_dir()):
         names = _names_entry(path, entries)
     try:
         return _read(source, split, names)
@@ -259,26 +291,36 @@ def _names_entry(path: Path, entries: dict[str, str]) -> list[str] | None:
 
 def _read(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
     """The samples of anything but a .data file."""
-    if formats.voc_folders(path):
-        return [Sample(Path(image), Path(where) if rows is None else None, rows, where)
-                for image, rows, where in formats.read_voc(path, split, names)]
-    if path.suffix == ".json":
-        return [Sample(Path(image), None, rows, where) for image, rows, where in formats.read_coco(path, names)]
-    if path.is_dir():
-        images = sorted(found for found in path.rglob("*") if found.suffix.lower() in EXTENSIONS)
-        return _with_labels(images, list(map(str, images)))
+    layout = find_layout(path)
+    if layout is not None:
+        if split == "valid" and "valid" not in layout.splits and "test" in layout.splits:
+            split = "test"
+        found = list(layout.read(split, names))
+        if all(one.rows is None and one.label is None for one in found):
+            return _with_labels([Path(one.image) for one in found], [one.where for one in found])
+        return [Sample(Path(one.image), None if one.label is None else Path(one.label), *one[1:3], *one[4:])
+                for one in found]
     if path.suffix.lower() in (*EXTENSIONS, *NO_LISTS):
         raise DataError(f"{path}: expected a .data file, a list of pictures, a folder or a .json, found {path.suffix}")
     lines = [(number, line.strip()) for number, line in enumerate(read_lines(path), 1) if line.strip()]
-    base = formats.pick_base([line for _, line in lines], bases(path))
-    return _with_labels([Path(os.path.join(base, line)) for _, line in lines],
-                        [f"{path}:{number}" for number, _ in lines])
+    base = pick_base([line for _, line in lines], bases(path))
+    images = [Path(os.path.join(base, line)) for _, line in lines]
+    if not any(image.exists() for image in images[:PROBES]):
+        inside = [_without_first(line, path) for _, line in lines]
+        images = inside if any(image.exists() for image in inside[:PROBES]) else images
+    return _with_labels(images, [f"{path}:{number}" for number, _ in lines])
+
+
+def _without_first(name: str, file: Path) -> Path:
+    """A relative path without its first folder, beside a file."""
+    first, *rest = Path(name).parts or ("",)
+    return file.parent.joinpath(*rest) if rest else file.parent / first
 
 
 def _with_labels(images: list[Path], where: list[str]) -> list[Sample]:
     """Samples with the label files of the first rule that has one for the first pictures."""
     rules = (label_path, plain_label_path)
-    first = images[:formats.PROBES]
+    first = images[:PROBES]
     rule = next((rule for rule in rules if any(rule(image).exists() for image in first)), label_path)
     return [Sample(image, rule(image), None, place) for image, place in zip(images, where, strict=True)]
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from darknet_py.errors import DataError
 
 GREY = 0.5                                                       # the bars of a letterbox
+JPEG, JPEG_ENDS = b"\xff\xd8", np.frombuffer(b"\xff\xd9" * 2 ** 16, np.uint8)
 CV_LOG = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2    # OpenCV 5, 4
 CV_SILENT = 0                                                    # LOG_LEVEL_SILENT, a name that OpenCV 4 lacks
 CV_FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}
@@ -30,9 +31,22 @@ def read_image(path: str | os.PathLike, channels: int = 3) -> np.ndarray:
         uint8 (H, W, channels). An alpha channel is dropped, 16 bits are cut to the upper 8. An EXIF orientation is
         applied, as OpenCV (and so Darknet built with it) does: height and width are those of the upright picture.
 
+    A JPEG that is cut off is read as C reads it, with grey where it has no pixels; see ``decode_file``.
+
     Raises:
         DataError: a file that is missing, empty, broken or no image.
         ValueError: channels is neither 1 nor 3.
+    """
+    return decode_file(path, channels)[0]
+
+
+def decode_file(path: str | os.PathLike, channels: int = 3) -> tuple[np.ndarray, bool]:
+    """``read_image``, and whether the picture is a JPEG that ends too early.
+
+    OpenCV's imread, which C uses, gives the end-of-image marker to libjpeg as often as it asks beyond the end of a
+    file: what is missing of such a JPEG comes out grey. Its imdecode, which also reads from paths that imread cannot
+    open, gives nothing then, so here the markers are added to the bytes. The pixels are those of imread. Cut files of
+    other formats neither of them reads.
     """
     if channels not in CV_FLAGS:
         raise ValueError(f"channels must be 1 or 3, got {channels}")
@@ -44,14 +58,17 @@ def read_image(path: str | os.PathLike, channels: int = 3) -> np.ndarray:
         raise DataError(f"{str(path)!r}: cannot read the image: {error}") from None
     if data.size == 0:
         raise DataError(f"{path}: the image file is empty (0 bytes)")
+    cut = False
     with _quiet_opencv:
         try:
             image = cv2.imdecode(data, CV_FLAGS[channels])
+            if image is None and data[:2].tobytes() == JPEG:
+                cut, image = True, cv2.imdecode(np.concatenate([data, JPEG_ENDS]), CV_FLAGS[channels])
         except cv2.error as error:
             raise DataError(f"{path}: cannot decode the image: {error.err}") from None
     if image is None:
         raise DataError(f"{path}: not an image, or a broken one ({data.size} bytes)")
-    return image.reshape(*image.shape[:2], channels)
+    return image.reshape(*image.shape[:2], channels), cut
 
 
 def to_tensor(image: np.ndarray) -> Tensor:

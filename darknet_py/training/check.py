@@ -16,8 +16,7 @@ from darknet_py.anchors import fit_of
 from darknet_py.cfg import read_cfg
 from darknet_py.data.check import Limits, Progress, Split, check_samples, empty_classes, shared_pictures
 from darknet_py.data.datafile import read_data, read_names
-from darknet_py.data.dataset import Problem, Sample, class_names, find_near, read_samples
-from darknet_py.data.formats import voc_folders
+from darknet_py.data.dataset import Problem, Sample, class_names, find_near, own_splits, read_samples
 from darknet_py.errors import CfgError, CfgWarning, DataError, locate
 from darknet_py.heads import network_anchors
 from darknet_py.layers import Layer
@@ -78,7 +77,7 @@ def check_dataset(data: str | os.PathLike, cfg: str | os.PathLike | None = None,
         pixel = 1 / shape.width, 1 / shape.height
     limits = Limits(classes or MOST_CLASSES, pixel, most, _labels(data, entries, report.network, report))
     found: dict[str, list[Sample]] = {}
-    for name in ("train", "valid") if Path(data).suffix == ".data" or voc_folders(data) else ("train",):
+    for name in ("train", "valid") if Path(data).suffix == ".data" or own_splits(data) else ("train",):
         if name == "valid" and entries and "valid" not in entries:
             report.problems.append(Problem(Path(data), 0, "no valid=: mAP would be that of train", error=False))
             continue
