@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import threading
 from contextlib import nullcontext
@@ -73,8 +74,8 @@ class Progress:
     def _begin(self, total: int, start: int) -> _Bar:
         # with a delay, however short, it is not drawn before something was done
         return _Bar(plain=not self.terminal, total=total, initial=start, file=self.stream, leave=False, position=0,
-                    dynamic_ncols=True, mininterval=REFRESH if self.terminal else self.interval, miniters=0,
-                    smoothing=SMOOTHING, delay=1e-9)
+                    mininterval=REFRESH if self.terminal else self.interval, miniters=0, smoothing=SMOOTHING,
+                    delay=1e-9)
 
 
 class _Bar(tqdm):
@@ -94,7 +95,7 @@ class _Bar(tqdm):
         facts = super().format_dict
         words = _words(facts["n"], facts["total"], facts["initial"], facts["elapsed"], facts["rate"], self.text)
         if not self.plain:
-            columns = facts["ncols"] or shutil.get_terminal_size().columns - 1
+            columns = _columns(self.fp)
             bar = "[{bar:" + str(BAR) + "}] "
             facts |= {"ncols": columns, "bar_format": (bar if len(words) + BAR + 3 <= columns else "") + "{words}"}
             words = words[:columns]
@@ -119,6 +120,15 @@ class _Bar(tqdm):
         if self.shown not in (None, self.n):
             self.display()
         self.disable = True
+
+
+def _columns(stream: Any) -> int:
+    """Of a terminal, less one, for some begin a new line after the last; 79 where it does not say."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        columns = 0
+    return (columns or shutil.get_terminal_size().columns) - 1
 
 
 def _words(done: int, total: int, start: int, elapsed: float, rate: float | None, text: str) -> str:
