@@ -74,7 +74,7 @@ class Progress:
     def _begin(self, total: int, start: int) -> _Bar:
         # with a delay, however short, it is not drawn before something was done
         return _Bar(plain=not self.terminal, total=total, initial=start, file=self.stream, leave=False, position=0,
-                    mininterval=REFRESH if self.terminal else self.interval, miniters=0, smoothing=SMOOTHING,
+                    mininterval=REFRESH if self.terminal else self.interval, miniters=0, smoothing=SMOOTHING, nrows=24,
                     delay=1e-9)
 
 
