@@ -1,5 +1,6 @@
 """The bar on a terminal, and the lines elsewhere."""
 import io
+import os
 
 import pytest
 
@@ -140,3 +141,22 @@ def test_a_total_that_nobody_knows(clock):
                                            (48 * 3600, "2 d 0 h"), (-1, "0 s")])
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo-terminals here")
+@pytest.mark.parametrize("told", [0, 70])
+def test_a_terminal_of_any_size(told, clock):
+    """Some say that they have no columns: those of containers, of CI."""
+    import fcntl
+    import struct
+    import termios
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 0, told, 0, 0))
+    with os.fdopen(slave, "w") as stream, Progress(30, stream) as progress:
+        clock.now += 1
+        progress.update(10, "a" * 99)
+        progress.print("b")
+    lines = os.read(master, 10_000).decode().replace("\r\n", "\n")
+    os.close(master)
+    line = f"10/30 33%, 10/s, left 2 s, {'a' * 99}"[:69 if told else 59]                # of COLUMNS
+    assert lines.split("\r")[1] == line and "b\n\r" + line in lines
