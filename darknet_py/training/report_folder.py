@@ -28,8 +28,8 @@ OF_THE_BEST = ("precision_recall.png", "f1.png", "confusion.png", "accuracy.png"
 class ReportFolder:
     """NAME_report/: pictures, results.csv, and index.html, which shows them all.
 
-    What is to be drawn waits until there is time; what comes under the same key takes its place. So pictures of weights
-    that were the best for a short time only may never be drawn.
+    What is to be drawn waits until there is time, but for what is drawn ``once``; what comes under the same key takes
+    its place. So pictures of weights that were the best for a short time only may never be drawn.
 
     Args:
         path: of the folder.
@@ -67,11 +67,12 @@ class ReportFolder:
     def step(self, iteration: int, state: str) -> None:
         """An iteration is done: draw what waits, or write table and page anew, if there is time for it."""
         now = time.monotonic()
-        if self.spent > START + SHARE * (now - self.begun):
+        waits = next(iter(self.queue.values()), None)
+        if self.spent > START + SHARE * (now - self.begun) and not (waits is not None and waits.once):
             return
-        if self.queue:
+        if waits is not None:
             with self._timed():
-                self._draw(self.queue.pop(next(iter(self.queue))))
+                self._draw(self.queue.pop(waits.key))
         elif iteration - self.written >= EVERY or now - self.written_at >= SLOWEST:
             with self._timed():
                 self._write(iteration, state, True)
