@@ -16,7 +16,7 @@ from darknet_py.cli import main
 from darknet_py.data.dataset import Sample
 from darknet_py.training import report_folder
 from darknet_py.training.curves import merged, plot_results, write_table
-from darknet_py.training.events import Note
+from darknet_py.training.events import Note, Saved
 from darknet_py.training.pictures import Drawing, plot_labels
 from darknet_py.training.report import read_log
 from darknet_py.training.report_folder import ReportFolder
@@ -74,13 +74,12 @@ def check_table(path, log):
             assert row[name] == ("" if value is None else str(value)), name
 
 
-def notes(run):
-    return [event.text for event in run if isinstance(event, Note)]
-
-
 def test_a_detector(tiny):
     (tiny / "tiny.names").write_text("a <b>\n$x_$\n")
-    run = train("tiny.data", "tiny.cfg", evaluate=True, score_epochs=0, **QUICK | {"report": True})
+    events = []
+    run = train("tiny.data", "tiny.cfg", evaluate=True, score_epochs=0, on_event=events.append,
+                **QUICK | {"report": True})
+    assert events[-1] == Saved(Path("backup/tiny_report/index.html"))
     page = check(tiny / "backup/tiny_report", DETECTOR)
     assert "12 iterations done in" in page.text and f"{run.best:.2%}" in page.text and "refresh" not in page.text
     assert "8 x 8" not in page.text and "32 x 32" in page.text and "4 in 2 mini-batches of 2" in page.text
@@ -174,6 +173,7 @@ def test_what_cannot_be_written(tiny, monkeypatch, how):
     assert len(found) == 1 and re.fullmatch(r"cannot write the report: .*; training goes on", found[0])
     assert {"a file": "File exists", "a full disk": "No space left on device",
             "a picture that fails": "tiny_report: a formula;"}[how] in found[0]
+    assert Path("backup/tiny_report/index.html") not in [saved.path for saved in of(events, Saved)]
     assert run.iteration == 12 and Path("backup/tiny_final.weights").exists()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from darknet_py.data.files import replacing
-from darknet_py.plots import save
+from darknet_py.plots import plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Entry = Mapping[str, Any]                           # a line of the log
 ITERATION = ("iteration", "loss", "avg_loss", "rate", "seconds", "data_seconds", "images")
 SCORE = ("score", "best", "measure")
+FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "average_iou": "average IoU", "top-5": "top-5"}
 COLUMNS = 4             # curves side by side
 WINDOW = 40             # parts of a curve; one of them is the window of its mean
 HEADS = {                                           # what heads say: a title, and what it counts
@@ -92,7 +93,10 @@ def plot_results(rows: Sequence[Entry], title: str, path: str | os.PathLike) -> 
     scored = any("score" in row for row in rows)
     count = 3 + scored + len(heads)
     lines = -(-count // COLUMNS)
-    figure = Figure(figsize=(4 * min(count, COLUMNS), 3 * lines + .5), dpi=100, layout="constrained")
+    width, height = 4 * min(count, COLUMNS), 3 * lines + .5
+    figure = Figure(figsize=(width, height), dpi=100)
+    # distances in inches; finding them out, as a layout engine does, takes longer than all the drawing
+    figure.subplots_adjust(.6 / width, .5 / height, 1 - .2 / width, 1 - .7 / height, wspace=.25, hspace=.35)
     axes = iter(figure.subplots(lines, min(count, COLUMNS), squeeze=False).flat)
     _draw_loss(next(axes), rows)
     if scored:
@@ -125,15 +129,14 @@ def _draw_loss(axes: Axes, rows: Sequence[Entry]) -> None:
 
 def _draw_scores(axes: Axes, rows: Sequence[Entry]) -> None:
     scored = [row for row in rows if "score" in row]
-    names = {"score": str(scored[-1].get("measure", "score"))} | {
-        name: words for name, words in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"),
-                                        ("average_iou", "average IoU"), ("top-5", "top-5")) if name in scored[-1]}
+    names = {"score": plain(str(scored[-1]["measure"]))} | {
+        name: words for name, words in FIGURES.items() if name in scored[-1]}
     for number, (name, words) in enumerate(names.items()):
         at, values = _column(scored, name)
         axes.plot(at, 100 * values, marker="o", markersize=3, label=words, color="tab:red" if number == 0 else
                   f"C{number + 3}", linewidth=1.8 if number == 0 else 1)
     axes.set_ylim(0, 102)
-    _finish(axes, "on validation pictures" if "measure" in scored[-1] and len(names) > 1 else "score", "%")
+    _finish(axes, "validation", "%")
 
 
 def _draw(axes: Axes, rows: Sequence[Entry], names: Mapping[str, str], title: str, unit: str, smooth: bool = False
@@ -145,8 +148,8 @@ def _draw(axes: Axes, rows: Sequence[Entry], names: Mapping[str, str], title: st
             axes.plot(at, values, color=f"C{number}", alpha=.2, linewidth=.7)
         axes.plot(at, _smoothed(values) if smooth else values, color=f"C{number}", linewidth=1.3,
                   label=words if len(names) > 1 or smooth else None)
-    low, high = axes.get_ylim()
-    axes.set_ylim(min(0., low), high)
+    if axes.dataLim.ymin >= 0:
+        axes.set_ylim(bottom=0)
     _finish(axes, title, unit)
 
 

@@ -30,7 +30,7 @@ SHOWN, COLUMNS = 12, 4              # pictures of a batch, or with what was foun
 PATIENCE = 1.                       # seconds for reading labels; those of the pictures that are left are not counted
 BARS = 30                           # classes with a bar of their own
 BINS = 50                           # of a coordinate
-GREY = 114
+GREY = (114, 114, 114)
 WHITE = (255, 255, 255)
 
 
@@ -98,13 +98,15 @@ def draw_predictions(samples: Sequence[Sample], findings: Findings, names: Seque
         here, there = (found.images == number) & (found.scores > thresh), objects.images == number
         boxes, truths = (cxcywh_to_xyxy(torch.from_numpy(one)).numpy() * (width, height, width, height)
                          for one in (found.boxes[here], objects.boxes[there]))
-        image = draw_detections(image, boxes, found.labels[here], found.scores[here], names)
         for box in truths.round().astype(int).tolist():
             outline(image, box, WHITE, True)
-        cell = np.full((CELL, CELL, 3), GREY, np.uint8)
-        top, left = (CELL - height) // 2, (CELL - width) // 2
-        cell[top:top + height, left:left + width] = image
-        cells.append(cell)
+        cells.append(draw_detections(image, boxes, found.labels[here], found.scores[here], names))
+    high, wide = (max(cell.shape[side] for cell in cells) for side in (0, 1))
+    for at, cell in enumerate(cells):
+        height, width = cell.shape[:2]
+        top, left = (high - height) // 2, (wide - width) // 2
+        cells[at] = cv2.copyMakeBorder(cell, top, high - height - top, left, wide - width - left, cv2.BORDER_CONSTANT,
+                                       value=GREY)
     write_jpeg(grid(cells, min(COLUMNS, len(cells))), path)
 
 
@@ -130,8 +132,8 @@ def plot_labels(samples: Sequence[Sample], names: Sequence[str], path: str | os.
     crowd.bar(range(len(counts)), counts, width=.9)
     _name(crowd, "objects a picture", "objects" + (f" ({BINS}: or more)" if len(counts) > BINS else ""), "pictures")
     for axes, columns, title, x, y in (
-            (places, (1, 2), "centres", "x, of the picture's width", "y, of the picture's height"),
-            (sizes, (3, 4), "sizes", "width, of the picture's", "height, of the picture's")):
+            (places, (1, 2), "centres", "x / width of the picture", "y / height of the picture"),
+            (sizes, (3, 4), "sizes", "width / width of the picture", "height / height of the picture")):
         table = np.histogramdd(rows[:, columns].clip(0, 1), BINS, [(0, 1), (0, 1)])[0]
         image = axes.imshow(np.where(table > 0, table, np.nan).T, extent=(0, 1, 0, 1), origin="lower", cmap="viridis_r",
                             aspect="auto")

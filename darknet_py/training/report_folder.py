@@ -45,11 +45,12 @@ class ReportFolder:
     def __init__(self, path: Path, name: str, facts: Mapping[str, str], links: Mapping[str, str],
                  entries: Callable[[], Iterable[Entry]], iteration: int = 0):
         self.path, self.name, self.facts, self.links, self.entries = path, name, facts, links, entries
+        self.page = path / "index.html"
         self.queue: dict[str, Drawing] = {}
         self.columns: dict[str, None] = {}
         self.scores: list[Entry] = []
         self.begun = self.written_at = time.monotonic()
-        self.written, self.spent = iteration, 0.
+        self.written, self.spent = iteration - EVERY if iteration else 0, 0.        # what an earlier run wrote is old
         self._drop_later(iteration)
 
     def saw(self, entry: Entry) -> None:
@@ -97,7 +98,7 @@ class ReportFolder:
                 plot_results(rows, f"{self.name}: {state}", self.path / "results.png")
             files = sorted(file.name for file in self.path.iterdir() if FILES.fullmatch(file.name))
             page = render(self.name, state, self.facts, self.scores, files, self.links, running)
-            with replacing(self.path / "index.html") as file:
+            with replacing(self.page) as file:
                 file.write(page.encode("utf-8", "replace"))
         finally:
             self.written, self.written_at = iteration, time.monotonic()

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from darknet_py.training.curves import FIGURES
+
 MOST_SCORES = 20            # measurements in the table
 REFRESH = 60                # seconds after which a page of a run that goes on loads itself again
 
@@ -94,7 +96,7 @@ def _scores(scores: Sequence[Mapping[str, Any]]) -> str:
     if not scores:
         return ""
     names = ["score", *(name for name in scores[-1] if name not in ("iteration", "measure", "best", "score"))]
-    words = [str(scores[-1]["measure"]), *(name.replace("_", " ") for name in names[1:])]
+    words = [str(scores[-1]["measure"]), *(FIGURES.get(name, name) for name in names[1:])]
     best = max(range(len(scores)), key=lambda at: (_number(scores[at].get("score")), at))
     rows = [_row("th", ["iteration", *words])]
     for at in range(len(scores) - 1, -1, -1):

@@ -181,6 +181,8 @@ class Run:
         finally:
             troubles = report.close()
         yield from map(Note, troubles)
+        if report.pages is not None and not report.told:
+            yield Saved(report.pages.page)
 
     def _facts(self) -> dict[str, str]:
         """What is trained on what, for the report."""

@@ -43,6 +43,7 @@ EVALUATED = 8           # mini-batches of one sequence, to measure a character m
 MOST_TOLD = 20          # problems of pictures and labels
 MOST_COUNTED = 10_000   # pictures whose objects are counted before training: a second's work
 DRAWN = 3               # mini-batches in the report
+MOST_CURVES, MOST_CONFUSED = 1000, 200      # classes whose curves, and whose confusions, can be looked at
 
 
 class Task:
@@ -157,10 +158,14 @@ class Detection(Task):
             mistakes = find_mistakes(findings.found[0], findings.objects, names, iou_thresh, thresh)
             plot_confusion(mistakes.confusion, names, path, f"scores above {thresh:g}, overlaps above {iou_thresh:g}")
 
-        return [Drawing("best", {
-            f"predictions_{iteration}.jpg": partial(draw_predictions, self.valid, findings, names, thresh),
-            "precision_recall.png": partial(plot_precision_recall, result.curves, names, result.ap.tolist()),
-            "f1.png": partial(plot_f1, result.curves, names), "confusion.png": confusion})]
+        files: dict[str, Callable[[Path], None]] = {
+            f"predictions_{iteration}.jpg": partial(draw_predictions, self.valid, findings, names, thresh)}
+        if len(names) <= MOST_CURVES:
+            files |= {"precision_recall.png": partial(plot_precision_recall, result.curves, names, result.ap.tolist()),
+                      "f1.png": partial(plot_f1, result.curves, names)}
+        if len(names) <= MOST_CONFUSED:
+            files["confusion.png"] = confusion
+        return [Drawing("best", files)]
 
 
 class Classification(Task):
