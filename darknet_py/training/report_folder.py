@@ -74,6 +74,7 @@ class ReportFolder:
         if waits is not None:
             with self._timed():
                 self._draw(self.queue.pop(waits.key))
+                self._write_page(state, True)
         elif iteration - self.written >= EVERY or now - self.written_at >= SLOWEST:
             with self._timed():
                 self._write(iteration, state, True)
@@ -96,12 +97,16 @@ class ReportFolder:
             rows = write_table(self.entries(), [*self.columns], self.path / "results.csv", max(1, iteration // POINTS))
             if rows:
                 plot_results(rows, f"{self.name}: {state}", self.path / "results.png")
-            files = sorted(file.name for file in self.path.iterdir() if FILES.fullmatch(file.name))
-            page = render(self.name, state, self.facts, self.scores, files, self.links, running)
-            with replacing(self.page) as file:
-                file.write(page.encode("utf-8", "replace"))
+            self._write_page(state, running)
         finally:
             self.written, self.written_at = iteration, time.monotonic()
+
+    def _write_page(self, state: str, running: bool) -> None:
+        files = sorted(file.name for file in self.path.iterdir() if FILES.fullmatch(file.name))
+        links = {text: link for text, link in self.links.items() if (self.path / link).exists()}
+        page = render(self.name, state, self.facts, self.scores, files, links, running)
+        with replacing(self.page) as file:
+            file.write(page.encode("utf-8", "replace"))
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
