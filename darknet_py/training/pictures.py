@@ -194,6 +194,8 @@ def _bars(axes: Axes, values: np.ndarray, names: Sequence[str], unit: str, title
     axes.set_yticks(range(len(shown)), words, fontsize=9 if len(shown) < 20 else 7)
     axes.invert_yaxis()
     axes.margins(x=.1)
+    if unit == "%":
+        axes.set_xlim(0, 105)
     _name(axes, title, unit, "")
     axes.grid(axis="y", visible=False)
 

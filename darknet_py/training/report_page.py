@@ -33,7 +33,7 @@ SECTIONS = (
     Section(r"precision_recall\.png|f1\.png|confusion\.png", "Precision, recall, confusion", "Of the best weights, on "
             "the validation pictures."),
     Section(r"accuracy\.png", "Accuracy", "Of the best weights, on the validation pictures."),
-    Section(r"labels\.png", "Training labels", "As the label files have them, before augmentation."),
+    Section(r"labels\.png", "Training labels", "What there is to learn from, before augmentation."),
     Section(r"batch_(\d+)\.jpg", "First mini-batches",
             "Training pictures after augmentation, as the network sees them."))
 
