@@ -30,8 +30,8 @@ SECTIONS = (
     Section(r"results\.png", "Curves", "Faint lines are single iterations, strong ones their means."),
     Section(r"predictions_(\d+)\.jpg", "What the best weights find", "Validation pictures: in colour what was found, "
             "with its score; in white dashes the labelled objects.", True),
-    Section(r"precision_recall\.png|f1\.png|confusion\.png", "Precision, recall, confusion", "Of the best weights, on "
-            "the validation pictures."),
+    Section(r"precision_recall\.png|f1\.png|confusion\.png", "Precision, recall, confusion", "Of the same weights, "
+            "on all validation pictures."),
     Section(r"accuracy\.png", "Accuracy", "Of the best weights, on the validation pictures."),
     Section(r"labels\.png", "Training labels", "What there is to learn from, before augmentation."),
     Section(r"batch_(\d+)\.jpg", "First mini-batches",
