@@ -9,6 +9,7 @@ import cv2
 import make_pictures
 import numpy as np
 import pytest
+from test_report import Step
 from test_run import CLASSIFIER, QUICK, change, of
 
 from darknet_py import train
@@ -18,7 +19,7 @@ from darknet_py.training import report_folder
 from darknet_py.training.curves import merged, plot_results, write_table
 from darknet_py.training.events import Note, Saved
 from darknet_py.training.pictures import Drawing, plot_labels
-from darknet_py.training.report import read_log
+from darknet_py.training.report import Report, read_log
 from darknet_py.training.report_folder import ReportFolder
 from darknet_py.training.report_page import SECTIONS, render
 from darknet_py.training.run import Run, Settings
@@ -79,7 +80,7 @@ def test_a_detector(tiny):
     events = []
     run = train("tiny.data", "tiny.cfg", evaluate=True, score_epochs=0, on_event=events.append,
                 **QUICK | {"report": True})
-    assert events[-1] == Saved(Path("backup/tiny_report/index.html"))
+    assert events[-2] == Saved(Path("backup/tiny_report/index.html"))
     page = check(tiny / "backup/tiny_report", DETECTOR)
     assert "12 iterations done in" in page.text and f"{run.best:.2%}" in page.text and "refresh" not in page.text
     assert "8 x 8" not in page.text and "32 x 32" in page.text and "4 in 2 mini-batches of 2" in page.text
@@ -279,3 +280,18 @@ def test_the_log_has_the_figures_of_scores(tiny):
     train("tiny.data", "tiny.cfg", evaluate=True, **QUICK)
     scored, = (json.loads(line) for line in Path("backup/tiny_log.jsonl").read_text().splitlines() if "score" in line)
     assert {"precision", "recall", "f1", "average_iou"} <= scored.keys()
+
+
+def test_what_the_chart_and_the_page_say(tmp_path):
+    """Lengths of time, not a clock; the first iteration's, which is slow, does not count for ever."""
+    report = Report("a", tmp_path, 200, charts=None)
+    for iteration in range(1, 151):
+        report.add(Step(iteration, seconds=60 if iteration == 1 else 2))
+    assert report.state() == "iteration 150 of 200, avg loss 2.5, left 1 min 40 s"
+    report.close()
+    assert report.state() == "ended after iteration 150 of 200 and 5 min 58 s, avg loss 2.5"
+    report = Report("a", tmp_path, 200, iteration=150, charts=None)
+    for iteration in range(151, 201):
+        report.add(Step(iteration, seconds=2))
+    assert report.state() == "200 iterations done in 7 min 38 s, avg loss 2.5"
+    report.close()

@@ -13,8 +13,10 @@ from darknet_py.data.files import replacing
 from darknet_py.durations import duration
 from darknet_py.errors import DarknetError, DataError
 from darknet_py.training.chart import Chart
+from darknet_py.training.events import Event, Iteration, Note, Saved, Scored
 from darknet_py.training.pictures import Drawing
 from darknet_py.training.report_folder import ReportFolder
+from darknet_py.training.tasks import Task
 
 PACE = 100                  # iterations whose mean time tells how long the others will take
 
@@ -79,11 +81,31 @@ class Report:
             Path(folder, f"{name}_report"), name, facts,
             {"results.csv": "results.csv", self.log.path.name: f"../{self.log.path.name}"}, self.log.entries, iteration)
         self.told: set[str] = set()
+        self.ended = False
         self.average, self.score_name = math.nan, "mAP"
         self.seconds, self.pace = 0., deque[float](maxlen=PACE)
         for entry in self.log.before:
             self._note(entry)
         self.log.before.clear()
+
+    def follow(self, events: Iterator[Event], task: Task) -> Iterator[Event]:
+        """Pass on the events of a training of ``task``, write down what they tell, and say what cannot be written."""
+        try:
+            for event in events:
+                yield event
+                if isinstance(event, Iteration):
+                    self.put(task.new_drawings())
+                    yield from map(Note, self.add(event))
+                elif isinstance(event, Scored):
+                    if event.is_best:
+                        self.put(task.score_drawings(event.score, event.iteration))
+                    yield from map(Note, self.add_score(event.iteration, event.score.value, event.best,
+                                                        event.score.name, **event.score.figures))
+        finally:
+            troubles = self.close()
+        yield from map(Note, troubles)
+        if self.pages is not None and not self.told:
+            yield Saved(self.pages.page)
 
     def add(self, step: Step) -> list[str]:
         """An iteration is done."""
@@ -125,6 +147,7 @@ class Report:
 
     def close(self) -> list[str]:
         """Draw the last chart, and close the files."""
+        self.ended = True
         troubles = self._draw() if self.chart is not None and self.chart.drawn != self.iteration else []
         if (pages := self.pages) is not None:
             troubles += self._try("the report", lambda: pages.close(self.iteration, self.state()))
@@ -137,6 +160,9 @@ class Report:
         """How far the run has come, and how long it will take, or took."""
         if self.iteration >= self.last:
             return f"{self.iteration:,} iterations done in {duration(self.seconds)}, avg loss {self.average:.4g}"
+        if self.ended:
+            return (f"ended after iteration {self.iteration:,} of {self.last:,} and {duration(self.seconds)}, avg loss "
+                    f"{self.average:.4g}")
         left = (self.last - self.iteration) * sum(self.pace) / max(1, len(self.pace))
         return (f"iteration {self.iteration:,} of {self.last:,}, avg loss {self.average:.4g}"
                 + (f", left {duration(left)}" if self.pace else ""))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from darknet_py.training.curves import FIGURES
+from darknet_py.training.events import Started
 
 MOST_SCORES = 20            # measurements in the table
 REFRESH = 60                # seconds after which a page of a run that goes on loads itself again
@@ -59,6 +60,19 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
 tr.best { background: var(--card); font-weight: 600 }
 a { color: inherit }
 """.strip()
+
+
+def facts_of(started: Started, name: str, source: str, seed: int) -> dict[str, str]:
+    """What is trained on what, for the page. ``source``: of the data."""
+    (width, height), (most, _) = started.size, started.largest
+    size = f", {width} x {height}" + (f" and up to {most} wide" if most > width else "") if height else ""
+    parts = "".join(f", {split.total:,} {split.unit} to {'train on' if split.name == 'train' else 'measure on'}"
+                    for split in started.splits)
+    mini = f"{started.subdivisions} mini-batch{'es' * (started.subdivisions > 1)}"
+    return {"network": name + size, "weights": started.weights, "data": source + parts,
+            "batch": f"{started.images} in {mini} of {started.images // started.subdivisions}",
+            "iterations": f"{started.last:,}, {started.epochs:.3g} passes through the data",
+            "device": started.device, "seed": str(seed)}
 
 
 def render(name: str, state: str, facts: Mapping[str, str], scores: Sequence[Mapping[str, Any]], files: Sequence[str],

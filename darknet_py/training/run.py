@@ -23,6 +23,7 @@ from darknet_py.training import checkpoint, schedule
 from darknet_py.training.engine import PRECISIONS, Engine, MiniBatch
 from darknet_py.training.events import Event, Finished, Iteration, Note, Saved, Scored, Settings, Started
 from darknet_py.training.report import Report
+from darknet_py.training.report_page import facts_of
 from darknet_py.training.statistics import STATISTICS, Statistics
 from darknet_py.training.tasks import Score, Task, task_for
 from darknet_py.training.transfer import start_network
@@ -164,40 +165,10 @@ class Run:
     def _reported(self) -> Iterator[Event]:
         """The training, written down as it goes."""
         _make_folder(self.backup)
+        facts = facts_of(self._started(), self.name, str(self.identity[1]), self.seed) if self.settings.report else None
         report = Report(self.name, self.backup, self.last, iteration=self.iteration, charts=self.settings.charts,
-                        most=self.network.options.max_chart_loss, tensorboard=self.settings.tensorboard,
-                        facts=self._facts() if self.settings.report else None)
-        try:
-            for event in self._train():
-                yield event
-                if isinstance(event, Iteration):
-                    report.put(self.task.new_drawings())
-                    yield from map(Note, report.add(event))
-                elif isinstance(event, Scored):
-                    if event.is_best:
-                        report.put(self.task.score_drawings(event.score, event.iteration))
-                    yield from map(Note, report.add_score(event.iteration, event.score.value, event.best,
-                                                          event.score.name, **event.score.figures))
-        finally:
-            troubles = report.close()
-        yield from map(Note, troubles)
-        if report.pages is not None and not report.told:
-            yield Saved(report.pages.page)
-
-    def _facts(self) -> dict[str, str]:
-        """What is trained on what, for the report."""
-        net, shape = self.network.options, self.network.input_shape
-        size = f", {shape.width} x {shape.height}" if shape.height > 1 else ""
-        weights = sum(parameter.numel() for parameter in self.network.parameters())
-        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
-        images = schedule.mini_batch(net)
-        return {"network": f"{self.name}{size}, {weights / 1e6:.3g} M weights",
-                "data": f"{self.identity[1]}, {self.task.count:,} {self.task.unit} to train on",
-                "batch": f"{self.images} in {net.subdivisions} mini-batch{'es' * (net.subdivisions > 1)} of {images}",
-                "iterations": f"{self.last:,}, {self.last * self.images / max(1, self.task.count):.3g} passes through "
-                              "the data",
-                "device": device + (f", {self.world.size} processes" if self.world.size > 1 else ""),
-                "seed": str(self.seed)}
+                        most=self.network.options.max_chart_loss, tensorboard=self.settings.tensorboard, facts=facts)
+        return report.follow(self._train(), self.task)
 
     def _train(self) -> Iterator[Event]:
         hours = -1.

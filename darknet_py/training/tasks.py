@@ -50,14 +50,13 @@ class Task:
     """What to train for; subclasses say how.
 
     random: range of sizes, ``random=``.
-    count: ``unit``s to train on.
+    count: pictures to train on.
     notes: what to tell the user before training.
     loader: of mini-batches.
     names: of the classes.
     """
 
     random: float = 0
-    unit = "pictures"
     count: int
     notes: list[str]
     loader: Batches
@@ -207,8 +206,6 @@ class Characters(Task):
 
     Darknet: train_char_rnn, which lets a sequence go on where the last iteration left it; here each begins anew.
     """
-
-    unit = "characters"
 
     def __init__(self, data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
                  device: torch.device):
