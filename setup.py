@@ -37,7 +37,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["darknet_py", "darknet_py.*"]),
     install_requires=["torch>=2.4,<2.14", "filelock>=3.30", "matplotlib", "numpy", opencv(), "pycocotools",
-                      "pyparsing>=3.0", "pyyaml", "safetensors"],
+                      "pyparsing>=3.0", "pyyaml", "safetensors", "tqdm>=4.60"],
     extras_require={"tune": ["optuna>=4"], "convert": CONVERT,
                     "test": ["pytest", "hypothesis", "ruff", "mypy", "optuna>=4", *CONVERT]},
     entry_points={"console_scripts": ["darknet-py=darknet_py.cli:main"]},

@@ -118,7 +118,7 @@ def draw_crop(image: np.ndarray, focus, boxes, labels, dashed: Sequence[bool], c
     corners = (np.nan_to_num(np.asarray(boxes, float).reshape(-1, 4)) - [x, y, x, y]) * scale
     corners = corners.clip(-side, 2 * side).round().astype(int)
     for box, label, dots in zip(corners.tolist(), labels, dashed, strict=True):
-        _outline(piece, box, LIGHT if dots else class_colour(int(label)), dots)
+        outline(piece, box, LIGHT if dots else class_colour(int(label)), dots)
     strip = np.full((20 * len(caption), side, 3), 255, np.uint8)
     for number, line in enumerate(caption):
         width_of = cv2.getTextSize(line, FONT, .45, 1)[0][0]
@@ -127,7 +127,7 @@ def draw_crop(image: np.ndarray, focus, boxes, labels, dashed: Sequence[bool], c
     return np.concatenate([piece, strip])
 
 
-def _outline(canvas: np.ndarray, box: Sequence[int], colour: Colour, dashed: bool) -> None:
+def outline(canvas: np.ndarray, box: Sequence[int], colour: Colour, dashed: bool) -> None:
     """A box with a dark edge, whole or in dashes."""
     left, top, right, bottom = box
     if not dashed:

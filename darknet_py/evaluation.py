@@ -122,10 +122,18 @@ def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[st
 
     Darknet: validate_detector_map; scores above .005 take part.
     """
-    findings = find(network, samples, names, [MAP._replace(nms=nms)], letterbox=letterbox, difficult=difficult,
-                    batch=batch, device=device, workers=workers, world=world, progress=progress)
+    return map_and_findings(network, samples, names, iou_thresh=iou_thresh, points=points, thresh=thresh, nms=nms,
+                            letterbox=letterbox, difficult=difficult, batch=batch, device=device, workers=workers,
+                            world=world, progress=progress)[0]
+
+
+def map_and_findings(network: Network, samples: Sequence[Sample], names: Sequence[str], *, iou_thresh: float = .5,
+                     points: int = 0, thresh: float = .25, nms: float = MAP.nms, **options: object
+                     ) -> tuple[MapResult, Findings]:
+    """``evaluate_map``, and what it comes from."""
+    findings = find(network, samples, names, [MAP._replace(nms=nms)], **options)        # type: ignore[arg-type]
     _something(findings, len(names))
-    return _map(findings, names, iou_thresh, points, thresh)
+    return _map(findings, names, iou_thresh, points, thresh), findings
 
 
 def evaluate_recall(network: Network, samples: Sequence[Sample], names: Sequence[str], *, nms: float = RECALL.nms,

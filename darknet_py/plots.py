@@ -11,7 +11,7 @@ import numpy as np
 
 from darknet_py.anchors import nearest
 from darknet_py.data.files import replacing
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,7 @@ def plot_precision_recall(curves: Sequence[ClassCurve], names: Sequence[str], ap
         at = np.searchsorted(recall, grid)
         total, count = total + np.append(best, 0)[at], count + 1
         axes.plot(np.append(recall, recall[-1]), np.append(best, 0), **_line(label, len(curves)),
-                  label=f"{names[label]} {ap[label]:.1%}")
+                  label=f"{plain(names[label])} {ap[label]:.1%}")
     if count:
         axes.plot(grid, total / count, color="black", linewidth=2.5, label="mean")
     _legend(axes, len(curves))
@@ -72,7 +72,7 @@ def plot_f1(curves: Sequence[ClassCurve], names: Sequence[str], path: str | os.P
     figure, axes = _square("least score (-thresh)", "F1", f"F1 over the threshold: {best:.2f} at {at:.2f}")
     for label, curve in enumerate(curves):
         if curve.objects:
-            axes.plot(thresholds, f1_at(curve, thresholds), **_line(label, len(curves)), label=names[label])
+            axes.plot(thresholds, f1_at(curve, thresholds), **_line(label, len(curves)), label=plain(names[label]))
     axes.plot(thresholds, mean, color="black", linewidth=2.5, label="mean")
     axes.plot(at, best, "o", color="black")
     _legend(axes, len(curves))
@@ -123,8 +123,9 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str], path: str | os.Path
             axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=8,
                       color="white" if share[row, column] > .5 else "black")
     small = 9 if count <= WRITTEN + 1 else 6
-    axes.set_xticks(range(count), [*names, "nothing"], rotation=90, fontsize=small)
-    axes.set_yticks(range(count), [*names, "nothing"], fontsize=small)
+    words = [*map(plain, names), "nothing"]
+    axes.set_xticks(range(count), words, rotation=90, fontsize=small)
+    axes.set_yticks(range(count), words, fontsize=small)
     axes.set_xlabel("found")
     axes.set_ylabel("is there")
     axes.set_title(title)
@@ -222,3 +223,9 @@ def _legend(axes: Axes, classes: int) -> None:
         handles, labels = handles[-1:], labels[-1:]
     if handles:
         axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1, 1), fontsize=9)
+
+
+def plain(name: str, most: int = 24) -> str:
+    """A name that a figure shows as it is: neither as a formula, nor too long."""
+    name = printable(name)
+    return (name if len(name) <= most else name[:most - 1] + "…").replace("$", r"\$")

@@ -17,7 +17,7 @@ from darknet_py.training import checkpoint
 from darknet_py.training.events import Iteration, Note, Saved, Scored, Settings
 from darknet_py.training.run import Run
 
-QUICK = {"device": "cpu", "seed": 3, "workers": 0, "charts": None}
+QUICK = {"device": "cpu", "seed": 3, "workers": 0, "charts": None, "report": False}
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 

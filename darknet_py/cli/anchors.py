@@ -132,11 +132,7 @@ def cluster_count(arguments: argparse.Namespace, network: Network | None) -> int
 
 def shown(progress: Progress, what: str) -> Callable[[int, int], None]:
     """What shows how many of something are done."""
-    def update(done: int, total: int) -> None:
-        progress.total = total
-        progress.update(done, what)
-
-    return update
+    return lambda done, total: progress.track(done, total, what)
 
 
 def report(problems: Sequence[Problem], data: str) -> None:

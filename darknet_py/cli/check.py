@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from darknet_py.cli.progress import Progress
+
 if TYPE_CHECKING:
     from darknet_py.data.check import Split
     from darknet_py.training.check import Report
@@ -26,8 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.training.check import check_dataset
-    report = check_dataset(arguments.data, arguments.cfg, decode=not arguments.quick,
-                           progress=show_progress if sys.stderr.isatty() else None)
+    with Progress(0, sys.stderr) as progress:
+        report = check_dataset(arguments.data, arguments.cfg, decode=not arguments.quick,
+                               progress=lambda done, total: progress.track(done, total, "pictures"))
     problems = sorted(report.problems, key=lambda problem: not problem.error)
     for problem in problems if arguments.all else problems[:MANY]:
         print(f"{'error' if problem.error else 'warning'}: {problem}")
@@ -38,14 +41,6 @@ def run(arguments: argparse.Namespace) -> int:
     for line in summary(report):
         print(line)
     return int(report.errors > 0)
-
-
-def show_progress(done: int, total: int) -> None:
-    """A line on a terminal that is written over, and gone at the end."""
-    width = 30
-    bar = "#" * (width * done // total)
-    print(f"\r[{bar:<{width}}] {done:,} of {total:,} pictures" if done < total else "\r\033[K", end="", file=sys.stderr,
-          flush=True)
 
 
 def summary(report: Report) -> Iterator[str]:

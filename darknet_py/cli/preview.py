@@ -8,19 +8,14 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.detect import write_picture
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from darknet_py.data.loader import Batch
     from darknet_py.options import NetOptions
 
-LEAST_CELL = 320            # pixels: smaller pictures are enlarged, so that names can be read
 LARGEST_SIDE = 16_000       # pixels of the grid
 
 
@@ -40,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.errors import DarknetError
     from darknet_py.network import load_network
     from darknet_py.training.augmentation import augmentation_of, detecting_head
+    from darknet_py.training.pictures import labelled
     for name, least in (("count", 1), ("seed", 0)):
         if getattr(arguments, name) < least:
             raise DarknetError(f"-{name} needs at least {least}, found {getattr(arguments, name)}")
@@ -59,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"warning: {problem}", file=sys.stderr)
     order = [step * plan.images // plan.time_steps + line       # from (step, line) to (line, step)
              for line in range(plan.images // plan.time_steps) for step in range(plan.time_steps)]
-    write_picture(Path(arguments.out), grid([picture(batch, number, names) for number in order], columns))
+    write_picture(Path(arguments.out), grid([labelled(batch, number, names) for number in order], columns))
     print(f"{arguments.out}: {plan.images} training pictures of {plan.width} x {plan.height}, "
           f"{sum(map(len, batch.rows))} objects")
     return 0
@@ -72,18 +68,3 @@ def layout(count: int, net: NetOptions):
     count = -(-count // (steps * group)) * steps * group
     columns = steps if steps > 1 else min(count, -(-math.ceil(math.sqrt(count)) // group) * group)
     return Plan(net.width, net.height, count, time_steps=steps), columns
-
-
-def picture(batch: Batch, number: int, names: Sequence[str]) -> np.ndarray:
-    """One picture of a mini-batch with its boxes, BGR."""
-    import cv2
-    import numpy as np
-
-    from darknet_py.draw import draw_detections
-    image, rows = batch.images[number].numpy()[::-1].transpose(1, 2, 0), batch.rows[number]     # RGB to BGR
-    scale = max(1, round(LEAST_CELL / image.shape[1]))
-    image = cv2.resize(np.ascontiguousarray(image), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
-    height, width = image.shape[:2]
-    corners = np.concatenate([rows[:, 1:3] - rows[:, 3:5] / 2, rows[:, 1:3] + rows[:, 3:5] / 2], 1)
-    corners *= (width, height, width, height)
-    return draw_detections(image, corners, rows[:, 0], np.ones(len(rows)), names, "{name}")

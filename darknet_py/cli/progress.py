@@ -1,36 +1,40 @@
-"""How far something has come: a bar on a terminal, else a line now and then."""
+"""How far something has come: tqdm's bar on a terminal, else a line now and then."""
 from __future__ import annotations
 
 import io
+import os
 import shutil
-import time
-from collections.abc import Callable
-from typing import TextIO
+import threading
+from contextlib import nullcontext
+from typing import Any, TextIO
 
-REFRESH = .1            # seconds between two drawings of the bar
+from tqdm import tqdm
+
+from darknet_py.durations import duration
+
+REFRESH = .1            # seconds between two drawings of the bar, and from which on there is a rate
 INTERVAL = 30.          # seconds between two lines
 BAR = 24                # characters, where there is room
+SMOOTHING = .05         # weight of what was done since the last drawing, in the rate
 
 
 class Progress:
     """Shows ``update`` calls on a stream.
 
     Args:
-        total: what ``done`` counts up to.
-        stream: a terminal gets one line that is drawn over and over; any other stream gets a line at most every
+        total: what ``done`` counts up to; 0 where nobody knows.
+        stream: a terminal gets a bar that is drawn over and over; any other stream gets a line at most every
             ``interval`` seconds, and one at the end if there was one before; None says nothing.
         start: what was done before this run, so that it does not count for the rate.
         lines: where ``print`` writes, if that is another stream.
     """
 
     def __init__(self, total: int, stream: TextIO | None, *, start: int = 0, interval: float = INTERVAL,
-                 clock: Callable[[], float] = time.monotonic, lines: TextIO | None = None):
-        stream = io.StringIO() if stream is None else stream
-        self.total, self.stream, self.start, self.interval, self.clock = total, stream, start, interval, clock
-        self.terminal, self.lines = stream.isatty(), stream if lines is None else lines
-        self.began = self.shown_at = clock()
-        self.done, self.text, self.width = start, "", 0
-        self.shown: int | None = None
+                 lines: TextIO | None = None):
+        self.stream: TextIO = io.StringIO() if stream is None else stream
+        self.lines = self.stream if lines is None else lines
+        self.interval, self.terminal = interval, self.stream.isatty()
+        self.bar = self._begin(total, start)
 
     def __enter__(self) -> Progress:
         return self
@@ -40,68 +44,100 @@ class Progress:
 
     def update(self, done: int, text: str = "") -> None:
         """``done`` of the total, and what else to say."""
-        self.done, self.text = done, text
-        if self.clock() - self.shown_at >= (REFRESH if self.terminal else self.interval):
-            self._show()
+        self.bar.text = text
+        self.bar.update(done - self.bar.n)
 
-    def track(self, done: int, total: int) -> None:
-        """``update``, as functions of the library report; another total is another work, with a rate of its own."""
-        if total != self.total:
-            self.total, self.start, self.began = total, 0, self.clock()
-        self.update(done)
+    def track(self, done: int, total: int, text: str = "") -> None:
+        """``update``, as functions of the library report; another total is another work, with a rate of its own, which
+        counts from here, for nobody knows how long it took to come here."""
+        if total != self.bar.total:
+            self.bar.close()
+            self.bar = self._begin(total, done)
+        self.update(done, text)
 
     def print(self, line: str) -> None:
         """A line that stays, above the bar."""
-        self._clear()
-        self.stream.flush()                 # the bar is gone before another stream writes where it was
-        self.lines.write(f"{line}\n")
-        self.lines.flush()
-        if self.terminal:
-            self._show()
+        with _Bar.external_write_mode(file=self.stream) if self.terminal else nullcontext():
+            self.stream.flush()             # the bar is gone before another stream writes where it was
+            self.lines.write(f"{line}\n")
+            self.lines.flush()
 
     def close(self) -> None:
         """Take the bar away; where there were lines, say how it ended."""
-        self._clear()
-        if self.shown not in (None, self.done) and not self.terminal:
-            self._show()
+        self.bar.close()
         self.stream.flush()
 
     def line(self) -> str:
-        """``37/72 51% 12.3/s 0:03 left text``."""
-        share = self.done / self.total if self.total else 1.
-        elapsed, count = self.clock() - self.began, self.done - self.start
-        words = [f"{self.done}/{self.total}", f"{share:.0%}"]
-        if count > 0 and elapsed > 0:
+        """``37/72 51%, 12.3/s, left 3 s, text``."""
+        return self.bar.format_dict["words"]
+
+    def _begin(self, total: int, start: int) -> _Bar:
+        # with a delay, however short, it is not drawn before something was done
+        return _Bar(plain=not self.terminal, total=total, initial=start, file=self.stream, leave=False, position=0,
+                    mininterval=REFRESH if self.terminal else self.interval, miniters=0, smoothing=SMOOTHING, nrows=24,
+                    delay=1e-9)
+
+
+class _Bar(tqdm):
+    """tqdm in our words; ``plain``: with a line of its own for each drawing."""
+
+    monitor_interval = 0                # no thread beside us: processes that load pictures are forked
+    _lock = threading.RLock()           # nor a lock that processes share
+    disable: bool
+
+    def __init__(self, *, plain: bool, **options: Any):
+        self.plain, self.text = plain, ""
+        self.shown: int | None = None
+        super().__init__(**options)
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        facts = super().format_dict
+        words = _words(facts["n"], facts["total"], facts["initial"], facts["elapsed"], facts["rate"], self.text)
+        if not self.plain:
+            columns = _columns(self.fp)
+            bar = "[{bar:" + str(BAR) + "}] "
+            facts |= {"ncols": columns, "bar_format": (bar if len(words) + BAR + 3 <= columns else "") + "{words}"}
+            words = words[:columns]
+        return facts | {"words": words}
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> Any:
+        self.shown = self.n
+        if not self.plain:
+            return super().display(msg, pos)
+        self.fp.write(f"{self.format_dict['words']}\n")
+        self.fp.flush()
+        return True
+
+    def close(self) -> None:
+        if self.disable:
+            return
+        if not self.plain:
+            if self.shown is not None:
+                self.clear()
+            super().close()
+            return
+        if self.shown not in (None, self.n):
+            self.display()
+        self.disable = True
+
+
+def _columns(stream: Any) -> int:
+    """Of a terminal, less one, for some begin a new line after the last; 79 where it does not say."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        columns = 0
+    return (columns or shutil.get_terminal_size().columns) - 1
+
+
+def _words(done: int, total: int, start: int, elapsed: float, rate: float | None, text: str) -> str:
+    """See ``Progress.line``; ``rate`` is the smoothed one, where there is one yet."""
+    words = [str(done)] if done and not total else [f"{done}/{total} {100 * done // total if total else 100}%"]
+    count = done - start
+    if count > 0 and elapsed >= REFRESH:
+        if not rate or done >= total:
             rate = count / elapsed
-            words += [f"{rate:.3g}/s" if rate >= 1 else f"{1 / rate:.3g} s each",
-                      f"{duration((self.total - self.done) / rate)} left" if self.done < self.total
-                      else f"in {duration(elapsed)}"]
-        return " ".join([*words, self.text]).rstrip()
-
-    def _show(self) -> None:
-        line, self.shown, self.shown_at = self.line(), self.done, self.clock()
-        if not self.terminal:
-            self.stream.write(f"{line}\n")
-        else:
-            columns = shutil.get_terminal_size().columns - 1
-            if len(line) + BAR + 3 <= columns:
-                filled = round(BAR * min(1, self.done / self.total)) if self.total else BAR
-                line = f"[{'=' * filled}{' ' * (BAR - filled)}] {line}"
-            line = line[:columns]
-            self.stream.write(f"\r{line:<{self.width}}")
-            self.width = len(line)
-        self.stream.flush()
-
-    def _clear(self) -> None:
-        if self.terminal and self.width:
-            self.stream.write(f"\r{'':<{self.width}}\r")
-            self.width = 0
-
-
-def duration(seconds: float) -> str:
-    """``0:07``, ``12:34``, ``5:04:03``, ``2 d 5 h``."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 48:
-        return f"{hours // 24} d {hours % 24} h"
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        words += [f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s" if rate >= 1 else f"{1 / rate:.3g} s each",
+                  f"left {duration((total - done) / rate)}" if done < total else f"in {duration(elapsed)}"]
+    return ", ".join([*words, text] if text else words)

@@ -1,8 +1,9 @@
 """Train a network, or go on from where a run was cut off.
 
 Into the data file's backup folder go NAME_last.weights every 100 iterations, NAME_1000.weights and so on,
-NAME_best.weights with -map, NAME_final.weights, and a log; chart.png lies here. Ctrl-C saves and stops. The same
-command goes on, also with another learning rate or more iterations in the cfg; -clear moves away what is there.
+NAME_best.weights with -map, NAME_final.weights, a log, and NAME_report/index.html, a page with pictures of the run;
+chart.png lies here. Ctrl-C saves and stops. The same command goes on, also with another learning rate or more
+iterations in the cfg; -clear moves away what is there.
 """
 from __future__ import annotations
 
@@ -64,6 +65,7 @@ def add_flags(parser: argparse.ArgumentParser, seed: str = "--seed") -> None:
                        "running averages of C (default estimated)")
     group.add_argument("--compile", action="store_true", help="let torch.compile make the network faster")
     group.add_argument("--backup", metavar="FOLDER", help="where weights go (default: what the data file says)")
+    group.add_argument("--no-report", action="store_true", help="write no NAME_report/ beside the log")
     group.add_argument("--tensorboard", metavar="FOLDER", help="write for TensorBoard too")
     group.add_argument("--v", action="store_true", help="a line an iteration, as Darknet, on a terminal too")
 
@@ -81,8 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
         clear=arguments.clear, evaluate=arguments.map, score_epochs=arguments.map_epochs, patience=arguments.patience,
         iou_thresh=arguments.iou_thresh, points=arguments.points, thresh=arguments.thresh, device=device(arguments),
         seed=arguments.seed, workers=arguments.workers, amp=arguments.amp, compile=arguments.compile,
-        statistics=arguments.statistics,
-        backup=arguments.backup, tensorboard=arguments.tensorboard))
+        statistics=arguments.statistics, backup=arguments.backup, report=not arguments.no_report,
+        tensorboard=arguments.tensorboard))
     if not training.world.leads:
         for _ in training:
             pass

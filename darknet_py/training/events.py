@@ -2,19 +2,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from darknet_py.errors import DarknetError
 
 
 class Score(NamedTuple):
-    """How good a network is: ``value`` in [0, 1], what that is called, and the whole report."""
+    """How good a network is: ``value`` in [0, 1], what that is called, the whole report; other figures in [0, 1], and
+    what all of it comes from."""
 
     value: float
     name: str
     text: str
+    figures: Mapping[str, float] = {}
+    source: Any = None
 
 
 class Split(NamedTuple):
@@ -142,6 +146,7 @@ class Settings:
     stop_after: end after so many iterations of the schedule as if that were all, for trials; None: max_batches.
     save: whether weights, the log and charts are written.
     charts: the folder for chart.png and chart_NAME.png; None for none.
+    report: whether the log comes with NAME_report/, a page with pictures of the run.
     tensorboard: a folder for TensorBoard's events; None for none.
     """
 
@@ -162,6 +167,7 @@ class Settings:
     stop_after: int | None = None
     save: bool = True
     charts: str | os.PathLike | None = "."
+    report: bool = True
     tensorboard: str | os.PathLike | None = None
 
     def __post_init__(self) -> None:

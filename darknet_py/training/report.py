@@ -1,16 +1,24 @@
-"""What a run writes for people: a log, a chart, and TensorBoard's events on request."""
+"""What a run writes for people: a log, a chart, a folder with a page, and TensorBoard's events on request."""
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from darknet_py.data.files import replacing
+from darknet_py.durations import duration
 from darknet_py.errors import DarknetError, DataError
 from darknet_py.training.chart import Chart
+from darknet_py.training.events import Event, Iteration, Note, Saved, Scored
+from darknet_py.training.pictures import Drawing
+from darknet_py.training.report_folder import ReportFolder
+from darknet_py.training.tasks import Task
+
+PACE = 100                  # iterations whose mean time tells how long the others will take
 
 
 class Step(Protocol):
@@ -55,6 +63,7 @@ class Report:
         most: the chart's largest loss (max_chart_loss).
         charts: the folder for the chart; None for no chart.
         tensorboard: a folder for TensorBoard's events; None for none.
+        facts: what is trained on what, for the page in NAME_report/ beside the log; None for no such folder.
 
     Raises:
         DarknetError: TensorBoard is not installed.
@@ -62,36 +71,59 @@ class Report:
     """
 
     def __init__(self, name: str, folder: str | os.PathLike, last: int, *, iteration: int = 0, most: float = 20,
-                 charts: str | os.PathLike | None = ".", tensorboard: str | os.PathLike | None = None):
+                 charts: str | os.PathLike | None = ".", tensorboard: str | os.PathLike | None = None,
+                 facts: Mapping[str, str] | None = None):
         self.last, self.iteration = last, iteration
         self.board = None if tensorboard is None else Board(tensorboard, iteration)
         self.log = Log(Path(folder, f"{name}_log.jsonl"), iteration)
         self.chart = None if charts is None else Chart(name, last, most, charts)
+        self.pages = None if facts is None else ReportFolder(
+            Path(folder, f"{name}_report"), name, facts,
+            {"results.csv": "results.csv", self.log.path.name: f"../{self.log.path.name}"}, self.log.entries, iteration)
         self.told: set[str] = set()
-        self.title, self.score_name = "", "mAP"
-        if self.chart is not None:
-            for entry in self.log.before:
-                if "loss" in entry:
-                    self.chart.add(entry["iteration"], _number(entry["loss"]), _number(entry.get("avg_loss")))
-                elif "score" in entry:
-                    self.chart.add_score(entry["iteration"], _number(entry["score"]))
+        self.ended = False
+        self.average, self.score_name = math.nan, "mAP"
+        self.seconds, self.pace = 0., deque[float](maxlen=PACE)
+        for entry in self.log.before:
+            self._note(entry)
         self.log.before.clear()
+
+    def follow(self, events: Iterator[Event], task: Task) -> Iterator[Event]:
+        """Pass on the events of a training of ``task``, write down what they tell, and say what cannot be written."""
+        try:
+            for event in events:
+                troubles = []
+                if isinstance(event, Iteration):            # first, for after an event the user may stop
+                    self.put(task.new_drawings())
+                    troubles = self.add(event)
+                elif isinstance(event, Scored):
+                    if event.is_best:
+                        self.put(task.score_drawings(event.score, event.iteration))
+                    troubles = self.add_score(event.iteration, event.score.value, event.best, event.score.name,
+                                              **event.score.figures)
+                yield event
+                yield from map(Note, troubles)
+        finally:
+            troubles = self.close()
+        yield from map(Note, troubles)
+        if self.pages is not None and not self.told:
+            yield Saved(self.pages.page)
 
     def add(self, step: Step) -> list[str]:
         """An iteration is done."""
-        self.iteration = step.iteration
-        self.title = (f"current avg loss = {step.average:.4f}    iteration = {step.iteration}, "
-                      f"{self.last - step.iteration} left    approx. time left = {step.hours_left:.2f} hours")
+        self.iteration, self.average = step.iteration, step.average
+        self.pace.append(step.seconds)
         values = {"loss": step.loss, "avg_loss": step.average, "rate": step.rate, "seconds": step.seconds,
                   "data_seconds": step.waited}
-        troubles = self._try("the log", lambda: self.log.write(
-            {"iteration": step.iteration, **values, "images": step.images, **step.figures}))
+        entry = {"iteration": step.iteration, **values, "images": step.images, **step.figures}
+        troubles = self._try("the log", lambda: self.log.write(entry))
+        self._note(entry)
         if self.board is not None:
             self.board.add(step.iteration, {**values, **step.figures})
-        if self.chart is not None:
-            self.chart.add(step.iteration, step.loss, step.average)
-            if self.chart.due(step.iteration):
-                troubles += self._draw()
+        if self.chart is not None and self.chart.due(step.iteration):
+            troubles += self._draw()
+        if (pages := self.pages) is not None:
+            troubles += self._try("the report", lambda: pages.step(self.iteration, self.state()))
         return troubles
 
     def add_score(self, iteration: int, value: float, best: float, name: str = "mAP", **more: float) -> list[str]:
@@ -103,38 +135,66 @@ class Report:
             more: other figures for the log.
         """
         self.score_name = name
-        troubles = self._try("the log", lambda: self.log.write(
-            {"iteration": iteration, "score": value, "best": best, "measure": name, **more}))
+        entry = {"iteration": iteration, "score": value, "best": best, "measure": name, **more}
+        troubles = self._try("the log", lambda: self.log.write(entry))
+        self._note(entry)
         if self.board is not None:
             self.board.add(iteration, {name: value, **more})
-        if self.chart is not None:
-            self.chart.add_score(iteration, value)
-            troubles += self._draw()
-        return troubles
+        return troubles + self._draw()
+
+    def put(self, drawings: Iterable[Drawing]) -> None:
+        """Pictures for the folder, to be drawn when there is time."""
+        if self.pages is not None:
+            self.pages.put(drawings)
 
     def close(self) -> list[str]:
         """Draw the last chart, and close the files."""
+        self.ended = True
         troubles = self._draw() if self.chart is not None and self.chart.drawn != self.iteration else []
+        if (pages := self.pages) is not None:
+            troubles += self._try("the report", lambda: pages.close(self.iteration, self.state()))
         if self.board is not None:
             self.board.close()
         self.log.close()
         return troubles
 
+    def state(self) -> str:
+        """How far the run has come, and how long it will take, or took."""
+        if self.iteration >= self.last:
+            return f"{self.iteration:,} iterations done in {duration(self.seconds)}, avg loss {self.average:.4g}"
+        if self.ended:
+            return (f"ended after iteration {self.iteration:,} of {self.last:,} and {duration(self.seconds)}, avg loss "
+                    f"{self.average:.4g}")
+        left = (self.last - self.iteration) * sum(self.pace) / max(1, len(self.pace))
+        return (f"iteration {self.iteration:,} of {self.last:,}, avg loss {self.average:.4g}"
+                + (f", left {duration(left)}" if self.pace else ""))
+
+    def _note(self, entry: Mapping[str, Any]) -> None:
+        """Take a line of the log, old or new, into account."""
+        self.seconds += _number(entry.get("seconds", 0))
+        if self.pages is not None:
+            self.pages.saw(entry)
+        if self.chart is not None and "loss" in entry:
+            self.chart.add(entry["iteration"], _number(entry["loss"]), _number(entry.get("avg_loss")))
+        elif self.chart is not None and "score" in entry:
+            self.chart.add_score(entry["iteration"], _number(entry["score"]))
+
     def _draw(self) -> list[str]:
         chart = self.chart
-        if chart is None or not self.title:
+        if chart is None or not self.pace:
             return []
         best = max((value for _, value in chart.scores), default=0)
         scores = f"\n{self.score_name} = {chart.scores[-1][1]:.2%}, best = {best:.2%}" if chart.scores else ""
-        return self._try("the chart", lambda: chart.draw(self.title + scores, self.iteration, self.score_name))
+        return self._try("the chart", lambda: chart.draw(self.state() + scores, self.iteration, self.score_name))
 
     def _try(self, what: str, write: Callable[[], None]) -> list[str]:
         try:
             write()
-        except OSError as error:
+        except (OSError, DarknetError) as error:
             if what not in self.told:
                 self.told.add(what)
-                return [f"cannot write {what}: {error.strerror or error}; training goes on"]
+                why = error.strerror or error if isinstance(error, OSError) else error
+                return [f"cannot write {what}: {why}; training goes on"]
         return []
 
 
@@ -153,9 +213,10 @@ class Log:
 
     def __init__(self, path: Path, iteration: int = 0):
         try:
+            self.path = path
             path.parent.mkdir(parents=True, exist_ok=True)
             old = path.read_bytes() if path.exists() else b""
-            entries = [(line, entry) for line, entry in _entries(old) if entry["iteration"] <= iteration]
+            entries = [(line, entry) for line, entry in _entries(old.split(b"\n")) if entry["iteration"] <= iteration]
             self.before = [entry for _, entry in entries]
             kept = b"".join(line + b"\n" for line, _ in entries)
             if kept != old:
@@ -171,6 +232,12 @@ class Log:
                  for key, value in entry.items()}
         self.file.write(json.dumps(plain).encode() + b"\n")
 
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """Those of the file. OSError if it cannot be read."""
+        with open(self.path, "rb") as file:
+            for _, entry in _entries(file):
+                yield entry
+
     def close(self) -> None:
         self.file.close()
 
@@ -182,7 +249,7 @@ def read_log(path: str | os.PathLike) -> list[dict[str, Any]]:
         DataError: the file cannot be read.
     """
     try:
-        return [entry for _, entry in _entries(Path(path).read_bytes())]
+        return [entry for _, entry in _entries(Path(path).read_bytes().split(b"\n"))]
     except OSError as error:
         raise DataError(f"{path}: cannot read the log: {error.strerror}") from None
 
@@ -209,9 +276,9 @@ class Board:
         self.writer.close()
 
 
-def _entries(data: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
+def _entries(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """(line, entry) of each whole line."""
-    for line in data.split(b"\n"):
+    for line in lines:
         try:
             entry = json.loads(line)
         except ValueError:

@@ -16,7 +16,7 @@ from darknet_py.training import checkpoint
 from darknet_py.training.identity import Identity
 from darknet_py.weights import read_header
 
-FILES = r"_(?:(?:last|best|final|ema|\d+)\.weights|last\.state|(?:log|report|summary|attention)\.\w+)(?:\.new\w*)?"
+FILES = r"_(?:report|(?:(?:last|best|final|ema|\d+)\.weights|last\.state|(?:log|attention)\.\w+)(?:\.new\w*)?)"
 NUMBERED = re.compile(r".*_\d+\.weights")
 
 
@@ -109,7 +109,7 @@ def look(asked: Asked) -> Found:
     folder = asked.folder
     if folder is not None and folder.is_dir():
         own = re.compile(re.escape(asked.name) + FILES)
-        for path in sorted(path for path in folder.iterdir() if own.fullmatch(path.name) and path.is_file()):
+        for path in sorted(path for path in folder.iterdir() if own.fullmatch(path.name)):
             if path.suffix == ".weights":
                 weights[path] = _seen(path)
             else:

@@ -23,6 +23,7 @@ from darknet_py.training.engine import PRECISIONS, Engine, MiniBatch, seeded
 from darknet_py.training.events import Event, Finished, Iteration, Note, Saved, Scored, Settings, Started
 from darknet_py.training.identity import Identity, trainable
 from darknet_py.training.report import Report
+from darknet_py.training.report_page import facts_of
 from darknet_py.training.statistics import STATISTICS, Statistics
 from darknet_py.training.tasks import Score, Task, task_for
 from darknet_py.training.transfer import start_network
@@ -210,21 +211,12 @@ class Run:
         yield Note(f"what lay in {self.backup} of {self.name} and would be written over is in {start.aside} now")
 
     def _reported(self) -> Iterator[Event]:
-        """Train, and write the log and the chart."""
+        """The training, written down as it goes."""
+        facts = facts_of(self._started(), self.name, str(self.asked.run.data[0]), self.seed) \
+            if self.settings.report else None
         report = Report(self.name, self.backup, self.last, iteration=self.iteration, charts=self.settings.charts,
-                        most=self.network.options.max_chart_loss, tensorboard=self.settings.tensorboard)
-        try:
-            for event in self._train():
-                troubles = []
-                if isinstance(event, Iteration):            # first, for after an event the user may stop
-                    troubles = report.add(event)
-                elif isinstance(event, Scored):
-                    troubles = report.add_score(event.iteration, event.score.value, event.best, event.score.name)
-                yield event
-                yield from map(Note, troubles)
-        finally:
-            troubles = report.close()
-        yield from map(Note, troubles)
+                        most=self.network.options.max_chart_loss, tensorboard=self.settings.tensorboard, facts=facts)
+        return report.follow(self._train(), self.task)
 
     def _train(self) -> Iterator[Event]:
         hours = -1.

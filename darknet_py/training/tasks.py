@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,29 @@ from darknet_py.data.dataset import Problem, Sample, class_names, find_near, rea
 from darknet_py.data.loader import Batches, Loader, Plan
 from darknet_py.data.text import Text
 from darknet_py.errors import DataError
-from darknet_py.evaluation import evaluate_map
+from darknet_py.evaluation import map_and_findings
+from darknet_py.mistakes import find_mistakes
 from darknet_py.network import Network
+from darknet_py.plots import plot_confusion, plot_f1, plot_precision_recall
 from darknet_py.training.augmentation import augmentation_of, classifier_augmentation_of, detecting_head
 from darknet_py.training.engine import MiniBatch
 from darknet_py.training.events import Score, Settings, Split
+from darknet_py.training.pictures import (
+    Drawing,
+    draw_batch,
+    draw_predictions,
+    plot_accuracy,
+    plot_classes,
+    plot_labels,
+)
 from darknet_py.world import World
 
 MOST_WORKERS = 8
 EVALUATED = 8           # mini-batches of one sequence, to measure a character model
 MOST_TOLD = 20          # problems of pictures and labels
 MOST_COUNTED = 10_000   # pictures whose objects are counted before training: a second's work
+DRAWN = 3               # mini-batches in the report
+MOST_CURVES, MOST_CONFUSED = 1000, 200      # classes whose curves, and whose confusions, can be looked at
 
 
 class Task:
@@ -40,15 +53,19 @@ class Task:
     count: pictures to train on.
     notes: what to tell the user before training.
     loader: of mini-batches.
+    names: of the classes.
     """
 
     random: float = 0
     count: int
     notes: list[str]
     loader: Batches
+    names: list[str]
 
     def __init__(self, settings: Settings, world: World):
         self.settings, self.world, self.said = settings, world, 0
+        self.drawn = 0 if settings.save and settings.report and world.leads else DRAWN
+        self.drawings: list[Drawing] = []
 
     @property
     def waited(self) -> float:
@@ -58,6 +75,10 @@ class Task:
     def batches(self, start: int, plan: Callable[[int], Plan]) -> Iterator[MiniBatch]:
         """This process's mini-batches from an iteration on, without end."""
         for batch in self.loader.batches(start, plan):
+            if self.drawn < DRAWN:
+                self.drawn += 1
+                self.drawings.append(Drawing(f"batch {self.drawn}", {
+                    f"batch_{self.drawn}.jpg": partial(draw_batch, batch, self.names)}, once=True))
             truth = batch.rows if isinstance(batch.rows, Tensor) else Truth.stack(batch.rows)
             yield MiniBatch(batch.images, truth, batch.names)
 
@@ -70,6 +91,15 @@ class Task:
     def splits(self) -> list[Split]:
         """What there is to train on, and to measure on."""
         raise AssertionError(f"{type(self).__name__} lacks splits")
+
+    def new_drawings(self) -> list[Drawing]:
+        """Of labels and mini-batches, for the report, each once."""
+        drawings, self.drawings = self.drawings, []
+        return drawings
+
+    def score_drawings(self, score: Score, iteration: int) -> list[Drawing]:
+        """What a score comes from, for the report."""
+        return []
 
     def evaluate(self, network: Network) -> Score:
         """How good the network is now; all processes ask at the same time, and get the same answer."""
@@ -98,6 +128,8 @@ class Detection(Task):
         self.count, self.notes = len(self.samples), listed(problems)
         self.loader = Loader(self.samples, head.classes, augmentation_of(network), seed=seed,
                              channels=network.input_shape.channels, **loading(settings, world, device))
+        self.drawings.append(Drawing("labels", {"labels.png": partial(plot_labels, self.samples, self.names)},
+                                     once=True))
 
     def splits(self) -> list[Split]:
         return [self._split("train", self.samples)] + ([self._split("valid", self.valid)] if self.valid else [])
@@ -111,9 +143,28 @@ class Detection(Task):
 
     def evaluate(self, network: Network) -> Score:
         s = self.settings
-        result = evaluate_map(network, self.valid, self.names, iou_thresh=s.iou_thresh, points=s.points,
-                              thresh=s.thresh, difficult=self.difficult or None, world=self.world)
-        return Score(result.map, f"mAP@{s.iou_thresh:.2f}", result.text())
+        result, findings = map_and_findings(network, self.valid, self.names, iou_thresh=s.iou_thresh, points=s.points,
+                                            thresh=s.thresh, difficult=self.difficult or None, world=self.world)
+        return Score(result.map, f"mAP@{s.iou_thresh:.2f}", result.text(), {
+            "precision": result.precision, "recall": result.recall, "f1": result.f1,
+            "average_iou": result.average_iou}, (result, findings))
+
+    def score_drawings(self, score: Score, iteration: int) -> list[Drawing]:
+        result, findings = score.source
+        names, thresh, iou_thresh = self.names, result.thresh, result.iou_thresh
+
+        def confusion(path: Path) -> None:
+            mistakes = find_mistakes(findings.found[0], findings.objects, names, iou_thresh, thresh)
+            plot_confusion(mistakes.confusion, names, path, f"scores above {thresh:g}, overlaps above {iou_thresh:g}")
+
+        files: dict[str, Callable[[Path], None]] = {
+            f"predictions_{iteration}.jpg": partial(draw_predictions, self.valid, findings, names, thresh)}
+        if len(names) <= MOST_CURVES:
+            files |= {"precision_recall.png": partial(plot_precision_recall, result.curves, names, result.ap.tolist()),
+                      "f1.png": partial(plot_f1, result.curves, names)}
+        if len(names) <= MOST_CONFUSED:
+            files["confusion.png"] = confusion
+        return [Drawing("best", files)]
 
 
 class Classification(Task):
@@ -131,7 +182,10 @@ class Classification(Task):
         self.valid = ClassifierPictures.from_data(data, "valid", **shared) if settings.evaluate else None
         self.leaves = read_leaves(data) if settings.evaluate else None
         self.count, self.notes = len(pictures), []
+        self.names = [str(label) for label in range(pictures.classes)] if pictures.names is None else pictures.names
         self.loader = ClassifierLoader(pictures, seed=seed, **loading(settings, world, device))
+        if pictures.names is not None:
+            self.drawings.append(Drawing("labels", {"labels.png": partial(plot_classes, pictures)}, once=True))
 
     def splits(self) -> list[Split]:
         return [Split("train", self.count)] + ([] if self.valid is None else [Split("valid", len(self.valid))])
@@ -140,7 +194,11 @@ class Classification(Task):
         assert self.valid is not None
         result = evaluate_classifier(network, self.valid, leaves=self.leaves, world=self.world)
         one, five = result.top(1), result.top(5)
-        return Score(one, "top-1", f" top-1 = {one:.2%}, top-5 = {five:.2%} of {len(result)} pictures")
+        return Score(one, "top-1", f" top-1 = {one:.2%}, top-5 = {five:.2%} of {len(result)} pictures", {"top-5": five},
+                     result)
+
+    def score_drawings(self, score: Score, iteration: int) -> list[Drawing]:
+        return [Drawing("best", {"accuracy.png": partial(plot_accuracy, score.source)})]
 
 
 class Characters(Task):
