@@ -12,10 +12,10 @@ from darknet_py import DataError as _DataError
 from darknet_py import Detector as _Detector
 from darknet_py import load_network as _load_network
 from darknet_py import parse_cfg as _parse_cfg
-from darknet_py.architectures import ARCHITECTURES as _ARCHITECTURES
-from darknet_py.architectures import cfg_text as _cfg_text
-from darknet_py.download import download as _download
-from darknet_py.zoo import OFFICIAL as _OFFICIAL
+from darknet_py.zoo.architectures import ARCHITECTURES as _ARCHITECTURES
+from darknet_py.zoo.architectures import cfg_text as _cfg_text
+from darknet_py.zoo.download import download as _download
+from darknet_py.zoo.manifest import OFFICIAL as _OFFICIAL
 
 dependencies = ["torch", "numpy", "cv2", "pyparsing"]
 _NAMES = _Path(__file__).parent / "cfg/coco.names"

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Cfg": "cfg", "parse_cfg": "cfg", "read_cfg": "cfg",
+    "Cfg": "cfg.language", "parse_cfg": "cfg.language", "read_cfg": "cfg.language",
     "CfgError": "errors", "CfgWarning": "errors", "DarknetError": "errors", "DataError": "errors",
     "DownloadError": "errors", "WeightsError": "errors",
-    "Network": "network", "load_network": "network",
-    "Detections": "detect", "Detector": "detect",
-    "Classifier": "classify", "Prediction": "classify", "evaluate_classifier": "classify",
-    "generate": "characters", "perplexity": "characters",
-    "evaluate": "evaluation", "evaluate_map": "evaluation", "train": "training.run",
+    "Network": "model.network", "load_network": "model.network",
+    "Detections": "inference.detections", "Detector": "inference.detector",
+    "Classifier": "inference.classifier", "Prediction": "inference.classifier",
+    "evaluate_classifier": "evaluation.classification",
+    "generate": "inference.char_rnn", "perplexity": "inference.char_rnn",
+    "evaluate": "evaluation.evaluate", "evaluate_map": "evaluation.evaluate", "train": "training.trainer",
 }
 __all__ = [
     "Cfg", "CfgError", "CfgWarning", "Classifier", "DarknetError", "DataError", "Detections", "Detector",
@@ -28,14 +29,16 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from darknet_py.cfg import Cfg, parse_cfg, read_cfg
-    from darknet_py.characters import generate, perplexity
-    from darknet_py.classify import Classifier, Prediction, evaluate_classifier
-    from darknet_py.detect import Detections, Detector
+    from darknet_py.cfg.language import Cfg, parse_cfg, read_cfg
     from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, DownloadError, WeightsError
-    from darknet_py.evaluation import evaluate, evaluate_map
-    from darknet_py.network import Network, load_network
-    from darknet_py.training.run import train
+    from darknet_py.evaluation.classification import evaluate_classifier
+    from darknet_py.evaluation.evaluate import evaluate, evaluate_map
+    from darknet_py.inference.char_rnn import generate, perplexity
+    from darknet_py.inference.classifier import Classifier, Prediction
+    from darknet_py.inference.detections import Detections
+    from darknet_py.inference.detector import Detector
+    from darknet_py.model.network import Network, load_network
+    from darknet_py.training.trainer import train
 
 
 def __getattr__(name: str) -> Any:

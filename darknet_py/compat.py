@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import nms as suppressed
-from darknet_py.classify import answering
 from darknet_py.data.datafile import count_of, find_names, read_data
 from darknet_py.data.image import letterbox, read_image, resize, to_tensor, undo_letterbox
-from darknet_py.detect import made_fast
-from darknet_py.network import Network as DarknetNetwork
-from darknet_py.network import load_network as load
+from darknet_py.inference.backends.pytorch import made_fast
+from darknet_py.inference.classifier import answering
+from darknet_py.model.network import Network as DarknetNetwork
+from darknet_py.model.network import load_network as load
+from darknet_py.ops.nms import nms as suppressed
 
 __all__ = [
     "BOX", "DETECTION", "DETNUMPAIR", "IMAGE", "METADATA", "POINTER", "bbox2points", "c_char_p", "c_float", "c_int",

@@ -21,11 +21,12 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from darknet_py.cfg import Cfg, parse_cfg, read_cfg
-from darknet_py.data.files import replacing
+from darknet_py.cfg.language import Cfg, parse_cfg, read_cfg
 from darknet_py.errors import CfgWarning, DarknetError
-from darknet_py.training.events import Iteration, Note, Settings
-from darknet_py.training.run import Run
+from darknet_py.training.events import Iteration, Note
+from darknet_py.training.settings import Settings
+from darknet_py.training.trainer import Run
+from darknet_py.utils.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

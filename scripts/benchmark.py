@@ -46,7 +46,7 @@ import json, sys, time, warnings
 warnings.simplefilter("ignore")
 import torch
 from darknet_py.cfg import _grammar, read_cfg
-from darknet_py.network import Network
+from darknet_py.model.network import Network
 _grammar()                                          # imports pyparsing
 cfg, weights = sys.argv[1:]
 times = [time.perf_counter()]
@@ -142,8 +142,8 @@ class Pace(NamedTuple):
 
 def new_run(a: argparse.Namespace, **more: Any) -> Any:
     """A run that writes nothing."""
-    from darknet_py.training.events import Settings
-    from darknet_py.training.run import Run
+    from darknet_py.training.settings import Settings
+    from darknet_py.training.trainer import Run
     return Run(a.data, a.cfg, None, Settings(
         clear=True, save=False, charts=None, seed=0, **{"device": a.device, "workers": a.workers, "amp": a.amp,
                                                        "compile": a.compile} | more))
@@ -231,8 +231,8 @@ def compare_evaluation(a: argparse.Namespace) -> None:
     """Ours and C's in turn, of the same images."""
     from darknet_py import load_network
     from darknet_py.data.dataset import class_names, read_samples
-    from darknet_py.detect import count_classes
-    from darknet_py.finding import MAP, VALID, find
+    from darknet_py.evaluation.predict import MAP, VALID, find
+    from darknet_py.inference.postprocess import count_classes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = load_network(a.cfg, a.weights, device=a.device)

@@ -28,24 +28,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
-from darknet_py.cfg import read_cfg
+from darknet_py.cfg.language import read_cfg
 from darknet_py.cli import download
 from darknet_py.cli.detect import device
 from darknet_py.cli.measure import Measured, progress, warn
-from darknet_py.coco import ids_of, read_truth
 from darknet_py.data.coco import NAMES, read_coco_json
 from darknet_py.data.datafile import find_names
 from darknet_py.data.dataset import read_samples
-from darknet_py.data.files import replacing, write_file
-from darknet_py.detect import count_classes
-from darknet_py.download import whats_wrong
 from darknet_py.errors import CfgWarning, DarknetError, DataError, WeightsError, printable
-from darknet_py.evaluation import Evaluation, evaluate
-from darknet_py.finding import VALID, find
-from darknet_py.network import load_network
-from darknet_py.results import write_results
-from darknet_py.world import World, local_device
-from darknet_py.zoo import OFFICIAL, Published, how_to_get
+from darknet_py.evaluation.coco_ap import ids_of, read_truth
+from darknet_py.evaluation.evaluate import Evaluation, evaluate
+from darknet_py.evaluation.predict import VALID, find
+from darknet_py.evaluation.result_files import write_results
+from darknet_py.inference.postprocess import count_classes
+from darknet_py.model.network import load_network
+from darknet_py.utils.distributed import World, local_device
+from darknet_py.utils.files import replacing, write_file
+from darknet_py.zoo.download import whats_wrong
+from darknet_py.zoo.manifest import OFFICIAL, Published, how_to_get
 
 ROOT = Path(__file__).resolve().parents[1]
 COCO = "http://images.cocodataset.org"

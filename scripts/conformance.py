@@ -30,9 +30,10 @@ from torch import Tensor
 from training_faults import LEFT_OUT, build_in
 
 from darknet_py import DarknetError, Detector, Network, load_network, parse_cfg
-from darknet_py.boxes import Truth, iou
-from darknet_py.detect import find_boxes
+from darknet_py.data.targets import Truth
+from darknet_py.inference.postprocess import find_boxes
 from darknet_py.losses import Moment
+from darknet_py.ops.boxes import iou
 from darknet_py.training.optimizer import Optimizer
 from darknet_py.training.step import accumulate
 

@@ -3,7 +3,7 @@
     python scripts/make_cfgs.py             writes them
     python scripts/make_cfgs.py --check     writes nothing; says which are not up to date, and ends with exit status 1
 
-The architectures are in darknet_py/architectures, in the field's terms; cfg/shapes.* are make_demo.py's.
+The architectures are in darknet_py/zoo/architectures, in the field's terms; cfg/shapes.* are make_demo.py's.
 """
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from darknet_py.architectures import ARCHITECTURES, cfg_text
 from darknet_py.data.coco import NAMES, OTHER_NAMES
-from darknet_py.data.files import replacing
-from darknet_py.zoo import manifest
+from darknet_py.utils.files import replacing
+from darknet_py.zoo.architectures import ARCHITECTURES, cfg_text
+from darknet_py.zoo.manifest import manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 VOC = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",

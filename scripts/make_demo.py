@@ -33,9 +33,9 @@ import torch
 from torch import Tensor
 
 from darknet_py import Network, load_network, parse_cfg
-from darknet_py.boxes import iou
 from darknet_py.data.image import resize, to_tensor
-from darknet_py.detect import find_boxes
+from darknet_py.inference.postprocess import find_boxes
+from darknet_py.ops.boxes import iou
 
 ROOT = Path(__file__).resolve().parent.parent
 # Width and height at scale 1: the areas are equal.

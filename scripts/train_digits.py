@@ -34,7 +34,7 @@ import make_digits
 import make_scene
 
 from darknet_py import train
-from darknet_py.cfg import read_cfg
+from darknet_py.cfg.language import read_cfg
 from darknet_py.cli import main as darknet
 from darknet_py.errors import DarknetError
 from darknet_py.training.events import Event, Iteration, Note, Scored

@@ -10,8 +10,12 @@ import pytest
 import torch
 from conftest import SHARED
 
-from darknet_py import anchors as module
-from darknet_py.anchors import (
+from darknet_py.cfg.language import parse_cfg, read_cfg
+from darknet_py.cli import main
+from darknet_py.errors import CfgError, DataError
+from darknet_py.model.network import Network
+from darknet_py.prepare import anchors as module
+from darknet_py.prepare.anchors import (
     anchors_text,
     counters_text,
     darknet_anchors,
@@ -20,11 +24,7 @@ from darknet_py.anchors import (
     nearest,
     read_boxes,
 )
-from darknet_py.cfg import parse_cfg, read_cfg
-from darknet_py.cli import main
-from darknet_py.errors import CfgError, DataError
-from darknet_py.heads import anchor_count, fit_heads, network_anchors
-from darknet_py.network import Network
+from darknet_py.prepare.refit_heads import anchor_count, fit_heads, network_anchors
 
 REFERENCE = sorted(path for path in (SHARED / "reference/cfg").glob("*.cfg")
                    if re.search(r"^\s*anchors\s*=", path.read_text("utf-8", "replace"), re.M))

@@ -11,11 +11,11 @@ import pytest
 import torch
 from conftest import SHARED
 
-from darknet_py.architectures import ARCHITECTURES, WISHES, cfg_text
-from darknet_py.cfg import Cfg, parse_cfg, read_cfg
+from darknet_py.cfg.language import Cfg, parse_cfg, read_cfg
 from darknet_py.data.datafile import read_data, read_names
 from darknet_py.errors import DataError
-from darknet_py.network import Network
+from darknet_py.model.network import Network
+from darknet_py.zoo.architectures import ARCHITECTURES, WISHES, cfg_text
 
 ROOT = Path(__file__).parent.parent
 ORIGINAL = SHARED / "reference/cfg"

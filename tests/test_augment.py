@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from darknet_py import load_network, parse_cfg
-from darknet_py.data.augment import Augmentation, Recipe, View, draw_recipe
-from darknet_py.data.picture import Source, make_picture, margins_of
+from darknet_py.data.augment_apply import Source, make_picture, margins_of
+from darknet_py.data.augment_plan import Augmentation, Recipe, View, draw_recipe
 from darknet_py.errors import CfgError, CfgWarning, DataError
 from darknet_py.training.augmentation import augmentation_of
 

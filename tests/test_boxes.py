@@ -4,8 +4,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from darknet_py import boxes
-from darknet_py.boxes import cxcywh_to_xyxy, iou, nms, xyxy_to_cxcywh
+from darknet_py.ops import boxes
+from darknet_py.ops import nms as nms_module
+from darknet_py.ops.boxes import cxcywh_to_xyxy, iou, xyxy_to_cxcywh
+from darknet_py.ops.nms import nms
 
 # Measured with box.c compiled at -O1: iou, giou, diou, ciou, and box_diounms with beta 0.8.
 C_OVERLAPS = [
@@ -98,11 +100,11 @@ def random_case(name: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", ["dense", "sparse", "ties", "falling chain", "shuffled chain", "one"])
-@pytest.mark.parametrize("kind", boxes.NMS_KINDS)
-@pytest.mark.parametrize("chunk, edges", [(boxes.CHUNK, boxes.EDGES), (200, 60)])
+@pytest.mark.parametrize("kind", nms_module.NMS_KINDS)
+@pytest.mark.parametrize("chunk, edges", [(nms_module.CHUNK, nms_module.EDGES), (200, 60)])
 def test_nms_is_the_plain_loop(name, kind, chunk, edges, monkeypatch):
-    monkeypatch.setattr(boxes, "CHUNK", chunk)
-    monkeypatch.setattr(boxes, "EDGES", edges)
+    monkeypatch.setattr(nms_module, "CHUNK", chunk)
+    monkeypatch.setattr(nms_module, "EDGES", edges)
     box, scores = random_case(name)
     before = scores.clone()
     result = nms(box, scores, 0.45, kind, beta=0.8)

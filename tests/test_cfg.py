@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from darknet_py.cfg import MAX_BYTES, Cfg, parse_cfg, read_cfg
+from darknet_py.cfg.language import MAX_BYTES, Cfg, parse_cfg, read_cfg
 from darknet_py.errors import CfgError, CfgWarning
-from darknet_py.network import Network
+from darknet_py.model.network import Network
 
 ORIGINALS = Path(__file__).parents[2] / "shared/reference/cfg"
 needs_originals = pytest.mark.skipif(not ORIGINALS.is_dir(), reason="the original cfgs are not there")

@@ -10,7 +10,7 @@ from conftest import SHARED
 from darknet_py.cli import main
 from darknet_py.data.check import check_for_training
 from darknet_py.data.dataset import read_samples
-from darknet_py.training.check import check_dataset
+from darknet_py.prepare.check_dataset import check_dataset
 
 PICTURE = cv2.imencode(".png", np.arange(40 * 30 * 3, dtype=np.uint8).reshape(30, 40, 3))[1].tobytes()
 JPEG = cv2.imencode(".jpg", np.zeros((30, 40, 3), np.uint8))[1].tobytes()

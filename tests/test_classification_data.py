@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from darknet_py.cfg import parse_cfg
+from darknet_py.cfg.language import parse_cfg
 from darknet_py.data.classification import SECRET_NUM, ClassifierPictures
-from darknet_py.data.crops import CUTMIX, EITHER, MIXUP, MOSAIC, ClassifierAugmentation, cut_out
+from darknet_py.data.classifier_augment import CUTMIX, EITHER, MIXUP, MOSAIC, ClassifierAugmentation, cut_out
 from darknet_py.data.image import to_tensor
 from darknet_py.errors import CfgError, DataError
-from darknet_py.network import Network
+from darknet_py.model.network import Network
 from darknet_py.training.augmentation import classifier_augmentation_of
 
 NAMES = ("ape", "bear", "cat", "dog")

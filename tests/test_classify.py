@@ -13,10 +13,11 @@ import torch
 from conftest import ROOT, TINY_CFG, kit, measured_weights
 
 from darknet_py import CfgError, Classifier, DarknetError, DataError, evaluate_classifier, load_network, parse_cfg
-from darknet_py.classify import answer, ranks
 from darknet_py.cli import main
-from darknet_py.data.ahead import ahead
 from darknet_py.data.classification import ClassifierPictures
+from darknet_py.evaluation.classification import ranks
+from darknet_py.inference.classifier import answer
+from darknet_py.utils.prefetch import ahead
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 NAMES = ["round", "edgy", "disc", "ring", "square", "star"]

@@ -7,11 +7,11 @@ import pytest
 from test_evaluate import AWAY, HALF, HERE, table
 
 from darknet_py import DataError
-from darknet_py.coco import coco_average_precision, make_truth, read_truth
 from darknet_py.data.coco import IDS, NAMES, category_ids
 from darknet_py.data.dataset import coco_json, read_rows, read_samples
-from darknet_py.mistakes import KINDS, find_mistakes
-from darknet_py.results import image_ids, write_results
+from darknet_py.evaluation.coco_ap import coco_average_precision, make_truth, read_truth
+from darknet_py.evaluation.error_analysis import KINDS, find_mistakes
+from darknet_py.evaluation.result_files import image_ids, write_results
 
 SIZES = np.array([[400, 400]] * 2)
 WIDE = (.5, .5, .5, .25)

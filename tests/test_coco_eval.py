@@ -12,7 +12,7 @@ from conftest import ROOT
 from web import Page, Web
 
 from darknet_py.errors import DarknetError
-from darknet_py.zoo import OFFICIAL, Published
+from darknet_py.zoo.manifest import OFFICIAL, Published
 
 COUNT = 5
 WEIGHTS = (ROOT / "weights/shapes.weights").read_bytes()

@@ -14,12 +14,12 @@ from conftest import ROOT, kit
 from safetensors.torch import save_file
 
 from darknet_py import load_network, parse_cfg
-from darknet_py.architectures import cfg_text
 from darknet_py.cli import main
 from darknet_py.convert import convert, parity
 from darknet_py.convert.formats import FORMATS, RECURRENT, Wanted
 from darknet_py.errors import DarknetError
 from darknet_py.layers.yolo import Yolo
+from darknet_py.zoo.architectures import cfg_text
 
 KINDS = sorted((ROOT / "tests/goldens/kinds/forward").glob("*.npz"))
 

@@ -11,19 +11,19 @@ import pytest
 import torch
 from conftest import SHARED
 
-from darknet_py import custom
-from darknet_py.architectures import ARCHITECTURES, WISHES, cfg_text
-from darknet_py.cfg import parse_cfg, read_cfg
+from darknet_py.cfg.language import parse_cfg, read_cfg
 from darknet_py.cli import main
 from darknet_py.cli.new import WISHES as FLAGS
-from darknet_py.custom import Memory, first_weights, new_cfg
-from darknet_py.edit import differences, edit_cfg
 from darknet_py.errors import CfgError, DataError
-from darknet_py.heads import coarsest_step, fit_heads
-from darknet_py.info import training_memory
-from darknet_py.network import Network, load_network
+from darknet_py.model.network import Network, load_network
+from darknet_py.model.summary import training_memory
+from darknet_py.prepare import new_cfg as custom
+from darknet_py.prepare.edit_cfg import differences, edit_cfg
+from darknet_py.prepare.new_cfg import Memory, first_weights, new_cfg
+from darknet_py.prepare.refit_heads import coarsest_step, fit_heads
 from darknet_py.training.transfer import start_network
-from darknet_py.zoo import OFFICIAL
+from darknet_py.zoo.architectures import ARCHITECTURES, WISHES, cfg_text
+from darknet_py.zoo.manifest import OFFICIAL
 
 GIB = 2 ** 30
 REFERENCE = sorted((SHARED / "reference/cfg").rglob("*.cfg"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from darknet_py import Detector
-from darknet_py.boxes import xyxy_to_cxcywh
+from darknet_py.ops.boxes import xyxy_to_cxcywh
 
 ROOT = Path(__file__).resolve().parent.parent
 CFG, NAMES, PICTURE, WEIGHTS = (

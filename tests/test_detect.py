@@ -9,7 +9,7 @@ import torch
 from conftest import SHARED
 
 from darknet_py import CfgError, DarknetError, DataError, Detector, WeightsError
-from darknet_py.detect import find_boxes
+from darknet_py.inference.postprocess import find_boxes
 
 FASTEST = SHARED / "models/yolo-fastest-1.1-xl"
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from darknet_py import Detector
-from darknet_py.boxes import iou, xyxy_to_cxcywh
+from darknet_py.ops.boxes import iou, xyxy_to_cxcywh
 
 ROOT = Path(__file__).resolve().parent.parent
 CFG, WEIGHTS, PICTURE = (ROOT / name for name in ("cfg/digits.cfg", "weights/digits.weights", "cfg/digits.jpg"))

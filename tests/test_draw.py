@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from darknet_py.draw import LIGHT, class_colour, draw_detections, text_colour
 from darknet_py.errors import DataError
+from darknet_py.viz.draw import LIGHT, class_colour, draw_detections, text_colour
 
 NAMES = ["cat", "a rather long name for such a small thing"]
 

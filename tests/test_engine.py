@@ -8,16 +8,17 @@ import torch
 from conftest import TINY_CFG
 
 from darknet_py import CfgError, load_network, parse_cfg, train
-from darknet_py.boxes import Truth
+from darknet_py.data.targets import Truth
 from darknet_py.layers.batchnorm import MOMENTUM
 from darknet_py.losses import Moment
-from darknet_py.training import engine, tasks
-from darknet_py.training.attention import attention_picture
+from darknet_py.training import iteration as engine
+from darknet_py.training import tasks
 from darknet_py.training.ema import Average
-from darknet_py.training.engine import Engine, MiniBatch
-from darknet_py.training.events import Settings
+from darknet_py.training.iteration import Engine, MiniBatch
+from darknet_py.training.settings import Settings
 from darknet_py.training.step import accumulate, attack, run_heads
-from darknet_py.world import World
+from darknet_py.utils.distributed import World
+from darknet_py.viz.attention import attention_picture
 
 ROWS = np.array([[0, .4, .5, .3, .3], [1, .7, .2, .2, .4]], np.float32)
 

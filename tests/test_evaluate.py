@@ -7,12 +7,13 @@ import torch
 from conftest import ROOT, SHARED
 
 from darknet_py import CfgError, DarknetError, DataError, Detector, load_network
-from darknet_py.average_precision import Found, Objects, average_precision
-from darknet_py.cfg import parse_cfg
-from darknet_py.coco import clipped_boxes
+from darknet_py.cfg.language import parse_cfg
 from darknet_py.data.dataset import Sample, read_samples
-from darknet_py.evaluation import evaluate, evaluate_map, evaluate_recall
-from darknet_py.finding import VALID, find
+from darknet_py.evaluation.coco_ap import clipped_boxes
+from darknet_py.evaluation.darknet_map import average_precision
+from darknet_py.evaluation.evaluate import evaluate, evaluate_map, evaluate_recall
+from darknet_py.evaluation.matching import Found, Objects
+from darknet_py.evaluation.predict import VALID, find
 
 HERE, HALF, QUARTER, AWAY = (.5, .5, .25, .25), (.5, .5, .25, .125), (.5, .5, .25, .0625), (.125, .125, .25, .25)
 BCCD = SHARED / "models/bccd-micro"
@@ -126,7 +127,7 @@ def plain(found, objects, classes, iou_thresh, thresh):
 @pytest.mark.parametrize("seed", range(6))
 def test_against_a_plain_loop(seed, monkeypatch):
     """With scores from a few values, so that many are equal, and more pairs than are compared at a time."""
-    monkeypatch.setattr("darknet_py.average_precision.PAIRS", 7)
+    monkeypatch.setattr("darknet_py.evaluation.matching.PAIRS", 7)
     rng = np.random.default_rng(seed)
 
     def rows(count, last):

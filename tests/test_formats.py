@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from darknet_py.data.dataset import class_names, own_splits, read_objects, read_samples
 from darknet_py.data.formats import find_layout
 from darknet_py.errors import DataError
-from darknet_py.training.check import check_dataset
+from darknet_py.prepare.check_dataset import check_dataset
 
 NAMES = ["cat", "dog"]
 WIDTH, HEIGHT = 64, 48

@@ -15,13 +15,13 @@ import torch
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from darknet_py.cfg import parse_cfg
+from darknet_py.cfg.language import parse_cfg
+from darknet_py.cfg.options import NetOptions
 from darknet_py.errors import DarknetError, WeightsError
 from darknet_py.layers import KINDS, base
 from darknet_py.layers.convolutional import DEFORMATIONS
-from darknet_py.network import Network, load_network
-from darknet_py.options import NetOptions
-from darknet_py.weights import read_header
+from darknet_py.model.network import Network, load_network
+from darknet_py.model.weights import read_header
 
 EXPLORE = int(os.environ.get("DARKNET_PY_FUZZ", 0))
 SMALL = 2 ** 14             # weights of a network, and numbers in an output
@@ -47,7 +47,7 @@ def small_limits(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr(base, "MAX_PARAMETERS", SMALL)
         patch.setattr(base, "MAX_OUTPUTS", SMALL)
-        patch.setattr("darknet_py.network.MAX_PARAMETERS", SMALL)
+        patch.setattr("darknet_py.model.network.MAX_PARAMETERS", SMALL)
         yield
     torch.set_num_threads(threads)
 

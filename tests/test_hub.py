@@ -7,8 +7,8 @@ from conftest import ROOT
 from web import Page
 
 from darknet_py import DarknetError, DataError, Detector, Network, load_network
-from darknet_py.architectures import ARCHITECTURES
-from darknet_py.zoo import OFFICIAL
+from darknet_py.zoo.architectures import ARCHITECTURES
+from darknet_py.zoo.manifest import OFFICIAL
 
 
 def hub(*words, **options):

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from darknet_py.boxes import Truth
-from darknet_py.data.augment import Augmentation
+from darknet_py.data.augment_plan import Augmentation
 from darknet_py.data.cache import Cache
 from darknet_py.data.dataset import Sample
 from darknet_py.data.loader import Loader, Plan
+from darknet_py.data.targets import Truth
 from darknet_py.errors import DataError
 
 COUNT = 10

@@ -9,11 +9,11 @@ import pytest
 import torch
 from conftest import ROOT
 
-from darknet_py.boxes import Truth
-from darknet_py.cfg import parse_cfg
+from darknet_py.cfg.language import parse_cfg
+from darknet_py.data.targets import Truth
 from darknet_py.losses import LOSSES, HeadLoss, Moment
 from darknet_py.losses.base import later_wins
-from darknet_py.network import Network
+from darknet_py.model.network import Network
 
 FOLDER = ROOT / "tests/goldens/heads"
 KINDS = ("region", "detection", "softmax", "cost", "contrastive", "contrastive_yolo")

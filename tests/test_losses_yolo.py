@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from darknet_py import load_network, parse_cfg
-from darknet_py.boxes import Truth, iou
-from darknet_py.losses import LOSSES, HeadLoss, Moment, matching
-from darknet_py.losses.overlap import overlap_gradient
+from darknet_py.data.targets import Truth
+from darknet_py.losses import LOSSES, HeadLoss, Moment
+from darknet_py.losses import anchor_matching as matching
+from darknet_py.ops.boxes import iou
+from darknet_py.ops.iou_gradient import overlap_gradient
 
 GOLDENS = sorted((Path(__file__).parent / "goldens" / "losses").glob("*.npz"))
 HEAD = """

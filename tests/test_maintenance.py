@@ -10,12 +10,13 @@ from test_weights import ALL, network, tensors
 from torch.utils.flop_counter import FlopCounterMode
 from verbs import CASES, numbers, write_inputs
 
-from darknet_py import DarknetError, load_network, maintenance
-from darknet_py.cfg import parse_cfg
+from darknet_py import DarknetError, load_network
+from darknet_py.cfg.language import parse_cfg
 from darknet_py.cli import main
-from darknet_py.info import operations
 from darknet_py.layers.recurrent import Recurrent
-from darknet_py.weights import read_header
+from darknet_py.model.summary import operations
+from darknet_py.model.weights import read_header
+from darknet_py.tools import weight_tools as maintenance
 
 EXACT = ("average", "rgbgr", "normalize", "oneoff", "oneoff2")
 TEXT, NUMBER = re.compile(r"(Connected Layer|Floating)[\s\S]+"), re.compile(r"\d+\.\d{6}")

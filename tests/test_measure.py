@@ -16,7 +16,7 @@ from conftest import ROOT
 from darknet_py import Detector, load_network
 from darknet_py.cli import main
 from darknet_py.data.image import read_image
-from darknet_py.detect import as_input
+from darknet_py.inference.preprocess import as_input
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from darknet_py import load_network
-from darknet_py.cfg import parse_cfg
+from darknet_py.cfg.language import parse_cfg
 from darknet_py.errors import CfgError, DarknetError, DataError
-from darknet_py.network import Network
+from darknet_py.model.network import Network
 
 PACKAGE = Path(__file__).parents[1] / "darknet_py"
 TWO_HEADS = """[net]

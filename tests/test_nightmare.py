@@ -10,7 +10,7 @@ import torch
 from darknet_py import DarknetError, DataError, load_network
 from darknet_py.cli import main
 from darknet_py.data.image import to_tensor
-from darknet_py.nightmare import NightmareOptions, nightmare
+from darknet_py.tools.nightmare import NightmareOptions, nightmare
 
 SIZE = 50, 38           # width, height: no multiple of anything
 

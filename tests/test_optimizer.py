@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from darknet_py import DarknetError, load_network, parse_cfg
-from darknet_py.training import deform
+from darknet_py.training import filter_deformation as deform
 from darknet_py.training.optimizer import Optimizer, reject_similar_filters
 
 NET = "[net]\nwidth=4\nheight=4\nchannels=32\nmax_batches=10\nburn_in=2\nmomentum=.9\ndecay=.01\n"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from darknet_py.cfg import parse_cfg
+from darknet_py.cfg.language import parse_cfg
+from darknet_py.cfg.options import NetOptions, bind, option
 from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.layers import KINDS
-from darknet_py.network import Network
-from darknet_py.options import NetOptions, bind, option
+from darknet_py.model.network import Network
 
 NET = "[net]\nwidth=8\nheight=8\nchannels=3\n"      # lines 1 to 4: layers start at line 5
 CONV = "[convolutional]\nfilters=6\n"               # lines 5 and 6
@@ -207,7 +207,7 @@ def test_an_unknown_activation_is_an_error():
 
 
 def test_total_of_weights_is_bounded(monkeypatch):
-    monkeypatch.setattr("darknet_py.network.MAX_PARAMETERS", 200)
+    monkeypatch.setattr("darknet_py.model.network.MAX_PARAMETERS", 200)
     message = "x.cfg:15: [convolutional] brings the network to 234 weights, more than the 200 allowed"
     with pytest.raises(CfgError, match=f"^{re.escape(message)}$"):
         Network(parse_cfg(NET + CONV * 6, "x.cfg"))

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from darknet_py.cli.progress import Progress
-from darknet_py.durations import duration
+from darknet_py.utils.durations import duration
 
 
 class Terminal(io.StringIO):

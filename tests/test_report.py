@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from darknet_py.cfg.options import NetOptions
 from darknet_py.cli import main
 from darknet_py.errors import DarknetError, DataError
-from darknet_py.options import NetOptions
 from darknet_py.training import chart as chart_module
 from darknet_py.training.chart import Chart, plot_schedule
 from darknet_py.training.report import Log, Report, console_line, read_log

@@ -18,9 +18,10 @@ from safetensors.torch import save_file
 from darknet_py import load_network, train
 from darknet_py.cli import main
 from darknet_py.training import checkpoint
-from darknet_py.training.events import Iteration, Settings
+from darknet_py.training.events import Iteration
 from darknet_py.training.report import read_log
-from darknet_py.training.run import Run
+from darknet_py.training.settings import Settings
+from darknet_py.training.trainer import Run
 
 WORDS = ["tiny.data", "tiny.cfg", "-device", "cpu", "-workers", "0"]
 QUICK = {"device": "cpu", "seed": 3, "workers": 0, "charts": None}

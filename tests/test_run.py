@@ -14,8 +14,9 @@ from conftest import ROOT
 from darknet_py import CfgError, DarknetError, DataError, WeightsError, load_network, train
 from darknet_py.cli import main
 from darknet_py.training import checkpoint
-from darknet_py.training.events import Iteration, Note, Saved, Scored, Settings
-from darknet_py.training.run import Run
+from darknet_py.training.events import Iteration, Note, Saved, Scored
+from darknet_py.training.settings import Settings
+from darknet_py.training.trainer import Run
 
 QUICK = {"device": "cpu", "seed": 3, "workers": 0, "charts": None, "report": False}
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

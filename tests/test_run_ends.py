@@ -11,13 +11,15 @@ from conftest import ROOT
 from test_run import QUICK, change, collect, of, tensors
 
 from darknet_py import DarknetError, WeightsError, load_network
-from darknet_py.cfg import read_cfg
+from darknet_py.cfg.language import read_cfg
 from darknet_py.cli import main, train
-from darknet_py.heads import fit_heads
-from darknet_py.training import checkpoint, run, tasks
-from darknet_py.training.engine import Engine
-from darknet_py.training.events import Finished, Iteration, Note, Saved, Scored, Settings, Split, Started
-from darknet_py.training.run import Run
+from darknet_py.prepare.refit_heads import fit_heads
+from darknet_py.training import checkpoint, tasks
+from darknet_py.training import trainer as run
+from darknet_py.training.events import Finished, Iteration, Note, Saved, Scored, Split, Started
+from darknet_py.training.iteration import Engine
+from darknet_py.training.settings import Settings
+from darknet_py.training.trainer import Run
 
 WORDS = ["tiny.data", "tiny.cfg", "-device", "cpu", "-workers", "0", "-seed", "3"]
 

@@ -22,7 +22,7 @@ from darknet_py.training.pictures import Drawing, plot_labels
 from darknet_py.training.report import Report, read_log
 from darknet_py.training.report_folder import ReportFolder
 from darknet_py.training.report_page import SECTIONS, render
-from darknet_py.training.run import Run, Settings
+from darknet_py.training.trainer import Run, Settings
 
 DETECTOR = ["batch_1.jpg", "batch_2.jpg", "batch_3.jpg", "confusion.png", "f1.png", "index.html", "labels.png",
             "precision_recall.png", "predictions_12.jpg", "results.csv", "results.png"]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from darknet_py.options import NetOptions
+from darknet_py.cfg.options import NetOptions
 from darknet_py.training.schedule import learning_rate, plan, sequences
 
 NET = NetOptions(learning_rate=.1, max_batches=1000, burn_in=0)

@@ -6,9 +6,9 @@ import ablation
 import benchmark
 import pytest
 
-from darknet_py.cfg import read_cfg
-from darknet_py.network import load_network
-from darknet_py.training.run import Run
+from darknet_py.cfg.language import read_cfg
+from darknet_py.model.network import load_network
+from darknet_py.training.trainer import Run
 
 TRAIN = ["train", "--data", "tiny.data", "--cfg", "tiny.cfg", "--device", "cpu", "--workers", "0", "--iterations", "3",
          "--warmup", "1", "--loading", ".01", "--loaders", "0"]

@@ -7,11 +7,11 @@ import torch
 from conftest import TINY_CFG
 
 from darknet_py import DarknetError, load_network, parse_cfg, train
-from darknet_py.boxes import Truth
+from darknet_py.data.targets import Truth
 from darknet_py.layers.batchnorm import Norm
-from darknet_py.training.engine import Engine, MiniBatch
-from darknet_py.training.run import Run
+from darknet_py.training.iteration import Engine, MiniBatch
 from darknet_py.training.statistics import IMAGES, Statistics
+from darknet_py.training.trainer import Run
 
 QUICK = {"device": "cpu", "seed": 3, "workers": 0, "charts": None}
 ROW = np.array([[0, .4, .5, .3, .3]], np.float32)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from darknet_py import load_network, parse_cfg
-from darknet_py.boxes import Truth
+from darknet_py.data.targets import Truth
 from darknet_py.losses import Moment
-from darknet_py.training.engine import Engine
+from darknet_py.training.iteration import Engine
 from darknet_py.training.step import accumulate
 
 NET = "[net]\nwidth=8\nheight=6\nchannels=4\nmax_batches=100\nburn_in=10\nbatch=6\nsubdivisions=3\n"

@@ -6,9 +6,9 @@ import torch
 from conftest import ROOT
 
 from darknet_py import WeightsError, load_network
-from darknet_py.cfg import parse_cfg, read_cfg
-from darknet_py.edit import edit_cfg
-from darknet_py.heads import fit_heads
+from darknet_py.cfg.language import parse_cfg, read_cfg
+from darknet_py.prepare.edit_cfg import edit_cfg
+from darknet_py.prepare.refit_heads import fit_heads
 from darknet_py.training.transfer import start_network
 
 FITS = {                # cfg -> (what is said, the layers that start fresh)

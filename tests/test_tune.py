@@ -11,13 +11,14 @@ import torch
 from conftest import ROOT
 
 from darknet_py import CfgError, DarknetError, DataError
-from darknet_py.cfg import parse_cfg, read_cfg
+from darknet_py.cfg.language import parse_cfg, read_cfg
+from darknet_py.cfg.options import NetOptions
 from darknet_py.cli import main
-from darknet_py.network import Network, load_network
-from darknet_py.options import NetOptions
+from darknet_py.model.network import Network, load_network
 from darknet_py.training import tasks, tune
-from darknet_py.training.events import Iteration, Note, Score, Settings
-from darknet_py.training.ranges import find_ranges, with_values
+from darknet_py.training.events import Iteration, Note, Score
+from darknet_py.training.search_space import find_ranges, with_values
+from darknet_py.training.settings import Settings
 from darknet_py.training.tune import Trial, Tuning
 
 optuna = pytest.importorskip("optuna")

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from darknet_py import load_network
-from darknet_py.cfg import parse_cfg
+from darknet_py.cfg.language import parse_cfg
 from darknet_py.errors import WeightsError
-from darknet_py.network import Network
-from darknet_py.weights import read_header
+from darknet_py.model.network import Network
+from darknet_py.model.weights import read_header
 
 ALL = """[net]
 width=6

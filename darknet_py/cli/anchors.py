@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.progress import Progress
-from darknet_py.data.files import write_file
+from darknet_py.utils.files import write_file
 
 if TYPE_CHECKING:
     import numpy as np
 
     from darknet_py.data.dataset import Problem
-    from darknet_py.network import Network
+    from darknet_py.model.network import Network
 
 CLUSTERS = 5            # as in Darknet
 FEW = 10                # problems that are printed
@@ -36,9 +36,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Find anchors in Darknet's way and in a better one; write anchors.txt and counters_per_class.txt here."""
-    from darknet_py.anchors import anchors_text, counters_text, find_anchors, fit_of, read_boxes
     from darknet_py.errors import DataError
-    from darknet_py.heads import fit_heads, network_anchors
+    from darknet_py.prepare.anchors import anchors_text, counters_text, find_anchors, fit_of, read_boxes
+    from darknet_py.prepare.refit_heads import fit_heads, network_anchors
     network = read_network(arguments)
     width, height = input_size(arguments, network)
     count = cluster_count(arguments, network)
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         cfg.write(arguments.write)
         print(f"wrote {arguments.write}")
     if arguments.plot is not None or arguments.show:
-        from darknet_py.plots import plot_anchors
+        from darknet_py.prepare.anchor_plot import plot_anchors
         picture = PICTURE if arguments.plot is None else arguments.plot
         plot_anchors(sizes, found.best, (width, height), picture)
         print(f"wrote {picture}")
@@ -79,10 +79,10 @@ def read_network(arguments: argparse.Namespace) -> Network | None:
     """The network of the cfg that is named, if any, with its filters put right."""
     import torch
 
-    from darknet_py.cfg import read_cfg
+    from darknet_py.cfg.language import read_cfg
     from darknet_py.errors import DarknetError
-    from darknet_py.heads import fit_heads
-    from darknet_py.network import Network
+    from darknet_py.model.network import Network
+    from darknet_py.prepare.refit_heads import fit_heads
     path, target = arguments.cfg, arguments.write
     if arguments.weights is not None:
         raise DarknetError(f"detector calc_anchors takes DATA [CFG], found {arguments.weights} after them")
@@ -117,9 +117,9 @@ def cluster_count(arguments: argparse.Namespace, network: Network | None) -> int
     """How many anchors to find; where they are to be written, a number that the cfg can take."""
     import numpy as np
 
-    from darknet_py.anchors import MOST_ANCHORS
     from darknet_py.errors import DarknetError
-    from darknet_py.heads import anchor_count, fit_heads
+    from darknet_py.prepare.anchors import MOST_ANCHORS
+    from darknet_py.prepare.refit_heads import anchor_count, fit_heads
     count = arguments.num_of_clusters
     if count is None:
         count = CLUSTERS if network is None else anchor_count(network)
@@ -146,7 +146,7 @@ def report(problems: Sequence[Problem], data: str) -> None:
 
 def table(sizes: np.ndarray, rows: Mapping[str, np.ndarray]) -> Iterator[str]:
     """How well anchors fit, a line each."""
-    from darknet_py.anchors import RECALL_IOU, fit_of
+    from darknet_py.prepare.anchors import RECALL_IOU, fit_of
     width = max(map(len, rows))
     yield f" {'':<{width}}   average IoU   best possible recall (IoU above {RECALL_IOU:g})"
     for name, anchors in rows.items():

@@ -14,7 +14,7 @@ from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
     from darknet_py.data.check import Split
-    from darknet_py.training.check import Report
+    from darknet_py.prepare.check_dataset import Report
 
 MANY = 100          # problems that are printed unless -all asks for more, and classes in the table
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from darknet_py.training.check import check_dataset
+    from darknet_py.prepare.check_dataset import check_dataset
     with Progress(0, sys.stderr) as progress:
         report = check_dataset(arguments.data, arguments.cfg, decode=not arguments.quick,
                                progress=lambda done, total: progress.track(done, total, "pictures"))

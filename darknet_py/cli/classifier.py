@@ -57,11 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def valid(arguments: argparse.Namespace) -> int:
     """Under torchrun the processes share the pictures, and the first one speaks."""
-    from darknet_py.cfg import read_cfg
-    from darknet_py.classify import count_outputs, evaluate_classifier, read_leaves
+    from darknet_py.cfg.language import read_cfg
     from darknet_py.data.classification import ClassifierPictures
-    from darknet_py.network import load_network
-    from darknet_py.world import World, local_device
+    from darknet_py.evaluation.classification import evaluate_classifier, read_leaves
+    from darknet_py.inference.classifier import count_outputs
+    from darknet_py.model.network import load_network
+    from darknet_py.utils.distributed import World, local_device
     where = local_device(device(arguments))
     world = World(where)
     network = load_network(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, device=where)
@@ -88,9 +89,9 @@ def valid(arguments: argparse.Namespace) -> int:
 
 def predict(arguments: argparse.Namespace) -> int:
     """A picture that cannot be read is reported, and the others go on."""
-    from darknet_py.cfg import read_cfg
-    from darknet_py.classify import Classifier
+    from darknet_py.cfg.language import read_cfg
     from darknet_py.errors import DataError
+    from darknet_py.inference.classifier import Classifier
     classifier = Classifier(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
                             data=arguments.data, device=device(arguments))
     warn_of_random(classifier.network, arguments.weights)

@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(problems) > MANY and not arguments.all:
         print(f"... and {len(problems) - MANY:,} more: -all prints them")
     print()
-    from darknet_py.training.check import Report
+    from darknet_py.prepare.check_dataset import Report
     for line in summary(Report(problems=problems, names=made.names, splits=made.splits)):
         print(line)
     for line in result(made, arguments, share, out):

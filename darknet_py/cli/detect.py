@@ -14,13 +14,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darknet_py.data.files import write_file
+from darknet_py.utils.files import write_file
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from darknet_py.detect import Detections, Detector
-    from darknet_py.network import Network
+    from darknet_py.inference.detections import Detections
+    from darknet_py.inference.detector import Detector
+    from darknet_py.model.network import Network
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,8 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def make_detector(arguments: argparse.Namespace) -> Detector:
     """The detector that the flags describe."""
-    from darknet_py.cfg import read_cfg
-    from darknet_py.detect import Detector
+    from darknet_py.cfg.language import read_cfg
+    from darknet_py.inference.detector import Detector
     detector = Detector(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
                         data=arguments.data, thresh=arguments.thresh,
                         nms=.45 if arguments.nms is None else arguments.nms, hier_thresh=arguments.hier,
@@ -98,8 +99,8 @@ def make_detector(arguments: argparse.Namespace) -> Detector:
 
 def read_network(arguments: argparse.Namespace) -> Network:
     """The network of CFG and WEIGHTS."""
-    from darknet_py.cfg import read_cfg
-    from darknet_py.network import load_network
+    from darknet_py.cfg.language import read_cfg
+    from darknet_py.model.network import load_network
     network = load_network(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights)
     warn_of_random(network, arguments.weights)
     return network

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from darknet_py.cli.progress import Progress
 from darknet_py.errors import DarknetError, DownloadError
-from darknet_py.zoo import OFFICIAL, Published, find_files, read_manifest
+from darknet_py.zoo.manifest import OFFICIAL, Published, find_files, read_manifest
 
 MB = 10 ** 6
 MISSING = "download"        # the state of what is not here
@@ -68,7 +68,7 @@ def targets(out: str | None, names: list[str]) -> dict[str, Path]:
 
 def fetch(path: Path, facts: Published) -> str:
     """Download, with a bar of megabytes. Returns what to say of the file that is there now."""
-    from darknet_py.download import download
+    from darknet_py.zoo.download import download
     with Progress(facts.size // MB, sys.stderr, start=begun(path) // MB) as bar:
         url = download(facts.urls[0], path, mirrors=facts.urls[1:], size=facts.size, sha256=facts.sha256,
                        progress=lambda done, _: bar.update(done // MB, f"MB of {path.name}"))

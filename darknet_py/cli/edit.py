@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from darknet_py.cfg import read_cfg
-    from darknet_py.edit import differences, edit_cfg
+    from darknet_py.cfg.language import read_cfg
     from darknet_py.errors import DarknetError, printable
+    from darknet_py.prepare.edit_cfg import differences, edit_cfg
     changes = {}
     for word in arguments.changes:
         target, equals, value = word.partition("=")

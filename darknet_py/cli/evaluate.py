@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from darknet_py.cli import measure
 from darknet_py.cli.detect import add_model_flags, write_picture
-from darknet_py.data.files import write_file
+from darknet_py.utils.files import write_file
 
 if TYPE_CHECKING:
     import numpy as np
 
     from darknet_py.cli.measure import Measured
-    from darknet_py.evaluation import Evaluation
-    from darknet_py.mistakes import Mistake
+    from darknet_py.evaluation.error_analysis import Mistake
+    from darknet_py.evaluation.evaluate import Evaluation
 
 WORST = 24              # mistakes in the picture of the worst
 COLUMNS = 6
@@ -51,9 +51,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from darknet_py.coco import read_truth
     from darknet_py.data.dataset import coco_json
-    from darknet_py.evaluation import evaluate
+    from darknet_py.evaluation.coco_ap import read_truth
+    from darknet_py.evaluation.evaluate import evaluate
     measure.check_thresholds(arguments)
     measured = measure.prepare(arguments)
     source = coco_json(arguments.data)
@@ -94,7 +94,7 @@ def summary(result: Evaluation) -> Iterator[str]:
 def table(result: Evaluation) -> Iterator[str]:
     """A line a class."""
     from darknet_py.errors import printable
-    from darknet_py.plots import best_f1
+    from darknet_py.evaluation.plots import best_f1
     m, coco = result.map, result.coco
     yield (f"{'class':<24}{'objects':>8}{f'AP@{m.iou_thresh:.2f}':>9}{'COCO AP':>9}{'AP50':>9}{'TP':>7}{'FP':>7}"
            f"{'FN':>7}{'precis.':>9}{'recall':>9}{'F1':>7}{'best F1':>9} at")
@@ -114,7 +114,7 @@ def mistakes(result: Evaluation) -> Iterator[str]:
     """How many there are of each kind, and which classes are taken for which."""
     import numpy as np
 
-    from darknet_py.mistakes import KINDS
+    from darknet_py.evaluation.error_analysis import KINDS
     found, m = result.mistakes, result.map
     counts = dict(zip(KINDS, found.counts.sum(0).tolist(), strict=True))
     yield (f"Wrong at scores above {m.thresh:g}: {counts['background']} where nothing is, {counts['misplaced']} beside "
@@ -140,8 +140,8 @@ def ratio(part: int, whole: int, unit: str = "%") -> str:
 
 def as_json(result: Evaluation) -> dict[str, Any]:
     """All figures; null where there is nothing to measure."""
-    from darknet_py.mistakes import KINDS
-    from darknet_py.plots import best_f1
+    from darknet_py.evaluation.error_analysis import KINDS
+    from darknet_py.evaluation.plots import best_f1
     m, coco = result.map, result.coco
 
     def known(value: float) -> float | None:
@@ -167,9 +167,9 @@ def as_json(result: Evaluation) -> dict[str, Any]:
 
 def draw(result: Evaluation, measured: Measured, folder: Path) -> Iterator[Path]:
     """The pictures; yields their paths."""
-    from darknet_py.draw import grid
     from darknet_py.errors import DataError
-    from darknet_py.plots import plot_confusion, plot_f1, plot_precision_recall
+    from darknet_py.evaluation.plots import plot_confusion, plot_f1, plot_precision_recall
+    from darknet_py.viz.draw import grid
     m = result.map
     title = f"scores above {m.thresh:g}, overlaps above {m.iou_thresh:g}"
     try:
@@ -191,10 +191,10 @@ def picture(mistake: Mistake, result: Evaluation, measured: Measured) -> np.ndar
     import numpy as np
     import torch
 
-    from darknet_py.boxes import cxcywh_to_xyxy
     from darknet_py.data.image import read_image
-    from darknet_py.draw import draw_crop
     from darknet_py.errors import printable
+    from darknet_py.ops.boxes import cxcywh_to_xyxy
+    from darknet_py.viz.draw import draw_crop
     objects, m, sample = result.findings.objects, result.map, measured.samples[mistake.image]
     here = objects.images == mistake.image
     image = read_image(sample.image)

@@ -15,10 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import torch
 
-    from darknet_py.cfg import read_cfg
-    from darknet_py.info import layer_table, summarize
-    from darknet_py.network import Network
-    from darknet_py.weights import check
+    from darknet_py.cfg.language import read_cfg
+    from darknet_py.model.network import Network
+    from darknet_py.model.summary import layer_table, summarize
+    from darknet_py.model.weights import check
     with torch.device("meta"):
         network = Network(read_cfg(arguments.cfg, strict=arguments.strict), width=arguments.width,
                           height=arguments.height)

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from darknet_py.cfg import Cfg
-    from darknet_py.network import Network
+    from darknet_py.cfg.language import Cfg
+    from darknet_py.model.network import Network
 
 ARGUMENTS = {"average": ("cfg", "out", "files"), "partial": ("cfg", "weights", "out", "count"),
              "oneoff": ("cfg", "weights", "out", "layer"), "statistics": ("cfg", "weights"), "ops": ("cfg",)}
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from darknet_py.cfg import read_cfg
+    from darknet_py.cfg.language import read_cfg
     actions = {"average": _average, "partial": _partial, "oneoff": _oneoff, "statistics": _statistics, "ops": _ops,
                "visualize": _visualize}
     actions.get(arguments.verb, _change)(read_cfg(arguments.cfg, strict=arguments.strict), arguments)
@@ -57,20 +57,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _change(cfg: Cfg, arguments: argparse.Namespace) -> None:
-    from darknet_py import maintenance
+    from darknet_py.tools import weight_tools as maintenance
     (network,) = _whole(cfg, [arguments.weights])
     getattr(maintenance, arguments.verb)(network)
     _save(network, arguments.out)
 
 
 def _average(cfg: Cfg, arguments: argparse.Namespace) -> None:
-    from darknet_py.maintenance import average
+    from darknet_py.tools.weight_tools import average
     _save(average(_whole(cfg, arguments.files)), arguments.out)
 
 
 def _oneoff(cfg: Cfg, arguments: argparse.Namespace) -> None:
-    from darknet_py.maintenance import oneoff
-    from darknet_py.network import load_network
+    from darknet_py.model.network import load_network
+    from darknet_py.tools.weight_tools import oneoff
     network = load_network(cfg)
     oneoff(network, arguments.weights, arguments.layer)
     _save(network, arguments.out)
@@ -78,7 +78,7 @@ def _oneoff(cfg: Cfg, arguments: argparse.Namespace) -> None:
 
 def _partial(cfg: Cfg, arguments: argparse.Namespace) -> None:
     from darknet_py.errors import DarknetError
-    from darknet_py.network import load_network
+    from darknet_py.model.network import load_network
     network = load_network(cfg, arguments.weights)
     if not 0 <= arguments.count <= network.reached:
         raise DarknetError(f"N needs a number from 0 to {network.reached}, the layers that {arguments.weights} holds, "
@@ -88,7 +88,7 @@ def _partial(cfg: Cfg, arguments: argparse.Namespace) -> None:
 
 def _statistics(cfg: Cfg, arguments: argparse.Namespace) -> None:
     from darknet_py.layers.recurrent import Recurrent
-    from darknet_py.maintenance import statistics
+    from darknet_py.tools.weight_tools import statistics
     (network,) = _whole(cfg, [arguments.weights])
     for index, rows in groupby(statistics(network), lambda row: row.layer):
         layer = network.layers[index]
@@ -104,8 +104,8 @@ def _statistics(cfg: Cfg, arguments: argparse.Namespace) -> None:
 def _ops(cfg: Cfg, _: argparse.Namespace) -> None:
     import torch
 
-    from darknet_py.info import layer_table, operations, summarize
-    from darknet_py.network import Network
+    from darknet_py.model.network import Network
+    from darknet_py.model.summary import layer_table, operations, summarize
     with torch.device("meta"):
         network = Network(cfg)
     for line in layer_table(network):
@@ -118,7 +118,7 @@ def _ops(cfg: Cfg, _: argparse.Namespace) -> None:
 
 def _visualize(cfg: Cfg, arguments: argparse.Namespace) -> None:
     from darknet_py.cli.detect import write_picture
-    from darknet_py.maintenance import picture_of_filters
+    from darknet_py.tools.filter_image import picture_of_filters
     (network,) = _whole(cfg, [arguments.weights])
     write_picture(Path(arguments.out), picture_of_filters(network, arguments.layer))
     print(f"wrote {arguments.out}")
@@ -127,7 +127,7 @@ def _visualize(cfg: Cfg, arguments: argparse.Namespace) -> None:
 def _whole(cfg: Cfg, paths: Sequence[str]) -> Iterator[Network]:
     """The network with the weights of each file; all but the first are one network, filled anew."""
     from darknet_py.errors import WeightsError
-    from darknet_py.network import load_network
+    from darknet_py.model.network import load_network
     network = load_network(cfg, paths[0])
     for number, path in enumerate(paths):
         if number > 0:

@@ -12,9 +12,9 @@ from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
     from darknet_py.data.dataset import Sample
-    from darknet_py.finding import Findings
-    from darknet_py.network import Network
-    from darknet_py.world import World
+    from darknet_py.evaluation.predict import Findings
+    from darknet_py.model.network import Network
+    from darknet_py.utils.distributed import World
 
 SHOWN = 20          # problems of labels and pictures
 
@@ -38,9 +38,9 @@ def prepare(arguments: argparse.Namespace) -> Measured:
     from darknet_py.data.coco import category_name
     from darknet_py.data.datafile import find_names, read_data, read_names
     from darknet_py.data.dataset import class_names, find_near, read_samples
-    from darknet_py.detect import count_classes
     from darknet_py.errors import DarknetError, DataError
-    from darknet_py.world import World, local_device
+    from darknet_py.inference.postprocess import count_classes
+    from darknet_py.utils.distributed import World, local_device
     if arguments.images:
         raise DarknetError(f"takes its pictures from valid= in {arguments.data}, found {arguments.images[0]} after "
                            "the weights")
@@ -69,8 +69,8 @@ def prepare(arguments: argparse.Namespace) -> Measured:
 def report(network: Network, path: Path) -> None:
     """Let a network with a tree of classes tell those that a map file names, a number a line (map= of a .data file)."""
     from darknet_py.errors import DataError
+    from darknet_py.layers.class_tree import read_map
     from darknet_py.layers.region import Region
-    from darknet_py.layers.tree import read_map
     heads = [layer for layer in network.layers if isinstance(layer, Region) and layer.tree is not None]
     if not heads:
         raise DataError(f"map={path} needs a network with [region] tree=, {network.cfg.path} has none")
@@ -119,7 +119,7 @@ def tell(measured: Measured, text: str, problems: Sequence[str], findings: Findi
 
 def run_map(arguments: argparse.Namespace) -> int:
     """detector map: mean average precision as C prints it."""
-    from darknet_py.evaluation import evaluate_map
+    from darknet_py.evaluation.evaluate import evaluate_map
     check_thresholds(arguments)
     measured = prepare(arguments)
     if measured.world.leads:
@@ -134,7 +134,7 @@ def run_map(arguments: argparse.Namespace) -> int:
 
 def run_recall(arguments: argparse.Namespace) -> int:
     """detector recall: how many objects are proposed at all."""
-    from darknet_py.evaluation import evaluate_recall
+    from darknet_py.evaluation.evaluate import evaluate_recall
     measured = prepare(arguments)
     with progress(measured) as bar:
         result, findings = evaluate_recall(measured.network, measured.samples, measured.names, progress=bar.track,
@@ -144,12 +144,12 @@ def run_recall(arguments: argparse.Namespace) -> int:
 
 def run_valid(arguments: argparse.Namespace) -> int:
     """detector valid: files of detections in the format that eval= names."""
-    from darknet_py.coco import ids_of
     from darknet_py.data.coco import read_coco_json
     from darknet_py.data.datafile import read_data
     from darknet_py.data.dataset import coco_json
-    from darknet_py.finding import VALID, find
-    from darknet_py.results import image_ids, write_results
+    from darknet_py.evaluation.coco_ap import ids_of
+    from darknet_py.evaluation.predict import VALID, find
+    from darknet_py.evaluation.result_files import image_ids, write_results
     entries = read_data(arguments.data) if arguments.data.endswith(".data") else {}
     source = coco_json(arguments.data)
     kind = entries.get("eval", "voc" if source is None else "coco")

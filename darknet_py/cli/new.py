@@ -18,7 +18,7 @@ from darknet_py.cli.edit import check_free
 from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from darknet_py.custom import New, Pretrained
+    from darknet_py.prepare.new_cfg import New, Pretrained
 
 WISHES = {"sam": "spatial attention before the heads", "gaussian": "heads that tell how sure they are of their boxes",
           "spp": "spatial pyramid pooling"}
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from darknet_py.custom import new_cfg
+    from darknet_py.prepare.new_cfg import new_cfg
     name, out = arguments.name, f"{arguments.name}-custom.cfg" if arguments.out is None else arguments.out
     check_free(out, arguments.force)
     size, memory = read_size(arguments.size), read_memory(arguments.memory)
@@ -78,7 +78,7 @@ def read_memory(gib: float | None) -> int | None:
 
 def summary(new: New, data: str | None) -> Iterator[str]:
     """What was set, and why."""
-    from darknet_py.custom import FALLS, LEAST, PER_CLASS, USED, gib
+    from darknet_py.prepare.new_cfg import FALLS, LEAST, PER_CLASS, USED, gib
     net, heads = new.network.options, [new.network.layers[index] for index in new.network.heads]
     yield row("classes", max(head.classes for head in heads), "")
     if filters := [str(head.shapes[0].channels) for head in heads if hasattr(head, "anchors")]:
@@ -106,11 +106,11 @@ def row(key: str, value: object, why: str) -> str:
 
 def next_steps(new: New, out: str, data: str | None) -> Iterator[str]:
     """What to type now."""
-    from darknet_py.custom import first_weights
+    from darknet_py.prepare.new_cfg import first_weights
     detects, beside = any(layer.detects for layer in new.network.layers), Path(out).parent
     start, weights = first_weights(new.cfg, new.network, "weights", beside), None
     if start is not None and start.path is None:
-        from darknet_py.zoo import how_to_get
+        from darknet_py.zoo.manifest import how_to_get
         weights = start.file
         yield f"{weights}, to start from: {how_to_get(weights)}"
     elif start is not None and start.layers is None:
@@ -125,7 +125,7 @@ def next_steps(new: New, out: str, data: str | None) -> Iterator[str]:
 def cut(start: Pretrained, beside: Path) -> Generator[str, None, str]:
     """What cuts the layers that fit out of weights that are here; returns the file that comes of it."""
     from darknet_py.data.datafile import find_file
-    from darknet_py.zoo import OFFICIAL
+    from darknet_py.zoo.manifest import OFFICIAL
     cfg = OFFICIAL[start.file].cfg or ""
     name, path = cfg.removesuffix(".cfg"), find_file(cfg, "cfg", beside)
     weights = f"{name}.conv.{start.layers}"

@@ -37,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
-    from darknet_py.cfg import read_cfg
+    from darknet_py.cfg.language import read_cfg
     from darknet_py.data.image import read_image
     from darknet_py.errors import DarknetError
-    from darknet_py.network import load_network
-    from darknet_py.nightmare import NightmareOptions, nightmare
-    from darknet_py.world import local_device
+    from darknet_py.model.network import load_network
+    from darknet_py.tools.nightmare import NightmareOptions, nightmare
+    from darknet_py.utils.distributed import local_device
     if arguments.seed is not None and arguments.seed < 0:
         raise DarknetError(f"-seed needs a number from 0 on, found {arguments.seed}")
     options = NightmareOptions(**{name: getattr(arguments, name) for name in FLAGS})

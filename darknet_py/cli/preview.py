@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from darknet_py.cli.detect import write_picture
 
 if TYPE_CHECKING:
-    from darknet_py.options import NetOptions
+    from darknet_py.cfg.options import NetOptions
 
 LARGEST_SIDE = 16_000       # pixels of the grid
 
@@ -31,11 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.data.datafile import find_names
     from darknet_py.data.dataset import class_names, read_samples
     from darknet_py.data.loader import Loader
-    from darknet_py.draw import grid
     from darknet_py.errors import DarknetError
-    from darknet_py.network import load_network
+    from darknet_py.model.network import load_network
     from darknet_py.training.augmentation import augmentation_of, detecting_head
     from darknet_py.training.pictures import labelled
+    from darknet_py.viz.draw import grid
     for name, least in (("count", 1), ("seed", 0)):
         if getattr(arguments, name) < least:
             raise DarknetError(f"-{name} needs at least {least}, found {getattr(arguments, name)}")

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from darknet_py.durations import duration
+from darknet_py.utils.durations import duration
 
 REFRESH = .1            # seconds between two drawings of the bar, and from which on there is a rate
 INTERVAL = 30.          # seconds between two lines

@@ -48,8 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def valid(arguments: argparse.Namespace) -> int:
-    from darknet_py.characters import Perplexity, perplexity
     from darknet_py.errors import DataError
+    from darknet_py.inference.char_rnn import Perplexity, perplexity
     network = read_network(arguments)
     try:
         data = sys.stdin.buffer.read() if arguments.file is None else Path(arguments.file).read_bytes()
@@ -68,9 +68,9 @@ def valid(arguments: argparse.Namespace) -> int:
 def generate(arguments: argparse.Namespace) -> int:
     import numpy as np
 
-    from darknet_py import characters
     from darknet_py.data.datafile import read_lines
     from darknet_py.errors import DarknetError, DataError
+    from darknet_py.inference import char_rnn as characters
     if arguments.seed is not None and arguments.seed < 0:
         raise DarknetError(f"-srand needs a number from 0 on, found {arguments.seed}")
     network = read_network(arguments)

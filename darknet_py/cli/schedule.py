@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import torch
 
-    from darknet_py.cfg import read_cfg
-    from darknet_py.network import Network
+    from darknet_py.cfg.language import read_cfg
+    from darknet_py.model.network import Network
     from darknet_py.training.chart import plot_schedule
     from darknet_py.training.schedule import learning_rate
     with torch.device("meta"):

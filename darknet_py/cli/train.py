@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from darknet_py.training.events import Event, Finished, Iteration, Started
-    from darknet_py.training.run import Run
+    from darknet_py.training.trainer import Run
 
 MOST_CLASSES = 10       # named at the start
 
@@ -71,9 +71,10 @@ def add_flags(parser: argparse.ArgumentParser, seed: str = "--seed") -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from darknet_py.cfg import read_cfg
-    from darknet_py.training.events import Finished, Iteration, Settings
-    from darknet_py.training.run import Run
+    from darknet_py.cfg.language import read_cfg
+    from darknet_py.training.events import Finished, Iteration
+    from darknet_py.training.settings import Settings
+    from darknet_py.training.trainer import Run
     gpus = [] if arguments.gpus is None else arguments.gpus.split(",")
     if len(gpus) > 1 and "WORLD_SIZE" not in os.environ:
         return on_several(gpus, arguments.typed)

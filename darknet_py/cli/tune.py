@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from darknet_py.cfg import read_cfg
-    from darknet_py.training.events import Iteration, Note, Saved, Settings
+    from darknet_py.cfg.language import read_cfg
+    from darknet_py.training.events import Iteration, Note, Saved
+    from darknet_py.training.settings import Settings
     from darknet_py.training.tune import Trial, Tuning
     tuning = Tuning(arguments.data, read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, Settings(
         clear=arguments.clear, iou_thresh=arguments.iou_thresh, points=arguments.points, device=device(arguments),
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def said(trial: Trial, tuning: Tuning) -> str:
     """A line a trial."""
-    from darknet_py.training.ranges import text_of
+    from darknet_py.training.search_space import text_of
     best = tuning.done[trial.best - 1]
     values = " ".join(f"{key}={text_of(value)}" for key, value in trial.values.items())
     return (f"trial {trial.number}: {trial.measure} = {trial.score * 100:.2f} %, best = {best.score * 100:.2f} % "
@@ -79,7 +80,7 @@ def said(trial: Trial, tuning: Tuning) -> str:
 
 def summary(tuning: Tuning) -> list[str]:
     """What was found: scores, and the values beside the cfg's own."""
-    from darknet_py.training.ranges import text_of
+    from darknet_py.training.search_space import text_of
     best, first = tuning.best, tuning.done[0]
     if best is None or best.score == 0:
         return [f"no trial scored above 0: {tuning.iterations} iterations are too few (-iterations, -share)"]

@@ -11,7 +11,7 @@ from textwrap import fill
 from typing import Any
 
 from darknet_py.cli.download import MISSING, state
-from darknet_py.zoo import OFFICIAL, SOURCE
+from darknet_py.zoo.manifest import OFFICIAL, SOURCE
 
 COLUMNS = {             # -> width, format
     "network": ("<39", ""), "input": (">9", ""), "BFLOPs": (">9", ".3f"), "parameters": (">13", ","),
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from darknet_py.architectures import ARCHITECTURES
+    from darknet_py.zoo.architectures import ARCHITECTURES
     cards = []
     print("".join(f"{name:{width}}" for name, (width, _) in COLUMNS.items()))
     for name in arguments.names if arguments.names else ARCHITECTURES:
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         import json
 
-        from darknet_py.data.files import write_file
+        from darknet_py.utils.files import write_file
         write_file(Path(arguments.json), json.dumps(cards, indent=1).encode())
     return 0
 
@@ -46,10 +46,10 @@ def card(name: str) -> dict[str, Any]:
     """What there is to know of a network, None where nothing is published. It is built without memory for weights."""
     import torch
 
-    from darknet_py.architectures import cfg_text
-    from darknet_py.cfg import parse_cfg
-    from darknet_py.info import summarize
-    from darknet_py.network import Network
+    from darknet_py.cfg.language import parse_cfg
+    from darknet_py.model.network import Network
+    from darknet_py.model.summary import summarize
+    from darknet_py.zoo.architectures import cfg_text
     with torch.device("meta"):
         network = Network(parse_cfg(cfg_text(name)))
     summary, (_, height, width) = summarize(network), network.input_shape

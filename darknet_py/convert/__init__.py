@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from darknet_py.cfg import Cfg, read_cfg
+from darknet_py.cfg.language import Cfg, read_cfg
 from darknet_py.convert.formats import FORMATS, Wanted
 from darknet_py.convert.parity import Parity, compare
 from darknet_py.convert.tensors import fill, holds_tensors, read_tensors
 from darknet_py.data.image import read_image
-from darknet_py.detect import as_input
 from darknet_py.errors import DarknetError
-from darknet_py.network import Network
-from darknet_py.weights import Header, read_header
+from darknet_py.inference.preprocess import as_input
+from darknet_py.model.network import Network
+from darknet_py.model.weights import Header, read_header
 
 PLAIN = Wanted()
 

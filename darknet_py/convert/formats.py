@@ -7,18 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from darknet_py import weights as weights_file
 from darknet_py.convert.tensors import checkpoint_bytes, fill, holds_tensors, read_tensors, safetensors_bytes
-from darknet_py.data.files import write_file
 from darknet_py.errors import DarknetError
-from darknet_py.network import Network
-from darknet_py.weights import Header
+from darknet_py.inference.backends.base import Run
+from darknet_py.inference.backends.onnxruntime import load_onnx
+from darknet_py.inference.backends.openvino import load_openvino
+from darknet_py.inference.backends.torchscript import _run, load_exported, load_torchscript
+from darknet_py.model import weights as weights_file
+from darknet_py.model.network import Network
+from darknet_py.model.weights import Header
+from darknet_py.utils.files import write_file
 
 RECURRENT = ("rnn", "gru", "lstm", "crnn", "conv_lstm", "history")
 
@@ -42,9 +45,6 @@ class Wanted:
     resizable: bool = False
     threshold: float = .25
     nms: float = .45
-
-
-Run = Callable[[np.ndarray], list[np.ndarray]]
 
 
 class Format(NamedTuple):
@@ -119,12 +119,6 @@ def read_back(network: Network, path: Path) -> Run:
     return lambda images: _run(other, images)
 
 
-def _run(module: Any, images: np.ndarray) -> list[np.ndarray]:
-    with torch.inference_mode():
-        outputs = module(torch.from_numpy(images))
-    return [output.detach().numpy() for output in (outputs if isinstance(outputs, (tuple, list)) else [outputs])]
-
-
 class Halved(nn.Module):
     """A network in float16, between inputs and outputs in float32."""
 
@@ -149,22 +143,12 @@ def write_torchscript(network: Network, header: Header, path: Path, wanted: Want
         torch.jit.save(torch.jit.trace(module, example, check_trace=False), str(path))
 
 
-def load_torchscript(network: Network, path: Path) -> Run:
-    module = torch.jit.load(str(path))
-    return lambda images: _run(module, images)
-
-
 def write_exported(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
     module, example = _module(network, wanted)
     shapes = ({0: torch.export.Dim("batch")},) if wanted.batch is None else None
     with torch.no_grad():
         program = torch.export.export(module, (example,), dynamic_shapes=shapes)
     torch.export.save(program, str(path))
-
-
-def load_exported(network: Network, path: Path) -> Run:
-    module = torch.export.load(str(path)).module()
-    return lambda images: _run(module, images)
 
 
 def write_onnx(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
@@ -174,14 +158,6 @@ def write_onnx(network: Network, header: Header, path: Path, wanted: Wanted) -> 
     write_file(path, model.SerializeToString())
 
 
-def load_onnx(network: Network, path: Path) -> Run:
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {"images": images})
-
-
 def write_openvino(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
     import openvino
     onnx_file = path.with_suffix(".onnx")
@@ -189,12 +165,6 @@ def write_openvino(network: Network, header: Header, path: Path, wanted: Wanted)
     model = openvino.convert_model(str(onnx_file))
     openvino.save_model(model, str(path), compress_to_fp16=wanted.half)
     onnx_file.unlink()
-
-
-def load_openvino(network: Network, path: Path) -> Run:
-    import openvino
-    model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda images: list(model(images).values())
 
 
 _MODEL = ("outputs", "opset", "half", "batch", "resizable", "threshold", "nms")

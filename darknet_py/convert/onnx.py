@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 import darknet_py
 from darknet_py.convert.graph import Graph
 from darknet_py.errors import DarknetError
-from darknet_py.network import Network
+from darknet_py.model.network import Network
 
 OLDEST = 13             # opset
 SIZELESS = frozenset({  # kinds that take images of any size

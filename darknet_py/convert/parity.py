@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import cxcywh_to_xyxy, nms, xyxy_to_cxcywh
-from darknet_py.convert.formats import Format, Run, Wanted
-from darknet_py.network import Network
-from darknet_py.weights import VERSION, Header
+from darknet_py.convert.formats import Format, Wanted
+from darknet_py.inference.backends.base import Run
+from darknet_py.model.network import Network
+from darknet_py.model.weights import VERSION, Header
+from darknet_py.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from darknet_py.ops.nms import nms
 
 EXACT, CLOSE, HALF = 0., 1e-3, 5e-2         # the error allowed: of the weights alone, of another runtime, of float16
 TINY = 1e-6                                 # of outputs that are 0 throughout

@@ -18,8 +18,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from darknet_py.errors import WeightsError
-from darknet_py.network import Network
-from darknet_py.weights import VERSION, Header
+from darknet_py.model.network import Network
+from darknet_py.model.weights import VERSION, Header
 
 EXTENSIONS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 NOT_WEIGHTS = "num_batches_tracked"         # what PyTorch counts beside the weights of batch normalisation

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.data.crops import CUTMIX, EITHER, PARTS, ClassifierAugmentation, cut_out, middle, mixed
+from darknet_py.data.augment_apply import noisy
+from darknet_py.data.classifier_augment import CUTMIX, EITHER, PARTS, ClassifierAugmentation, cut_out, middle, mixed
 from darknet_py.data.datafile import EXTENSIONS, read_data, read_lines, read_names
 from darknet_py.data.dataset import Problem, bases, find_near
 from darknet_py.data.image import read_image, to_tensor
 from darknet_py.data.layout import pick_base
 from darknet_py.data.loader import Batch, Batches, Job, Maker, Plan, order_of_epoch
-from darknet_py.data.picture import noisy
 from darknet_py.errors import DataError
 
 SECRET_NUM = -1234      # a truth that nobody knows: of siblings in a tree none of which is right

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from darknet_py.data.augment import Augmentation, draw_recipe
+from darknet_py.data.augment_apply import Source, make_picture
+from darknet_py.data.augment_plan import Augmentation, draw_recipe
 from darknet_py.data.cache import Cache
 from darknet_py.data.dataset import Problem, Sample, read_rows
 from darknet_py.data.image import read_image
-from darknet_py.data.picture import Source, make_picture
 from darknet_py.errors import DataError
 
 Scalar = Sequence[float] | float

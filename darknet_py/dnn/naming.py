@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from darknet_py.layers.base import Layer as DarknetLayer
 from darknet_py.layers.softmax import Trainer
-from darknet_py.network import Network
+from darknet_py.model.network import Network
 
 # What OpenCV calls a section: the beginning of the name, and the type.
 TYPES = {

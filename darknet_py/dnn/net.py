@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import nms
-from darknet_py.cfg import parse_cfg, read_cfg
-from darknet_py.detect import made_fast, not_numbers
+from darknet_py.cfg.language import parse_cfg, read_cfg
 from darknet_py.dnn.naming import Layer, ends_of, layers_of
 from darknet_py.errors import DarknetError
+from darknet_py.inference.backends.pytorch import made_fast, not_numbers
 from darknet_py.layers.base import Layer as DarknetLayer
 from darknet_py.layers.yolo import AnchorHead
-from darknet_py.network import Network, load_network
+from darknet_py.model.network import Network, load_network
+from darknet_py.ops.nms import nms
 
 INPUT_NAMES = ("", "data")
 CUTS = {"region": (.001, .4)}       # thresh= and nms_threshold= where a section has none, as OpenCV chooses them

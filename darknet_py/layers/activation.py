@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darknet_py.cfg.options import option
 from darknet_py.layers.activations import ACTIVATIONS
 from darknet_py.layers.base import Layer, LayerOptions, layer
-from darknet_py.options import option
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from darknet_py.cfg import Cfg, Section
+from darknet_py.cfg.language import Cfg, Section
+from darknet_py.cfg.options import NetOptions
 from darknet_py.errors import CfgError
-from darknet_py.options import NetOptions
 
 MAX_PARAMETERS = 2 ** 29        # 2 GiB of float32; the largest network that Darknet shipped has 277 million
 MAX_OUTPUTS = 2 ** 29           # numbers in one output of one image

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darknet_py.cfg.options import option
 from darknet_py.layers.activations import ACTIVATIONS
 from darknet_py.layers.base import Blob, LayerOptions, Place, Shape, layer, straight_through
 from darknet_py.layers.batchnorm import Normalized
 from darknet_py.layers.blur import Blur
-from darknet_py.options import option
 
 NOT_SHARED = -1_000_000_000
 DEFORMATIONS = ("sway", "rotate", "stretch", "stretch_sway")

@@ -8,8 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from darknet_py.cfg.options import option
 from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
-from darknet_py.options import option
 
 
 @dataclass(frozen=True)

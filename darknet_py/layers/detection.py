@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from darknet_py.cfg.options import option
 from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, layer
 from darknet_py.layers.yolo import class_scores
-from darknet_py.options import option
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from darknet_py.cfg.options import option
 from darknet_py.layers.base import Candidates, layer
 from darknet_py.layers.yolo import AnchorHead, AnchorOptions, class_scores
-from darknet_py.options import option
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from darknet_py.cfg.options import option
 from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
-from darknet_py.options import option
 
 
 @dataclass(frozen=True)

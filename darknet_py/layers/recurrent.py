@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from darknet_py.cfg.options import option
 from darknet_py.layers.activations import ACTIVATIONS
 from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
 from darknet_py.layers.connected import Connected, ConnectedOptions
 from darknet_py.layers.convolutional import Convolutional, ConvolutionalOptions
-from darknet_py.options import option
 
 
 class Recurrent(Layer):

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from darknet_py.cfg.options import option
 from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, check_filters, layer
-from darknet_py.layers.tree import read_map, read_tree
+from darknet_py.layers.class_tree import read_map, read_tree
 from darknet_py.layers.yolo import class_scores, take_anchors
-from darknet_py.options import option
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from darknet_py.cfg.options import option
 from darknet_py.layers.activations import ACTIVATIONS
 from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
-from darknet_py.options import option
 
 
 @dataclass(frozen=True)

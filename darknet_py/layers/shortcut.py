@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from darknet_py.cfg.options import option
 from darknet_py.layers.activations import ACTIVATIONS
 from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
-from darknet_py.options import option
 
 EPSILON = 1e-4
 LEAST = 1e-3

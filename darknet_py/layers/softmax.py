@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from darknet_py.cfg.options import option
 from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, check_filters, layer
-from darknet_py.layers.tree import read_tree
-from darknet_py.options import option
+from darknet_py.layers.class_tree import read_tree
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from darknet_py.cfg.options import option
 from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, check_filters, layer
-from darknet_py.layers.tree import read_map
-from darknet_py.options import option
+from darknet_py.layers.class_tree import read_map
 
 IOU_KINDS = ("iou", "giou", "diou", "ciou")
 NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")      # the last one works as the first

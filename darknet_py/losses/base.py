@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_py.options import NetOptions
+from darknet_py.cfg.options import NetOptions
 
 
 class HeadLoss(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import Truth
+from darknet_py.data.targets import Truth
 from darknet_py.layers.softmax import Contrastive
 from darknet_py.losses.base import HeadLoss, Moment, loss
 

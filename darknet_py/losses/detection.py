@@ -4,9 +4,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import Truth, iou
+from darknet_py.data.targets import Truth
 from darknet_py.layers.detection import Detection
 from darknet_py.losses.base import HeadLoss, Moment, loss, mean
+from darknet_py.ops.boxes import iou
 
 LEAST_SIZE = .001       # of a truth's width and height
 SMALL_AREA = .1         # with forced=1, what goes to the second box

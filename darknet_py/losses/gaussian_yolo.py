@@ -6,13 +6,14 @@ import math
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import Truth, iou
+from darknet_py.data.targets import Truth
 from darknet_py.layers.gaussian_yolo import GaussianYolo
 from darknet_py.layers.yolo import AnchorHead
-from darknet_py.losses.anchors import Aims, teach
+from darknet_py.losses.anchor_matching import Slots, best_overlap, constant, match, move, predicted_boxes, usable_truth
+from darknet_py.losses.anchor_targets import Aims, teach
 from darknet_py.losses.base import HeadLoss, Moment, loss
-from darknet_py.losses.matching import Slots, best_overlap, constant, match, move, predicted_boxes, usable_truth
 from darknet_py.losses.yolo import SEEN, bounded, climb, guess
+from darknet_py.ops.boxes import iou
 
 POINTS = {"center": 0., "left_top": -.5, "right_bottom": .5}
 LEAST_DEVIATION = .3            # added to deviations

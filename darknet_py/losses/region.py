@@ -6,9 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import Truth, iou
+from darknet_py.data.targets import Truth
 from darknet_py.layers.region import Region
 from darknet_py.losses.base import HeadLoss, Moment, later_wins, loss, mean
+from darknet_py.ops.boxes import iou
 
 WARM_UP_IMAGES = 12_800     # for so many all boxes are drawn to their anchors
 WARM_UP_SCALE = .01

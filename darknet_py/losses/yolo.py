@@ -4,11 +4,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import Truth, iou
+from darknet_py.data.targets import Truth
 from darknet_py.layers.yolo import UNBOUNDED, AnchorHead, Yolo
-from darknet_py.losses.anchors import Aims, Guess, teach
-from darknet_py.losses.base import HeadLoss, Moment, loss
-from darknet_py.losses.matching import (
+from darknet_py.losses.anchor_matching import (
     Matches,
     Slots,
     best_overlap,
@@ -19,7 +17,10 @@ from darknet_py.losses.matching import (
     predicted_boxes,
     usable_truth,
 )
-from darknet_py.losses.overlap import overlap_gradient
+from darknet_py.losses.anchor_targets import Aims, Guess, teach
+from darknet_py.losses.base import HeadLoss, Moment, loss
+from darknet_py.ops.boxes import iou
+from darknet_py.ops.iou_gradient import overlap_gradient
 
 SEEN = .25                      # a class more likely than this makes a prediction that its overlap may excuse
 

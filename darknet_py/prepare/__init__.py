@@ -1,1 +1,1 @@
-"""Preparing a data set: reading and merging sources, splitting, statistics, and writing it in a format."""
+"""Preparation of training: data sets from any format, new cfgs, edits of cfgs, anchors, and checks."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from darknet_py.data.ahead import ahead
 from darknet_py.data.check import Split, about_image
 from darknet_py.data.dataset import Problem
 from darknet_py.data.image import decode_file
@@ -18,6 +17,7 @@ from darknet_py.prepare.sources import STATISTICS, Picture, Source, merge, read_
 from darknet_py.prepare.split import stratified_split
 from darknet_py.prepare.statistics import plot_statistics, split_statistics
 from darknet_py.prepare.write import FORMATS, Written, own_files, write_set
+from darknet_py.utils.prefetch import ahead
 
 SHARE = .8          # of the pictures that are for training
 WAITING = 16        # decoded pictures that wait for their use

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from darknet_py.data.check import Split
-from darknet_py.plots import save_asked
 from darknet_py.prepare.sources import Picture
+from darknet_py.viz.figures import save_asked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,9 +18,9 @@ import yaml
 
 from darknet_py.data.coco import category_ids
 from darknet_py.data.datafile import C_SPACE, label_path
-from darknet_py.data.files import write_file
 from darknet_py.errors import DataError
 from darknet_py.prepare.sources import STATISTICS, Picture
+from darknet_py.utils.files import write_file
 
 FORMATS = ("darknet", "coco", "voc", "yolo")
 MANIFEST = "dataset.json"

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from darknet_py.data.augment import Augmentation
-from darknet_py.data.crops import CUTMIX, EITHER, MOSAIC, ClassifierAugmentation
+from darknet_py.data.augment_plan import Augmentation
+from darknet_py.data.classifier_augment import CUTMIX, EITHER, MOSAIC, ClassifierAugmentation
 from darknet_py.errors import DataError
 from darknet_py.layers import Layer
-from darknet_py.network import Network
+from darknet_py.model.network import Network
 
 
 def detecting_head(network: Network) -> Layer:

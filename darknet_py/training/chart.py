@@ -7,10 +7,10 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from darknet_py.cfg.options import NetOptions
 from darknet_py.errors import DataError
-from darknet_py.options import NetOptions
-from darknet_py.plots import save, save_asked
 from darknet_py.training.schedule import learning_rate
+from darknet_py.viz.figures import save, save_asked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

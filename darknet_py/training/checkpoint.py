@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from darknet_py.data.files import replacing
 from darknet_py.errors import DataError, WeightsError
-from darknet_py.training.engine import Engine
+from darknet_py.training.iteration import Engine
+from darknet_py.utils.files import replacing
 
 CHUNK = 1 << 24
 

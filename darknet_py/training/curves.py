@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darknet_py.data.files import replacing
-from darknet_py.plots import plain, save
+from darknet_py.evaluation.plots import plain
+from darknet_py.utils.files import replacing
+from darknet_py.viz.figures import save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

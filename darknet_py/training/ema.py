@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from darknet_py.network import Network
+from darknet_py.model.network import Network
 
 LAST = 1000             # iterations that go on from the average
 

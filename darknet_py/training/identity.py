@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from darknet_py.cfg import Cfg, Section, parse_cfg
+from darknet_py.cfg.language import Cfg, Section, parse_cfg
 from darknet_py.data.datafile import read_data
 from darknet_py.data.dataset import find_near
 from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.losses import LOSSES
-from darknet_py.network import Network
+from darknet_py.model.network import Network
 from darknet_py.training import checkpoint, schedule
 
 ELSEWHERE = ("backup", "saveweights", "savelast")       # entries of a .data file that say nothing of the data

@@ -11,8 +11,8 @@ from darknet_py.errors import DataError
 from darknet_py.layers import Layer
 from darknet_py.layers.batchnorm import Norm
 from darknet_py.layers.convolutional import DEFORMATIONS, Convolutional
-from darknet_py.network import Network
-from darknet_py.training import deform
+from darknet_py.model.network import Network
+from darknet_py.training import filter_deformation as deform
 
 WARP = 32           # C centralises gradients only where this divides a filter's weights
 

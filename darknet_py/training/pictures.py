@@ -11,16 +11,17 @@ import cv2
 import numpy as np
 import torch
 
-from darknet_py.boxes import cxcywh_to_xyxy
-from darknet_py.classify import ClassifierResult
 from darknet_py.data.classification import ClassifierPictures
 from darknet_py.data.dataset import Sample, read_rows
-from darknet_py.data.files import replacing
 from darknet_py.data.image import read_image
 from darknet_py.data.loader import Batch
-from darknet_py.draw import draw_detections, grid, outline
-from darknet_py.finding import Findings
-from darknet_py.plots import plain, save
+from darknet_py.evaluation.classification import ClassifierResult
+from darknet_py.evaluation.plots import plain
+from darknet_py.evaluation.predict import Findings
+from darknet_py.ops.boxes import cxcywh_to_xyxy
+from darknet_py.utils.files import replacing
+from darknet_py.viz.draw import draw_detections, grid, outline
+from darknet_py.viz.figures import save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

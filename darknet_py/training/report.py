@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from darknet_py.data.files import replacing
-from darknet_py.durations import duration
 from darknet_py.errors import DarknetError, DataError
 from darknet_py.training.chart import Chart
 from darknet_py.training.events import Event, Iteration, Note, Saved, Scored
 from darknet_py.training.pictures import Drawing
 from darknet_py.training.report_folder import ReportFolder
 from darknet_py.training.tasks import Task
+from darknet_py.utils.durations import duration
+from darknet_py.utils.files import replacing
 
 PACE = 100                  # iterations whose mean time tells how long the others will take
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import cv2
 
-from darknet_py.data.files import replacing
 from darknet_py.errors import DataError
 from darknet_py.training.curves import Entry, plot_results, write_table
 from darknet_py.training.pictures import Drawing
 from darknet_py.training.report_page import render
+from darknet_py.utils.files import replacing
 
 EVERY = 100                 # iterations between two tables
 SLOWEST = 60.               # seconds after which one is due even if the iterations are few

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from darknet_py.errors import DataError, WeightsError
+from darknet_py.model.weights import read_header
 from darknet_py.training import checkpoint
 from darknet_py.training.identity import Identity
-from darknet_py.weights import read_header
 
 FILES = r"_(?:report|(?:(?:last|best|final|ema|\d+)\.weights|last\.state|(?:log|attention)\.\w+)(?:\.new\w*)?)"
 NUMBERED = re.compile(r".*_\d+\.weights")

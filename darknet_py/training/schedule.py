@@ -4,8 +4,8 @@ from __future__ import annotations
 import math
 import random
 
+from darknet_py.cfg.options import NetOptions
 from darknet_py.data.loader import Plan
-from darknet_py.options import NetOptions
 
 
 def learning_rate(net: NetOptions, iteration: int) -> float:

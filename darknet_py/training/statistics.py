@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.layers.batchnorm import MOMENTUM, Norm
-from darknet_py.training.engine import Engine, MiniBatch, all_finite, seeded
+from darknet_py.training.iteration import Engine, MiniBatch, all_finite, seeded
 from darknet_py.training.step import run_forward
 
 STATISTICS = ("estimated", "running")

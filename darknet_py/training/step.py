@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import Truth
+from darknet_py.data.targets import Truth
 from darknet_py.losses import LOSSES, HeadLoss, Moment
-from darknet_py.network import HeadPass, Network
+from darknet_py.model.network import HeadPass, Network
 
 Forward = Callable[[Tensor, int], list[HeadPass]]
 

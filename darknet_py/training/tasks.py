@@ -11,23 +11,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.boxes import Truth
-from darknet_py.characters import perplexity
-from darknet_py.classify import check_classes, count_outputs, evaluate_classifier, read_leaves, tree_of
 from darknet_py.data.check import check_for_training
 from darknet_py.data.classification import ClassifierLoader, ClassifierPictures
 from darknet_py.data.datafile import read_data
 from darknet_py.data.dataset import Problem, Sample, class_names, find_near, read_rows, read_samples
 from darknet_py.data.loader import Batches, Loader, Plan
+from darknet_py.data.targets import Truth
 from darknet_py.data.text import Text
 from darknet_py.errors import DataError
-from darknet_py.evaluation import map_and_findings
-from darknet_py.mistakes import find_mistakes
-from darknet_py.network import Network
-from darknet_py.plots import plot_confusion, plot_f1, plot_precision_recall
+from darknet_py.evaluation.classification import evaluate_classifier, read_leaves
+from darknet_py.evaluation.error_analysis import find_mistakes
+from darknet_py.evaluation.evaluate import map_and_findings
+from darknet_py.evaluation.plots import plot_confusion, plot_f1, plot_precision_recall
+from darknet_py.inference.char_rnn import perplexity
+from darknet_py.inference.classifier import check_classes, count_outputs, tree_of
+from darknet_py.model.network import Network
 from darknet_py.training.augmentation import augmentation_of, classifier_augmentation_of, detecting_head
-from darknet_py.training.engine import MiniBatch
-from darknet_py.training.events import Score, Settings, Split
+from darknet_py.training.events import Score, Split
+from darknet_py.training.iteration import MiniBatch
 from darknet_py.training.pictures import (
     Drawing,
     draw_batch,
@@ -36,7 +37,8 @@ from darknet_py.training.pictures import (
     plot_classes,
     plot_labels,
 )
-from darknet_py.world import World
+from darknet_py.training.settings import Settings
+from darknet_py.utils.distributed import World
 
 MOST_WORKERS = 8
 EVALUATED = 8           # mini-batches of one sequence, to measure a character model

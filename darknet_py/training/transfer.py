@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import torch
 
-from darknet_py.cfg import Cfg
+from darknet_py.cfg.language import Cfg
 from darknet_py.errors import CfgError, WeightsError
-from darknet_py.heads import fit_heads
-from darknet_py.network import Network, load_network
-from darknet_py.weights import check, classes_for, read_header
+from darknet_py.model.network import Network, load_network
+from darknet_py.model.weights import check, classes_for, read_header
+from darknet_py.prepare.refit_heads import fit_heads
 
 MOST_NAMED = 6          # layers
 

@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from darknet_py.cfg import Cfg, read_cfg
+from darknet_py.cfg.language import Cfg, read_cfg
+from darknet_py.cfg.options import NetOptions
 from darknet_py.data.datafile import read_data
-from darknet_py.data.files import ProcessLock, replacing
 from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, WeightsError
-from darknet_py.network import Network
-from darknet_py.options import NetOptions
+from darknet_py.model.network import Network
 from darknet_py.training.chart import plot_trials
-from darknet_py.training.events import Iteration, Note, Saved, Settings
-from darknet_py.training.ranges import find_ranges, text_of, with_values
-from darknet_py.training.run import Run
+from darknet_py.training.events import Iteration, Note, Saved
+from darknet_py.training.search_space import find_ranges, text_of, with_values
+from darknet_py.training.settings import Settings
+from darknet_py.training.trainer import Run
+from darknet_py.utils.files import ProcessLock, replacing
 
 DIGITS = 6              # of a score; sums of the same numbers in another order differ beyond them
 NEVER = 1e9             # passes through the data between two scores: only the last iteration is scored

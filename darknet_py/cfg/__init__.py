@@ -1,0 +1,1 @@
+"""The cfg language: text to sections, and sections to typed options."""

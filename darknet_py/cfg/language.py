@@ -1,0 +1,215 @@
+"""The cfg language: text to sections and entries that know their lines, and back to text. No torch, no types.
+
+Darknet: read_cfg, read_option (parser.c, option_list.c). C drops all white space within a line and knows comments
+only at a line's start; values carry trailing text all the same, which its atoi and atof pass over.
+"""
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from darknet_py.errors import CfgError, CfgWarning, locate, printable
+from darknet_py.utils.files import replacing
+
+MAX_BYTES = 1 << 19         # the largest cfg that Darknet shipped has 41 kB
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One ``key=value`` line: the value as C reads it (no white space), and where its text stands."""
+
+    key: str
+    value: str
+    line: int
+    start: int              # character offsets of the value within the whole text, trailing comment left out
+    end: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """One ``[kind]`` and its entries, in file order. ``first``: key -> the entry that counts, the first one."""
+
+    kind: str
+    line: int
+    entries: tuple[Entry, ...]
+    first: dict[str, Entry]
+
+
+@dataclass(frozen=True)
+class Cfg:
+    """A parsed cfg file. ``text`` is the file as it was read: comments, order and white space included."""
+
+    text: str
+    sections: tuple[Section, ...]
+    path: Path | None = None
+    strict: bool = False
+
+    def error(self, message: str, line: int | None = None) -> CfgError:
+        """A CfgError that points into this file."""
+        return CfgError(_line(message), self.path, line)
+
+    def warn(self, message: str, line: int | None = None) -> None:
+        """Report what Darknet tolerates: a CfgWarning, or with ``strict`` a CfgError."""
+        if self.strict:
+            raise self.error(message, line)
+        warnings.warn(CfgWarning(f"{locate(self.path, line)}: {_line(message)}"), stacklevel=2)
+
+    def with_value(self, section: int, key: str, value: Any) -> Cfg:
+        """A cfg with one value changed, or added at the section's end; all other text stays as it is, and so does text
+        that says the same already.
+
+        Args:
+            section: index into ``sections`` (0 is [net]).
+            value: None takes the key's lines out.
+        """
+        return self.with_values({(section, key): value})
+
+    def with_values(self, values: Mapping[tuple[int, str], Any]) -> Cfg:
+        """The same for many values, by section and key, in one go."""
+        edits = []
+        for (section, key), value in values.items():
+            target = self.sections[section]
+            entry = target.first.get(key)
+            if value is None:
+                edits += [(self.text.rfind("\n", 0, entry.start) + 1, self._end_of_line(entry.line) + 1, "")
+                          for entry in target.entries if entry.key == key]
+                continue
+            if entry is not None:
+                if entry.value != "".join(str(value).split()):
+                    edits.append((entry.start, entry.end, str(value)))
+                continue
+            after = next((entry.line for entry in reversed(target.entries)
+                          if values.get((section, entry.key), "") is not None), target.line)
+            end = self._end_of_line(after)
+            ending = "\r" if self.text[:end].endswith("\r") else ""
+            edits.append((end, end, f"\n{key}={value}{ending}" + "\n" * (end == len(self.text))))
+        if not edits:
+            return self
+        text, done = "", 0
+        for start, end, new in sorted(edits, key=lambda edit: edit[:2]):
+            text, done = text + self.text[done:start] + new, end
+        return parse_cfg(text + self.text[done:], self.path, strict=self.strict)
+
+    def _end_of_line(self, number: int) -> int:
+        """Where the line feed of a line is, or the text's end. (splitlines knows more ends of lines than cfg files.)"""
+        end = -1
+        for _ in range(number):
+            end = self.text.find("\n", end + 1)
+        return len(self.text) if end < 0 else end
+
+    def write(self, path: str | os.PathLike) -> None:
+        """Write the text back, bytes as they were read; the file appears whole or not at all.
+
+        Raises:
+            CfgError: the disk is full, or the folder is missing or closed to us.
+        """
+        try:
+            with replacing(path) as file:
+                file.write(self.text.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            raise CfgError(f"cannot write the cfg file: {error.strerror}", path) from None
+
+
+@lru_cache(maxsize=1)
+def _grammar():
+    """The grammar, built once: a cfg is lines; a line is blank, a comment, a header, an entry, or a mistake.
+
+    Lines are single regular expressions, because a pyparsing token a character class costs ten times as much.
+    """
+    import pyparsing as pp
+
+    def line(pattern: str, tag: str) -> pp.ParserElement:
+        element = pp.Regex(pattern).leave_whitespace()
+        return element.set_parse_action(lambda _, at, tokens: [(tag, at, tokens)])
+
+    blank = pp.Regex(r"(?:[ \t\r\f\v]*(?:[#;][^\n]*)?\n)+|[ \t\r\f\v]*[#;][^\n]*\Z|[ \t\r\f\v]+\Z")
+    header = line(r"[ \t]*\[(?P<kind>[^\]\n]*)\](?P<tail>[^\n]*)\n?", "header")
+    entry = line(r"(?P<key>[^=\n\[#;][^=\n]*)=(?P<gap>[ \t]*)(?P<value>[^\n#;]*)[^\n]*\n?", "entry")
+    mistake = line(r"(?P<text>[^\n]+)\n?", "mistake")
+    lines = blank.leave_whitespace().suppress() | entry | header | mistake
+    return (pp.ZeroOrMore(lines).leave_whitespace() + pp.StringEnd().leave_whitespace()).parse_with_tabs()
+
+
+def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool = False) -> Cfg:
+    """Parse cfg text.
+
+    Args:
+        path: named in messages; also where ``tree=`` and ``map=`` files are looked for.
+        strict: warnings become errors.
+
+    Raises:
+        CfgError: with file and line, for text that Darknet crashes on or misreads.
+    """
+    path = None if path is None else Path(path)
+    body = text.removeprefix("\ufeff")
+    shift = len(text) - len(body)
+    starts = [0] + [match.end() for match in re.finditer("\n", body)]
+    cfg = Cfg(text, (), path, strict)
+    sections: list[tuple[str, int, dict[str, Entry], list[Entry]]] = []
+    for tag, at, tokens in _grammar().parse_string(body):
+        number = bisect_right(starts, at)
+        if tag == "header":
+            kind = "".join(tokens["kind"].split())
+            tail = tokens["tail"].strip()
+            if tail and tail[0] not in "#;":
+                raise cfg.error(f"expected nothing after [{kind}], found {_short(tail)}", number)
+            sections.append((kind, number, {}, []))
+            continue
+        key = "".join(tokens["key"].split()) if tag == "entry" else ""
+        if not key:
+            found = tokens["text"] if tag == "mistake" else f"={tokens['value']}"
+            raise cfg.error(f"expected [section], key=value or a # comment, found {_short(found)}", number)
+        if not sections:
+            raise cfg.error(f"expected [net] before any option, found {_short(key)}=", number)
+        value = tokens["value"].rstrip()
+        if not value:
+            cfg.warn(f"{key}= has no value and is passed over", number)
+            continue
+        kind, _, seen, entries = sections[-1]
+        if key in seen:
+            cfg.warn(f"{key}= stands twice in this [{kind}]; the first one counts", number)
+        start = shift + at + len(tokens["key"]) + 1 + len(tokens["gap"])
+        entries.append(Entry(key, "".join(value.split()), number, start, start + len(value)))
+        seen.setdefault(key, entries[-1])
+    if not sections:
+        raise cfg.error("expected a [net] section, found no sections at all")
+    kind, number, *_ = sections[0]
+    if kind not in ("net", "network"):
+        raise cfg.error(f"expected [net] as the first section, found [{kind}]", number)
+    return Cfg(text, tuple(Section(k, n, tuple(e), s) for k, n, s, e in sections), path, strict)
+
+
+def read_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:
+    """Read and parse a cfg file. Bytes that are not UTF-8 (comments in old code pages) are kept as they are.
+
+    Raises:
+        CfgError: no such file, not a text file, or not a cfg.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise CfgError(f"cannot read the cfg file: {error.strerror}", path) from None
+    if b"\0" in data:
+        raise CfgError("expected a cfg text file, found binary data (is the order CFG WEIGHTS?)", path)
+    if len(data) > MAX_BYTES:
+        raise CfgError(f"expected a cfg of at most {MAX_BYTES} bytes, found more", path)
+    return parse_cfg(data.decode("utf-8", "surrogateescape"), path, strict=strict)
+
+
+def _line(message: str, most: int = 400) -> str:
+    """A message as one line of bounded length, with nothing in it that a terminal would obey."""
+    return printable(message if len(message) <= most else message[:most] + "...")
+
+
+def _short(text: str, most: int = 40) -> str:
+    """Text quoted for a message: printable, and not too long."""
+    text = text.strip()
+    return repr(text if len(text) <= most else text[:most] + "...")

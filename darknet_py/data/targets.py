@@ -1,0 +1,36 @@
+"""Ground truth of a mini-batch as tensors."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Truth(NamedTuple):
+    """Labelled boxes of a batch, each image's padded to the same number.
+
+    boxes: (N, M, 4) float32 cxcywh, relative to the network's input; 0 where there is none.
+    labels: (N, M) int64 class numbers, -1 where there is no box.
+    tracks: (N, M) int64, which object it is, the same in all pictures of a sequence; 0 where nobody said.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    tracks: Tensor
+
+    @classmethod
+    def stack(cls, images: Sequence[np.ndarray]) -> Truth:
+        """From one array (K, 5 or 6) an image: class, center x, center y, width, height, track."""
+        most = max((len(rows) for rows in images), default=0)
+        table = np.zeros((len(images), most, 6), np.float32)
+        table[:, :, 0] = -1
+        for at, rows in zip(table, images, strict=True):
+            at[:len(rows), :rows.shape[1]] = rows
+        x = torch.from_numpy(table)
+        return cls(x[..., 1:5].contiguous(), x[..., 0].long(), x[..., 5].long())
+
+    def to(self, device: torch.device | str) -> Truth:
+        return Truth(*(x.to(device, non_blocking=True) for x in self))

@@ -1,0 +1,168 @@
+"""How good a detector is: what it finds in labelled images, by Darknet's measures and by COCO's, in one run."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from darknet_py.data.dataset import Sample
+from darknet_py.errors import DataError
+from darknet_py.evaluation.coco_ap import CocoResult, CocoTruth, coco_average_precision
+from darknet_py.evaluation.darknet_map import MapResult, average_precision
+from darknet_py.evaluation.error_analysis import Mistakes, find_mistakes
+from darknet_py.evaluation.matching import pairs
+from darknet_py.evaluation.predict import MAP, RECALL, VALID, Findings, Reading, find
+from darknet_py.model.network import Network
+from darknet_py.utils.distributed import World
+
+
+@dataclass(frozen=True, eq=False)
+class RecallResult:
+    """What ``detector recall`` tells: of ``objects`` truths ``correct`` are overlapped by more than .5 by one of the
+    ``proposals`` in ``images`` images; ``average_iou`` is that of each truth with the nearest box."""
+
+    images: int
+    objects: int
+    correct: int
+    proposals: int
+    average_iou: float
+
+    @property
+    def recall(self) -> float:
+        return self.correct / self.objects
+
+    def text(self) -> str:
+        """The last line that Darknet prints."""
+        return (f"{self.images - 1:5d} {self.correct:5d} {self.objects:5d}\tRPs/Img: {self.proposals / self.images:.2f}"
+                f"\tIOU: {self.average_iou * 100:.2f}%\tRecall:{self.recall * 100:.2f}%\n")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What ``darknet-py evaluate`` tells.
+
+    Attributes:
+        map: Darknet's measures, of ``reading``.
+        coco: COCO's, of a reading of its own.
+        mistakes: of the detections above ``map.thresh``.
+        findings: all that both come from.
+    """
+
+    map: MapResult
+    reading: Reading
+    coco: CocoResult
+    mistakes: Mistakes
+    findings: Findings
+
+
+def evaluate(network: Network, samples: Sequence[Sample], names: Sequence[str], *, truth: CocoTruth | None = None,
+             iou_thresh: float = .5, points: int = 0, thresh: float = .25, nms: float | None = None,
+             difficult: Sequence[Sample] | None = None, world: World | None = None,
+             progress: Callable[[int, int], None] | None = None, **options: object) -> Evaluation:
+    """Measure a network on labelled images in every way, with one pass over the images.
+
+    Args:
+        network, samples, names, iou_thresh, points, thresh, difficult, world, options: see ``evaluate_map``.
+        truth: COCO's annotations of these images, for its areas, crowds and ids; None takes the objects of samples,
+            of which those that are difficult count as crowds.
+        nms: instead of .45 for Darknet's measures and .6 for COCO's.
+        progress: called with how many images are done, of how many; then with the steps of COCO's measure.
+
+    Raises:
+        see ``evaluate_map``.
+    """
+    readings = [reading if nms is None else reading._replace(nms=nms) for reading in (MAP, VALID)]
+    findings = find(network, samples, names, readings, difficult=difficult, world=world, progress=progress,
+                    **options)      # type: ignore[arg-type]
+    _something(findings, len(names))
+
+    def measure() -> CocoResult | None:             # long, so one does it for all
+        if world is not None and not world.leads:
+            return None
+        return coco_average_precision(findings.found[1], findings.objects, findings.sizes, names, truth, progress)
+
+    coco = measure() if world is None else world.each(measure)[0]
+    assert coco is not None
+    return Evaluation(_map(findings, names, iou_thresh, points, thresh), readings[0],
+                      replace(coco, reading=str(readings[1])),
+                      find_mistakes(findings.found[0], findings.objects, names, iou_thresh, thresh), findings)
+
+
+def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[str], *, iou_thresh: float = .5,
+                 points: int = 0, thresh: float = .25, nms: float = MAP.nms, letterbox: bool | None = None,
+                 difficult: Sequence[Sample] | None = None, batch: int | None = None,
+                 device: str | torch.device | None = None, workers: int | None = None, world: World | None = None,
+                 progress: Callable[[int, int], None] | None = None) -> MapResult:
+    """Mean average precision of a network on labelled images.
+
+    It works on a copy, so a network may be in the middle of its training: its mode, statistics, recurrent state and
+    gradients stay as they are.
+
+    Args:
+        network: with a detection head, on any device, folded or not.
+        samples: the images and their labels. One that cannot be read is left out, and listed in ``problems``.
+        names: of the network's classes.
+        iou_thresh, points, thresh: see ``average_precision``.
+        nms: overlap above which the less sure box goes; 0 keeps all.
+        letterbox: keep the pictures' proportions; None does as the cfg says (letter_box=).
+        difficult: for each sample one whose labels are objects that need not be found.
+        batch: images at a time; None takes what suits their size. Recurrent networks see one after the other.
+        device: None takes the network's, "auto" a GPU where there is one.
+        workers: threads that load images.
+        world: the processes that share the images, batch by batch; all of them get the result of all images. None:
+            this one alone.
+        progress: called with how many images are done, and how many there are.
+
+    Raises:
+        CfgError: the network has no detection head.
+        DataError: no samples, no image that can be read, no object in any, or not as many names as classes or
+            difficult samples as samples.
+        DarknetError: the network gives something that is not a number; says which layer was the first to.
+
+    Darknet: validate_detector_map; scores above .005 take part.
+    """
+    return map_and_findings(network, samples, names, iou_thresh=iou_thresh, points=points, thresh=thresh, nms=nms,
+                            letterbox=letterbox, difficult=difficult, batch=batch, device=device, workers=workers,
+                            world=world, progress=progress)[0]
+
+
+def map_and_findings(network: Network, samples: Sequence[Sample], names: Sequence[str], *, iou_thresh: float = .5,
+                     points: int = 0, thresh: float = .25, nms: float = MAP.nms, **options: object
+                     ) -> tuple[MapResult, Findings]:
+    """``evaluate_map``, and what it comes from."""
+    findings = find(network, samples, names, [MAP._replace(nms=nms)], **options)        # type: ignore[arg-type]
+    _something(findings, len(names))
+    return _map(findings, names, iou_thresh, points, thresh), findings
+
+
+def evaluate_recall(network: Network, samples: Sequence[Sample], names: Sequence[str], *, nms: float = RECALL.nms,
+                    **options: object) -> tuple[RecallResult, Findings]:
+    """How many objects are proposed at all, whatever the class. See ``evaluate_map`` for arguments and errors.
+
+    Darknet: validate_detector_recall; objectness above .001, an overlap above .5.
+    """
+    findings = find(network, samples, names, [RECALL._replace(nms=nms)], **options)     # type: ignore[arg-type]
+    _something(findings, len(names))
+    (found,), objects = findings.found, findings.objects
+    best = np.zeros(len(objects.labels), np.float32)
+    for _, truth, overlap in pairs(found.images, found.boxes, objects.images, objects.boxes):
+        np.maximum.at(best, truth, overlap)
+    return RecallResult(int((findings.sizes[:, 0] > 0).sum()), len(best), int((best > .5).sum()), len(found.scores),
+                        float(best.mean(dtype=np.float64))), findings
+
+
+def _map(findings: Findings, names: Sequence[str], iou_thresh: float, points: int, thresh: float) -> MapResult:
+    """Darknet's measure of the first reading."""
+    result = average_precision(findings.found[0], findings.objects, names, iou_thresh=iou_thresh, points=points,
+                               thresh=thresh)
+    return replace(result, problems=findings.problems)
+
+
+def _something(findings: Findings, classes: int) -> None:
+    """DataError where there is nothing to be found."""
+    if not len(findings.objects.labels):
+        said = f"; {findings.problems[-1]}" if findings.problems else ""
+        raise DataError(f"none of the images has an object of a class from 0 to {classes - 1}, so nothing can be "
+                        f"measured{said}")

@@ -1,0 +1,276 @@
+"""What a network finds in a list of images: run over them a batch at a time, shared among processes."""
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darknet_py.data.dataset import NO_LABEL, NO_ROWS, Sample, read_rows
+from darknet_py.data.image import read_image
+from darknet_py.errors import DarknetError, DataError
+from darknet_py.evaluation.matching import Found, Objects
+from darknet_py.inference.backends.pytorch import made_fast, not_numbers
+from darknet_py.inference.postprocess import count_classes, propose, suppress
+from darknet_py.inference.preprocess import as_input
+from darknet_py.layers.recurrent import Recurrent
+from darknet_py.model.network import Network
+from darknet_py.utils.distributed import World
+from darknet_py.utils.prefetch import ahead
+
+Columns = TypeVar("Columns", Found, Objects)
+
+
+class Reading(NamedTuple):
+    """How boxes are read off a network's outputs.
+
+    thresh: scores must be above it. nms: overlap above which the less sure box goes; 0 keeps all. hier: see
+    ``Detector``. pixels: measure distances between boxes (of nms_kind=greedynms and diounms) in pixels instead of in
+    parts of the image, which differ where it is not square. objectness: boxes of no class (label 0), scored by their
+    objectness.
+    """
+
+    thresh: float
+    nms: float
+    hier: float = .5
+    pixels: bool = False
+    objectness: bool = False
+
+    def __str__(self) -> str:
+        return f"scores above {self.thresh:g}, NMS {self.nms:g}"
+
+
+READERS = 2                             # threads
+PIXELS, MOST = 8 * 608 * 608, 16        # of a batch; images of a batch
+
+MAP = Reading(.005, .45, 0)                     # as C's detector map
+VALID = Reading(.001, .6, pixels=True)          # as C's detector valid, whose files COCO's tools measure
+RECALL = Reading(.001, .4, objectness=True)     # as C's detector recall
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a network finds in a list of images.
+
+    Attributes:
+        found: of each reading, images in order.
+        objects: the truths; their labels, and those of what was found, number the network's classes.
+        sizes: (N, 2) int64 height and width of the images in pixels; 0 for one that cannot be read.
+        problems: why images and labels were left out, a line each.
+        seconds: that it took, and ``network_seconds`` of these inside the network.
+    """
+
+    found: tuple[Found, ...]
+    objects: Objects
+    sizes: np.ndarray
+    problems: tuple[str, ...]
+    seconds: float
+    network_seconds: float
+
+    def speed(self) -> str:
+        """Images a second, and what else the time went to."""
+        count = int((self.sizes[:, 0] > 0).sum())
+        return (f"{count} images in {self.seconds:.1f} s: {count / self.seconds:.1f} a second, "
+                f"{max(0, 1 - self.network_seconds / self.seconds):.0%} of the time outside the network")
+
+
+def find(network: Network, samples: Sequence[Sample], names: Sequence[str], readings: Sequence[Reading], *,
+         labels: bool = True, letterbox: bool | None = None, difficult: Sequence[Sample] | None = None,
+         batch: int | None = None, device: str | torch.device | None = None, workers: int | None = None,
+         world: World | None = None, progress: Callable[[int, int], None] | None = None) -> Findings:
+    """Run a network over images, a batch at a time, while others are loaded.
+
+    Args:
+        readings: of the same outputs, each for a purpose of its own.
+        labels: read the labels too.
+        network, samples, names, letterbox, difficult, batch, device, workers, world, progress, and what is raised: see
+            ``evaluation.evaluate_map``.
+    """
+    classes = count_classes(network)
+    if len(names) != classes:
+        raise DataError(f"expected {classes} names, one for each class of {network.cfg.path}, found {len(names)}")
+    if not samples:
+        raise DataError("there are no images to measure with")
+    if difficult is not None and len(difficult) != len(samples):
+        raise DataError(f"needs as many lists of difficult objects as images, {len(samples)}, got {len(difficult)}")
+    if letterbox is None:
+        letterbox = bool(network.options.letter_box)
+    network, shape = made_fast(copy.deepcopy(network).eval(), device), network.input_shape
+    recurrent = any(isinstance(layer, Recurrent) for layer in network.layers)
+    if recurrent:
+        batch = 1
+    elif batch is None:
+        batch = max(1, min(MOST, PIXELS // (shape.width * shape.height)))
+
+    def load(number: int) -> _Loaded | DataError:
+        try:
+            image = read_image(samples[number].image, shape.channels)
+        except DataError as error:
+            return error
+        easy, problems = read_rows(samples[number], classes) if labels else (NO_ROWS, [])
+        hard, others = (NO_ROWS, []) if difficult is None or not labels else read_rows(difficult[number], classes)
+        return _Loaded(as_input(image, shape, letterbox), image.shape[:2], np.concatenate([easy, hard]),
+                       np.arange(len(easy) + len(hard)) >= len(easy),
+                       [str(problem) for problem in (*problems, *others) if problem.error],
+                       any(problem.message == NO_LABEL for problem in problems))
+
+    def work() -> _Part:
+        return _run_over(network, samples, shares, load, readings, letterbox, workers, tell)
+
+    # Whole batches are shared out, so that each holds the same images whatever the number of processes. The state of
+    # recurrent networks goes from image to image, so there each process does all.
+    blocks = [range(start, min(start + batch, len(samples))) for start in range(0, len(samples), batch)]
+    alone = world is None or recurrent
+    shares = blocks if alone else [blocks[number] for number in world.share(len(blocks))]      # type: ignore[union-attr]
+    count = sum(map(len, shares))
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(len(samples) * done // count, len(samples))
+
+    parts = [work()] if alone else world.each(work)             # type: ignore[union-attr]
+    return _together(parts, samples, readings)
+
+
+class _Loaded(NamedTuple):
+    """An image as the network takes it, its (height, width), its labels (T, 5), (T,) which are difficult, what was
+    wrong with them, and whether their file is missing."""
+
+    x: Tensor
+    size: tuple[int, ...]
+    rows: np.ndarray
+    difficult: np.ndarray
+    problems: list[str]
+    unlabelled: bool
+
+
+class _Batch(NamedTuple):
+    """Images by number, those of ``block`` that can be read, and what the network gave for them."""
+
+    block: range
+    images: list[tuple[int, _Loaded]]
+    outputs: tuple[Tensor, ...]
+
+
+class _Part(NamedTuple):
+    """What one process found: of each reading, by image; the truths; (image, height, width); (image, problem); images
+    without a label file; seconds in all and in the network."""
+
+    found: list[list[Found]]
+    objects: list[Objects]
+    sizes: list[tuple[int, ...]]
+    problems: list[tuple[int, str]]
+    unlabelled: list[int]
+    seconds: float
+    network_seconds: float
+
+
+def _run_over(network: Network, samples: Sequence[Sample], blocks: Sequence[range],
+              load: Callable[[int], _Loaded | DataError], readings: Sequence[Reading], letterbox: bool,
+              workers: int | None, tell: Callable[[int], None]) -> _Part:
+    """A process's share of the images. While the network has a batch, threads load the next ones, and others read off
+    what came of those before."""
+    part = _Part([[] for _ in readings], [], [], [], [], 0, 0)
+    begin, inside = time.perf_counter(), 0.
+    most = 2 * max(map(len, blocks), default=1)
+    loaded = ahead(load, (number for block in blocks for number in block), workers, most)
+
+    def batches() -> Iterator[_Batch]:
+        nonlocal inside
+        for block in blocks:
+            good = []
+            for number, one in zip(block, loaded, strict=False):
+                if isinstance(one, DataError):
+                    part.problems.append((number, str(one)))
+                else:
+                    good.append((number, one))
+            start = time.perf_counter()
+            outputs = _run(network, [one.x for _, one in good], samples[good[0][0]]) if good else ()
+            inside += time.perf_counter() - start
+            yield _Batch(block, good, outputs)
+
+    def read(batch: _Batch) -> tuple[_Batch, list[list[Found]]]:
+        return batch, [list(_read(network, batch, reading, letterbox)) if batch.images else [] for reading in readings]
+
+    done = 0
+    for batch, found in ahead(read, batches(), READERS, 1):
+        for ours, more in zip(part.found, found, strict=True):
+            ours.extend(more)
+        for number, one in batch.images:
+            part.problems.extend((number, problem) for problem in one.problems)
+            part.objects.append(Objects(np.full(len(one.rows), number), one.rows[:, 0].astype(np.int64),
+                                        one.rows[:, 1:5].astype(np.float32), one.difficult))
+            part.sizes.append((number, *one.size))
+            part.unlabelled.extend([number] * one.unlabelled)
+        done += len(batch.block)
+        tell(done)
+    return part._replace(seconds=time.perf_counter() - begin, network_seconds=inside)
+
+
+def _read(network: Network, batch: _Batch, reading: Reading, letterbox: bool) -> Iterator[Found]:
+    """What a batch's outputs hold, image by image."""
+    with torch.inference_mode():
+        proposals = propose(network, batch.outputs, [one.size for _, one in batch.images], reading.thresh, reading.hier,
+                            letterbox, reading.objectness)
+        for (number, one), (boxes, scores) in zip(batch.images, proposals, strict=True):
+            height, width = one.size if reading.pixels else (1, 1)
+            kept = suppress(network, boxes * boxes.new_tensor([width, height, width, height]), scores, reading.nms,
+                            "default" if reading.objectness else None)
+            yield _listed(number, boxes, scores, kept)
+
+
+def _together(parts: Sequence[_Part], samples: Sequence[Sample], readings: Sequence[Reading]) -> Findings:
+    """The findings of all processes, images in order."""
+    problems = sorted(problem for part in parts for problem in part.problems)
+    sizes = np.zeros((len(samples), 2), np.int64)
+    for number, height, width in (size for part in parts for size in part.sizes):
+        sizes[number] = height, width
+    if not sizes.any():
+        raise DataError(f"none of the {len(samples)} images can be read; the first: {problems[0][1]}")
+    lines = [text for _, text in problems]
+    if unlabelled := sorted(number for part in parts for number in part.unlabelled):
+        lines.append(f"{len(unlabelled)} of {len(samples)} images have no label file, so they count as images without "
+                     f"objects; the first: {samples[unlabelled[0]].image}")
+    return Findings(tuple(_joined([one for part in parts for one in part.found[at]]) for at in range(len(readings))),
+                    _joined([one for part in parts for one in part.objects]), sizes, tuple(lines),
+                    max(part.seconds for part in parts), sum(part.network_seconds for part in parts) / len(parts))
+
+
+def _run(network: Network, images: list[Tensor], first: Sample) -> tuple[Tensor, ...]:
+    """The outputs of a batch, after a check that they are numbers."""
+    weight = next(network.parameters())
+    x = torch.stack(images).to(weight.device, weight.dtype, memory_format=torch.channels_last)
+    with torch.inference_mode():
+        outputs = network(x)
+        if torch.stack([output.isfinite().all() for output in outputs]).all():
+            return outputs
+        network.reset_state()
+        layer, output = next(((layer, output) for layer, output in zip(network.layers, network.trace(x), strict=True)
+                              if not output.isfinite().all()), (network.layers[-1], outputs[-1]))
+    raise DarknetError(f"{not_numbers(layer, output)}, in the batch that starts with {first.image}; the network cannot "
+                       "be measured")
+
+
+def _listed(image: int, boxes: Tensor, before: Tensor, scores: Tensor) -> Found:
+    """What is left of an image's boxes (B, 4) after suppression took (B, C) scores away, in C's order.
+
+    That is the order in which its suppression leaves the boxes, sorted by one class after the other.
+    """
+    boxes, before, scores = boxes.cpu(), before.cpu(), scores.cpu()
+    keys = before[:, (before > 0).any(0)]
+    order = torch.from_numpy(np.lexsort((-keys).T.numpy())) if keys.shape[1] else torch.arange(len(boxes))
+    box, label = (scores[order] > 0).nonzero().unbind(1)
+    box = order[box]
+    return Found(np.full(len(box), image), label.numpy(), scores[box, label].numpy(), boxes[box].numpy())
+
+
+def _joined(parts: Sequence[Columns]) -> Columns:
+    """Columns of images one below the other, images in order."""
+    columns = type(parts[0])(*map(np.concatenate, zip(*parts, strict=True)))
+    order = np.argsort(columns.images, kind="stable")
+    return type(parts[0])(*(column[order] for column in columns))

@@ -1,0 +1,1 @@
+"""Inference: preprocess, run on a backend, post-process."""

@@ -1,0 +1,1 @@
+"""Runtimes that a network runs on, one file each."""

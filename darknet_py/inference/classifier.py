@@ -1,0 +1,191 @@
+"""From image to class: cut out, run, sort. ``Classifier`` holds a network ready for it; and how often one is right."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darknet_py.cfg.language import Cfg
+from darknet_py.data.classifier_augment import middle
+from darknet_py.data.datafile import count_of, find_names, read_data
+from darknet_py.data.image import read_image, to_tensor
+from darknet_py.errors import CfgError, DarknetError, DataError
+from darknet_py.inference.backends.pytorch import made_fast, not_numbers
+from darknet_py.inference.preprocess import with_channels
+from darknet_py.layers.class_tree import Tree
+from darknet_py.layers.softmax import Trainer
+from darknet_py.model.network import Network, load_network
+
+
+class Guess(NamedTuple):
+    """A class that an image may have. ``parent``: its number, -1 for a root of the tree; None where there is none."""
+
+    score: float
+    label: int
+    name: str
+    parent: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """How likely one image's classes are.
+
+    Attributes:
+        scores: (classes,) float32. Down a tree they are no longer conditional: a parent's is the sum of its children's.
+        names: of the classes.
+        parents: of the classes in a tree, -1 for roots; None where there is none.
+        path: of the image, where it came from a file.
+    """
+
+    scores: np.ndarray
+    names: Sequence[str]
+    parents: Sequence[int] | None = None
+    path: str | None = None
+
+    def top(self, k: int = 1) -> list[Guess]:
+        """The k likeliest classes, the likeliest first; of equal ones that with the lower number. Darknet: top_k."""
+        return [Guess(float(self.scores[label]), label, self.names[label],
+                      None if self.parents is None else self.parents[label])
+                for label in np.argsort(-self.scores, kind="stable")[:max(0, k)].tolist()]
+
+    def __repr__(self) -> str:
+        return "\n".join([self.path or "an image", *(f"  {guess.name} {guess.score:.1%}" for guess in self.top(5))])
+
+
+class Classifier:
+    """A network that names whole images, made fast for that: ``network`` is folded (see ``Network.fold``).
+
+    Args:
+        cfg: path of a .cfg file, or a parsed ``Cfg``.
+        weights: path of a .weights file.
+        names: path of a file with a class name a line, or the names themselves; None takes those of ``data`` (names=,
+            else labels=), else looks beside the cfg and the weights, and takes class numbers in the end.
+        data: path of a .data file.
+        device: "auto" takes a GPU where there is one.
+
+    Raises:
+        CfgError, WeightsError, DataError: see ``load_network``; also for a network that finds boxes or takes no images,
+            and where names or data have another number of classes.
+
+    Darknet: predict_classifier.
+    """
+
+    def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
+                 names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
+                 device: str | torch.device = "auto"):
+        self.network = made_fast(load_network(cfg, weights), device)
+        classes = count_outputs(self.network)
+        if data is not None:
+            check_classes(self.network, count_of(data, read_data(data), "classes", classes), data)
+        self.names = find_names(self.network.cfg.path, weights, classes, names, data)
+        self.tree = tree_of(self.network)
+
+    @overload
+    def __call__(self, image: str | os.PathLike | np.ndarray) -> Prediction: ...    # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, image: Sequence[str | os.PathLike | np.ndarray]) -> list[Prediction]: ...
+
+    def __call__(self, image: str | os.PathLike | np.ndarray | Sequence) -> Prediction | list[Prediction]:
+        """Name what is in the middle of an image.
+
+        Args:
+            image: a path; an array (H, W, 3) BGR or (H, W) grey, as OpenCV gives them; or a list of either, which
+                runs as one batch.
+
+        Returns:
+            ``Prediction``, or for a list a list of them in the same order.
+
+        Raises:
+            DataError: an image that cannot be read.
+            DarknetError: the network gives something that is not a number.
+        """
+        if isinstance(image, (str, os.PathLike, np.ndarray)):
+            return self([image])[0]
+        if not image:
+            return []
+        channels, height, width = self.network.input_shape
+        paths = [None if isinstance(one, np.ndarray) else str(one) for one in image]
+        x = torch.stack([middle(with_channels(to_tensor(
+            one if isinstance(one, np.ndarray) else read_image(one, channels)), channels), width, height)
+            for one in image])
+        self.network.reset_state()
+        scores = hierarchical(answer(self.network, x, paths[0] or "an image"), self.tree)
+        parents = None if self.tree is None else self.tree.parent.tolist()
+        return [Prediction(row, self.names, parents, path) for row, path in zip(scores.numpy(), paths, strict=True)]
+
+
+def answering(network: Network) -> int:
+    """The layer whose output is a network's answer: the last that does more than train; -1 for the network's input.
+
+    Darknet: get_network_output, which passes over [cost].
+    """
+    return max((index for index, layer in enumerate(network.layers) if not isinstance(layer, Trainer)), default=-1)
+
+
+def answer(network: Network, x: Tensor, what: str) -> Tensor:
+    """(N, outputs) float32 a network's answer to a batch, on the CPU.
+
+    Args:
+        x: as ``Network.forward`` takes it, on any device.
+        what: x is, for the error.
+
+    Raises:
+        DarknetError: the answer is not numbers.
+
+    Darknet: network_predict.
+    """
+    weight = next(network.parameters(), x)
+    index = answering(network)
+    with torch.inference_mode():
+        output = network.output_of(x.to(weight.device, weight.dtype), index).flatten(1).float().cpu()
+    if not output.isfinite().all():
+        raise DarknetError(f"{not_numbers(network.layers[index], output)}, for {what}")
+    return output
+
+
+def hierarchical(scores: Tensor, tree: Tree | None, answers: Tensor | None = None) -> Tensor:
+    """(N, classes) of a network as the probabilities of its classes; 0 for those that may not be the answer.
+
+    Args:
+        answers: (classes,) which may be; None for all.
+
+    Darknet: hierarchy_predictions.
+    """
+    scores = scores if tree is None else tree.probabilities(scores)
+    return scores if answers is None else scores * answers
+
+
+def tree_of(network: Network) -> Tree | None:
+    """The tree of classes of a classifier."""
+    return getattr(network.layers[answering(network)], "tree", None)
+
+
+def count_outputs(network: Network) -> int:
+    """How many classes a classifier has.
+
+    Raises:
+        CfgError: the network finds boxes, or takes no images.
+    """
+    boxes = next((layer for layer in network.layers if layer.detects), None)
+    if boxes is not None:
+        raise boxes.place.error("finds boxes, so this network does not name whole pictures")
+    if network.input_shape.channels not in (1, 3):
+        raise CfgError(f"takes no pictures: its input has {network.input_shape.channels} channels, expected 3 or 1",
+                       network.cfg.path, network.cfg.sections[0].line)
+    return network.layers[answering(network)].shape.size
+
+
+def check_classes(network: Network, classes: int, source: object) -> None:
+    """Raises:
+        DataError: the network has another number of classes than ``source``.
+    """
+    layer = network.layers[answering(network)]
+    if classes != layer.shape.size:
+        raise DataError(f"{source}: has {classes} classes, the network {layer.shape.size} ({network.cfg.path}, line "
+                        f"{layer.place.section.line})")

@@ -1,0 +1,118 @@
+"""Detections of one image, and their conversion to other tools' types."""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from darknet_py.data.coco import category_ids as coco_category_ids
+from darknet_py.data.image import read_image
+from darknet_py.errors import DarknetError
+from darknet_py.ops.boxes import xyxy_to_cxcywh
+from darknet_py.viz.draw import draw_detections
+
+
+class Detection(NamedTuple):
+    """One object in one image. ``box``: (4,) left, top, right, bottom in pixels, not clipped to the image."""
+
+    box: np.ndarray
+    score: float
+    label: int
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What was found in one image, the surest first. A box with two likely classes stands there twice.
+
+    Attributes:
+        boxes: (K, 4) float32 left, top, right, bottom in pixels; they may reach beyond the image.
+        scores: (K,) float32 in [0, 1].
+        labels: (K,) int64 class numbers.
+        names: of all classes.
+        image_size: (height, width) in pixels.
+        path: of the image, where it came from a file.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    names: Sequence[str]
+    image_size: tuple[int, int]
+    path: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        for box, score, label in zip(self.boxes, self.scores.tolist(), self.labels.tolist(), strict=True):
+            yield Detection(box, score, label, self.names[label])
+
+    def __repr__(self) -> str:
+        lines = [f"  {d.name} {d.score:.0%} at {', '.join(f'{side:.0f}' for side in d.box)}" for d in self]
+        height, width = self.image_size
+        return "\n".join([f"{len(self)} detections in {self.path or 'an image'} ({width} x {height})", *lines])
+
+    def draw(self, image: np.ndarray | None = None) -> np.ndarray:
+        """The picture with boxes and names on it.
+
+        Args:
+            image: (H, W, 3) BGR or (H, W) grey, uint8; read from ``path`` if None.
+
+        Returns:
+            (H, W, 3) BGR uint8, a copy.
+        """
+        if image is None:
+            if self.path is None:
+                raise ValueError("these detections came from an array, so draw(image) needs it again")
+            image = read_image(self.path)
+        return draw_detections(image, self.boxes, self.labels, self.scores, self.names)
+
+    def relative(self) -> np.ndarray:
+        """(K, 4) center x, center y, width, height in parts of the image, as Darknet writes them."""
+        height, width = self.image_size
+        return xyxy_to_cxcywh(torch.from_numpy(self.boxes).double()).numpy() / [width, height, width, height]
+
+    def to_json(self, frame_id: int = 1) -> str:
+        """One frame of Darknet's JSON (detection_to_json), as ``detector test -out`` writes it; names are escaped."""
+        objects = [
+            f'  {{"class_id":{d.label}, "name":{json.dumps(d.name)}, "relative_coordinates":{{"center_x":{x:f}, '
+            f'"center_y":{y:f}, "width":{w:f}, "height":{h:f}}}, "confidence":{d.score:f}}}'
+            for d, (x, y, w, h) in zip(self, self.relative().tolist(), strict=True)]
+        filename = "" if self.path is None else f' "filename":{json.dumps(self.path)}, \n'
+        return f'{{\n "frame_id":{frame_id}, \n{filename} "objects": [ \n' + ", \n".join(objects) + "\n ] \n}"
+
+    def to_supervision(self) -> Any:
+        """As ``supervision.Detections``, with the names as its ``data["class_name"]``."""
+        supervision = _package("supervision")
+        return supervision.Detections(xyxy=self.boxes.reshape(-1, 4), confidence=self.scores, class_id=self.labels,
+                                      data={"class_name": np.array([d.name for d in self], str)})
+
+    def to_pandas(self) -> Any:
+        """As ``pandas.DataFrame``: xmin, ymin, xmax, ymax in pixels, confidence, class, name."""
+        table = dict(zip(("xmin", "ymin", "xmax", "ymax"), self.boxes.reshape(-1, 4).T, strict=True))
+        return _package("pandas").DataFrame({**table, "confidence": self.scores, "class": self.labels,
+                                             "name": [d.name for d in self]})
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """As results in COCO's format, which json.dump takes: boxes are left, top, width, height in pixels.
+
+        Args:
+            category_ids: of the classes; None takes COCO's own for its 80 classes, else the numbers from 1 on.
+        """
+        ids = coco_category_ids(self.names) if category_ids is None else category_ids
+        return [{"image_id": image_id, "category_id": ids[d.label],
+                 "bbox": [left, top, right - left, bottom - top], "score": d.score}
+                for d in self for left, top, right, bottom in [d.box.tolist()]]
+
+
+def _package(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise DarknetError(f"this needs the package {name}: pip install {name}") from None

@@ -1,0 +1,24 @@
+"""Images as a network's input: channels, resizing, letterboxing."""
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from darknet_py.data.image import letterbox as letterbox_image
+from darknet_py.data.image import resize, to_tensor
+from darknet_py.layers.base import Shape
+
+
+def as_input(image: np.ndarray, shape: Shape, letterbox: bool) -> Tensor:
+    """An OpenCV array as a network's input of this shape: (C, H, W) in [0, 1]."""
+    fit = letterbox_image if letterbox else resize
+    return fit(with_channels(to_tensor(image), shape.channels), shape.width, shape.height)
+
+
+def with_channels(x: Tensor, channels: int) -> Tensor:
+    """An image (C, H, W) with as many channels as the network takes: grey to RGB, RGB to grey."""
+    if len(x) == 1 and channels == 3:
+        return x.expand(3, -1, -1)
+    if len(x) == 3 and channels == 1:
+        return (x * x.new_tensor([.299, .587, .114])[:, None, None]).sum(0, keepdim=True)
+    return x

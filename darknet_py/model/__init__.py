@@ -1,0 +1,1 @@
+"""The network: its plan, its weights files, its summary."""

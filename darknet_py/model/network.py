@@ -1,0 +1,324 @@
+"""From sections to a network: a plan of steps, computed once, and a loop that runs it."""
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from darknet_py.cfg.language import Cfg, Section, read_cfg
+from darknet_py.cfg.options import NetOptions, bind
+from darknet_py.errors import DarknetError, DataError
+from darknet_py.layers import KINDS, Layer, Place, Shape
+from darknet_py.layers.base import MAX_PARAMETERS, Now, StraightThrough
+from darknet_py.model import weights as weights_file
+
+MAX_LAYERS = 10_000
+
+
+class Step(NamedTuple):
+    """One layer's turn."""
+
+    layer: Layer
+    sources: tuple[int, ...]    # the layers it reads; -1 is the network's input
+    done: tuple[int, ...]       # the layers that nobody reads after this step
+
+
+class HeadPass(NamedTuple):
+    """What a head read, with its way back to the weights, and what it gave, without."""
+
+    layer: Layer
+    input: Tensor
+    output: Tensor
+
+
+class Network(nn.Module):
+    """A network that a cfg describes. Build one with ``load_network``.
+
+    Attributes:
+        options: the [net] section.
+        layers: in cfg order.
+        input_shape: of one image.
+        heads: indices of the layers whose outputs ``forward`` returns.
+        seen: images that the weights were trained on, as their file says.
+        reached: leading layers that have their weights from a file.
+        fresh: indices of the layers with weights that a loaded file had none for.
+        now: where training stands; layers act by it.
+    """
+
+    layers: Sequence[Layer]
+
+    def __init__(self, cfg: Cfg, *, width: int | None = None, height: int | None = None):
+        super().__init__()
+        self.cfg, self.seen, self.reached, self.folded = cfg, 0, 0, False
+        self.fresh: list[int] = []
+        self.options, self.input_shape = _net(cfg, width, height)
+        self.now = Now()
+        layers: list[Layer] = []
+        sources: list[tuple[int, ...]] = []
+        count = 0
+        if len(cfg.sections) > MAX_LAYERS:
+            raise cfg.error(f"has {len(cfg.sections) - 1} layers, more than the {MAX_LAYERS} allowed")
+        for index, section in enumerate(cfg.sections[1:]):
+            place = Place(cfg, section, index, self.options, layers, self.now)
+            kind = _kind(cfg, section)
+            options = bind(cfg, section, kind.Options)
+            wanted = kind.sources(options, place)
+            final = next((source for source in wanted if source >= 0 and layers[source].final), None)
+            if final is not None:
+                raise place.error(f"reads layer {final}, a [{layers[final].kind}], which no other layer can read")
+            shapes = [self.input_shape if source < 0 else layers[source].shape for source in wanted]
+            layer = kind(options, shapes, place)
+            count += sum(blob.tensor.numel() for blob in layer.blobs())
+            if count > MAX_PARAMETERS:
+                raise place.error(f"brings the network to {count} weights, more than the {MAX_PARAMETERS} allowed")
+            layers.append(layer)
+            sources.append(wanted)
+        self.layers = nn.ModuleList(layers)     # type: ignore[assignment]
+        self.heads = tuple(i for i, layer in enumerate(layers) if layer.is_head) or (len(layers) - 1,)
+        last = {index: index for index in range(len(layers))}       # what nobody reads is done at once
+        last.update((source, step) for step, wanted in enumerate(sources) for source in wanted)
+        done: list[list[int]] = [[] for _ in layers]
+        for source, step in last.items():
+            if source not in self.heads:
+                done[step].append(source)
+        self.plan = tuple(map(Step, layers, sources, map(tuple, done)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Run the network.
+
+        Args:
+            x: (N, C, H, W) in [0, 1], RGB; for recurrent networks N is time_steps * batch, a step's images together,
+                or else the images of one step.
+
+        Returns:
+            One tensor a head, in cfg order, as C's ``l.output``: (N, H, W, C) for [region], (N, C, H, W) for others.
+
+        Raises:
+            DataError: x has another shape or type than the network's input.
+        """
+        outputs: list[Any] = [None] * len(self.plan) + [self._checked(x)]       # -1 is the input
+        for index, (layer, sources, done) in enumerate(self.plan):
+            outputs[index] = layer(*[outputs[source] for source in sources])
+            for source in done:
+                outputs[source] = None
+        return tuple(outputs[head] for head in self.heads)
+
+    def output_of(self, x: Tensor, index: int) -> Tensor:
+        """Run the network up to one layer, and return that layer's output; gradients flow back to x."""
+        return self.outputs_of(x, [index])[0]
+
+    def outputs_of(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
+        """The same for several layers; -1 is the input, with the shape of images."""
+        outputs: list[Any] = [None] * len(self.plan) + [self._checked(x)]
+        for at, (layer, sources, done) in enumerate(self.plan[:max(indices) + 1]):
+            outputs[at] = layer(*[outputs[source] for source in sources])
+            for source in done:
+                if source not in indices:
+                    outputs[source] = None
+        return [outputs[index] for index in indices]
+
+    def train_heads(self, x: Tensor, frozen: int = 0) -> list[HeadPass]:
+        """Run the network for training: what each head read and gave.
+
+        Args:
+            x: as ``forward`` takes it.
+            frozen: leading layers that get no gradient (C's ``stopbackward``).
+
+        A layer that reads a head (as [cost] reads [softmax]) sends its gradient through it unchanged, as in C.
+        ``onlyforward=1`` lets no gradient through.
+        """
+        outputs: list[Any] = [None] * len(self.plan) + [self._checked(x)]
+        passes = []
+        for index, (layer, sources, done) in enumerate(self.plan):
+            xs = [outputs[source] for source in sources]
+            with torch.set_grad_enabled(index >= frozen):
+                output = layer(*xs)
+                if index in self.heads and layer.is_head:
+                    passes.append(HeadPass(layer, xs[0], output.detach()))
+                    output = output if layer.final else StraightThrough.apply(xs[0], output)
+            outputs[index] = output.detach() if layer.options.onlyforward else output
+            for source in done:
+                outputs[source] = None
+        return passes
+
+    def trace(self, x: Tensor) -> list[Tensor]:
+        """Run the network and keep everything: one tensor a layer, each what C then holds in ``l.output``."""
+        outputs: list[Tensor] = [self._checked(x)] * (len(self.plan) + 1)
+        held = []
+        for index, (layer, sources, _) in enumerate(self.plan):
+            xs = [outputs[source] for source in sources]
+            outputs[index] = layer(*xs)
+            held.append(layer.held(outputs[index], *xs))
+        return held
+
+    def load_weights(self, path: str | os.PathLike, source: Network | None = None) -> int:
+        """Load a .weights file.
+
+        Args:
+            source: the network that it was written for, of as many layers. What has other shapes there is passed over,
+                and what the file has seen counts as nothing. None for this network.
+
+        Returns:
+            How many leading layers the file reaches; ``len(network.layers)`` unless it ended early.
+
+        Raises:
+            WeightsError: the file does not fit; the network is as it was.
+        """
+        self._not_folded()
+        written_for = None if source is None else source.layers
+        header, self.reached, self.fresh = weights_file.load(path, self.layers, written_for)
+        self.seen = header.seen if source is None else 0
+        return self.reached
+
+    def save_weights(self, path: str | os.PathLike, layers: int | None = None) -> None:
+        """Write a .weights file, whole or not at all.
+
+        Args:
+            layers: write the first so many only, with ``seen`` 0 (C's ``partial``).
+        """
+        self._not_folded()
+        if layers is None:
+            weights_file.save(path, self.layers, self.seen)
+        else:
+            weights_file.save(path, self.layers[:layers])
+
+    def reset_parameters(self, start: int = 0) -> None:
+        """Fill the weights of the layers from ``start`` on as C does before training."""
+        _reset(self.layers[start:])
+
+    def reset_state(self) -> None:
+        """Forget what recurrent layers remember of earlier calls."""
+        for layer in self.layers:
+            layer.reset_state()
+
+    def resized(self, width: int, height: int, layers: int | None = None) -> Network:
+        """This network for images of another size: a second plan over the very same weights, statistics and mode.
+
+        Args:
+            layers: the first so many only; those after them need not fit the size.
+
+        Raises:
+            CfgError: the network cannot take that size, or its weights depend on it, as those of [connected] do.
+        """
+        cfg = self.cfg if layers is None else replace(self.cfg, sections=self.cfg.sections[:layers + 1])
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")         # what the cfg is warned of was said when this one was built
+            twin = Network(cfg, width=width, height=height)
+            if self.folded:
+                twin.fold()
+        pairs = [pair for layer, other in zip(self.layers, twin.layers, strict=False)
+                 for pair in zip(layer.modules(), other.modules(), strict=True)]
+        for ours, theirs in pairs:
+            for name, tensor in (*ours.named_parameters(recurse=False), *ours.named_buffers(recurse=False)):
+                if tensor.shape != (other := getattr(theirs, name)).shape:
+                    place = next(layer for layer in self.layers if ours in layer.modules()).place
+                    raise place.error(f"has weights {tuple(tensor.shape)} that would be {tuple(other.shape)} for "
+                                      f"images of {width} x {height}, so this network cannot change its size (random=)")
+            theirs._parameters, theirs._buffers = ours._parameters, ours._buffers
+        return twin.train(self.training)
+
+    def set_time_steps(self, time_steps: int) -> None:
+        """How many steps the images of one call make up in recurrent layers, instead of what the cfg says."""
+        for layer in self.layers:
+            layer.set_time_steps(time_steps)
+        self.reset_state()
+
+    def fold(self) -> Network:
+        """Merge batch normalisation into the weights: faster, and for inference only. Returns the network itself.
+
+        Its weights can no longer be saved, nor others loaded.
+        """
+        with torch.no_grad():
+            for layer in self.layers:
+                layer.fold()
+            for tensor in (*self.parameters(), *self.buffers()):
+                if tensor.untyped_storage().nbytes() > tensor.nbytes:       # a view of the whole file as it was read
+                    tensor.data = tensor.data.clone()
+        self.folded = True
+        return self
+
+    def _not_folded(self) -> None:
+        if self.folded:
+            raise DarknetError("this network was folded for inference, so its weights are not those of a file; "
+                               "load it anew")
+
+    def _checked(self, x: Tensor) -> Tensor:
+        """The input, with the shape of images where it came flat."""
+        dtype = next((parameter.dtype for parameter in self.parameters()), x.dtype)
+        if x.dtype != dtype:
+            raise DataError(f"the network takes {dtype}, got {x.dtype}")
+        if x.dim() == 2 and x.shape[1] == self.input_shape.size:
+            return x.reshape(-1, *self.input_shape)
+        if x.dim() != 4 or tuple(x.shape[1:]) != self.input_shape:
+            raise DataError(f"the network takes (N, {', '.join(map(str, self.input_shape))}), got {tuple(x.shape)}")
+        return x
+
+
+def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *, width: int | None = None,
+                 height: int | None = None, device: str | torch.device = "cpu",
+                 source: Network | None = None) -> Network:
+    """Build a network from a cfg and fill it from a .weights file.
+
+    Args:
+        cfg: a path, or a ``Cfg`` from ``read_cfg`` or ``parse_cfg``.
+        weights: a path; layers that the file does not reach, or all without one, get C's random start.
+        width, height: instead of the cfg's.
+        source: see ``Network.load_weights``.
+
+    Returns:
+        The network, in eval mode, float32.
+
+    Raises:
+        CfgError, WeightsError: with file and line, what was expected and what was found.
+    """
+    network = Network(cfg if isinstance(cfg, Cfg) else read_cfg(cfg), width=width, height=height)
+    if weights is None:
+        network.reset_parameters()
+    else:
+        _reset(layer for layer in network.layers if layer.options.dontloadscales)   # the file fills the rest
+        network.load_weights(weights, source)
+        _reset(network.layers[index] for index in network.fresh)
+    return network.eval().to(device)
+
+
+def _reset(layers: Iterable[Layer]) -> None:
+    with torch.no_grad():
+        for layer in layers:
+            layer.reset_parameters()
+
+
+def _net(cfg: Cfg, width: int | None, height: int | None) -> tuple[NetOptions, Shape]:
+    """The [net] section and the shape of an input image."""
+    section = cfg.sections[0]
+    options = bind(cfg, section, NetOptions)
+    if len(cfg.sections) == 1:
+        raise cfg.error("expected layers after [net], found none", section.line)
+    if options.policy == "steps" and not 0 < len(options.steps) == len(options.scales):
+        raise cfg.error(f"[net] policy=steps needs as many steps= as scales=, found {len(options.steps)} and "
+                        f"{len(options.scales)}", section.line)
+    options = replace(options, width=options.width if width is None else width,
+                      height=options.height if height is None else height)
+    shape = Shape(options.channels, options.height, options.width)
+    if min(shape) < 1:
+        shape = Shape(options.inputs or 0, 1, 1)
+    if shape.size < 1 or shape.size > MAX_PARAMETERS:
+        raise cfg.error(f"[net] needs width, height and channels, or inputs, from 1 to {MAX_PARAMETERS} values in all; "
+                        f"found width={options.width}, height={options.height}, channels={options.channels}, "
+                        f"inputs={options.inputs}", section.line)
+    return options, shape
+
+
+def _kind(cfg: Cfg, section: Section) -> type[Layer]:
+    """The class of a section's layer."""
+    if section.kind in KINDS:
+        return KINDS[section.kind]
+    lower = {kind.lower(): kind for kind in KINDS}
+    close = get_close_matches(section.kind.lower(), lower, n=1)
+    hint = f"; did you mean [{lower[close[0]]}]?" if close else ""
+    raise cfg.error(f"expected a layer that Darknet knows, found [{section.kind}]{hint}", section.line)

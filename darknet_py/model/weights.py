@@ -1,0 +1,203 @@
+"""Binary .weights files: a header, and then every layer's tensors one after the other as float32.
+
+Darknet: load_weights_upto, save_weights_upto (parser.c). What lies in a file, and in which order, the layers say
+themselves (``Layer.blobs``).
+"""
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darknet_py.errors import WeightsError
+from darknet_py.layers import Blob, Layer
+from darknet_py.utils.files import replacing
+from darknet_py.zoo.manifest import how_to_get
+
+VERSION = (0, 2, 5)
+
+
+class Header(NamedTuple):
+    """What stands before the numbers."""
+
+    major: int
+    minor: int
+    revision: int
+    seen: int           # images seen in training
+    size: int           # bytes
+
+    @property
+    def transposed(self) -> bool:
+        """Very old files hold the matrices of connected layers transposed."""
+        return self.major > 1000 or self.minor > 1000
+
+
+def read_header(path: str | os.PathLike) -> Header:
+    """The header of a weights file.
+
+    ``seen`` has 64 bits from version 0.2 on, and 32 before.
+
+    Raises:
+        WeightsError: no such file, or too short for a header.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(20)
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such weights file; {how_to_get(path)}") from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}") from None
+    if len(start) >= 12:
+        version: tuple[int, ...] = struct.unpack("<iii", start[:12])
+        size = 20 if version[0] * 10 + version[1] >= 2 else 16
+        if len(start) >= size:
+            seen, = struct.unpack("<Q" if size == 20 else "<I", start[12:size])
+            return Header(version[0], version[1], version[2], seen, size)
+    raise WeightsError(f"{path}: expected a header of 16 or 20 bytes, found a file of {len(start)} bytes")
+
+
+def check(path: str | os.PathLike, layers: Sequence[Layer]) -> tuple[Header, int]:
+    """What ``load`` would do, by sizes alone: it needs no memory for weights.
+
+    Returns:
+        The header, and the number of leading layers that the file fills.
+
+    Raises:
+        WeightsError: as ``load``.
+    """
+    header = read_header(path)
+    ends = list(accumulate(sum(blob.tensor.numel() for blob in _stored(layer)) for layer in layers))
+    return header, _reached(path, os.path.getsize(path) - header.size, layers, ends)
+
+
+def load(path: str | os.PathLike, layers: Sequence[Layer],
+         source: Sequence[Layer] | None = None) -> tuple[Header, int, list[int]]:
+    """Fill the layers from a file. It may end between two layers; nothing is changed if it does not fit.
+
+    Args:
+        source: the layers that the file was written for, as many; those whose tensors have other shapes are passed
+            over. None for these layers themselves.
+
+    Returns:
+        The header, the number of leading layers that the file reaches (``len(layers)`` for a whole file), and the
+        indices of the layers with weights that got none.
+
+    Raises:
+        WeightsError: with both sizes, for a file that ends inside a layer or goes on after the last one.
+    """
+    source = layers if source is None else source
+    header, reached = check(path, source)
+    parts: list[tuple[Blob | None, int]] = []           # where a part of the file goes, and its numbers
+    fresh = []
+    for index, (layer, written) in enumerate(zip(layers, source, strict=True)):
+        inside = _stored(written) if index < reached else []
+        ours = inside if layer is written else _stored(layer)
+        fits = [blob.tensor.shape for blob in ours] == [blob.tensor.shape for blob in inside]
+        parts += [(ours[number] if fits else None, blob.tensor.numel()) for number, blob in enumerate(inside)]
+        if not (fits and inside) and any(layer.blobs()):
+            fresh.append(index)
+    sizes = [size for _, size in parts]
+    try:
+        data = np.fromfile(path, "<f4", offset=header.size)     # one array has large pages: twice as fast as many
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}") from None
+    if len(data) != sum(sizes):
+        raise WeightsError(f"{path}: expected {sum(sizes)} numbers after the header, could read {len(data)}")
+    for (blob, _), values in zip(parts, torch.from_numpy(data).split(sizes), strict=True):
+        if blob is not None:
+            _put(blob, values, header)
+    return header, reached, fresh
+
+
+def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0, version: Sequence[int] = VERSION) -> None:
+    """Write the layers' weights. The file appears whole or not at all.
+
+    Args:
+        version: major, minor and revision of the header, which decide its size and how matrices lie.
+
+    Raises:
+        WeightsError: the disk is full, or the folder is missing or closed to us.
+    """
+    try:
+        with replacing(path) as file:
+            major, minor, revision = version
+            header = Header(major, minor, revision, seen, 20 if major * 10 + minor >= 2 else 16)
+            file.write(struct.pack("<iiiQ" if header.size == 20 else "<iiiI", *header[:4]))
+            for layer in layers:
+                for blob in layer.blobs():
+                    tensor = blob.tensor.detach()
+                    if blob.stored == "flipped" or (blob.stored == "matrix" and header.transposed):
+                        tensor = tensor.reshape(len(tensor), -1).t()
+                    tensor.to("cpu", torch.float32).contiguous().numpy().tofile(file)
+            file.flush()
+            os.fsync(file.fileno())     # a trained network outlives a crash of the machine
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot write the weights file: {error.strerror}") from None
+
+
+def size_in_bytes(layers: Sequence[Layer]) -> int:
+    """How large a file ``save`` would write."""
+    return 20 + 4 * sum(blob.tensor.numel() for layer in layers for blob in layer.blobs())
+
+
+def _stored(layer: Layer) -> list[Blob]:
+    """What a file to be loaded holds of a layer."""
+    if layer.options.dontload:
+        return []
+    return [blob for blob in layer.blobs() if not (blob.norm and layer.options.dontloadscales)]
+
+
+def _put(blob: Blob, data: Tensor, header: Header) -> None:
+    """Give a blob its values: as a view of what was read where that is possible, else as a copy."""
+    tensor = blob.tensor
+    if blob.stored == "flipped" or (blob.stored == "matrix" and header.transposed):
+        data = data.view(-1, len(tensor)).t().contiguous()
+    data = data.view(tensor.shape)
+    if tensor.device == data.device and tensor.dtype == data.dtype:
+        tensor.data = data
+    else:
+        tensor.data.copy_(data)
+
+
+def _reached(path: str | os.PathLike, size: int, layers: Sequence[Layer], ends: Sequence[int]) -> int:
+    """How many leading layers a file of ``size`` bytes fills; ``ends`` are the layers' ends in numbers."""
+    count, total = size // 4, ends[-1]
+    if size % 4 == 0:
+        for index, (before, end) in enumerate(zip([0, *ends], ends, strict=False)):
+            if before == count and end > count:
+                return index
+        if count == total:
+            return len(layers)
+    what = f"{path}: holds {size / 4:.12g} numbers after its header, the network needs {total}"
+    if count >= total:
+        detail = f"{size / 4 - total:.12g} are left over"
+    else:
+        index = next(i for i, end in enumerate(ends) if end > count)
+        place = layers[index].place
+        detail = f"it ends inside layer {index} ([{layers[index].kind}], line {place.section.line} of the cfg)"
+    here, there = next((layer.classes for layer in layers if layer.channels_per_class), 0), classes_for(size, layers)
+    guess = "" if there is None else f"; this looks like the same network with classes={there} instead of {here}"
+    raise WeightsError(f"{what}; {detail}{guess}")
+
+
+def classes_for(size: int, layers: Sequence[Layer]) -> int | None:
+    """The number of classes with which a network's weights take ``size`` bytes, all else as it is; None for none."""
+    slope, classes, total = 0, set(), 0
+    producer = None
+    for layer in layers:
+        if layer.channels_per_class and producer is not None:
+            weights = sum(blob.tensor.numel() for blob in producer.blobs())
+            slope += weights // producer.shape.channels * layer.channels_per_class
+            classes.add(layer.classes)
+        total += sum(blob.tensor.numel() for blob in _stored(layer))
+        producer = layer if any(layer.blobs()) else producer
+    if len(classes) != 1 or not slope or size % 4 or (size // 4 - total) % slope:
+        return None
+    found = classes.pop() + (size // 4 - total) // slope
+    return found if found > 0 else None

@@ -1,0 +1,135 @@
+"""Non-maximum suppression, in C's order and by C's kinds of overlap."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from darknet_py.ops.boxes import GREEDY_EXPONENT, cxcywh_to_xyxy, iou
+
+NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
+CHUNK = 1 << 19           # numbers in one temporary of nms
+FIRST_ROWS = 512          # after so many boxes, and then half as many more each time, nms drops the suppressed
+SLACK = 1.001             # what a quick look at an overlap may be off by
+EDGES = 1 << 22           # open contests that nms gathers before it settles what it can
+
+
+def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
+        beta: float = GREEDY_EXPONENT) -> Tensor:
+    """Non-maximum suppression, each class on its own.
+
+    A box is suppressed in a class where it overlaps a box of a higher score that is not suppressed itself. Of equal
+    scores the earlier box wins.
+
+    Args:
+        boxes: (B, 4) cxcywh.
+        scores: (B, C); only scores above 0 take part.
+        threshold: an overlap strictly above it suppresses.
+        kind: what overlap means. "default" and "cornersnms": iou; "greedynms": diou with the exponent 0.6; "diounms":
+            diou with the exponent ``beta``.
+        beta: see kind.
+
+    Returns:
+        (B, C): a copy of scores, 0 where suppressed.
+
+    Raises:
+        ValueError: an unknown kind.
+
+    Darknet: do_nms_sort, diounms_sort. Two deviations, both only among equal scores: C's qsort need not be stable,
+    and it starts each class from the order that the class before it left behind.
+    """
+    if kind not in NMS_KINDS:
+        raise ValueError(f"kind must be one of {', '.join(NMS_KINDS)}, got {kind!r}")
+    exponent = {"greedynms": GREEDY_EXPONENT, "diounms": beta}.get(kind)
+    active = (scores > 0).any(1).nonzero()[:, 0]
+    if not len(active):
+        return scores.clone()
+    # The best come first, since their rows settle most of the others.
+    order = active[scores[active].amax(1).argsort(descending=True)]
+    boxes, alive = boxes[order].float(), scores[order].contiguous()                # (N, 4), (N, C)
+    sides = torch.cat([cxcywh_to_xyxy(boxes), boxes[:, 2:].prod(1, keepdim=True)], 1).T.contiguous()    # (5, N)
+    nodes, classes = alive.view(-1), scores.shape[1]
+    reached = torch.zeros_like(nodes, dtype=torch.bool)
+    edges: list[tuple[Tensor, Tensor]] = []
+    rest = torch.arange(len(order), device=order.device)        # boxes with a score left, whose pairs are yet to come
+    compared, settle_at, limit = 0, FIRST_ROWS, EDGES
+
+    def settle(complete: int) -> None:
+        better, worse = (torch.cat(side) for side in zip(*edges, strict=True))
+        edges[:] = [_settle(better, worse, nodes, reached, complete)]
+
+    while len(rest):
+        rows = max(1, min(CHUNK // len(rest), settle_at - compared))
+        for i, j in _overlapping_pairs(boxes, sides, rest, rows, threshold, exponent, classes):
+            edges.append(_edges(i, j, alive, order))
+            if sum(len(better) for better, _ in edges) > limit:
+                settle(int(rest[0]) * classes)
+                limit = max(EDGES, 2 * len(edges[0][0]))
+        compared, rest = compared + rows, rest[rows:]
+        if edges and (compared >= settle_at or not len(rest)):
+            settle(int(rest[0]) * classes if len(rest) else len(nodes))
+            rest = rest[(alive[rest] > 0).any(1)]
+        if compared >= settle_at:
+            settle_at += settle_at // 2
+    result = scores.clone()
+    result[order] = alive
+    return result
+
+
+def _overlapping_pairs(boxes: Tensor, sides: Tensor, rest: Tensor, rows: int, threshold: float,
+                       exponent: float | None, classes: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (i, j) index tensors of the pairs i < j of ``rest``, i among its first ``rows``, that overlap by more than
+    the threshold.
+
+    Most pairs do not, which fewer operations tell than C's arithmetic takes; the distance term of diou only lowers
+    iou. The pairs are handed out in parts that suit the number of classes they will be looked up in.
+
+    sides: (5, N) left, top, right, bottom, area of the boxes.
+    """
+    b = sides[:, rest]
+    a = b[:, :rows, None]                                                           # (5, rows, 1)
+    width = torch.minimum(a[2], b[2]).sub_(torch.maximum(a[0], b[0])).clamp_(min=0)
+    shared = torch.minimum(a[3], b[3]).sub_(torch.maximum(a[1], b[1])).clamp_(min=0).mul_(width)
+    near = shared.mul_((1 + threshold) * SLACK) > threshold * a[4] + threshold * b[4]
+    i, j = near.triu_(1).nonzero().unbind(1)
+    i, j = rest[i], rest[j]
+    exact = iou(boxes[i], boxes[j]) if exponent is None else iou(boxes[i], boxes[j], "diou", exponent)
+    i, j = i[exact > threshold], j[exact > threshold]
+    part = max(1, 4 * CHUNK // classes)
+    if len(i) > 0:
+        yield from zip(i.split(part), j.split(part), strict=True)
+
+
+def _edges(i: Tensor, j: Tensor, alive: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+    """The contests of pairs of boxes (P,): in each class where both have a score, the better and the worse (E,) each.
+
+    A node of this graph is a box in a class, numbered as in ``alive.view(-1)``.
+    """
+    pair, label = ((alive[i] > 0) & (alive[j] > 0)).nonzero().unbind(1)
+    i, j = i[pair], j[pair]
+    first, second = alive[i, label], alive[j, label]
+    wins = (first > second) | ((first == second) & (order[i] < order[j]))
+    i, j = i * alive.shape[1] + label, j * alive.shape[1] + label
+    return torch.where(wins, i, j), torch.where(wins, j, i)
+
+
+def _settle(better: Tensor, worse: Tensor, alive: Tensor, reached: Tensor, complete: int) -> tuple[Tensor, Tensor]:
+    """Greedy suppression on a graph: set the scores ``alive`` (nodes,) of suppressed nodes to 0, in place.
+
+    A node that no edge reaches is kept, so all it reaches is suppressed, and a suppressed node's edges are void. Each
+    round does that for one level of the graph, which has no cycles, until nothing changes.
+
+    Only nodes below ``complete`` have all their edges here, the others are never taken as kept. ``reached`` (nodes,) is
+    all False, before and after. Returns the edges that are still open.
+    """
+    while len(better):
+        reached[worse] = True
+        kept = ~reached[better] & (better < complete)
+        reached[worse] = False
+        if not kept.any():
+            break
+        alive[worse[kept]] = 0
+        is_open = (alive[better] > 0) & (alive[worse] > 0)
+        better, worse = better[is_open], worse[is_open]
+    return better, worse

@@ -1,0 +1,155 @@
+"""Changing values of a cfg by name, all other text left as it is."""
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import torch
+
+from darknet_py.cfg.language import Cfg
+from darknet_py.cfg.options import NetOptions, bind, keys
+from darknet_py.errors import CfgError
+from darknet_py.layers import KINDS
+from darknet_py.model.network import Network
+from darknet_py.prepare.refit_heads import coarsest_step, fitted, size_problem, with_head_values
+
+NET = ("net", "network")
+TARGET = re.compile(r"(?:(?P<layer>[0-9]{1,6})|(?P<kind>[A-Za-z]\w*)(?:\[(?P<turn>-?[0-9]{1,6})\])?)\.(?P<key>\w+)")
+
+
+class Change(NamedTuple):
+    """A value of a cfg that another one has not, or has otherwise. line: in the new one, or where it was."""
+
+    line: int
+    section: str
+    key: str
+    old: str | None
+    new: str | None
+
+
+def edit_cfg(cfg: Cfg, changes: Mapping[str, Any]) -> Cfg:
+    """A cfg with other values, which all are there before it is built.
+
+    Args:
+        changes: target -> value; None, or no text, takes the key out. A target is a section and a key: ``net.width``,
+            ``yolo.classes`` (all sections of that kind, whichever of its names they have), ``yolo[2].mask`` (the third
+            of them) or ``139.mask`` (layer 139). The filters before a head follow its classes, mask and num.
+
+    Raises:
+        CfgError: there is no such section or key, a value has the wrong type, or what comes of it would not build or
+            cuts cells. Lines are those of the cfg as it was.
+    """
+    values: dict[tuple[int, str], Any] = {}         # by section and key
+    for target, value in changes.items():
+        text = "" if value is None else str(value).strip()
+        if set(text) & set("#;\r\n\0"):
+            raise cfg.error(f"expected a value without comments and line ends, found {target}={text!r}")
+        values |= dict.fromkeys(_places(cfg, target, removing=not text), text or None)
+    new = cfg
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")         # what the cfg is warned of is said when it is built, below
+            new = cfg.with_values(values)
+            _check_types(new, values)
+            try:
+                network = fitted(cfg)
+            except CfgError:                        # it need not build, but what comes of it must
+                network = fitted(new)
+            layers = {(index - 1, key): value for (index, key), value in values.items() if index}
+            new = with_head_values(network, layers)
+            new = new.with_values(values)           # filters that were asked for, which are refused if they do not fit
+            sides = {key: getattr(bind(new, new.sections[0], NetOptions), key)
+                     for key in ("width", "height") if values.get((0, key)) is not None}
+            if sides and (problem := size_problem(coarsest_step(new), **sides)) is not None:
+                raise new.error(f"[net] {problem}", new.sections[0].first[problem.split("=")[0]].line)
+        with torch.device("meta"):
+            Network(new)
+    except CfgError as error:
+        raise cfg.error(error.message, _line_before(cfg, new, error.line)) from None
+    return new
+
+
+def differences(old: Cfg, new: Cfg) -> Iterator[Change]:
+    """What ``edit_cfg`` changed, in the order of the file."""
+    for before, after in zip(old.sections, new.sections, strict=True):
+        for key in {**before.first, **after.first}:
+            was, is_ = before.first.get(key), after.first.get(key)
+            entry = was if is_ is None else is_
+            values = [None if entry is None else entry.value for entry in (was, is_)]
+            if entry is not None and values[0] != values[1]:
+                yield Change(entry.line, after.kind, key, *values)
+
+
+def _places(cfg: Cfg, target: str, removing: bool) -> Iterator[tuple[int, str]]:
+    """The sections that a target means, with the key."""
+    match = TARGET.fullmatch(target)
+    if match is None:
+        raise cfg.error("expected SECTION.key=value, such as net.width=608, yolo[2].mask=6,7,8 or 139.mask=6,7,8, "
+                        f"found {target[:80]!r}")
+    key, found = match["key"], []
+    if match["layer"] is not None:
+        found = [int(match["layer"]) + 1]
+        if found[0] >= len(cfg.sections):
+            raise cfg.error(f"has layers 0 to {len(cfg.sections) - 2}, found {target}")
+    elif match["kind"] in NET and match["turn"] is None:
+        found = [0]
+    elif match["kind"] in KINDS:
+        found = [index for index, section in enumerate(cfg.sections[1:], 1)
+                 if KINDS.get(section.kind) is KINDS[match["kind"]]]
+    if match["turn"] is not None and found:
+        turn = int(match["turn"])
+        if not -len(found) <= turn < len(found):
+            raise cfg.error(f"has [{match['kind']}] sections 0 to {len(found) - 1}, found {target}")
+        found = [found[turn]]
+    if not found:
+        kinds = dict.fromkeys(["net", *(section.kind for section in cfg.sections[1:])])
+        raise cfg.error(f"has no section [{match['kind']}]{_hint(match['kind'], kinds, '[{}]')}; it has "
+                        f"{', '.join(f'[{kind}]' for kind in kinds)}")
+    if removing:
+        found = [index for index in found if key in cfg.sections[index].first]
+        if not found:
+            raise cfg.error(f"{target}= takes out a key that is not there")
+    for index in found:
+        section = cfg.sections[index]
+        known = keys(_options(cfg, index))
+        if key not in known and not removing:
+            hint = _hint(key, known, "{}=")
+            if key == "classes" and index and KINDS[section.kind].is_head:
+                hint = ": its classes are the filters= or output= of the layer that it reads"
+            raise cfg.error(f"[{section.kind}] has no option {key}={hint}", section.line)
+        yield index, key
+
+
+def _options(cfg: Cfg, section: int) -> type:
+    """The dataclass of a section's options."""
+    kind = cfg.sections[section].kind
+    if section and kind not in KINDS:
+        raise cfg.error(f"expected a layer that Darknet knows, found [{kind}]", cfg.sections[section].line)
+    return KINDS[kind].Options if section else NetOptions
+
+
+def _hint(word: str, known: Iterable[str], form: str) -> str:
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {form.format(close[0])}?" if close else ""
+
+
+def _check_types(cfg: Cfg, values: Mapping[tuple[int, str], Any]) -> None:
+    """Check that new values have their keys' types, without what C tolerates."""
+    for index in {index for index, _ in values}:
+        section = cfg.sections[index]
+        new = {key: entry for key, entry in section.first.items() if values.get((index, key)) is not None}
+        bind(replace(cfg, strict=True), replace(section, first=new), _options(cfg, index))
+
+
+def _line_before(old: Cfg, new: Cfg, line: int | None) -> int | None:
+    """The line of a cfg that became a line of the new one; for a new key its section's."""
+    if line is None:
+        return None
+    before, after = next((before, after) for before, after in zip(old.sections[::-1], new.sections[::-1], strict=True)
+                         if after.line <= line)
+    key = next((entry.key for entry in after.entries if entry.line == line), None)
+    return before.line if key not in before.first else before.first[key].line

@@ -1,0 +1,1 @@
+"""Darknet's verbs on weights, filters, and nightmare."""

@@ -1,0 +1,251 @@
+"""One iteration: the mini-batches of a batch, self-adversarial training, the update, and what must not be NaN."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darknet_py.data.targets import Truth
+from darknet_py.errors import DarknetError
+from darknet_py.layers import Layer
+from darknet_py.losses import Moment
+from darknet_py.model.network import HeadPass, Network
+from darknet_py.training.ema import Average
+from darknet_py.training.optimizer import Optimizer, reject_similar_filters
+from darknet_py.training.schedule import learning_rate
+from darknet_py.training.step import Forward, accumulate, attack
+from darknet_py.utils.distributed import World
+from darknet_py.viz.attention import attention_picture
+
+START_SCALE = 1024.     # of deltas in float16, and after how many good iterations it doubles
+RISE = 2000
+PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class MiniBatch(NamedTuple):
+    """What the network sees at once.
+
+    images: (N, C, H, W), uint8 or float in [0, 1], RGB.
+    truth: a ``Truth``, or (N, classes) for a classifier.
+    names: where the images come from, for messages.
+    """
+
+    images: Tensor
+    truth: Truth | Tensor
+    names: list[str]
+
+
+class Result(NamedTuple):
+    """What an iteration gave.
+
+    loss: a mean over images, as C prints it.
+    rate: the learning rate.
+    figures: means over mini-batches of what the heads say, by "index name".
+    trouble: why the weights were left as they were, or None.
+    """
+
+    loss: float
+    rate: float
+    figures: dict[str, float]
+    trouble: str | None
+
+
+class Engine:
+    """A network with all that changes while it trains.
+
+    Args:
+        amp: "off" for float32, else the precision of the forward pass: "bf16" or "fp16".
+        seed: for what is random in the network itself.
+        compiled: run the forward pass through torch.compile, once for each size.
+    """
+
+    def __init__(self, network: Network, device: torch.device, *, amp: str = "off", seed: int = 0,
+                 world: World | None = None, compiled: bool = False):
+        self.network, self.device, self.seed = network.train(), device, seed
+        self.world = World(device) if world is None else world
+        self.amp, self.precision = amp, PRECISIONS[amp]
+        half = self.precision is torch.float16
+        self.scale = 1. if not half else START_SCALE if network.options.loss_scale == 1 else network.options.loss_scale
+        self.attention: np.ndarray | None = None            # the last picture of what an attack changed
+        self.good = 0                           # iterations since the scale last changed
+        self.optimizer, self.average = Optimizer(network), Average(network)
+        self.moment = Moment(network.options, network.input_shape.width, network.input_shape.height)
+        self.sizes = {network.input_shape[1:]: network}
+        self.compiled: dict[tuple[int, int], Forward] | None = {} if compiled else None
+        self.statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+
+    def at_size(self, height: int, width: int) -> Network:
+        """The network for images of another size, in training mode."""
+        if (height, width) not in self.sizes:
+            self.sizes[height, width] = self.network.resized(width, height)
+        return self.sizes[height, width]
+
+    def run(self, iteration: int, batches: Iterable[MiniBatch]) -> Result:
+        """Train on one batch.
+
+        Args:
+            iteration: its number, from 1.
+            batches: this process's mini-batches.
+
+        If a loss or a gradient is not finite nothing changes but the iteration's number, and ``trouble`` says where it
+        began. What is random in the network draws from its own seed; the caller's random state stays as it is.
+        """
+        with seeded(hash((self.seed, iteration, self.world.rank)) % 2 ** 63, self.device):
+            return self._run(iteration, batches)
+
+    def _run(self, iteration: int, batches: Iterable[MiniBatch]) -> Result:
+        before = [buffer.clone() for buffer in self.statistics]
+        for network in self.sizes.values():
+            network.reset_state()               # a batch's sequences are new ones
+        losses: list[Tensor] = []
+        figures: dict[str, list[Tensor]] = {}
+        seen: list[tuple[Network, MiniBatch]] = []      # on the host, for a look at what is not finite
+        for index, batch in enumerate(batches):
+            x = self.input(batch.images)
+            truth = batch.truth.to(self.device)
+            network = self._begin(iteration, index, x)
+            seen.append((network, batch))
+            if self._is_attacked(iteration, index):
+                clean = x
+                x, delta = attack(network, clean, truth, self.moment, self._attack_rate(iteration))
+                seen[-1] = network, batch._replace(images=x.cpu())
+                if self.network.options.attention:
+                    self.attention = attention_picture(clean[0], delta[0])
+            outcome = accumulate(network, x, truth, self.moment, self.scale, self.precision, self._compiled(network))
+            losses.append(outcome.loss.double() / len(x))
+            for head, loss in outcome.heads:
+                for name, value in loss.figures.items():
+                    figures.setdefault(f"{head.layer.place.index} {name}", []).append(value)
+        parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        images = torch.tensor(sum(len(batch.images) for _, batch in seen), device=self.device)
+        total = torch.stack([torch.stack(losses).mean() / self.world.size, images.double()])
+        self.world.add_up([total])
+        self.world.add_up(gradients)
+        loss, count = total.tolist()
+        rate = learning_rate(self.network.options, iteration)
+        finite = bool(np.isfinite(loss)) and all_finite(gradients)
+        trouble = None
+        if finite:
+            if self.scale != 1:
+                torch._foreach_div_(gradients, self.scale)
+            self.world.merge_statistics(before, self.statistics, len(losses))
+            self.optimizer.step(rate, round(count), iteration)
+            self.average.update(iteration)
+            net = self.network.options
+            if net.weights_reject_freq and iteration % net.weights_reject_freq == 0 and \
+                    iteration < net.max_batches * 3 // 4:
+                reject_similar_filters(self.network, self.seed + iteration)
+        else:
+            if self.scale <= 1:
+                bad = next((index for index, value in enumerate(losses) if not value.isfinite()), 0)
+                trouble = self._diagnose(loss, *seen[bad])
+            torch._foreach_copy_(self.statistics, before)
+            for parameter in parameters:
+                parameter.grad = None
+        self._rescale(finite)
+        means = torch.stack([torch.stack(values).float().mean() for values in figures.values()] or [images])
+        return Result(loss, rate, dict(zip(figures, means.tolist(), strict=False)), trouble)
+
+    def _compiled(self, network: Network) -> Forward | None:
+        if self.compiled is None:
+            return None
+        size = network.input_shape[1:]
+        if size not in self.compiled:
+            self.compiled[size] = _compile(network.train_heads)
+        return self.compiled[size]
+
+    def input(self, images: Tensor) -> Tensor:
+        """Images as the network takes them."""
+        x = images.to(self.device, non_blocking=True)
+        x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _begin(self, iteration: int, index: int, x: Tensor) -> Network:
+        """What the losses may know of this mini-batch, and the network of its size."""
+        moment = self.moment
+        moment.height, moment.width = x.shape[2:]
+        moment.iteration, moment.subdivision = iteration - 1, index
+        moment.seen += len(x) * self.world.size
+        return self.at_size(moment.height, moment.width)
+
+    def _is_attacked(self, iteration: int, index: int) -> bool:
+        """Self-adversarial training takes every second mini-batch, by chance, once burn_in is over."""
+        net = self.network.options
+        return bool(net.adversarial_lr) and iteration - 1 > net.burn_in and np.random.default_rng(
+            (self.seed, iteration, index, self.world.rank)).random() < .5
+
+    def _attack_rate(self, iteration: int) -> float:
+        net = self.network.options
+        return net.adversarial_lr * (iteration - 1) / net.max_batches
+
+    def _rescale(self, finite: bool) -> None:
+        """float16 overflows now and then, which only means that deltas must be scaled by less."""
+        if self.precision is torch.float16:
+            self.good = self.good + 1 if finite else 0
+            if not finite or self.good % RISE == 0:
+                self.scale *= 2 if finite else .5
+
+    def _diagnose(self, loss: float, network: Network, batch: MiniBatch) -> str:
+        """Where values stop being finite: the first layer, and the images."""
+        x = self.input(batch.images)
+        bad = ~x.isfinite().flatten(1).all(1)
+        where = "the images themselves"
+        if not bad.any():
+            with torch.no_grad():
+                for layer, output in zip(network.layers, network.trace(x), strict=True):
+                    bad = ~output.isfinite().reshape(len(x), -1).all(1) if len(output) == len(x) else bad
+                    if not output.isfinite().all():
+                        where = f"the output of {described(layer)}"
+                        break
+                else:
+                    where = next((f"the gradient of {described(layer)}" for layer in reversed(network.layers)
+                                  if any(p.grad is not None and not p.grad.isfinite().all()
+                                         for p in layer.parameters())), "the loss")
+        names = [name for name, one in zip(batch.names, bad.tolist(), strict=True) if one] or batch.names
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return f"loss {loss}: {where} is the first that is not finite, for {shown}"
+
+
+def _compile(forward: Forward) -> Forward:
+    """torch.compile, whose own troubles become an error that says so."""
+    from torch._dynamo.exc import TorchDynamoException  # takes a second
+    compiled = torch.compile(forward, dynamic=False)
+
+    def run(x: Tensor, frozen: int) -> list[HeadPass]:
+        try:
+            return compiled(x, frozen)
+        except TorchDynamoException as error:
+            raise DarknetError(f"torch.compile does not work here ({str(error).splitlines()[0]}); train without "
+                               "-compile") from error
+
+    return run
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """While this lasts, PyTorch's own generators of the CPU and of the device draw from a seed; then they go on from
+    where they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        if device.type == "cuda":
+            torch.default_generator.manual_seed(seed)
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)        # torch.manual_seed would seed all other GPUs as well
+        elif device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+        yield
+
+
+def all_finite(tensors: list[Tensor]) -> bool:
+    """Whether no tensor holds NaN or infinity, nor values whose squares do; one look at the device for all."""
+    return not tensors or bool(torch.stack(torch._foreach_norm(tensors)).isfinite().all())
+
+
+def described(layer: Layer) -> str:
+    return f"layer {layer.place.index} ([{layer.kind}], line {layer.place.section.line} of the cfg)"

@@ -1,0 +1,1 @@
+"""Files, prefetching, and collectives of torch.distributed."""

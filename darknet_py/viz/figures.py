@@ -1,0 +1,44 @@
+"""Figures of matplotlib, written whole and without a window."""
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from darknet_py.errors import DataError
+from darknet_py.utils.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def save_asked(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a picture where somebody asked for it.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        save(figure, [Path(path)])
+    except OSError as error:
+        raise DataError(f"{path}: cannot write the picture: {error.strerror}") from None
+    except ValueError as error:                 # matplotlib's word on an extension
+        raise DataError(f"{path}: {error}") from None
+
+
+def save(figure: Figure, paths: Sequence[Path]) -> None:
+    """Write a picture under each of its names, in the format that the first one ends with.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: no such format.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    FigureCanvasAgg(figure)
+    data = io.BytesIO()
+    figure.savefig(data, format=paths[0].suffix[1:] or "png")
+    for path in paths:
+        with replacing(path) as file:
+            file.write(data.getvalue())

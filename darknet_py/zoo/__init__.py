@@ -1,0 +1,1 @@
+"""Published networks: architectures, weights, download."""
