@@ -23,7 +23,7 @@ from torch import Tensor
 
 from darknet_py.data.datafile import count_of, find_names, read_data
 from darknet_py.data.image import letterbox, read_image, resize, to_tensor, undo_letterbox
-from darknet_py.inference.backends.pytorch import made_fast
+from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.classifier import answering
 from darknet_py.model.network import Network as DarknetNetwork
 from darknet_py.model.network import load_network as load
@@ -104,6 +104,7 @@ class Loaded:
     """A network, and what it gave last: that of its heads, for ``get_network_boxes``."""
 
     network: DarknetNetwork
+    backend: PyTorch = field(repr=False)
     heads: list[Tensor] = field(default_factory=list, repr=False)
 
 
@@ -113,7 +114,8 @@ def load_net_custom(config_file: Name, weights: Name, clear: int = 0, batch_size
     Raises:
         CfgError, WeightsError: with file and line.
     """
-    return Loaded(made_fast(load(os.fsdecode(config_file), os.fsdecode(weights)), _device))
+    network = load(os.fsdecode(config_file), os.fsdecode(weights))
+    return Loaded(network, PyTorch.build(network, _device, [*network.heads, answering(network)]))
 
 
 def load_net(config_file: Name, weights: Name, clear: int = 0) -> Loaded:
@@ -205,12 +207,9 @@ def predict_image_letterbox(network: Loaded, image: IMAGE) -> np.ndarray:
 
 
 def _predict(loaded: Loaded, x: Tensor) -> np.ndarray:
-    network, weight = loaded.network, next(loaded.network.parameters())
-    with torch.inference_mode():
-        *heads, last = network.outputs_of(x.to(weight.device, memory_format=torch.channels_last),
-                                            [*network.heads, answering(network)])
-        loaded.heads = [head.float().cpu() for head in heads]
-        return last.float().cpu().numpy().reshape(-1)
+    *heads, last = loaded.backend(x)
+    loaded.heads = [head.float().cpu() for head in heads]
+    return last.float().cpu().numpy().reshape(-1)
 
 
 def get_network_boxes(network: Loaded, w: int, h: int, thresh: float = .5, hier_thresh: float = .5, map: Any = None,
@@ -238,8 +237,8 @@ def _boxes(loaded: Loaded, image: int, w: int, h: int, thresh: float, hier_thres
         if layer.detects:
             proposed = layer.decode(head[image:image + 1], net_width, net_height, thresh, hier_thresh)
             sure = proposed.objectness > thresh
-            corrected = letter and layer.kind != "detection"        # as in C
-            boxes = undo_letterbox(proposed.boxes, w, h, net_width, net_height) if corrected else proposed.boxes
+            boxes = undo_letterbox(proposed.boxes, w, h, net_width, net_height) if letter and layer.letterboxed else \
+                proposed.boxes
             found += [DETECTION(BOX(*box), layer.classes, scores, certain) for box, scores, certain in zip(
                 (boxes * unit)[sure].tolist(), proposed.scores[sure].tolist(), proposed.objectness[sure].tolist(),
                 strict=True)]

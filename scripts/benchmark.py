@@ -232,11 +232,11 @@ def compare_evaluation(a: argparse.Namespace) -> None:
     from darknet_py import load_network
     from darknet_py.data.dataset import class_names, read_samples
     from darknet_py.evaluation.predict import MAP, VALID, find
-    from darknet_py.inference.postprocess import count_classes
+    from darknet_py.inference.postprocess import PostProcessor
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = load_network(a.cfg, a.weights, device=a.device)
-    names = class_names(a.data) or [str(label) for label in range(count_classes(network))]
+    names = class_names(a.data) or [str(label) for label in range(PostProcessor.of(network).classes)]
     samples = read_samples(a.data, "valid", names)
     times: dict[str, list[tuple[float, float]]] = {}            # seconds, and those in the network
     for _ in range(a.runs + 1):

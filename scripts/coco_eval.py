@@ -40,7 +40,7 @@ from darknet_py.evaluation.coco_ap import ids_of, read_truth
 from darknet_py.evaluation.evaluate import Evaluation, evaluate
 from darknet_py.evaluation.predict import VALID, find
 from darknet_py.evaluation.result_files import write_results
-from darknet_py.inference.postprocess import count_classes
+from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.model.network import load_network
 from darknet_py.utils.distributed import World, local_device
 from darknet_py.utils.files import replacing, write_file
@@ -226,7 +226,7 @@ def prepare(a: argparse.Namespace, files: Files, world: World) -> Measured:
     network = load_network(a.cfg, a.weights, width=width, height=height)
     if network.reached < len(network.layers):
         raise WeightsError(f"{a.weights}: holds the first {network.reached} of {len(network.layers)} layers of {a.cfg}")
-    classes = count_classes(network)
+    classes = PostProcessor.of(network).classes
     names = list(NAMES) if a.names is None and classes == len(NAMES) else find_names(a.cfg, a.weights, classes, a.names)
     samples = [sample._replace(image=files.pictures / sample.image.name)
                for sample in read_samples(files.json, "valid", names)][:a.limit]

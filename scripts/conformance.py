@@ -31,7 +31,7 @@ from training_faults import LEFT_OUT, build_in
 
 from darknet_py import DarknetError, Detector, Network, load_network, parse_cfg
 from darknet_py.data.targets import Truth
-from darknet_py.inference.postprocess import find_boxes
+from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.losses import Moment
 from darknet_py.ops.boxes import iou
 from darknet_py.training.optimizer import Optimizer
@@ -123,8 +123,8 @@ def compare_decode(golden, path: Path, device: str = "cpu") -> Result:
     for letterbox in ("plain", "letterbox"):
         for stage, threshold in (("raw", 0), ("nms", m["nms"])):
             key = f"detections_{letterbox}_{stage}"
-            (boxes, scores), = find_boxes(network, outputs, size, m["thresh"], threshold, m["hier_thresh"],
-                                          letterbox == "letterbox")
+            (boxes, scores), = PostProcessor.of(network).find_boxes(outputs, size, m["thresh"], threshold,
+                                                                    m["hier_thresh"], letterbox == "letterbox")
             box, label = (scores > 0).nonzero().unbind(1)
             truth = golden.arrays[key] / (1, 1, 1, *pixels)
             result = compare_sets(truth, label.numpy(), scores[box, label].numpy(), boxes[box].numpy(),

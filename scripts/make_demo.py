@@ -34,7 +34,7 @@ from torch import Tensor
 
 from darknet_py import Network, load_network, parse_cfg
 from darknet_py.data.image import resize, to_tensor
-from darknet_py.inference.postprocess import find_boxes
+from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.ops.boxes import iou
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -267,7 +267,7 @@ def find(network: Network, image: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     """(K, 4) boxes cxcywh in pixels, (K,) scores and (K,) classes, with the usual thresholds."""
     with torch.inference_mode():
         outputs = network(resize(to_tensor(image), WIDTH, HEIGHT)[None])
-        [(boxes, scores)] = find_boxes(network, outputs, [image.shape[:2]], .25, .45)
+        [(boxes, scores)] = PostProcessor.of(network).find_boxes(outputs, [image.shape[:2]], .25, .45)
     box, label = (scores > 0).nonzero().unbind(1)
     return boxes[box] * torch.tensor(PICTURE * 2), scores[box, label], label
 

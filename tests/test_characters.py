@@ -208,7 +208,8 @@ def test_rnn_train(model, capsys):
     (["generate", "gru.cfg", "gru.weights", "-tokens", "t.txt"], b"", "t.txt: needs 128 tokens, a line each, found 9"),
     (["train", "gru.cfg"], b"", "data/shakespeare.txt: cannot read the text"),
     (["valid", "picture.cfg", "gru.weights"], TEXT, "picture.cfg:5: is no model of characters"),
-    (["valid", "nan.cfg", "nan.weights"], TEXT, "[softmax] gives nan in 32768 of 32768 values, for bytes 0 to 255")])
+    (["valid", "nan.cfg", "nan.weights"], TEXT,
+     "layer 1 [connected] gives inf in 256 of 32768 values, for bytes 0 to 255")])
 def test_bad_input_is_one_line(model, monkeypatch, capsys, words, data, message):
     monkeypatch.setattr(sys, "stdin", Stdin(data))
     Path("picture.cfg").write_text("[net]\nwidth=1\nheight=1\nchannels=3\n[softmax]\n")

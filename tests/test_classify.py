@@ -16,7 +16,8 @@ from darknet_py import CfgError, Classifier, DarknetError, DataError, evaluate_c
 from darknet_py.cli import main
 from darknet_py.data.classification import ClassifierPictures
 from darknet_py.evaluation.classification import ranks
-from darknet_py.inference.classifier import answer
+from darknet_py.inference.backends.pytorch import PyTorch
+from darknet_py.inference.classifier import answer, answering
 from darknet_py.utils.prefetch import ahead
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -138,7 +139,7 @@ def test_errors_of_one_process_are_those_of_all(folder):
     two = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m",
                           "darknet_py", "classifier", "valid", "c.data", "flat.cfg", "nan.weights", "-device", "cpu"],
                          env=ENVIRONMENT, capture_output=True, text=True, timeout=100)
-    assert two.returncode == 1 and two.stderr.count("[softmax] gives nan in ") == 2
+    assert two.returncode == 1 and two.stderr.count("layer 1 [convolutional] gives nan in ") == 2
 
 
 def test_evaluation_leaves_the_network_alone(folder):
@@ -181,7 +182,8 @@ def test_answers_are_those_before_cost():
     body = TINY_CFG[:TINY_CFG.index("[yolo]")] + "[avgpool]\n\n"
     x = torch.rand(3, 3, 32, 32)
     for end in ("[softmax]\n", "[softmax]\n\n[cost]\n", "[cost]\n", ""):
-        found = answer(load_network(parse_cfg(body + end)), x, "x")
+        network = load_network(parse_cfg(body + end))
+        found = answer(PyTorch(network, [answering(network)]), x, "x")
         assert found.shape == (3, 14) and found.abs().sum() > 0
         assert torch.allclose(found.sum(1), torch.ones(3)) == ("softmax" in end)
 
@@ -237,8 +239,8 @@ def test_values_that_are_no_numbers(folder):
     """They are said, not counted as one class more."""
     network = load_network("flat.cfg", "c.weights")
     network.layers[1].bias.data[0] = torch.inf
-    with pytest.raises(DarknetError, match=r"flat.cfg:\d+: layer 3 \[softmax\] gives nan in \d+ of 24 values, for the "
-                                           r"batch that starts with disc_0.png"):
+    with pytest.raises(DarknetError, match=r"flat.cfg:\d+: layer 1 \[convolutional\] gives inf in \d+ of \d+ values, "
+                                           r"for the batch that starts with disc_0.png"):
         evaluate_classifier(network, ClassifierPictures.from_data("c.data", "valid"))
 
 

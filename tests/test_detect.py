@@ -9,7 +9,6 @@ import torch
 from conftest import SHARED
 
 from darknet_py import CfgError, DarknetError, DataError, Detector, WeightsError
-from darknet_py.inference.postprocess import find_boxes
 
 FASTEST = SHARED / "models/yolo-fastest-1.1-xl"
 
@@ -111,7 +110,7 @@ def test_a_classifier_is_no_detector(tmp_path):
 
 def test_nan_finds_nothing(detector, demo):
     outputs = [torch.full((1, *detector.network.layers[head].shape), torch.nan) for head in detector.network.heads]
-    (_, scores), = find_boxes(detector.network, outputs, [(10, 10)], .25, .45)
+    (_, scores), = detector.postprocess.find_boxes(outputs, [(10, 10)], .25, .45)
     assert not (scores > 0).any()
 
 

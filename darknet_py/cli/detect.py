@@ -9,7 +9,6 @@ import argparse
 import math
 import re
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,16 +64,18 @@ def run(arguments: argparse.Namespace) -> int:
     frames: list[Detections] = []
     used: set[Path] = set()
     failed = 0
-    for path in found or ask_for_images():
+    for path, frame in detector.stream(found or ask_for_images(), overlapped=bool(found)):
         try:
-            start = time.perf_counter()
-            detections = detector(path)
-            print(f"{path}: Predicted in {(time.perf_counter() - start) * 1000:.3f} milli-seconds.")
+            if isinstance(frame, DataError):
+                raise frame
+            detections = frame.detections
+            print(f"{path}: Predicted in {frame.seconds * 1000:.3f} milli-seconds.")
             print("".join(lines(detections, arguments.ext_output)), end="", flush=True)
             if not arguments.dontdraw_bbox:
-                write_picture(picture_path(arguments.pictures, path, several, used), detections.draw())
+                drawn = detections.draw(frame.image if frame.image.shape[2] == 3 else None)
+                write_picture(picture_path(arguments.pictures, str(path), several, used), drawn)
             if arguments.save_labels:
-                write_labels(path, detections)
+                write_labels(str(path), detections)
         except DataError as error:
             print(f"darknet-py: {error}", file=sys.stderr)
             failed += 1

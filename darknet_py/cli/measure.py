@@ -39,7 +39,7 @@ def prepare(arguments: argparse.Namespace) -> Measured:
     from darknet_py.data.datafile import find_names, read_data, read_names
     from darknet_py.data.dataset import class_names, find_near, read_samples
     from darknet_py.errors import DarknetError, DataError
-    from darknet_py.inference.postprocess import count_classes
+    from darknet_py.inference.postprocess import PostProcessor
     from darknet_py.utils.distributed import World, local_device
     if arguments.images:
         raise DarknetError(f"takes its pictures from valid= in {arguments.data}, found {arguments.images[0]} after "
@@ -47,7 +47,7 @@ def prepare(arguments: argparse.Namespace) -> Measured:
     network = read_network(arguments)
     if arguments.data.endswith(".data") and (entry := read_data(arguments.data).get("map")) is not None:
         report(network, find_near(entry, Path(arguments.data)))
-    classes = count_classes(network)
+    classes = PostProcessor.of(network).classes
     names = class_names(arguments.data) if arguments.names is None else read_names(arguments.names)
     if names is not None and arguments.names is None and not arguments.data.endswith(".data"):
         # a COCO JSON or VOC folder has its classes in an order of its own; the names beside the network tell its order

@@ -1,8 +1,6 @@
 """The formats: how each is written, and how it runs, in the runtime that it is made for."""
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,23 +12,22 @@ from torch import Tensor, nn
 
 from darknet_py.convert.tensors import checkpoint_bytes, fill, holds_tensors, read_tensors, safetensors_bytes
 from darknet_py.errors import DarknetError
-from darknet_py.inference.backends.base import Run
-from darknet_py.inference.backends.onnxruntime import load_onnx
-from darknet_py.inference.backends.openvino import load_openvino
-from darknet_py.inference.backends.torchscript import _run, load_exported, load_torchscript
+from darknet_py.inference.backends.base import Backend
+from darknet_py.inference.backends.onnxruntime import OnnxRuntime
+from darknet_py.inference.backends.openvino import OpenVino
+from darknet_py.inference.backends.pytorch import PyTorch
+from darknet_py.inference.backends.torchscript import Exported, TorchScript, export, trace
 from darknet_py.model import weights as weights_file
 from darknet_py.model.network import Network
 from darknet_py.model.weights import Header
 from darknet_py.utils.files import write_file
-
-RECURRENT = ("rnn", "gru", "lstm", "crnn", "conv_lstm", "history")
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What a model is to be.
 
-    outputs: "heads", "boxes" or "nms" (see ``convert.onnx.onnx_model``); the last two are for ONNX and OpenVINO.
+    outputs: "heads", "boxes" or "nms" (see ``model.onnx_model.onnx_model``); the last two are for ONNX and OpenVINO.
     opset: of ONNX.
     half: float16.
     batch: images that a model takes at once; None for any number.
@@ -52,7 +49,7 @@ class Format(NamedTuple):
 
     about: what it is.
     write: network, header, path, wanted.
-    load: what is written, ready to run: network, path -> a function of images (N, C, H, W) that gives its outputs.
+    load: what is written, ready to run.
     graph: it holds what the network computes, and not the weights alone.
     offers: fields of ``Wanted`` that it heeds.
     packages: that it needs beyond ours.
@@ -60,7 +57,7 @@ class Format(NamedTuple):
 
     about: str
     write: Callable[[Network, Header, Path, Wanted], None]
-    load: Callable[[Network, Path], Run]
+    load: Callable[[Network, Path], Backend]
     graph: bool = True
     offers: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
@@ -82,17 +79,7 @@ class Format(NamedTuple):
             except ImportError:
                 raise DarknetError(f"{self.about} needs the package {package}: pip install {package}") from None
         if self.graph:
-            if network.reached < len(network.layers):
-                raise DarknetError(f"the weights end after {network.reached} of {len(network.layers)} layers; "
-                                   f"{self.about} needs all")
-            for layer in network.layers:
-                if layer.kind in RECURRENT:
-                    raise layer.place.error(f"remembers earlier images, which {self.about} cannot say")
-
-
-def folded(network: Network) -> Network:
-    """A copy for inference."""
-    return copy.deepcopy(network).fold().requires_grad_(False).eval()
+            network.check_exportable(self.about)
 
 
 def write_weights(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
@@ -107,7 +94,7 @@ def write_checkpoint(network: Network, header: Header, path: Path, wanted: Wante
     write_file(path, checkpoint_bytes(network, header))
 
 
-def read_back(network: Network, path: Path) -> Run:
+def read_back(network: Network, path: Path) -> PyTorch:
     """The same network with the weights of a file."""
     other = Network(network.cfg, width=network.input_shape.width, height=network.input_shape.height)
     other.reset_parameters()
@@ -115,8 +102,7 @@ def read_back(network: Network, path: Path) -> Run:
         fill(other, read_tensors(path), path)
     else:
         other.load_weights(path)
-    other.eval()
-    return lambda images: _run(other, images)
+    return PyTorch(other.eval())
 
 
 class Halved(nn.Module):
@@ -131,29 +117,24 @@ class Halved(nn.Module):
 
 
 def _module(network: Network, wanted: Wanted) -> tuple[nn.Module, Tensor]:
-    module = folded(network)
+    module = network.exportable()
     example = torch.zeros(2 if wanted.batch is None else wanted.batch, *network.input_shape)
     return (Halved(module) if wanted.half else module), example
 
 
 def write_torchscript(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
     module, example = _module(network, wanted)
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")             # of checks on shapes, which are what the cfg says
-        torch.jit.save(torch.jit.trace(module, example, check_trace=False), str(path))
+    torch.jit.save(trace(module, example), str(path))
 
 
 def write_exported(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
     module, example = _module(network, wanted)
-    shapes = ({0: torch.export.Dim("batch")},) if wanted.batch is None else None
-    with torch.no_grad():
-        program = torch.export.export(module, (example,), dynamic_shapes=shapes)
-    torch.export.save(program, str(path))
+    torch.export.save(export(module, example, wanted.batch), str(path))
 
 
 def write_onnx(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
-    from darknet_py.convert.onnx import onnx_model
-    model = onnx_model(folded(network), outputs=wanted.outputs, opset=wanted.opset, half=wanted.half,
+    from darknet_py.model.onnx_model import onnx_model
+    model = onnx_model(network.exportable(), outputs=wanted.outputs, opset=wanted.opset, half=wanted.half,
                        resizable=wanted.resizable, batch=wanted.batch, threshold=wanted.threshold, nms=wanted.nms)
     write_file(path, model.SerializeToString())
 
@@ -172,8 +153,8 @@ FORMATS = {
     "weights": Format("a .weights file", write_weights, read_back, graph=False),
     "safetensors": Format("a .safetensors file", write_safetensors, read_back, graph=False),
     "pt": Format("a PyTorch state dict", write_checkpoint, read_back, graph=False),
-    "torchscript": Format("TorchScript", write_torchscript, load_torchscript, offers=("half", "batch")),
-    "pt2": Format("a torch.export program", write_exported, load_exported, offers=("half", "batch")),
-    "onnx": Format("an ONNX model", write_onnx, load_onnx, offers=_MODEL, packages=("onnx", "onnxruntime")),
-    "xml": Format("OpenVINO IR", write_openvino, load_openvino, offers=_MODEL, packages=("onnx", "openvino")),
+    "torchscript": Format("TorchScript", write_torchscript, TorchScript.load, offers=("half", "batch")),
+    "pt2": Format("a torch.export program", write_exported, Exported.load, offers=("half", "batch")),
+    "onnx": Format("an ONNX model", write_onnx, OnnxRuntime.load, offers=_MODEL, packages=OnnxRuntime.packages),
+    "xml": Format("OpenVINO IR", write_openvino, OpenVino.load, offers=_MODEL, packages=OpenVino.packages),
 }

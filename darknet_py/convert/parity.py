@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from darknet_py.convert.formats import Format, Wanted
-from darknet_py.inference.backends.base import Run
+from darknet_py.inference.backends.base import Backend
+from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.model.network import Network
 from darknet_py.model.weights import VERSION, Header
 from darknet_py.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
@@ -59,26 +59,25 @@ def compare(network: Network, kind: Format, path: Path, wanted: Wanted, images: 
         return Parity(max(_worst(network, find, before, images), *errors), allowed, len(images))
 
 
-def _worst(network: Network, run: Run, wanted: Wanted, images: Tensor) -> float:
+def _worst(network: Network, run: Backend, wanted: Wanted, images: Tensor) -> float:
     """The worst difference between what the network and the model give."""
-    return max(_difference(expected(network, torch.from_numpy(x), wanted), run(x)) for x in _batches(images, wanted))
+    return max(_difference(expected(network, x, wanted), run(x)) for x in _batches(images, wanted))
 
 
-def _batches(images: Tensor, wanted: Wanted) -> Iterator[np.ndarray]:
+def _batches(images: Tensor, wanted: Wanted) -> Iterator[Tensor]:
     """All images at once, or as many as a model takes; then the last ones may come twice."""
     step = len(images) if wanted.batch is None else wanted.batch
     for x in images.split(step):
-        yield torch.cat([x, *[x[:1]] * (step - len(x))]).numpy()
+        yield torch.cat([x, *[x[:1]] * (step - len(x))])
 
 
-def expected(network: Network, x: Tensor, wanted: Wanted) -> list[np.ndarray]:
+def expected(network: Network, x: Tensor, wanted: Wanted) -> Sequence[Tensor]:
     """What a model of these outputs is to give."""
-    with torch.inference_mode():
-        outputs = network(x)
+    outputs = PyTorch(network)(x)
     if wanted.outputs == "heads":
-        return [output.detach().numpy() for output in outputs]
+        return outputs
     found = [all_boxes(network, head, output) for head, output in zip(network.heads, outputs, strict=True)]
-    return [torch.cat(some, 1).numpy() for some in zip(*found, strict=True)]
+    return [torch.cat(some, 1) for some in zip(*found, strict=True)]
 
 
 def all_boxes(network: Network, head: int, output: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,15 +88,16 @@ def all_boxes(network: Network, head: int, output: Tensor) -> tuple[Tensor, Tens
     return cxcywh_to_xyxy(found.boxes).view(count, -1, 4), found.scores.view(count, -1, found.scores.shape[1])
 
 
-def _difference(wanted: list[np.ndarray], found: list[np.ndarray]) -> float:
+@torch.no_grad()
+def _difference(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
     worst = 0.
     for one, other in zip(wanted, found, strict=True):
-        sizes = np.abs(one)
-        worst = max(worst, float(np.max(np.abs(one - other) / np.maximum(sizes, np.clip(sizes.max(), TINY, 1)))))
+        sizes = one.abs()
+        worst = max(worst, float(((one - other).abs() / sizes.maximum(sizes.max().clamp(TINY, 1))).max()))
     return worst
 
 
-def suppressed_error(before: Sequence[np.ndarray], after: Sequence[np.ndarray], wanted: Wanted) -> float:
+def suppressed_error(before: Sequence[Tensor], after: Sequence[Tensor], wanted: Wanted) -> float:
     """How far detections are from what suppression should leave.
 
     Args:
@@ -108,7 +108,7 @@ def suppressed_error(before: Sequence[np.ndarray], after: Sequence[np.ndarray], 
         The worst difference of a detection from the nearest of the others, all but a few (``FEW``), whose scores or
         overlaps hardly differ from a threshold or from each other.
     """
-    boxes, scores, image, box, score, label = map(torch.from_numpy, (*before, *after))
+    boxes, scores, image, box, score, label = *before, *after
     errors = []
     for number, (ours, likely) in enumerate(zip(boxes, scores, strict=True)):
         left = nms(xyxy_to_cxcywh(ours), torch.where(likely > wanted.threshold, likely, 0), wanted.nms)

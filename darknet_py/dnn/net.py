@@ -16,7 +16,8 @@ from torch import Tensor
 from darknet_py.cfg.language import parse_cfg, read_cfg
 from darknet_py.dnn.naming import Layer, ends_of, layers_of
 from darknet_py.errors import DarknetError
-from darknet_py.inference.backends.pytorch import made_fast, not_numbers
+from darknet_py.inference.backends.base import not_finite
+from darknet_py.inference.backends.pytorch import PyTorch, prepare_for_inference
 from darknet_py.layers.base import Layer as DarknetLayer
 from darknet_py.layers.yolo import AnchorHead
 from darknet_py.model.network import Network, load_network
@@ -150,9 +151,7 @@ class Net:
         start = cv2.getTickCount()
         with _errors(), torch.inference_mode():
             network = self._sized(*self._blob.shape[1:])
-            weight = next(network.parameters(), self._blob)
-            x = self._blob.to(weight.device, weight.dtype, memory_format=torch.channels_last)
-            outputs = network.outputs_of(x, [_computed(network, layer) for layer in layers])
+            outputs = PyTorch(network, [_computed(network, layer) for layer in layers])(self._blob)
             results = tuple(self._result(network, layer, output.float()).cpu().numpy()
                             for layer, output in zip(layers, outputs, strict=True))
         self._ticks = cv2.getTickCount() - start
@@ -176,7 +175,7 @@ class Net:
         if not layer.detects:
             return output.flatten(1) if _is_flat(network, wanted.section) else output.contiguous()
         if not output.isfinite().all():
-            raise Error(not_numbers(layer, output))
+            raise Error(not_finite(layer, output))
         rows = _rows(layer, output, network.input_shape.width, network.input_shape.height, *self._cuts[wanted.section])
         return rows[0] if len(rows) == 1 else rows
 
@@ -251,7 +250,7 @@ def readNetFromDarknet(cfgFile: str | os.PathLike | Buffer, darknetModel: str | 
             path = os.path.join(folder, "buffer.weights")
             with open(path, "wb") as file:
                 file.write(bytes(darknetModel))
-        return Net(made_fast(load_network(cfg, path)), path is not None)
+        return Net(prepare_for_inference(load_network(cfg, path)), path is not None)
 
 
 def readNet(model: Any, config: Any = "", framework: Any = "") -> Any:

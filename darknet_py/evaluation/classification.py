@@ -1,7 +1,6 @@
 """Accuracy of a classifier on a data set: top-N, and of each class."""
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ from darknet_py.data.classification import ClassifierPictures
 from darknet_py.data.datafile import read_data, read_names
 from darknet_py.data.dataset import find_near
 from darknet_py.errors import DataError, printable
-from darknet_py.inference.backends.pytorch import made_fast
-from darknet_py.inference.classifier import answer, check_classes, count_outputs, hierarchical, tree_of
+from darknet_py.inference.backends.pytorch import PyTorch
+from darknet_py.inference.classifier import answering, check_classes, count_outputs, hierarchical, tree_of
+from darknet_py.inference.pipeline import Loaded, Pipeline, Ran
 from darknet_py.layers.class_tree import Tree
 from darknet_py.model.network import Network
 from darknet_py.utils.distributed import World
-from darknet_py.utils.prefetch import ahead
 
 MOST_IN_TABLE = 100     # classes, to have a line each
 
@@ -96,35 +95,27 @@ def evaluate_classifier(network: Network, pictures: ClassifierPictures, *, leave
     tree, options, (_, height, width) = tree_of(network), network.options, network.input_shape
     answers = leaves_in(tree, leaves)
     each = max(1, options.batch // options.subdivisions) if batch is None else batch
-    network, count = made_fast(copy.deepcopy(network).eval(), device), len(pictures)
+    backend, count = PyTorch.copy_of(network, device, [answering(network)]), len(pictures)
     batches = [range(first, min(first + each, count)) for first in range(0, count, each)]
     mine, size = (range(len(batches)), 1) if world is None else (world.share(len(batches)), world.size)
 
-    def load(number: int) -> tuple[int, Tensor | DataError]:
-        try:
-            return pictures.label(number), pictures.picture(number, width, height)
-        except DataError as error:
-            return -1, error
+    def load(number: int) -> Loaded:
+        return Loaded(pictures.picture(number, width, height), (number, pictures.label(number)))
+
+    def read(ran: Ran) -> list[_Measured]:
+        output, = ran.outputs
+        scores = hierarchical(output.flatten(1).float().cpu(), tree, answers)
+        found = ranks(scores, torch.tensor([label for _, label in ran.contexts])).tolist()
+        return [_Measured(number, label, rank, "") for (number, label), rank in zip(ran.contexts, found, strict=True)]
 
     def work() -> list[_Measured]:
+        pipeline = Pipeline(backend, load, read, workers=workers, fresh=True, where=lambda number: (
+            f"for the batch that starts with {pictures.paths[number]}"))
         measured = []
-        loaded = ahead(load, (number for at in mine for number in batches[at]), workers, 2 * each)
-        for at in mine:
-            ready = []
-            for number, (label, x) in zip(batches[at], loaded, strict=False):
-                if isinstance(x, DataError):
-                    measured.append(_Measured(number, label, None, str(x)))
-                else:
-                    ready.append((number, label, x))
-            if ready:
-                network.reset_state()
-                where = f"the batch that starts with {pictures.paths[ready[0][0]]}"
-                scores = hierarchical(answer(network, torch.stack([x for _, _, x in ready]), where), tree, answers)
-                labels = [label for _, label, _ in ready]
-                measured += [_Measured(number, label, rank, "") for (number, label, _), rank in
-                             zip(ready, ranks(scores, torch.tensor(labels)).tolist(), strict=True)]
-            if progress is not None:
-                progress(min(count, (at + size) * each), count)
+        for number, one in pipeline.stream([batches[at] for at in mine], each):
+            measured.append(_Measured(number, -1, None, str(one)) if isinstance(one, DataError) else one)
+            if progress is not None and number + 1 == batches[number // each].stop:
+                progress(min(count, (number // each + size) * each), count)
         return measured
 
     parts = [work()] if world is None else world.each(work)

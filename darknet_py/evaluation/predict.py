@@ -1,7 +1,6 @@
-"""What a network finds in a list of images: run over them a batch at a time, shared among processes."""
+"""Batched inference over a data set, shared among processes."""
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,15 +12,14 @@ from torch import Tensor
 
 from darknet_py.data.dataset import NO_LABEL, NO_ROWS, Sample, read_rows
 from darknet_py.data.image import read_image
-from darknet_py.errors import DarknetError, DataError
+from darknet_py.errors import DataError
 from darknet_py.evaluation.matching import Found, Objects
-from darknet_py.inference.backends.pytorch import made_fast, not_numbers
-from darknet_py.inference.postprocess import count_classes, propose, suppress
+from darknet_py.inference.backends.pytorch import PyTorch
+from darknet_py.inference.pipeline import Loaded, Pipeline, Ran
+from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.inference.preprocess import as_input
-from darknet_py.layers.recurrent import Recurrent
 from darknet_py.model.network import Network
 from darknet_py.utils.distributed import World
-from darknet_py.utils.prefetch import ahead
 
 Columns = TypeVar("Columns", Found, Objects)
 
@@ -45,7 +43,6 @@ class Reading(NamedTuple):
         return f"scores above {self.thresh:g}, NMS {self.nms:g}"
 
 
-READERS = 2                             # threads
 PIXELS, MOST = 8 * 608 * 608, 16        # of a batch; images of a batch
 
 MAP = Reading(.005, .45, 0)                     # as C's detector map
@@ -91,7 +88,8 @@ def find(network: Network, samples: Sequence[Sample], names: Sequence[str], read
         network, samples, names, letterbox, difficult, batch, device, workers, world, progress, and what is raised: see
             ``evaluation.evaluate_map``.
     """
-    classes = count_classes(network)
+    postprocess = PostProcessor.of(network)
+    classes = postprocess.classes
     if len(names) != classes:
         raise DataError(f"expected {classes} names, one for each class of {network.cfg.path}, found {len(names)}")
     if not samples:
@@ -100,32 +98,35 @@ def find(network: Network, samples: Sequence[Sample], names: Sequence[str], read
         raise DataError(f"needs as many lists of difficult objects as images, {len(samples)}, got {len(difficult)}")
     if letterbox is None:
         letterbox = bool(network.options.letter_box)
-    network, shape = made_fast(copy.deepcopy(network).eval(), device), network.input_shape
-    recurrent = any(isinstance(layer, Recurrent) for layer in network.layers)
-    if recurrent:
+    backend, shape = PyTorch.copy_of(network, device), network.input_shape
+    stateful = any(layer.stateful for layer in network.layers)
+    if stateful:
         batch = 1
     elif batch is None:
         batch = max(1, min(MOST, PIXELS // (shape.width * shape.height)))
 
-    def load(number: int) -> _Loaded | DataError:
-        try:
-            image = read_image(samples[number].image, shape.channels)
-        except DataError as error:
-            return error
+    def load(number: int) -> Loaded:
+        image = read_image(samples[number].image, shape.channels)
         easy, problems = read_rows(samples[number], classes) if labels else (NO_ROWS, [])
         hard, others = (NO_ROWS, []) if difficult is None or not labels else read_rows(difficult[number], classes)
-        return _Loaded(as_input(image, shape, letterbox), image.shape[:2], np.concatenate([easy, hard]),
-                       np.arange(len(easy) + len(hard)) >= len(easy),
-                       [str(problem) for problem in (*problems, *others) if problem.error],
-                       any(problem.message == NO_LABEL for problem in problems))
+        return Loaded(as_input(image, shape, letterbox), _Labelled(
+            number, image.shape[:2], np.concatenate([easy, hard]), np.arange(len(easy) + len(hard)) >= len(easy),
+            [str(problem) for problem in (*problems, *others) if problem.error],
+            any(problem.message == NO_LABEL for problem in problems)))
+
+    def read(ran: Ran) -> list[_Read]:
+        read_off = [list(_read(postprocess, ran, reading, letterbox)) for reading in readings]
+        return [_Read(image, list(found)) for image, *found in zip(ran.contexts, *read_off, strict=True)]
 
     def work() -> _Part:
-        return _run_over(network, samples, shares, load, readings, letterbox, workers, tell)
+        pipeline = Pipeline(backend, load, read, workers=workers, where=lambda number: (
+            f"in the batch that starts with {samples[number].image}; the network cannot be measured"))
+        return _run_over(pipeline, shares, len(readings), tell)
 
     # Whole batches are shared out, so that each holds the same images whatever the number of processes. The state of
     # recurrent networks goes from image to image, so there each process does all.
     blocks = [range(start, min(start + batch, len(samples))) for start in range(0, len(samples), batch)]
-    alone = world is None or recurrent
+    alone = world is None or stateful
     shares = blocks if alone else [blocks[number] for number in world.share(len(blocks))]      # type: ignore[union-attr]
     count = sum(map(len, shares))
 
@@ -137,11 +138,11 @@ def find(network: Network, samples: Sequence[Sample], names: Sequence[str], read
     return _together(parts, samples, readings)
 
 
-class _Loaded(NamedTuple):
-    """An image as the network takes it, its (height, width), its labels (T, 5), (T,) which are difficult, what was
-    wrong with them, and whether their file is missing."""
+class _Labelled(NamedTuple):
+    """An image's number, its (height, width), its labels (T, 5), (T,) which are difficult, what was wrong with them,
+    and whether their file is missing."""
 
-    x: Tensor
+    number: int
     size: tuple[int, ...]
     rows: np.ndarray
     difficult: np.ndarray
@@ -149,12 +150,11 @@ class _Loaded(NamedTuple):
     unlabelled: bool
 
 
-class _Batch(NamedTuple):
-    """Images by number, those of ``block`` that can be read, and what the network gave for them."""
+class _Read(NamedTuple):
+    """An image, and what was found in it, of each reading."""
 
-    block: range
-    images: list[tuple[int, _Loaded]]
-    outputs: tuple[Tensor, ...]
+    image: _Labelled
+    found: list[Found]
 
 
 class _Part(NamedTuple):
@@ -170,58 +170,41 @@ class _Part(NamedTuple):
     network_seconds: float
 
 
-def _run_over(network: Network, samples: Sequence[Sample], blocks: Sequence[range],
-              load: Callable[[int], _Loaded | DataError], readings: Sequence[Reading], letterbox: bool,
-              workers: int | None, tell: Callable[[int], None]) -> _Part:
-    """A process's share of the images. While the network has a batch, threads load the next ones, and others read off
-    what came of those before."""
-    part = _Part([[] for _ in readings], [], [], [], [], 0, 0)
-    begin, inside = time.perf_counter(), 0.
-    most = 2 * max(map(len, blocks), default=1)
-    loaded = ahead(load, (number for block in blocks for number in block), workers, most)
-
-    def batches() -> Iterator[_Batch]:
-        nonlocal inside
-        for block in blocks:
-            good = []
-            for number, one in zip(block, loaded, strict=False):
-                if isinstance(one, DataError):
-                    part.problems.append((number, str(one)))
-                else:
-                    good.append((number, one))
-            start = time.perf_counter()
-            outputs = _run(network, [one.x for _, one in good], samples[good[0][0]]) if good else ()
-            inside += time.perf_counter() - start
-            yield _Batch(block, good, outputs)
-
-    def read(batch: _Batch) -> tuple[_Batch, list[list[Found]]]:
-        return batch, [list(_read(network, batch, reading, letterbox)) if batch.images else [] for reading in readings]
-
+def _run_over(pipeline: Pipeline[int, _Read], batches: Sequence[range], readings: int,
+              tell: Callable[[int], None]) -> _Part:
+    """A process's share of the images."""
+    part = _Part([[] for _ in range(readings)], [], [], [], [], 0, 0)
+    begin = time.perf_counter()
+    ends = {batch[-1]: len(batch) for batch in batches}
     done = 0
-    for batch, found in ahead(read, batches(), READERS, 1):
-        for ours, more in zip(part.found, found, strict=True):
-            ours.extend(more)
-        for number, one in batch.images:
-            part.problems.extend((number, problem) for problem in one.problems)
-            part.objects.append(Objects(np.full(len(one.rows), number), one.rows[:, 0].astype(np.int64),
-                                        one.rows[:, 1:5].astype(np.float32), one.difficult))
-            part.sizes.append((number, *one.size))
-            part.unlabelled.extend([number] * one.unlabelled)
-        done += len(batch.block)
-        tell(done)
-    return part._replace(seconds=time.perf_counter() - begin, network_seconds=inside)
+    for number, one in pipeline.stream(batches, max(map(len, batches), default=1)):
+        if isinstance(one, DataError):
+            part.problems.append((number, str(one)))
+        else:
+            image = one.image
+            for ours, more in zip(part.found, one.found, strict=True):
+                ours.append(more)
+            part.problems.extend((number, problem) for problem in image.problems)
+            part.objects.append(Objects(np.full(len(image.rows), number), image.rows[:, 0].astype(np.int64),
+                                        image.rows[:, 1:5].astype(np.float32), image.difficult))
+            part.sizes.append((number, *image.size))
+            part.unlabelled.extend([number] * image.unlabelled)
+        if number in ends:
+            done += ends[number]
+            tell(done)
+    return part._replace(seconds=time.perf_counter() - begin, network_seconds=pipeline.network_seconds)
 
 
-def _read(network: Network, batch: _Batch, reading: Reading, letterbox: bool) -> Iterator[Found]:
+def _read(postprocess: PostProcessor, ran: Ran, reading: Reading, letterbox: bool) -> Iterator[Found]:
     """What a batch's outputs hold, image by image."""
     with torch.inference_mode():
-        proposals = propose(network, batch.outputs, [one.size for _, one in batch.images], reading.thresh, reading.hier,
-                            letterbox, reading.objectness)
-        for (number, one), (boxes, scores) in zip(batch.images, proposals, strict=True):
-            height, width = one.size if reading.pixels else (1, 1)
-            kept = suppress(network, boxes * boxes.new_tensor([width, height, width, height]), scores, reading.nms,
-                            "default" if reading.objectness else None)
-            yield _listed(number, boxes, scores, kept)
+        proposals = postprocess.propose(ran.outputs, [image.size for image in ran.contexts], reading.thresh,
+                                        reading.hier, letterbox, reading.objectness)
+        for image, (boxes, scores) in zip(ran.contexts, proposals, strict=True):
+            height, width = image.size if reading.pixels else (1, 1)
+            kept = postprocess.suppress(boxes * boxes.new_tensor([width, height, width, height]), scores, reading.nms,
+                                        "default" if reading.objectness else None)
+            yield _listed(image.number, boxes, scores, kept)
 
 
 def _together(parts: Sequence[_Part], samples: Sequence[Sample], readings: Sequence[Reading]) -> Findings:
@@ -239,21 +222,6 @@ def _together(parts: Sequence[_Part], samples: Sequence[Sample], readings: Seque
     return Findings(tuple(_joined([one for part in parts for one in part.found[at]]) for at in range(len(readings))),
                     _joined([one for part in parts for one in part.objects]), sizes, tuple(lines),
                     max(part.seconds for part in parts), sum(part.network_seconds for part in parts) / len(parts))
-
-
-def _run(network: Network, images: list[Tensor], first: Sample) -> tuple[Tensor, ...]:
-    """The outputs of a batch, after a check that they are numbers."""
-    weight = next(network.parameters())
-    x = torch.stack(images).to(weight.device, weight.dtype, memory_format=torch.channels_last)
-    with torch.inference_mode():
-        outputs = network(x)
-        if torch.stack([output.isfinite().all() for output in outputs]).all():
-            return outputs
-        network.reset_state()
-        layer, output = next(((layer, output) for layer, output in zip(network.layers, network.trace(x), strict=True)
-                              if not output.isfinite().all()), (network.layers[-1], outputs[-1]))
-    raise DarknetError(f"{not_numbers(layer, output)}, in the batch that starts with {first.image}; the network cannot "
-                       "be measured")
 
 
 def _listed(image: int, boxes: Tensor, before: Tensor, scores: Tensor) -> Found:

@@ -1,7 +1,6 @@
 """Character models: how well one foresees a text, and text that it makes up. A character is a byte."""
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.errors import CfgError, DataError
-from darknet_py.inference.backends.pytorch import made_fast
+from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.classifier import answer, answering
 from darknet_py.model.network import Network
 
@@ -68,14 +67,14 @@ def perplexity(network: Network, data: bytes, seed: bytes = b"", *, device: str 
         raise DataError(f"expected a text of at least 2 bytes, found {len(data)}")
     inputs = count_characters(network)
     text = np.concatenate([checked(seed, inputs, "the seed"), checked(data, inputs, "the text")])
-    network = made_fast(copy.deepcopy(network).eval(), device)
-    network.set_time_steps(AT_ONCE)
+    backend = PyTorch.copy_of(network, device, [answering(network)])
+    backend.network.set_time_steps(AT_ONCE)
     spaces, bits, result = np.isin(text, SPACES), 0., Perplexity(0, 0, 1)
     for start in range(0, len(text) - 1, AT_ONCE):
         here = np.arange(start, min(start + AT_ONCE, len(text) - 1))
         x = one_hot(text[here], inputs)
         x = torch.cat([x, x.new_zeros(AT_ONCE - len(x), inputs)])       # the state after these zeros serves nobody
-        output = answer(network, x, f"bytes {start} to {start + len(here) - 1} of the text")
+        output = answer(backend, x, f"bytes {start} to {start + len(here) - 1} of the text")
         here = here[here >= len(seed)]
         if len(here):
             end = int(here[-1]) + 2
@@ -114,20 +113,20 @@ def generate(network: Network, length: int, seed: bytes = b"\n\n", temperature: 
 
 def _generated(network: Network, length: int, read: np.ndarray, inputs: int, temperature: float,
                rng: np.random.Generator, device: str | torch.device | None) -> Iterator[int]:
-    network = made_fast(copy.deepcopy(network).eval(), device)
-    for layer in network.layers:
+    backend = PyTorch.copy_of(network, device, [answering(network)])
+    for layer in backend.network.layers:
         if hasattr(layer.options, "temperature"):
             layer.options = replace(layer.options, temperature=temperature)
     output = torch.zeros(1, inputs)
     for character in read:
-        output = answer(network, one_hot(np.array([character]), inputs), "the seed")
+        output = answer(backend, one_hot(np.array([character]), inputs), "the seed")
     for number in range(length):
         chances = output[0].double().numpy()
         chances = np.where(chances < min(LEAST, chances.max()), 0, chances).cumsum()
         character = int(np.searchsorted(chances, (1 - rng.random()) * chances[-1]))
         yield character
         if number < length - 1:
-            output = answer(network, one_hot(np.array([character]), inputs), f"character {number}")
+            output = answer(backend, one_hot(np.array([character]), inputs), f"character {number}")
 
 
 def count_characters(network: Network) -> int:

@@ -14,8 +14,9 @@ from darknet_py.cfg.language import Cfg
 from darknet_py.data.classifier_augment import middle
 from darknet_py.data.datafile import count_of, find_names, read_data
 from darknet_py.data.image import read_image, to_tensor
-from darknet_py.errors import CfgError, DarknetError, DataError
-from darknet_py.inference.backends.pytorch import made_fast, not_numbers
+from darknet_py.errors import CfgError, DataError
+from darknet_py.inference.backends.base import Backend
+from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.preprocess import with_channels
 from darknet_py.layers.class_tree import Tree
 from darknet_py.layers.softmax import Trainer
@@ -58,7 +59,7 @@ class Prediction:
 
 
 class Classifier:
-    """A network that names whole images, made fast for that: ``network`` is folded (see ``Network.fold``).
+    """A network that names whole images; ``network`` is folded (see ``Network.fold``).
 
     Args:
         cfg: path of a .cfg file, or a parsed ``Cfg``.
@@ -78,7 +79,8 @@ class Classifier:
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
                  device: str | torch.device = "auto"):
-        self.network = made_fast(load_network(cfg, weights), device)
+        self.network = load_network(cfg, weights)
+        self.backend = PyTorch.build(self.network, device, [answering(self.network)])
         classes = count_outputs(self.network)
         if data is not None:
             check_classes(self.network, count_of(data, read_data(data), "classes", classes), data)
@@ -114,8 +116,8 @@ class Classifier:
         x = torch.stack([middle(with_channels(to_tensor(
             one if isinstance(one, np.ndarray) else read_image(one, channels)), channels), width, height)
             for one in image])
-        self.network.reset_state()
-        scores = hierarchical(answer(self.network, x, paths[0] or "an image"), self.tree)
+        self.backend.reset_state()
+        scores = hierarchical(answer(self.backend, x, paths[0] or "an image"), self.tree)
         parents = None if self.tree is None else self.tree.parent.tolist()
         return [Prediction(row, self.names, parents, path) for row, path in zip(scores.numpy(), paths, strict=True)]
 
@@ -128,10 +130,11 @@ def answering(network: Network) -> int:
     return max((index for index, layer in enumerate(network.layers) if not isinstance(layer, Trainer)), default=-1)
 
 
-def answer(network: Network, x: Tensor, what: str) -> Tensor:
+def answer(backend: Backend, x: Tensor, what: str) -> Tensor:
     """(N, outputs) float32 a network's answer to a batch, on the CPU.
 
     Args:
+        backend: that gives the output of the ``answering`` layer alone.
         x: as ``Network.forward`` takes it, on any device.
         what: x is, for the error.
 
@@ -140,13 +143,8 @@ def answer(network: Network, x: Tensor, what: str) -> Tensor:
 
     Darknet: network_predict.
     """
-    weight = next(network.parameters(), x)
-    index = answering(network)
-    with torch.inference_mode():
-        output = network.output_of(x.to(weight.device, weight.dtype), index).flatten(1).float().cpu()
-    if not output.isfinite().all():
-        raise DarknetError(f"{not_numbers(network.layers[index], output)}, for {what}")
-    return output
+    output, = backend.checked(x, f"for {what}")
+    return output.flatten(1).float().cpu()
 
 
 def hierarchical(scores: Tensor, tree: Tree | None, answers: Tensor | None = None) -> Tensor:

@@ -1,9 +1,9 @@
-"""From image to boxes: resize, run, decode, suppress. ``Detector`` holds a network ready for it."""
+"""Object detection in images: ``Detector`` holds a network on a backend."""
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import overload
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
@@ -12,18 +12,34 @@ from torch import Tensor
 from darknet_py.cfg.language import Cfg
 from darknet_py.data.datafile import find_names
 from darknet_py.data.image import read_image
-from darknet_py.inference.backends.pytorch import made_fast
+from darknet_py.errors import DataError
+from darknet_py.inference.backends import build_backend
 from darknet_py.inference.detections import Detections
-from darknet_py.inference.postprocess import count_classes, find_boxes
+from darknet_py.inference.pipeline import Loaded, Pipeline, Ran, batched
+from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.inference.preprocess import as_input
 from darknet_py.model.network import load_network
 from darknet_py.ops.boxes import cxcywh_to_xyxy
 
 HIDDEN = "dont_show"            # classes whose names start so are not reported
 
+Image = str | os.PathLike | np.ndarray
+
+
+class Frame(NamedTuple):
+    """An image that went through a detector.
+
+    image: (H, W, C) uint8 as it was decoded, or the array that was given.
+    seconds: its share of the backend's time for its batch.
+    """
+
+    detections: Detections
+    image: np.ndarray
+    seconds: float
+
 
 class Detector:
-    """A network that finds objects in images, made fast for that: ``network`` is folded (see ``Network.fold``).
+    """A network that finds objects in images.
 
     Args:
         cfg: path of a .cfg file, or a parsed ``Cfg``.
@@ -32,31 +48,39 @@ class Detector:
             looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
         thresh: scores must be above it, in [0, 1].
-        nms: overlap above which the less sure box goes; 0 keeps all.
+        nms: overlap above which the less confident box is suppressed; 0 keeps all.
         hier_thresh: the probability that a class of a tree must exceed (C fixes it at .5).
         letterbox: keep the picture's proportions; None does as the cfg says (letter_box=).
         device: "auto" takes a GPU where there is one.
+        backend: the runtime: "pytorch", "onnxruntime", "openvino", "torchscript", "torch.export".
+
+    Attributes:
+        network: with the backend "pytorch" folded (see ``Network.fold``), on its device.
+        backend: see ``Backend``.
 
     Raises:
         CfgError, WeightsError, DataError: see ``load_network``; also for a network without a detection head.
+        DarknetError: no such backend, its package is missing, or it cannot run this network.
     """
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
                  thresh: float = .25, nms: float = .45, hier_thresh: float = .5, letterbox: bool | None = None,
-                 device: str | torch.device = "auto"):
-        self.network = made_fast(load_network(cfg, weights), device)
-        self.names = find_names(self.network.cfg.path, weights, count_classes(self.network), names, data)
+                 device: str | torch.device = "auto", backend: str = "pytorch"):
+        self.network = load_network(cfg, weights)
+        self.postprocess = PostProcessor.of(self.network)
+        self.backend = build_backend(backend, self.network, device)
+        self.names = find_names(self.network.cfg.path, weights, self.postprocess.classes, names, data)
         self.thresh, self.nms, self.hier_thresh = thresh, nms, hier_thresh
         self.letterbox = bool(self.network.options.letter_box) if letterbox is None else letterbox
 
     @overload
-    def __call__(self, image: str | os.PathLike | np.ndarray) -> Detections: ...    # type: ignore[overload-overlap]
+    def __call__(self, image: Image) -> Detections: ...    # type: ignore[overload-overlap]
 
     @overload
-    def __call__(self, image: Sequence[str | os.PathLike | np.ndarray]) -> list[Detections]: ...
+    def __call__(self, image: Sequence[Image]) -> list[Detections]: ...
 
-    def __call__(self, image: str | os.PathLike | np.ndarray | Sequence) -> Detections | list[Detections]:
+    def __call__(self, image: Image | Sequence[Image]) -> Detections | list[Detections]:
         """Find objects.
 
         Args:
@@ -71,22 +95,42 @@ class Detector:
         """
         if isinstance(image, (str, os.PathLike, np.ndarray)):
             return self([image])[0]
-        if not image:
-            return []
-        shape = self.network.input_shape
-        paths = [None if isinstance(one, np.ndarray) else str(one) for one in image]
-        arrays = [one if isinstance(one, np.ndarray) else read_image(one, shape.channels) for one in image]
-        x = torch.stack([as_input(array, shape, self.letterbox) for array in arrays])
+        found = []
+        for _, frame in self.stream(image, batch=len(image), overlapped=len(image) > 1):
+            if isinstance(frame, DataError):
+                raise frame
+            found.append(frame.detections)
+        return found
+
+    def stream(self, images: Iterable[Image], *, batch: int = 1, overlapped: bool = True
+               ) -> Iterator[tuple[Image, Frame | DataError]]:
+        """Find objects in any number of images, in order, while others are decoded.
+
+        Args:
+            images: as for a call; taken as they are needed.
+            batch: images that run together.
+            overlapped: False takes an image only when the one before it is done.
+
+        Returns:
+            Each image and its ``Frame``, or what is wrong with it.
+        """
+        pipeline = Pipeline(self.backend, self._load, self._read, overlapped=overlapped)
+        return pipeline.stream(batched(images, max(1, batch)), batch)
+
+    def _load(self, image: Image) -> Loaded:
+        array = image if isinstance(image, np.ndarray) else read_image(image, self.network.input_shape.channels)
+        path = None if isinstance(image, np.ndarray) else str(image)
+        return Loaded(as_input(array, self.network.input_shape, self.letterbox), (array, path))
+
+    def _read(self, ran: Ran) -> list[Frame]:
         with torch.inference_mode():
-            weight = next(self.network.parameters())
-            outputs = self.network(x.to(weight.device, weight.dtype, memory_format=torch.channels_last))
-            found = find_boxes(self.network, outputs, [array.shape[:2] for array in arrays], self.thresh, self.nms,
-                               self.hier_thresh, self.letterbox)
-        return [self._detections(*result, array.shape[:2], path)
-                for result, array, path in zip(found, arrays, paths, strict=True)]
+            found = self.postprocess.find_boxes(ran.outputs, [array.shape[:2] for array, _ in ran.contexts],
+                                                self.thresh, self.nms, self.hier_thresh, self.letterbox)
+            return [Frame(self._detections(*result, array.shape[:2], path), array, ran.seconds / len(found))
+                    for result, (array, path) in zip(found, ran.contexts, strict=True)]
 
     def _detections(self, boxes: Tensor, scores: Tensor, image_size: tuple[int, ...], path: str | None) -> Detections:
-        """(B, 4) relative boxes and (B, C) scores -> the pairs above zero, the surest first."""
+        """(B, 4) relative boxes and (B, C) scores -> the pairs above zero, the most confident first."""
         box, label = (scores > 0).nonzero().unbind(1)
         score = scores[box, label]
         shown = torch.tensor([not name.startswith(HIDDEN) for name in self.names])[label]
@@ -96,5 +140,3 @@ class Detector:
         pixels = cxcywh_to_xyxy(boxes) * boxes.new_tensor([width, height, width, height])
         return Detections(pixels[box[order]].numpy(), score[order].numpy(), label[order].numpy(), self.names,
                           (height, width), path)
-
-

@@ -8,76 +8,94 @@ from torch import Tensor
 
 from darknet_py.data.image import undo_letterbox
 from darknet_py.errors import CfgError
+from darknet_py.layers.base import Layer, Shape
 from darknet_py.model.network import Network
 from darknet_py.ops.nms import nms
 
 
-def find_boxes(network: Network, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,
-               nms_thresh: float, hier_thresh: float = .5, letterbox: bool = False) -> list[tuple[Tensor, Tensor]]:
-    """Boxes of a batch from what the network's heads gave.
+class PostProcessor:
+    """The detection heads of a network, to read boxes from its outputs. It takes no weights.
 
     Args:
-        outputs: as ``network(x)`` returns them.
-        image_sizes: (height, width) of each image, in pixels.
-        thresh: scores must be above it.
-        nms_thresh: overlap above which the less sure box goes; 0 keeps all.
+        heads: the layers whose outputs there will be.
+        shape: of an input image.
 
-    Returns:
-        For each image (B, 4) boxes, center x, center y, width, height relative to the image, and (B, classes) scores,
-        0 where there is none; on the CPU, float32.
-
-    Darknet: get_network_boxes, do_nms_sort, diounms_sort. The last [yolo], [Gaussian_yolo] or [region] says how to
-    suppress (nms_kind, beta_nms). Boxes of [detection] are not corrected for letterboxing, as in C.
+    Attributes:
+        classes: the most that a detection head has.
     """
-    return [(box.cpu(), suppress(network, box, score, nms_thresh).cpu()) for box, score in
-            propose(network, outputs, image_sizes, thresh, hier_thresh, letterbox)]
 
+    def __init__(self, heads: Sequence[Layer], shape: Shape):
+        self.heads, self.shape = heads, shape
+        self.classes = max((head.classes for head in heads if head.detects), default=0)
 
-def propose(network: Network, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,
-            hier_thresh: float = .5, letterbox: bool = False, objectness: bool = False
-            ) -> Iterator[tuple[Tensor, Tensor]]:
-    """``find_boxes`` without suppression, and on the outputs' device. Darknet: get_network_boxes.
+    @classmethod
+    def of(cls, network: Network) -> PostProcessor:
+        """That of a network.
 
-    objectness: the scores are (B, 1), the boxes' objectness, whatever their classes.
-    """
-    _, net_height, net_width = network.input_shape
-    heads = [(layer, output.float()) for layer, output in
-             zip((network.layers[head] for head in network.heads), outputs, strict=True) if layer.detects]
-    proposals = [(layer, layer.decode(output, net_width, net_height, thresh, hier_thresh)) for layer, output in heads]
-    classes = count_classes(network)
-    for index, (height, width) in enumerate(image_sizes):
-        boxes, scores = [], []
-        for layer, (box, certain, score, image) in proposals:
-            if objectness:
-                score = torch.where(certain > thresh, certain, 0)[:, None]
-            here = (image == index) & (score > 0).any(1)
-            correct = letterbox and layer.kind != "detection"
-            boxes.append(undo_letterbox(box[here], width, height, net_width, net_height) if correct else box[here])
-            scores.append(score[here] if objectness else
-                          torch.nn.functional.pad(score[here], (0, classes - layer.classes)))
-        yield torch.cat(boxes), torch.cat(scores)
+        Raises:
+            CfgError: the network has no detection head.
+        """
+        made = cls([network.layers[head] for head in network.heads], network.input_shape)
+        if not made.classes:
+            raise CfgError("has no [yolo], [Gaussian_yolo], [region] or [detection] layer, so it detects nothing",
+                           network.cfg.path)
+        return made
 
+    def find_boxes(self, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,
+                   nms_thresh: float, hier_thresh: float = .5, letterbox: bool = False) -> list[tuple[Tensor, Tensor]]:
+        """Boxes of a batch.
 
-def count_classes(network: Network) -> int:
-    """The most that a detection head has.
+        Args:
+            outputs: of the heads, as a backend gives them.
+            image_sizes: (height, width) of each image, in pixels.
+            thresh: scores must be above it.
+            nms_thresh: overlap above which the less confident box is suppressed; 0 keeps all.
 
-    Raises:
-        CfgError: the network has no such head.
-    """
-    classes = [layer.classes for layer in network.layers if layer.detects]
-    if not classes:
-        raise CfgError("has no [yolo], [Gaussian_yolo], [region] or [detection] layer, so it detects nothing",
-                       network.cfg.path)
-    return max(classes)
+        Returns:
+            For each image (B, 4) boxes, center x, center y, width, height relative to the image, and (B, classes)
+            scores, 0 where there is none; on the CPU, float32.
 
+        Darknet: get_network_boxes, do_nms_sort, diounms_sort. The last [yolo], [Gaussian_yolo] or [region] says how to
+        suppress (nms_kind, beta_nms). Boxes of [detection] are not corrected for letterboxing, as in C.
+        """
+        return [(box.cpu(), self.suppress(box, score, nms_thresh).cpu()) for box, score in
+                self.propose(outputs, image_sizes, thresh, hier_thresh, letterbox)]
 
-def suppress(network: Network, boxes: Tensor, scores: Tensor, nms_thresh: float, kind: str | None = None) -> Tensor:
-    """Non-maximum suppression of (B, 4) boxes, (B, C) scores, of a kind that ``nms`` knows, or None: as the last of the
-    network's heads to say so wants it."""
-    if not nms_thresh:
-        return scores
-    if kind is not None:
-        return nms(boxes, scores, nms_thresh, kind)
-    options = next((layer.options for layer in reversed(network.layers) if hasattr(layer.options, "nms_kind")), None)
-    kind, beta = ("default", .6) if options is None else (options.nms_kind, options.beta_nms)
-    return nms(boxes, scores, nms_thresh, kind, beta)
+    def propose(self, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,
+                hier_thresh: float = .5, letterbox: bool = False, objectness: bool = False
+                ) -> Iterator[tuple[Tensor, Tensor]]:
+        """``find_boxes`` without suppression, and on the outputs' device. Darknet: get_network_boxes.
+
+        objectness: the scores are (B, 1), the boxes' objectness, whatever their classes.
+        """
+        _, net_height, net_width = self.shape
+        proposals = [(head, head.decode(output.float(), net_width, net_height, thresh, hier_thresh))
+                     for head, output in zip(self.heads, outputs, strict=True) if head.detects]
+        for index, (height, width) in enumerate(image_sizes):
+            boxes, scores = [], []
+            for head, (box, certain, score, image) in proposals:
+                if objectness:
+                    score = torch.where(certain > thresh, certain, 0)[:, None]
+                here = (image == index) & (score > 0).any(1)
+                boxes.append(undo_letterbox(box[here], width, height, net_width, net_height)
+                             if letterbox and head.letterboxed else box[here])
+                scores.append(score[here] if objectness else
+                              torch.nn.functional.pad(score[here], (0, self.classes - head.classes)))
+            yield torch.cat(boxes), torch.cat(scores)
+
+    def suppress(self, boxes: Tensor, scores: Tensor, nms_thresh: float, kind: str | None = None) -> Tensor:
+        """Non-maximum suppression of (B, 4) boxes, (B, C) scores.
+
+        Args:
+            kind: one that ``nms`` knows; None: as the last of the heads to say so wants it.
+
+        Returns:
+            (B, C) scores, 0 where they are suppressed.
+        """
+        if not nms_thresh:
+            return scores
+        if kind is not None:
+            return nms(boxes, scores, nms_thresh, kind)
+        options = next((head.options for head in reversed(self.heads) if hasattr(head.options, "nms_kind")), None)
+        kind, beta = ("default", .6) if options is None else (options.nms_kind, options.beta_nms)
+        return nms(boxes, scores, nms_thresh, kind, beta)

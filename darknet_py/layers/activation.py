@@ -30,6 +30,8 @@ class DropoutOptions(LayerOptions):
 class Identity(Layer):
     """The input as it is. Darknet: parse_network_cfg_custom (EMPTY)."""
 
+    any_size = True
+
     def forward(self, x: Tensor) -> Tensor:
         return x
 

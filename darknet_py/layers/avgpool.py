@@ -13,6 +13,8 @@ from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
 class AvgPool(Layer):
     """Mean of each channel over the whole image. Darknet: make_avgpool_layer."""
 
+    any_size = True
+
     def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         self.shape = self.output(shapes[0].channels, 1, 1)

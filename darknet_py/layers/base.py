@@ -159,7 +159,10 @@ class Layer(nn.Module):
     is_head: ClassVar[bool] = False     # its output is one of the network's
     detects: ClassVar[bool] = False     # ... and holds boxes
     final: ClassVar[bool] = False       # its output has another form than ``shape``, so no layer may read it
+    stateful: ClassVar[bool] = False    # it remembers earlier images
+    letterboxed: ClassVar[bool] = True  # its boxes are corrected for letterboxing
 
+    any_size: bool = False          # it takes images of any size, in ONNX too
     decays: bool = True             # its weights do under ``decay=``
     update_bound: float = 0         # what its gathered updates are kept within; 0 for no bound
 

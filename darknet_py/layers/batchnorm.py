@@ -153,6 +153,8 @@ class BatchNorm(Layer):
     Darknet: make_batchnorm_layer. In files: biases, scales, mean, variance.
     """
 
+    any_size = True
+
     def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         self.norm = Norm(self, self.shape.channels)

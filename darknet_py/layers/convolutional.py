@@ -75,6 +75,7 @@ class Convolutional(Normalized):
     def __init__(self, options: ConvolutionalOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         o, (shape,) = options, shapes
+        self.any_size = not o.coordconv
         self.groups = 1 if o.xnor or o.groups < 1 else o.groups
         if shape.channels % self.groups or o.filters % self.groups:
             raise place.error(f"groups={self.groups} must divide the {shape.channels} input channels "

@@ -35,6 +35,7 @@ class Deconvolutional(Normalized):
     size).
     """
 
+    any_size = True
     output_axis = 1
 
     def __init__(self, options: DeconvolutionalOptions, shapes: Sequence[Shape], place: Place):

@@ -43,6 +43,7 @@ class Detection(Layer):
     network's input, as in C.
     """
 
+    letterboxed = False
     is_head = detects = True
 
     def __init__(self, options: DetectionOptions, shapes: Sequence[Shape], place: Place):

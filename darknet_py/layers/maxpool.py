@@ -37,6 +37,8 @@ class Pool(Layer):
     Darknet: make_maxpool_layer. The output side is (side + padding - size) / stride + 1.
     """
 
+    any_size = True
+
     def __init__(self, options: PoolOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         o = options

@@ -24,6 +24,8 @@ class NormalizationOptions(LayerOptions):
 class L2Norm(Layer):
     """Each place divided by the length of its vector of channels. Darknet (pjreddie's): forward_l2norm_layer_gpu."""
 
+    any_size = True
+
     def forward(self, x: Tensor) -> Tensor:
         length = x.norm(dim=1, keepdim=True)
         return x / length.where(length > 0, 1)
@@ -41,6 +43,8 @@ class Normalization(Layer):
     running sum that C keeps never takes in channel size / 2, and takes it out again all the same. Its gradient is C's
     approximation, which takes the sum for a constant.
     """
+
+    any_size = True
 
     def forward(self, x: Tensor) -> Tensor:
         o = self.options

@@ -22,6 +22,7 @@ from darknet_py.layers.convolutional import Convolutional, ConvolutionalOptions
 class Recurrent(Layer):
     """Runs ``step`` over time. ``state_shapes`` are what it carries from step to step, zero at first."""
 
+    stateful = True
     starts_afresh = False       # C clears the state before every mini-batch of training
 
     def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):

@@ -29,6 +29,8 @@ class Route(Layer):
     and a flat copy of the numbers; that is an error here.
     """
 
+    any_size = True
+
     def __init__(self, options: RouteOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         o, first = options, shapes[0]

@@ -26,6 +26,8 @@ class ScaleChannelsOptions(SamOptions):
 class Product(Layer):
     """The output of ``from`` times the output before, which is stretched over what it lacks."""
 
+    any_size = True
+
     def __init__(self, options: SamOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         factor, self.shape = shapes

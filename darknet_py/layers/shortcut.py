@@ -39,6 +39,7 @@ class Shortcut(Layer):
     gathered is kept within [-1, 1].
     """
 
+    any_size = True
     decays = False
     update_bound = 1
 

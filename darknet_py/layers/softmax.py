@@ -90,6 +90,7 @@ class Softmax(Layer):
 class Logistic(Layer):
     """A logistic output for each of several labels. Darknet (pjreddie's): logistic_layer.c."""
 
+    any_size = True
     is_head = True
 
     def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
@@ -110,6 +111,7 @@ class Iseg(Layer):
     Darknet (pjreddie's): parse_iseg, forward_iseg_layer_gpu.
     """
 
+    any_size = True
     is_head = True
 
     def __init__(self, options: IsegOptions, shapes: Sequence[Shape], place: Place):
@@ -142,6 +144,8 @@ class Trainer(Layer):
 @layer("cost", options=CostOptions)
 class Cost(Trainer):
     """The distance of the layer before to the truth. Darknet: cost_layer.c."""
+
+    any_size = True
 
 
 @layer("contrastive", options=ContrastiveOptions)

@@ -25,6 +25,8 @@ class Upsample(Layer):
     C needs sides that the stride divides.
     """
 
+    any_size = True
+
     def __init__(self, options: UpsampleOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         (channels, height, width), stride = shapes[0], options.stride

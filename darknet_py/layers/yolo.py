@@ -65,6 +65,7 @@ class YoloOptions(AnchorOptions):
 class AnchorHead(Layer):
     """A head with ``count`` anchors a place, each with ``entries`` values and then the class probabilities."""
 
+    any_size = True
     is_head = detects = True
     entries: ClassVar[int]
     to_center: float = 0            # from the point that x and y mean to the middle of the box, in parts of its size

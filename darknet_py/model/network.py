@@ -1,6 +1,7 @@
 """From sections to a network: a plan of steps, computed once, and a loop that runs it."""
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -242,6 +243,27 @@ class Network(nn.Module):
                     tensor.data = tensor.data.clone()
         self.folded = True
         return self
+
+    def check_exportable(self, form: str) -> None:
+        """See whether another runtime can have the network.
+
+        Args:
+            form: what it becomes there, for the error.
+
+        Raises:
+            DarknetError: weights are missing, or a layer carries state from image to image.
+        """
+        if self.reached < len(self.layers):
+            raise DarknetError(f"the weights end after {self.reached} of {len(self.layers)} layers; {form} needs all")
+        for layer in self.layers:
+            if layer.stateful:
+                raise layer.place.error(f"remembers earlier images, which {form} cannot say")
+
+    def exportable(self, form: str | None = None) -> Network:
+        """A folded copy in inference mode, for another runtime; see ``check_exportable`` for ``form``."""
+        if form is not None:
+            self.check_exportable(form)
+        return copy.deepcopy(self).fold().requires_grad_(False).eval()
 
     def _not_folded(self) -> None:
         if self.folded:

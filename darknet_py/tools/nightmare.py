@@ -13,6 +13,7 @@ from torch import Tensor
 
 from darknet_py.data.image import resize, to_tensor
 from darknet_py.errors import DarknetError, DataError, locate
+from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.preprocess import with_channels
 from darknet_py.model.network import Network
 
@@ -96,8 +97,8 @@ def _step(network: Network, x: Tensor, index: int, scale: float, o: NightmareOpt
     flip = [2] if rng.random() < .5 else []
     small = resize(_window(x, dx, dy, width, height), max(1, int(width * scale)), max(1, int(height * scale)))
     small = small.flip(flip)
-    weight = next(network.parameters(), small)
-    seen = small[None].to(weight.device, weight.dtype).requires_grad_()
+    backend = PyTorch(network)
+    seen = small[None].to(backend.device, backend.dtype).requires_grad_()
     twin = network.resized(small.shape[2], small.shape[1], index + 1)
     output = twin.output_of(seen, index)
     strong = output.detach().clone()

@@ -1,17 +1,20 @@
-"""The PyTorch backend: a network prepared for inference."""
+"""The PyTorch backend: the network itself, prepared for inference."""
 from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from darknet_py.errors import locate
+from darknet_py.inference.backends.base import Backend
 from darknet_py.layers.base import Layer
 from darknet_py.model.network import Network
 from darknet_py.utils.distributed import local_device
 
 
-def made_fast(network: Network, device: str | torch.device | None = None) -> Network:
-    """The network itself, ready to run and no longer to train: on that device, folded, pictures without time."""
+def prepare_for_inference(network: Network, device: str | torch.device | None = None) -> Network:
+    """The network itself, no longer to train: on that device, folded, images without time steps, channels last."""
     if device is not None:
         network.to(local_device(device))
     if not network.folded:
@@ -20,8 +23,48 @@ def made_fast(network: Network, device: str | torch.device | None = None) -> Net
     return network.to(memory_format=torch.channels_last)        # type: ignore[call-overload]   # up to 1.6 times as fast
 
 
-def not_numbers(layer: Layer, output: Tensor) -> str:
-    """What is wrong with a layer's output that is not finite throughout."""
-    bad = output[~output.isfinite()]
-    return (f"{locate(layer.place.cfg.path, layer.place.section.line)}: layer {layer.place.index} [{layer.kind}] gives "
-            f"{bad[0]:f} in {len(bad)} of {output.numel()} values")
+class PyTorch(Backend):
+    """A network, prepared or not; see ``prepare_for_inference``.
+
+    Args:
+        layers: indices of the layers whose outputs it gives; None: the network's heads.
+    """
+
+    name = "pytorch"
+
+    def __init__(self, network: Network, layers: Sequence[int] | None = None):
+        super().__init__(network)
+        self.network, self.indices = network, network.heads if layers is None else tuple(layers)
+        self.heads = [network.layers[index] for index in self.indices]
+        weight = next(network.parameters(), torch.zeros(()))
+        self.device, self.dtype = weight.device, weight.dtype
+        self.precision = str(self.dtype).removeprefix("torch.")
+
+    @classmethod
+    def build(cls, network: Network, device: str | torch.device | None = "auto", layers: Sequence[int] | None = None
+              ) -> PyTorch:
+        """Of the network itself, which is folded; None leaves it on its device."""
+        return cls(prepare_for_inference(network, device), layers)
+
+    @classmethod
+    def copy_of(cls, network: Network, device: str | torch.device | None = None, layers: Sequence[int] | None = None
+                ) -> PyTorch:
+        """Of a copy, so that a network may go on training."""
+        return cls.build(copy.deepcopy(network).eval(), device, layers)
+
+    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.network.outputs_of(self._input(x), self.indices))
+
+    def reset_state(self) -> None:
+        self.network.reset_state()
+
+    def first_not_finite(self, x: Tensor, outputs: tuple[Tensor, ...]) -> tuple[Layer, Tensor]:
+        self.reset_state()
+        with torch.inference_mode():
+            traced = zip(self.network.layers, self.network.trace(self._input(x)), strict=True)
+            return next(((layer, output) for layer, output in traced if not output.isfinite().all()),
+                        super().first_not_finite(x, outputs))
+
+    def _input(self, x: Tensor) -> Tensor:
+        form = torch.channels_last if x.dim() == 4 else torch.preserve_format
+        return x.to(self.device, self.dtype, memory_format=form)

@@ -1,27 +1,73 @@
-"""The backends that run TorchScript and exported programs."""
+"""The backends that run traced networks: TorchScript, and programs of torch.export."""
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor, nn
 
-from darknet_py.inference.backends.base import Run
+from darknet_py.inference.backends.base import Backend
 from darknet_py.model.network import Network
+from darknet_py.utils.distributed import local_device
 
 
-def _run(module: Any, images: np.ndarray) -> list[np.ndarray]:
-    with torch.inference_mode():
-        outputs = module(torch.from_numpy(images))
-    return [output.detach().numpy() for output in (outputs if isinstance(outputs, (tuple, list)) else [outputs])]
+class _Traced(Backend):
+    """What both share. module: gives a tensor, or a tuple of them."""
+
+    def __init__(self, network: Network, module: Any, device: torch.device | None = None):
+        super().__init__(network)
+        self.module, self.device = module, torch.device("cpu") if device is None else device
+
+    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.module(x.to(self.device))
+        return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
 
-def load_torchscript(network: Network, path: Path) -> Run:
-    module = torch.jit.load(str(path))
-    return lambda images: _run(module, images)
+class TorchScript(_Traced):
+    """A network traced to TorchScript."""
+
+    name = "torchscript"
+
+    @classmethod
+    def build(cls, network: Network, device: str | torch.device = "auto") -> TorchScript:
+        where = local_device(device)
+        return cls(network, trace(network.exportable("TorchScript").to(where), _example(network).to(where)), where)
+
+    @classmethod
+    def load(cls, network: Network, path: Path) -> TorchScript:
+        return cls(network, torch.jit.load(str(path)))
 
 
-def load_exported(network: Network, path: Path) -> Run:
-    module = torch.export.load(str(path)).module()
-    return lambda images: _run(module, images)
+class Exported(_Traced):
+    """A network as a program of torch.export."""
+
+    name = "torch.export"
+
+    @classmethod
+    def build(cls, network: Network, device: str | torch.device = "auto") -> Exported:
+        where, module = local_device(device), network.exportable("a torch.export program")
+        return cls(network, export(module.to(where), _example(network).to(where), None).module(), where)
+
+    @classmethod
+    def load(cls, network: Network, path: Path) -> Exported:
+        return cls(network, torch.export.load(str(path)).module())
+
+
+def trace(module: nn.Module, example: Tensor) -> Any:
+    """A module as TorchScript."""
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")             # of checks on shapes, which are what the cfg says
+        return torch.jit.trace(module, example, check_trace=False)
+
+
+def export(module: nn.Module, example: Tensor, batch: int | None) -> Any:
+    """A module as a program; it takes ``batch`` images at once, or any number."""
+    shapes = ({0: torch.export.Dim("batch")},) if batch is None else None
+    with torch.no_grad():
+        return torch.export.export(module, (example,), dynamic_shapes=shapes)
+
+
+def _example(network: Network) -> Tensor:
+    return torch.zeros(2, *network.input_shape)

@@ -8,15 +8,11 @@ import onnx
 from onnx import TensorProto, helper
 
 import darknet_py
-from darknet_py.convert.graph import Graph
 from darknet_py.errors import DarknetError
 from darknet_py.model.network import Network
+from darknet_py.model.onnx_graph import Graph
 
 OLDEST = 13             # opset
-SIZELESS = frozenset({  # kinds that take images of any size
-    "convolutional", "maxpool", "local_avgpool", "avgpool", "route", "shortcut", "upsample", "sam", "scale_channels",
-    "dropout", "activation", "empty", "batchnorm", "l2norm", "normalization", "deconvolutional", "yolo",
-    "Gaussian_yolo", "logistic", "iseg", "cost"})
 
 
 def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, half: bool = False,
@@ -48,8 +44,7 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
     heads = [network.layers[index] for index in network.heads]
     if outputs != "heads" and (wrong := [head for head in heads if not head.detects]):
         raise wrong[0].place.error("has no boxes; without them only the outputs of the heads can be had")
-    if resizable and (fixed := [layer for layer in network.layers
-                                if layer.kind not in SIZELESS or getattr(layer.options, "coordconv", False)]):
+    if resizable and (fixed := [layer for layer in network.layers if not layer.any_size]):
         raise fixed[0].place.error("has the size of its input built in, so the model cannot be resizable")
     graph = Graph(opset, half=half, resizable=resizable)
     names = {-1: "images"}
