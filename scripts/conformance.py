@@ -187,7 +187,14 @@ def compare_cli(path: Path) -> Result:
         if off > worst.error and (truth["confidence"] > least or off < np.inf):
             worst = Result(worst.passed and off <= apart, off, f"{truth['name']} {truth['confidence']:.3f}")
     extra = [ours[i] for i in free if ours[i][1] > least + apart]
-    return worst._replace(passed=False, where=f"{extra} is not in the golden") if extra else worst
+    if extra:
+        return worst._replace(passed=False, where=f"{extra} is not in the golden")
+    if exact:
+        ours_in_order, theirs = ([one["class_id"] for one in objects] for objects in
+                                 (json.loads(found.to_json())["objects"], frame["objects"]))
+        if ours_in_order != theirs:
+            return worst._replace(passed=False, where="the objects of the JSON stand in another order")
+    return worst
 
 
 _detectors: dict[Path, Detector] = {}

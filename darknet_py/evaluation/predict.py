@@ -16,7 +16,7 @@ from darknet_py.errors import DataError
 from darknet_py.evaluation.matching import Found, Objects
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.pipeline import Loaded, Pipeline, Ran
-from darknet_py.inference.postprocess import PostProcessor
+from darknet_py.inference.postprocess import PostProcessor, sorted_order
 from darknet_py.inference.preprocess import as_input
 from darknet_py.model.network import Network
 from darknet_py.utils.distributed import World
@@ -225,13 +225,9 @@ def _together(parts: Sequence[_Part], samples: Sequence[Sample], readings: Seque
 
 
 def _listed(image: int, boxes: Tensor, before: Tensor, scores: Tensor) -> Found:
-    """What is left of an image's boxes (B, 4) after suppression took (B, C) scores away, in C's order.
-
-    That is the order in which its suppression leaves the boxes, sorted by one class after the other.
-    """
-    boxes, before, scores = boxes.cpu(), before.cpu(), scores.cpu()
-    keys = before[:, (before > 0).any(0)]
-    order = torch.from_numpy(np.lexsort((-keys).T.numpy())) if keys.shape[1] else torch.arange(len(boxes))
+    """What is left of an image's boxes (B, 4) after suppression took (B, C) scores away, in C's order."""
+    boxes, scores = boxes.cpu(), scores.cpu()
+    order = sorted_order(before.cpu())
     box, label = (scores[order] > 0).nonzero().unbind(1)
     box = order[box]
     return Found(np.full(len(box), image), label.numpy(), scores[box, label].numpy(), boxes[box].numpy())

@@ -37,6 +37,7 @@ class Detections:
         names: of all classes.
         image_size: (height, width) in pixels.
         path: of the image, where it came from a file.
+        places: (K,) int64 numbers by which Darknet orders them in its JSON; None: as they stand here.
     """
 
     boxes: np.ndarray
@@ -45,6 +46,7 @@ class Detections:
     names: Sequence[str]
     image_size: tuple[int, int]
     path: str | None = None
+    places: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -79,11 +81,14 @@ class Detections:
         return xyxy_to_cxcywh(torch.from_numpy(self.boxes).double()).numpy() / [width, height, width, height]
 
     def to_json(self, frame_id: int = 1) -> str:
-        """One frame of Darknet's JSON (detection_to_json), as ``detector test -out`` writes it; names are escaped."""
+        """One frame of Darknet's JSON (detection_to_json), as ``detector test -out`` writes it, in its order; names are
+        escaped."""
         objects = [
             f'  {{"class_id":{d.label}, "name":{json.dumps(d.name)}, "relative_coordinates":{{"center_x":{x:f}, '
             f'"center_y":{y:f}, "width":{w:f}, "height":{h:f}}}, "confidence":{d.score:f}}}'
             for d, (x, y, w, h) in zip(self, self.relative().tolist(), strict=True)]
+        if self.places is not None:
+            objects = [objects[index] for index in self.places.argsort(kind="stable")]
         filename = "" if self.path is None else f' "filename":{json.dumps(self.path)}, \n'
         return f'{{\n "frame_id":{frame_id}, \n{filename} "objects": [ \n' + ", \n".join(objects) + "\n ] \n}"
 

@@ -139,4 +139,4 @@ class Detector:
         height, width = image_size
         pixels = cxcywh_to_xyxy(boxes) * boxes.new_tensor([width, height, width, height])
         return Detections(pixels[box[order]].numpy(), score[order].numpy(), label[order].numpy(), self.names,
-                          (height, width), path)
+                          (height, width), path, order.numpy())

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,13 +54,17 @@ class PostProcessor:
 
         Returns:
             For each image (B, 4) boxes, center x, center y, width, height relative to the image, and (B, classes)
-            scores, 0 where there is none; on the CPU, float32.
+            scores, 0 where there is none; on the CPU, float32, and after suppression in C's order.
 
         Darknet: get_network_boxes, do_nms_sort, diounms_sort. The last [yolo], [Gaussian_yolo] or [region] says how to
         suppress (nms_kind, beta_nms). Boxes of [detection] are not corrected for letterboxing, as in C.
         """
-        return [(box.cpu(), self.suppress(box, score, nms_thresh).cpu()) for box, score in
-                self.propose(outputs, image_sizes, thresh, hier_thresh, letterbox)]
+        found = []
+        for box, score in self.propose(outputs, image_sizes, thresh, hier_thresh, letterbox):
+            kept = self.suppress(box, score, nms_thresh).cpu()
+            order = sorted_order(score.cpu()) if nms_thresh else slice(None)
+            found.append((box.cpu()[order], kept[order]))
+        return found
 
     def propose(self, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,
                 hier_thresh: float = .5, letterbox: bool = False, objectness: bool = False
@@ -99,3 +104,15 @@ class PostProcessor:
         options = next((head.options for head in reversed(self.heads) if hasattr(head.options, "nms_kind")), None)
         kind, beta = ("default", .6) if options is None else (options.nms_kind, options.beta_nms)
         return nms(boxes, scores, nms_thresh, kind, beta)
+
+
+def sorted_order(scores: Tensor) -> Tensor:
+    """(B,) the order in which C's suppression leaves boxes: sorted by one class after the other.
+
+    Args:
+        scores: (B, C) before suppression, on the CPU.
+
+    Darknet: do_nms_sort, nms_comparator_v3.
+    """
+    keys = scores[:, (scores > 0).any(0)]
+    return torch.from_numpy(np.lexsort((-keys).T.numpy())) if keys.shape[1] else torch.arange(len(scores))
