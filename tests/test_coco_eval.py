@@ -256,15 +256,17 @@ def test_results_for_the_server(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("words, figures, said", [
-    ([], (42.6, 65.6, .5), "others measured"), (["--size", "512"], (42.1, 64.8, 1), "an estimate: 43.0 and 64.9 on"),
-    (["--size", "416"], (40.3, 62.7, 1), "less the 0.9 and 0.1"), (["--within", "2"], (42.6, 65.6, 2), "others"),
+    ([], (50.6, 73.9, 1), "others measured"), (["--size", "416"], (47.1, 71, .7), "were trained on"),
+    (["--within", "2"], (50.6, 73.9, 2), "others"),
+    (["--weights", "yolov4-tiny.weights", "--size", "416"], (20.1, 40, 1), "others measured"),
     (["--expect", "50,60.5"], (50, 60.5, .5), "--expect")])
 def test_what_is_expected(words, figures, said):
     goal = coco_eval.expected(coco_eval.parsed(["--coco", "x", *words]))
     assert goal[:3] == figures and said in goal.source
 
 
-@pytest.mark.parametrize("words", [["--size", "352"], ["--size", "608x416"], ["--weights", "yolov3.weights"]])
+@pytest.mark.parametrize("words", [["--size", "352"], ["--size", "512"], ["--size", "608x416"], ["--weights", "yolov3.weights"]])
 def test_nothing_is_published(words):
-    with pytest.raises(DarknetError, match=r"figures are published for yolov4\.weights at 608, 512, 416, 320, found"):
+    with pytest.raises(DarknetError, match=r"figures on val2017 are known of yolov4\.weights at 416, yolov4\.weights at 608, "
+                                           r"yolov4-tiny\.weights at 416, found"):
         coco_eval.expected(coco_eval.parsed(["--coco", "x", *words]))
