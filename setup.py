@@ -1,7 +1,6 @@
 """Packaging of darknet_py."""
+import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -10,22 +9,9 @@ HERE = Path(__file__).parent
 CONVERT = ["onnx", "onnxruntime", "openvino"]
 
 
-def opencv() -> str:
-    """The OpenCV package to ask for.
-
-    OpenCV comes as four packages that all install the module cv2 over each other. The headless one runs everywhere,
-    also without the GL libraries that the others need. But where another is installed already (for its windows, or in
-    a version with its own reasons) that one serves us as well, and must not be overwritten: so it is asked for. A
-    build runs apart from what is installed; hence the look from a fresh interpreter.
-    """
-    look = "from importlib.metadata import distributions as d; print(*(x.metadata['Name'] for x in d()))"
-    found = subprocess.run([sys.executable, "-E", "-c", look], capture_output=True, text=True, check=False).stdout
-    installed = {name.lower().replace("_", "-") for name in found.split()}
-    for name in ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"):
-        if name in installed:
-            return f"{name}>=4.8"
-    return "opencv-python-headless>=4.8"
-
+# Four packages install OpenCV's module cv2, each over the others. The headless one runs everywhere, also without the GL
+# libraries that the others need; whoever has another, for its windows say, names it here.
+OPENCV = os.environ.get("DARKNET_PY_OPENCV", "opencv-python-headless")
 
 setup(
     name="darknet_py",
@@ -36,7 +22,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["darknet_py", "darknet_py.*"]),
-    install_requires=["torch>=2.4,<2.14", "filelock>=3.30", "matplotlib", "numpy", opencv(), "pycocotools",
+    install_requires=["torch>=2.4", "filelock>=3.30", "matplotlib", "numpy", f"{OPENCV}>=4.8", "pycocotools",
                       "pyparsing>=3.0", "pyyaml", "safetensors", "tqdm>=4.60"],
     extras_require={"tune": ["optuna>=4"], "convert": CONVERT,
                     "test": ["pytest", "hypothesis", "ruff", "mypy", "optuna>=4", *CONVERT]},

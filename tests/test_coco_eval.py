@@ -265,8 +265,9 @@ def test_what_is_expected(words, figures, said):
     assert goal[:3] == figures and said in goal.source
 
 
-@pytest.mark.parametrize("words", [["--size", "352"], ["--size", "512"], ["--size", "608x416"], ["--weights", "yolov3.weights"]])
+@pytest.mark.parametrize("words", [["--size", "352"], ["--size", "512"], ["--size", "608x416"],
+                                   ["--weights", "yolov3.weights"]])
 def test_nothing_is_published(words):
-    with pytest.raises(DarknetError, match=r"figures on val2017 are known of yolov4\.weights at 416, yolov4\.weights at 608, "
-                                           r"yolov4-tiny\.weights at 416, found"):
+    with pytest.raises(DarknetError, match=r"figures on val2017 are known of yolov4\.weights at 416, "
+                                           r"yolov4\.weights at 608, yolov4-tiny\.weights at 416, found"):
         coco_eval.expected(coco_eval.parsed(["--coco", "x", *words]))
