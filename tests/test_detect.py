@@ -1,5 +1,6 @@
 """``Detector`` and ``Detections``, on the network in the repository and on real ones where ../shared is there."""
 import json
+import re
 import sys
 
 import cv2
@@ -8,7 +9,8 @@ import pytest
 import torch
 from conftest import SHARED
 
-from darknet_py import CfgError, DarknetError, DataError, Detector, WeightsError
+from darknet_py import CfgError, DarknetError, DataError, Detector, WeightsError, load_network
+from darknet_py.cli import main
 
 FASTEST = SHARED / "models/yolo-fastest-1.1-xl"
 
@@ -102,10 +104,18 @@ def test_bad_input(demo, tmp_path, make, error, message):
 def test_a_classifier_is_no_detector(tmp_path):
     cfg = tmp_path / "c.cfg"
     cfg.write_text("[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\n[softmax]\n")
-    from darknet_py import load_network
     load_network(cfg).save_weights(tmp_path / "c.weights")
     with pytest.raises(CfgError, match="detects nothing"):
         Detector(cfg, tmp_path / "c.weights")
+
+
+def test_pictures_have_one_or_three_channels(tmp_path, demo, capsys):
+    cfg = tmp_path / "four.cfg"
+    cfg.write_text(demo[0].read_text().replace("channels=3", "channels=4"))
+    load_network(cfg).save_weights(tmp_path / "four.weights")
+    assert main(["detect", str(cfg), str(tmp_path / "four.weights"), str(demo[2])]) == 1
+    assert re.fullmatch(r"darknet-py: .*four.cfg:\d+: takes no pictures: its input has 4 channels, expected 3 or 1\n",
+                        capsys.readouterr().err)
 
 
 def test_nan_finds_nothing(detector, demo):

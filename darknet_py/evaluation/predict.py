@@ -17,7 +17,7 @@ from darknet_py.evaluation.matching import Found, Objects
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.pipeline import Loaded, Pipeline, Ran
 from darknet_py.inference.postprocess import PostProcessor, sorted_order
-from darknet_py.inference.preprocess import as_input
+from darknet_py.inference.preprocess import as_input, check_takes_images
 from darknet_py.model.network import Network
 from darknet_py.utils.distributed import World
 
@@ -89,6 +89,7 @@ def find(network: Network, samples: Sequence[Sample], names: Sequence[str], read
             ``evaluation.evaluate_map``.
     """
     postprocess = PostProcessor.of(network)
+    check_takes_images(network)
     classes = postprocess.classes
     if len(names) != classes:
         raise DataError(f"expected {classes} names, one for each class of {network.cfg.path}, found {len(names)}")

@@ -14,10 +14,10 @@ from darknet_py.cfg.language import Cfg
 from darknet_py.data.classifier_augment import middle
 from darknet_py.data.datafile import count_of, find_names, read_data
 from darknet_py.data.image import read_image, to_tensor
-from darknet_py.errors import CfgError, DataError
+from darknet_py.errors import DataError
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
-from darknet_py.inference.preprocess import with_channels
+from darknet_py.inference.preprocess import check_takes_images, with_channels
 from darknet_py.layers.class_tree import Tree
 from darknet_py.layers.softmax import Trainer
 from darknet_py.model.network import Network, load_network
@@ -173,9 +173,7 @@ def count_outputs(network: Network) -> int:
     boxes = next((layer for layer in network.layers if layer.detects), None)
     if boxes is not None:
         raise boxes.place.error("finds boxes, so this network does not name whole pictures")
-    if network.input_shape.channels not in (1, 3):
-        raise CfgError(f"takes no pictures: its input has {network.input_shape.channels} channels, expected 3 or 1",
-                       network.cfg.path, network.cfg.sections[0].line)
+    check_takes_images(network)
     return network.layers[answering(network)].shape.size
 
 

@@ -17,7 +17,7 @@ from darknet_py.inference.backends import build_backend
 from darknet_py.inference.detections import Detections
 from darknet_py.inference.pipeline import Loaded, Pipeline, Ran, batched
 from darknet_py.inference.postprocess import PostProcessor
-from darknet_py.inference.preprocess import as_input
+from darknet_py.inference.preprocess import as_input, check_takes_images
 from darknet_py.model.network import load_network
 from darknet_py.ops.boxes import cxcywh_to_xyxy
 
@@ -69,6 +69,7 @@ class Detector:
                  device: str | torch.device = "auto", backend: str = "pytorch"):
         self.network = load_network(cfg, weights)
         self.postprocess = PostProcessor.of(self.network)
+        check_takes_images(self.network)
         self.backend = build_backend(backend, self.network, device)
         self.names = find_names(self.network.cfg.path, weights, self.postprocess.classes, names, data)
         self.thresh, self.nms, self.hier_thresh = thresh, nms, hier_thresh
