@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py import Network, load_network
@@ -147,13 +148,14 @@ def resized_cfg(name: str, size: int | None, **net: Any) -> Cfg:
     return read_cfg(CFG / f"{name}.cfg").with_values({(0, key): value for key, value in values.items()})
 
 
-def seeded_network(name: str, size: int | None = None, seed: int = 0) -> Network:
+def seeded_network(name: str, side: int | None = None, seed: int = 0) -> Network:
     """A network of the repository with random weights under which it computes what a trained one might: what batch
-    normalisation gives has mean 0 and deviation 1, and [yolo] finds about ``FOUND`` objects in a random image."""
+    normalisation gives has mean 0 and deviation 1, and [yolo] finds about ``FOUND`` objects in a smooth image."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        network = load_network(resized_cfg(name, size))
-        x = torch.rand(1, *network.input_shape)
+        network = load_network(resized_cfg(name, side))
+        channels, *size = network.input_shape
+        x = F.interpolate(torch.rand(1, channels, 12, 16), size, mode="bicubic").clamp(0, 1)    # smooth, as pictures are
         handles = [part.register_forward_pre_hook(_normalise) for part in network.modules() if isinstance(part, Norm)]
         outputs = network(x)
         for handle in handles:
