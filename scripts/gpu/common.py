@@ -21,6 +21,7 @@ from torch import Tensor
 from darknet_py import Network, load_network
 from darknet_py.cfg import Cfg, read_cfg
 from darknet_py.layers.batchnorm import Norm
+from darknet_py.network import HeadPass
 
 ROOT = Path(__file__).resolve().parents[2]
 CFG, WEIGHTS = ROOT / "cfg", ROOT / "weights"
@@ -155,13 +156,14 @@ def seeded_network(name: str, side: int | None = None, seed: int = 0) -> Network
         torch.manual_seed(seed)
         network = load_network(resized_cfg(name, side))
         channels, *size = network.input_shape
-        x = F.interpolate(torch.rand(1, channels, 12, 16), size, mode="bicubic").clamp(0, 1)    # smooth, as pictures are
+        x = F.interpolate(torch.rand(4, channels, 12, 16), size, mode="bicubic").clamp(0, 1)    # as pictures are
+        x[3].uniform_()
         handles = [part.register_forward_pre_hook(_normalise) for part in network.modules() if isinstance(part, Norm)]
-        outputs = network(x)
+        passes = network.train_heads(x, len(network.layers))
         for handle in handles:
             handle.remove()
-        for head, output in zip(network.heads, outputs, strict=True):
-            _thin_out(network, head, output, FOUND // len(outputs))
+        for one in passes:
+            _thin_out(network, one, FOUND // len(passes))
     network.reset_state()
     return network
 
@@ -175,12 +177,14 @@ def _normalise(norm: Norm, inputs: tuple[Tensor, ...]) -> None:
         norm.running_var.copy_(x.var(axes, correction=0).clamp(min=1e-3))
 
 
-def _thin_out(network: Network, head: int, output: Tensor, count: int) -> None:
-    """Shift a [yolo]'s biases so that so many of its boxes are sure by half, and one class of each."""
-    layer, before = network.layers[head], network.layers[network.plan[head].sources[0]]
+def _thin_out(network: Network, one: HeadPass, count: int) -> None:
+    """Scale and shift what a [yolo] reads: values of deviation 1, so many boxes sure by half, one class of each."""
+    layer, before = one.layer, network.layers[network.plan[one.layer.place.index].sources[0]]
     if layer.kind != "yolo" or layer.options.new_coords or getattr(before, "bias", None) is None:
         return
-    objectness, classes = layer.split(output)[:, :, 4:].logit(1e-6).split((1, layer.classes), 2)
+    scale = one.input.std()
+    before.weight /= scale
+    objectness, classes = layer.split(one.input[:3] / scale)[:, :, 4:].split((1, layer.classes), 2)
     bias = before.bias.view(layer.count, -1)
-    bias[:, 4] -= objectness.flatten().topk(min(count, objectness.numel())).values[-1]
+    bias[:, 4] -= objectness.flatten().topk(min(3 * count, objectness.numel())).values[-1]
     bias[:, 5:] -= classes.flatten().topk(max(1, classes.numel() // layer.classes)).values[-1]
