@@ -159,9 +159,13 @@ def main(words: list[str] | None = None) -> int:
                      f"{', '.join(sorted(unknown))}")
     if given.minutes <= 0:
         parser.error("--minutes needs a number above 0")
+    import torch
+    from gpu import report
+    if given.device == "cuda" and not torch.cuda.is_available():
+        print("gpu_check: PyTorch finds no CUDA device; --device cpu --quick tries this program", file=sys.stderr)
+        return 1
     begin = time.monotonic()
     given.out.mkdir(parents=True, exist_ok=True)
-    from gpu import report
     with tempfile.TemporaryDirectory(prefix="gpu_check_") as folder:
         work = Path(folder)
 

@@ -91,6 +91,12 @@ def test_refuses(words, capsys):
     assert end.value.code == 2 and "error: " in capsys.readouterr().err
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu(tmp_path, capsys):
+    assert gpu_check.main(["--out", str(tmp_path / "out")]) == 1
+    assert "finds no CUDA device" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_what_matters_most_comes_first():
     cells = plan(cuda=True, quick=False)
     assert len(cells) == len(set(cells))

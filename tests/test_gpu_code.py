@@ -129,6 +129,18 @@ def test_the_fake_gpu_minds(monkeypatch):
         assert bool((x > 1).any()) and x[x > 0].cpu().tolist() == [1, 2] and gpu.waits.total() == 4
 
 
+@pytest.mark.parametrize("name", ["yolov4-tiny", "enet-coco"])
+def test_a_forward_pass_never_waits(name, monkeypatch):
+    """So that a CUDA graph can hold it."""
+    with fake_gpu(monkeypatch) as gpu:
+        network = made_fast(load_network(resized_cfg(name, 64), device=GPU))
+        x = torch.rand(1, *network.input_shape).to(GPU)
+        gpu.waits.clear()
+        with torch.inference_mode():
+            network(x)
+    assert not gpu.waits.total()
+
+
 @pytest.mark.parametrize("name, size, most", [("yolov4-tiny", 64, 4), ("Gaussian_yolov3", 64, 4),
                                               ("yolov2-tiny", 64, 24), ("yolov1-tiny", None, 24)])
 def test_a_step_of_training_on_a_gpu(name, size, most, monkeypatch):

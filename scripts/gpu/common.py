@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import time
@@ -53,7 +54,10 @@ class Job:
         return self.seconds - (time.perf_counter() - self.begin)
 
     def write(self, what: str, **values: Any) -> None:
-        """A record: printed, and kept whatever happens to this process."""
+        """A record: printed, and kept whatever happens to this process. JSON has no infinite numbers, so these are
+        text."""
+        values = {key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+                  for key, value in values.items()}
         with self.path.open("a") as file:
             file.write(json.dumps({"what": what, **values}) + "\n")
         shown = ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"

@@ -1,8 +1,6 @@
 """How many images at once yolov4 trains on, and whether what ``new`` expects of the memory is right."""
 from __future__ import annotations
 
-import gc
-
 import torch
 
 from darknet_py.boxes import Truth
@@ -13,7 +11,7 @@ from darknet_py.training.engine import Engine, MiniBatch
 from darknet_py.training.schedule import mini_batch as mini_batch_size
 
 from .common import Job, exact_float32
-from .training import mini_batch, training_cfg
+from .training import clear, mini_batch, training_cfg
 
 FINE, MOST = 4, 1024        # images: how exactly the largest number is found, and where the search ends
 QUICK_MOST, QUICK_MEMORY = 4, 256 << 20
@@ -54,10 +52,7 @@ def largest(job: Job, amp: str) -> None:
     most, beyond, tries, step = 0, top + 1, 0, FINE if job.cuda else 1
     while beyond - most > step and job.left > 4:
         images = min(max(2 * most, step), top) if beyond > top else (most + beyond) // 2     # doubled, then halved
-        if job.cuda:
-            gc.collect()
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+        clear(job)
         if trains(engine, images, size, size, 1 + 2 * tries):
             most = images
             job.write(f"{images} images at {size}, {amp}", images=images, size=size, amp=amp,
@@ -77,8 +72,7 @@ def estimate(job: Job) -> None:
     images, (width, height) = mini_batch_size(made.network.options), made.largest
     network: Network = load_network(made.cfg, device=job.device)
     network.to(memory_format=torch.channels_last)       # type: ignore[call-overload]
-    if job.cuda:
-        torch.cuda.reset_peak_memory_stats()
+    clear(job)
     fits = trains(Engine(network, job.device), images, height, width, 1)
     job.write("the estimate of new", passed=fits, images=images, subdivisions=made.network.options.subdivisions,
               width=width, height=height, expected=made.needed, available=made.memory.size,

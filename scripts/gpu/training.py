@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import statistics
 import time
 from collections import Counter
@@ -77,6 +78,14 @@ def settings(job: Job, data: Path, cfg: Cfg, amp: str) -> argparse.Namespace:
                               compile=False, warmup=1 if job.quick else 3, iterations=2 if job.quick else 8)
 
 
+def clear(job: Job) -> None:
+    """Give back what is no longer used, and begin to watch the memory."""
+    gc.collect()
+    if job.cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
 def subdivisions_for(job: Job, size: int, amp: str) -> int:
     """The fewest that should fit the device's free memory."""
     if job.quick or not job.cuda:
@@ -92,11 +101,10 @@ def subdivisions_for(job: Job, size: int, amp: str) -> int:
 def speed(job: Job, data: Path, size: int, amp: str) -> int:
     """Images a second of whole iterations, from pictures to new weights. Returns the subdivisions that fit."""
     allow_tf32(False)
+    clear(job)
     batch, subdivisions = 4 if job.quick else BATCH, subdivisions_for(job, size, amp)
     while True:
-        if job.cuda:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+        clear(job)
         try:
             pace = benchmark.pace_of_ours(settings(job, data, training_cfg(job, size, batch, subdivisions), amp))
             break
@@ -185,6 +193,7 @@ def named_losses() -> Iterator[None]:
 
 def profiled(job: Job, size: int, amp: str, subdivisions: int) -> None:
     """Where a step's time goes: by class, and the operations that take most."""
+    clear(job)
     batch = 2 if job.quick else BATCH // subdivisions
     network = load_network(training_cfg(job, size, batch, 1), device=job.device)
     network.to(memory_format=torch.channels_last)       # type: ignore[call-overload]
