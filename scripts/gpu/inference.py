@@ -103,7 +103,7 @@ def measure(job: Job, cell: Cell) -> None:
     dtype, device = PRECISIONS[cell.precision], job.device
     if job.cuda:
         torch.cuda.reset_peak_memory_stats()
-    runs, most = (2, .2) if job.quick else (60, 1.)
+    runs, most = (2, .2) if job.quick else (60, .5)
     if cell.mode == "Detector":
         call = end_to_end(cell, dtype, device)
         seconds, peak = seconds_of(call, device, runs=runs, most=most), None
