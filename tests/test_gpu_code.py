@@ -1,10 +1,21 @@
-"""What C's GPU code does where it differs from the CPU code, so that no golden (all measured on a CPU) can show it."""
+"""What C's GPU code does where it differs from the CPU code, so that no golden (all measured on a CPU) can show it; and
+that our code would run on a GPU without mixing devices, and seldom waits for it."""
+import conformance
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
+from fake_gpu import GPU, fake_gpu
+from gpu.common import resized_cfg
+from gpu.training import mini_batch
 
 from darknet_py import load_network, parse_cfg
+from darknet_py.data.image import read_image
+from darknet_py.inference.backends.pytorch import prepare_for_inference
+from darknet_py.inference.postprocess import PostProcessor
+from darknet_py.inference.preprocess import as_input
 from darknet_py.layers.convolutional import binarize
+from darknet_py.training.iteration import Engine
 
 
 def run(body, x, **weights):
@@ -95,3 +106,79 @@ def test_bottleneck_of_conv_lstm():
     torch.testing.assert_close(y[:, 2:], output[:, 2:])
     torch.testing.assert_close(y[:, :2], output[:, :2] + mixed[:, :2])
     assert [name for name, _ in layer.named_children()] == ["wf", "uf", "ui", "ug", "uo"]
+
+
+# [lrn] takes channels by a list of numbers, of which PyTorch makes a tensor that the fake GPU does not see.
+KINDS = [path for path in conformance.goldens([ROOT / "tests/goldens/kinds"]) if path.stem != "lrn"]
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, marks=[pytest.mark.slow] if number % 6 else [])
+                                  for number, path in enumerate(KINDS)],
+                         ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_no_layer_mixes_devices(path, monkeypatch):
+    monkeypatch.setitem(conformance.TOLERANCE, GPU.type, conformance.TOLERANCE["cpu"])
+    with fake_gpu(monkeypatch):
+        _, result = conformance.compare(path, GPU.type)
+    assert result.passed, result
+
+
+def test_the_fake_gpu_minds(monkeypatch):
+    with fake_gpu(monkeypatch) as gpu:
+        x = torch.arange(3, device=GPU)
+        with pytest.raises(RuntimeError, match="two devices"):
+            x + torch.arange(3)
+        assert (x + torch.tensor(1)).tolist() == [1, 2, 3] and gpu.waits.total() == 1
+        assert bool((x > 1).any()) and x[x > 0].cpu().tolist() == [1, 2] and gpu.waits.total() == 4
+
+
+@pytest.mark.parametrize("name", ["yolov4-tiny", "enet-coco"])
+def test_a_forward_pass_never_waits(name, monkeypatch):
+    """So that a CUDA graph can hold it."""
+    with fake_gpu(monkeypatch) as gpu:
+        network = prepare_for_inference(load_network(resized_cfg(name, 64), device=GPU))
+        x = torch.rand(1, *network.input_shape).to(GPU)
+        gpu.waits.clear()
+        with torch.inference_mode():
+            network(x)
+    assert not gpu.waits.total()
+
+
+@pytest.mark.parametrize("name, size, most", [("yolov4-tiny", 64, 4), ("Gaussian_yolov3", 64, 4),
+                                              ("yolov2-tiny", 64, 24), ("yolov1-tiny", None, 24)])
+def test_a_step_of_training_on_a_gpu(name, size, most, monkeypatch):
+    """The loss is the CPU's, and heads with anchors on several scales wait for nothing but the end."""
+    def engine(device):
+        torch.manual_seed(0)
+        return Engine(load_network(resized_cfg(name, size, batch=2, subdivisions=1), device=device),
+                      torch.device(device))
+
+    on_cpu = engine("cpu")
+    batch = mini_batch(1, 2, on_cpu.network.input_shape.width, 20)
+    expected = on_cpu.run(1, [batch])
+    with fake_gpu(monkeypatch) as gpu:
+        on_gpu = engine(GPU)
+        gpu.waits.clear()
+        result = on_gpu.run(1, [batch])
+    assert result.trouble is None and result.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert gpu.waits.total() <= most, gpu.waits
+
+
+def test_boxes_of_a_batch_on_a_gpu(demo, monkeypatch):
+    """They are the CPU's, and a batch waits as often as an image."""
+    network = prepare_for_inference(load_network(*demo[:2]))
+    image = read_image(demo[2])
+    x = as_input(image, network.input_shape, False)[None]
+    with torch.inference_mode():
+        (boxes, scores), = PostProcessor.of(network).find_boxes(network(x), [image.shape[:2]], .25, .45)
+    waits = []
+    for count in (1, 4):
+        with fake_gpu(monkeypatch) as gpu:
+            network = prepare_for_inference(load_network(*demo[:2], device=GPU))
+            with torch.inference_mode():
+                outputs = network(x.expand(count, -1, -1, -1).to(GPU))
+                gpu.waits.clear()
+                found = PostProcessor.of(network).find_boxes(outputs, [image.shape[:2]] * count, .25, .45)
+            waits.append(gpu.waits)
+        for ours, our_scores in found:
+            torch.testing.assert_close((ours, our_scores), (boxes, scores))
+    assert waits[0] == waits[1] and len(boxes) > 0

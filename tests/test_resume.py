@@ -204,13 +204,14 @@ def test_clear_moves_what_was_there(typed):
     Path("backup/tiny_1000.weights").write_bytes(b"ours")
     for number in (1, 2):
         before = {name: data for name, data in contents().items() if name not in others}
-        chart = Path("chart_tiny.png").read_bytes()
+        chart, page = Path("chart_tiny.png").read_bytes(), contents("backup/tiny_report")
         assert set(before) >= {"tiny_last.weights", "tiny_last.state", "tiny_best.weights", "tiny_final.weights",
                                "tiny_log.jsonl"} | ({"tiny_ema.weights", "tiny_1000.weights"} if number == 1 else set())
         code, iterations, said = typed("-map", "-clear", seed=str(number))
         assert (code, iterations) == (0, list(range(1, 13)))
         assert f"what lay in backup of tiny and would be written over is in backup/previous-{number} now" in said
         assert contents(f"backup/previous-{number}") == before | {"chart_tiny.png": chart}
+        assert contents(f"backup/previous-{number}/tiny_report") == page and "index.html" in page
         assert contents()["tiny_final.weights"] != before["tiny_final.weights"]
     assert {name for name, data in contents().items() if data == b"another's"} == others
     assert logged() == list(range(1, 13))
@@ -304,7 +305,7 @@ def test_a_run_that_failed_lets_go(typed):
 def of_c(*names):
     """The folder as C, or a version that kept no states, leaves it: weights of iterations 4, 8 and 12."""
     change("tiny.data", "savelast=4", "savelast=4\nsaveweights=4")
-    train("tiny.data", "tiny.cfg", **QUICK)
+    train("tiny.data", "tiny.cfg", **QUICK | {"report": False})
     for path in Path("backup").iterdir():
         if path.name not in names:
             path.unlink()

@@ -130,7 +130,7 @@ def test_going_on(tiny, monkeypatch):
     monkeypatch.setattr(report_folder, "EVERY", 3)
     monkeypatch.setattr(report_folder, "START", 1e9)
     monkeypatch.setattr(report_folder.ReportFolder, "close", lambda *_: None)
-    monkeypatch.setattr("darknet_py.training.run.SCORE_EVERY", 5)
+    monkeypatch.setattr("darknet_py.training.trainer.SCORE_EVERY", 5)
     settings = QUICK | {"report": True, "evaluate": True, "score_epochs": 0}
     folder = tiny / "backup/tiny_report"
     for event in (run := iter(Run("tiny.data", "tiny.cfg", None, Settings(**settings)))):

@@ -32,7 +32,7 @@ def detection_loss(head: Detection, x: Tensor, output: Tensor, truth: Truth, mom
     if o.softmax:
         classes = classes.softmax(2)
 
-    image, cell, aims, labels = _objects(head, truth)
+    image, cell, aims, labels = _objects(head, truth.to(x.device))
     k = torch.arange(len(image), device=x.device)
     theirs, ours = aims.clone(), boxes[image, cell, :, :4].clone()      # (K, 4), (K, B, 4)
     theirs[:, :2] /= side

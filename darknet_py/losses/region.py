@@ -45,7 +45,7 @@ def region_loss(head: Region, x: Tensor, output: Tensor, truth: Truth, moment: M
     offsets, objectness = values[..., :2].sigmoid(), values[..., 4]
     slope = objectness * (1 - objectness)
     boxes = torch.cat([(offsets + corner) / grid, values[..., 2:4].exp() * sizes / grid], -1)
-    truths, alone = _select(head, truth)
+    truths, alone = _select(head, truth.to(x.device))
     if head.tree is None:
         alone = torch.full_like(alone, -1)
     truths = _Truths(*(part[alone[truths.image] < 0] for part in truths))

@@ -106,7 +106,8 @@ class Engine:
         seen: list[tuple[Network, MiniBatch]] = []      # on the host, for a look at what is not finite
         for index, batch in enumerate(batches):
             x = self.input(batch.images)
-            truth = batch.truth.to(self.device)
+            # Boxes stay where they are, on the CPU: what is matched there does not wait for the network's output.
+            truth = batch.truth if isinstance(batch.truth, Truth) else batch.truth.to(self.device)
             network = self._begin(iteration, index, x)
             seen.append((network, batch))
             if self._is_attacked(iteration, index):

@@ -1,0 +1,1 @@
+"""The parts of gpu_check.py, a file each: their figures go to records, from which report.py writes its tables."""
