@@ -15,7 +15,7 @@ OPENCV = os.environ.get("DARKNET_PY_OPENCV", "opencv-python-headless")
 
 setup(
     name="darknet_py",
-    version=re.search(r'^__version__ = "(.*)"', (HERE / "darknet_py/__init__.py").read_text(), re.M)[1],
+    version=re.search(r'^__version__ = "(.*)"', (HERE / "darknet_py/utils/version.py").read_text(), re.M)[1],
     description="Run, train, evaluate and convert Darknet networks from Python, on PyTorch",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",

@@ -13,6 +13,7 @@ from darknet_py.layers.batchnorm import MOMENTUM
 from darknet_py.losses import Moment
 from darknet_py.training import iteration as engine
 from darknet_py.training import tasks
+from darknet_py.training.batchnorm_sync import merge_statistics
 from darknet_py.training.ema import Average
 from darknet_py.training.iteration import Engine, MiniBatch
 from darknet_py.training.settings import Settings
@@ -138,7 +139,7 @@ def test_statistics_of_several_processes(monkeypatch):
                 monkeypatch.setattr(world, "add_up", lambda tensors: parts.append(tensors[0].clone()))
             else:
                 monkeypatch.setattr(world, "add_up", lambda tensors: tensors[0].copy_(sum(parts)))
-            world.merge_statistics([start], [now], 3)
+            merge_statistics(world, [start], [now], 3)
             if turn:
                 torch.testing.assert_close(now, expected)
 

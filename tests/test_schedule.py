@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from darknet_py.cfg.options import NetOptions
-from darknet_py.training.schedule import learning_rate, plan, sequences
+from darknet_py.data.batch_plan import plan, sequences
+from darknet_py.training.schedule import learning_rate
 
 NET = NetOptions(learning_rate=.1, max_batches=1000, burn_in=0)
 RATES = [       # options, iteration, rate

@@ -99,7 +99,7 @@ def normalized(word: str) -> str:
 def _without_verb(words: Sequence[str]) -> int:
     """--help, --version, or what to say to anything else."""
     if "--version" in words:
-        from darknet_py import __version__
+        from darknet_py.utils.version import __version__
         print(f"darknet-py {__version__}")
         return 0
     usage = "usage: darknet-py VERB ...\n\nverbs (darknet-py VERB --help says more):\n" + "\n".join(

@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.data.loader import Loader
     from darknet_py.errors import DarknetError
     from darknet_py.model.network import load_network
-    from darknet_py.training.augmentation import augmentation_of, detecting_head
+    from darknet_py.prepare.refit_heads import detecting_head
+    from darknet_py.training.augmentation import augmentation_of
     from darknet_py.training.pictures import labelled
     from darknet_py.viz.draw import grid
     for name, least in (("count", 1), ("seed", 0)):

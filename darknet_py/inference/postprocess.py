@@ -71,8 +71,8 @@ class PostProcessor:
     def propose(self, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,
                 hier_thresh: float = .5, letterbox: bool = False, objectness: bool = False
                 ) -> Iterator[tuple[Tensor, Tensor]]:
-        """``find_boxes`` without suppression, and on the outputs' device or, where there are few, on the CPU, which needs
-        fewer steps for each image than a GPU. Darknet: get_network_boxes.
+        """``find_boxes`` without suppression, and on the outputs' device or, where there are few, on the CPU, which
+        needs fewer steps for each image than a GPU. Darknet: get_network_boxes.
 
         objectness: the scores are (B, 1), the boxes' objectness, whatever their classes.
         """

@@ -7,10 +7,10 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-import darknet_py
 from darknet_py.errors import DarknetError
 from darknet_py.model.network import Network
 from darknet_py.model.onnx_graph import Graph
+from darknet_py.utils.version import __version__
 
 OLDEST = 13             # opset
 
@@ -80,7 +80,7 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
     model = helper.make_model(
         helper.make_graph(graph.nodes, "darknet", [images], infos, list(graph.initializers.values())),
         opset_imports=[helper.make_opsetid("", opset)], producer_name="darknet_py",
-        producer_version=darknet_py.__version__, ir_version=8 if opset < 19 else 10)
+        producer_version=__version__, ir_version=8 if opset < 19 else 10)
     onnx.checker.check_model(model, full_check=False)
     return model
 

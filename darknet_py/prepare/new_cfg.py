@@ -12,6 +12,7 @@ import torch
 
 from darknet_py.cfg.language import Cfg, parse_cfg
 from darknet_py.cfg.options import NetOptions, bind
+from darknet_py.data.batch_plan import plan
 from darknet_py.data.check import Progress
 from darknet_py.data.datafile import find_file
 from darknet_py.data.dataset import Problem, class_names, read_samples
@@ -20,9 +21,14 @@ from darknet_py.model.network import Network
 from darknet_py.model.summary import training_memory
 from darknet_py.model.weights import classes_for
 from darknet_py.prepare.anchors import Fit, class_count, find_anchors, fit_of, read_boxes
-from darknet_py.prepare.refit_heads import anchor_count, coarsest_step, fit_heads, network_anchors, size_problem
-from darknet_py.training.augmentation import detecting_head
-from darknet_py.training.schedule import plan
+from darknet_py.prepare.refit_heads import (
+    anchor_count,
+    coarsest_step,
+    detecting_head,
+    fit_heads,
+    network_anchors,
+    size_problem,
+)
 from darknet_py.zoo.architectures import cfg_text
 from darknet_py.zoo.manifest import OFFICIAL
 

@@ -207,3 +207,17 @@ def _feeders(network: Network, head: int) -> Iterator[tuple[int, str]]:
         else:
             rest += network.plan[source].sources
         waiting = rest
+
+
+def detecting_head(network: Network) -> Layer:
+    """The head whose classes, jitter, resize, random and max count for training.
+
+    Raises:
+        CfgError: the network has no head that detects.
+
+    Darknet: train_detector: the last [yolo], [Gaussian_yolo] or [region], else the last layer.
+    """
+    heads = [network.layers[index] for index in network.heads if network.layers[index].detects]
+    if not heads:
+        raise network.cfg.error("has no layer that detects: expected [yolo], [Gaussian_yolo], [region] or [detection]")
+    return next((head for head in reversed(heads) if head.letterboxed), heads[-1])

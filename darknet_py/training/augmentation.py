@@ -6,22 +6,8 @@ from dataclasses import fields
 from darknet_py.data.augment_plan import Augmentation
 from darknet_py.data.classifier_augment import CUTMIX, EITHER, MOSAIC, ClassifierAugmentation
 from darknet_py.errors import DataError
-from darknet_py.layers import Layer
 from darknet_py.model.network import Network
-
-
-def detecting_head(network: Network) -> Layer:
-    """The head whose classes, jitter, resize, random and max count for training.
-
-    Raises:
-        CfgError: the network has no head that detects.
-
-    Darknet: train_detector: the last [yolo], [Gaussian_yolo] or [region], else the last layer.
-    """
-    heads = [network.layers[index] for index in network.heads if network.layers[index].detects]
-    if not heads:
-        raise network.cfg.error("has no layer that detects: expected [yolo], [Gaussian_yolo], [region] or [detection]")
-    return next((head for head in reversed(heads) if head.kind != "detection"), heads[-1])
+from darknet_py.prepare.refit_heads import detecting_head
 
 
 def augmentation_of(network: Network) -> Augmentation:

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 
 from darknet_py.cfg.language import Cfg, Section, parse_cfg
+from darknet_py.data.batch_plan import mini_batch
 from darknet_py.data.datafile import read_data
 from darknet_py.data.dataset import find_near
 from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.losses import LOSSES
 from darknet_py.model.network import Network
-from darknet_py.training import checkpoint, schedule
+from darknet_py.training import checkpoint
 
 ELSEWHERE = ("backup", "saveweights", "savelast")       # entries of a .data file that say nothing of the data
 SHOWN = 40                                              # characters of a value
@@ -102,7 +103,7 @@ def trainable(cfg: Cfg) -> Network:
         raise cfg.error(f"[net] needs max_batches= for training, found {net.max_batches}", line)
     if net.batch < net.subdivisions:
         raise cfg.error(f"[net] batch={net.batch} cannot be cut into subdivisions={net.subdivisions}", line)
-    if schedule.mini_batch(net) * net.subdivisions == 1 and any(layer.detects for layer in network.layers):
+    if mini_batch(net) * net.subdivisions == 1 and any(layer.detects for layer in network.layers):
         raise cfg.error("[net] batch=1 is for testing; training needs more, such as batch=64 and subdivisions=16", line)
     return network
 

@@ -14,6 +14,7 @@ from darknet_py.errors import DarknetError
 from darknet_py.layers import Layer
 from darknet_py.losses import Moment
 from darknet_py.model.network import HeadPass, Network
+from darknet_py.training.batchnorm_sync import merge_statistics
 from darknet_py.training.ema import Average
 from darknet_py.training.optimizer import Optimizer, reject_similar_filters
 from darknet_py.training.schedule import learning_rate
@@ -134,7 +135,7 @@ class Engine:
         if finite:
             if self.scale != 1:
                 torch._foreach_div_(gradients, self.scale)
-            self.world.merge_statistics(before, self.statistics, len(losses))
+            merge_statistics(self.world, before, self.statistics, len(losses))
             self.optimizer.step(rate, round(count), iteration)
             self.average.update(iteration)
             net = self.network.options

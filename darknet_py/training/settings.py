@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from darknet_py.errors import DarknetError
 
+AMP = ("off", "bf16", "fp16")
+STATISTICS = ("estimated", "running")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -54,6 +57,9 @@ class Settings:
     tensorboard: str | os.PathLike | None = None
 
     def __post_init__(self) -> None:
+        for name, kinds in (("amp", AMP), ("statistics", STATISTICS)):
+            if getattr(self, name) not in kinds:
+                raise DarknetError(f"{name} needs one of {', '.join(kinds)}, found {getattr(self, name)!r}")
         if self.patience is not None:
             if self.patience < 1:
                 raise DarknetError(f"patience needs a number of measurements from 1 on, found {self.patience}")

@@ -13,7 +13,6 @@ from darknet_py.layers.batchnorm import MOMENTUM, Norm
 from darknet_py.training.iteration import Engine, MiniBatch, all_finite, seeded
 from darknet_py.training.step import run_forward
 
-STATISTICS = ("estimated", "running")
 IMAGES = 128            # that an estimate sees, at least
 
 

@@ -26,7 +26,8 @@ from darknet_py.evaluation.plots import plot_confusion, plot_f1, plot_precision_
 from darknet_py.inference.char_rnn import perplexity
 from darknet_py.inference.classifier import check_classes, count_outputs, tree_of
 from darknet_py.model.network import Network
-from darknet_py.training.augmentation import augmentation_of, classifier_augmentation_of, detecting_head
+from darknet_py.prepare.refit_heads import detecting_head
+from darknet_py.training.augmentation import augmentation_of, classifier_augmentation_of
 from darknet_py.training.events import Score, Split
 from darknet_py.training.iteration import MiniBatch
 from darknet_py.training.pictures import (

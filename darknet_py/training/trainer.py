@@ -10,25 +10,27 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 
 from darknet_py.cfg.language import Cfg, read_cfg
 from darknet_py.cfg.options import NetOptions
+from darknet_py.data import batch_plan
 from darknet_py.data.datafile import count_of, read_data
+from darknet_py.data.loader import Plan
 from darknet_py.errors import CfgError, DarknetError, WeightsError
-from darknet_py.training import checkpoint, resume, schedule
+from darknet_py.training import checkpoint, resume
 from darknet_py.training.events import Event, Finished, Iteration, Note, Saved, Scored, Started
 from darknet_py.training.identity import Identity, trainable
-from darknet_py.training.iteration import PRECISIONS, Engine, MiniBatch, seeded
+from darknet_py.training.iteration import Engine, MiniBatch, seeded
 from darknet_py.training.report import Report
 from darknet_py.training.report_page import facts_of
+from darknet_py.training.saving import Saver
 from darknet_py.training.settings import Settings
-from darknet_py.training.statistics import STATISTICS, Statistics
+from darknet_py.training.statistics import Statistics
 from darknet_py.training.tasks import Score, Task, task_for
 from darknet_py.training.transfer import start_network
 from darknet_py.utils.distributed import World, local_device
-from darknet_py.utils.files import ProcessLock, replacing, write_file
+from darknet_py.utils.files import ProcessLock, write_file
 
 SAVE_LAST = 100             # iterations between two _last.weights
 LONG = 10_000               # runs of as many iterations keep a numbered file only so often, shorter ones every 1000
@@ -67,10 +69,6 @@ class Run:
     def __init__(self, data: str | os.PathLike, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None,
                  settings: Settings | None = None):
         self.settings = settings = Settings() if settings is None else settings
-        if settings.amp not in PRECISIONS:
-            raise DarknetError(f"amp needs one of {', '.join(PRECISIONS)}, found {settings.amp!r}")
-        if settings.statistics not in STATISTICS:
-            raise DarknetError(f"statistics needs one of {', '.join(STATISTICS)}, found {settings.statistics!r}")
         self.device = local_device(settings.device)
         self.cfg = cfg if isinstance(cfg, Cfg) else read_cfg(cfg)
         self.name = "network" if self.cfg.path is None else self.cfg.path.stem
@@ -123,10 +121,11 @@ class Run:
         if self.origin.classes is not None:     # the state is of the run that trained the other network
             start = self.start = replace(start, state=None, notes=())
         self.network.to(memory_format=torch.channels_last)      # type: ignore[call-overload]
-        self.images = schedule.mini_batch(net) * net.subdivisions
+        self.images = batch_plan.mini_batch(net) * net.subdivisions
         self.engine = Engine(self.network, self.device, amp=settings.amp, seed=self.seed, world=self.world,
                              compiled=settings.compile)
         self.statistics = Statistics(self.engine, self.images, settings.statistics == "estimated")
+        self.files = Saver(self.backup, self.name, settings.save, self.engine, self.statistics)
         self.iteration = 0 if settings.clear else self.network.seen // self.images
         self.average_loss, self.best, self.scored_at, self.bad = -1., -1., self.iteration, 0
         self.score: Score | None = None
@@ -161,9 +160,9 @@ class Run:
         if self.lock is not None:
             self.lock.release()
 
-    def plan(self, iteration: int) -> schedule.Plan:
+    def plan(self, iteration: int) -> Plan:
         """The mini-batches of an iteration, in a number that all processes can share."""
-        plan = schedule.plan(self.network.options, self.task.random, iteration, self.seed)
+        plan = batch_plan.plan(self.network.options, self.task.random, iteration, self.seed)
         count = next((count for count in range(plan.subdivisions, plan.images + 1)
                       if count % self.world.size == 0 and plan.images % count == 0), None)
         if count is None:
@@ -179,8 +178,8 @@ class Run:
             if self.start.todo == "train":
                 yield from self._whole()
             elif self.start.todo == "finish" and self.world.leads:
-                final = self._path("final")
-                write_file(final, self._path("last").read_bytes())
+                final = self.files.path("final")
+                write_file(final, self.files.path("last").read_bytes())
                 yield Saved(final)
         finally:
             self.close()
@@ -191,7 +190,7 @@ class Run:
         yield from self._make_way()
         yield from self._reported() if self.settings.save and self.world.leads else self._train()
         best = None if self.best < 0 else self.best
-        weights = self._path("final" if best is None or not self._path("best").is_file() else "best")
+        weights = self.files.path("final" if best is None or not self.files.path("best").is_file() else "best")
         yield Finished(self.iteration, time.monotonic() - begin, self.score, best, self.best_at, self.stopped,
                        weights if self.settings.save else None)
 
@@ -247,15 +246,15 @@ class Run:
             if result.trouble is not None:
                 yield Note(f"iteration {iteration} changed no weights: {result.trouble}")
             if self.bad >= GIVE_UP:
-                yield from self._saved("last", state=True)
-                kept = f"The last good weights are in {self._path('last')}. " if self.settings.save else ""
+                yield from self.save_last_now()
+                kept = f"The last good weights are in {self.files.path('last')}. " if self.settings.save else ""
                 raise DarknetError(f"stopped: {GIVE_UP} iterations in a row were not finite; {result.trouble}. {kept}A "
                                    "lower learning_rate= or a longer burn_in= may help, and max_delta= in [yolo]")
             if self.settings.evaluate and self._is_time_to_score():
                 yield from self._evaluated()
             yield from self._saves()
-        yield from self._saved("last", state=True, must=True)
-        yield from self._saved("final", must=True)
+        yield from self.save_last_now(must=True)
+        yield from self.files.weights("final", self.iteration, must=True)
         self.statistics.settle(self.iteration)
 
     def _mini_batches(self, batches: Iterator[MiniBatch], iteration: int) -> Iterator[MiniBatch]:
@@ -283,63 +282,29 @@ class Run:
             self.best, self.best_at = self.score.value, self.iteration
         yield Scored(self.iteration, self.score, self.best, is_best)
         if is_best:
-            yield from self._saved("best")
+            yield from self.files.weights("best", self.iteration)
         if self.settings.patience is not None and self.worse >= self.settings.patience and self.iteration < self.last:
             self.stopped = (f"measurements in a row without a better {self.score.name} than {self.best * 100:.2f} %: "
                             f"{self.worse} (-patience)")
             self.last = self.iteration          # so that it ends as a run does that has come to its end
 
     def _saves(self) -> Iterator[Event]:
-        if self.engine.attention is not None and self.iteration % self.save_last == 0:
-            yield from self._written(self.backup / f"{self.name}_attention.png", self._write_attention)
         every = self.save_every or (1000 if self.network.options.max_batches < LONG else LONG)
+        if self.iteration % self.save_last == 0:
+            yield from self.files.attention(self.iteration)
         if self.iteration % every == 0:
-            yield from self._saved(str(self.iteration))
+            yield from self.files.weights(str(self.iteration), self.iteration)
         if self.iteration % self.save_last == 0 and self.iteration < self.last:
-            yield from self._saved("last", state=True)
-            if self.engine.average.values:
-                with self.engine.average.in_place(), self.statistics.in_place(self.iteration, averaged=True):
-                    yield from self._saved("ema")
+            yield from self.save_last_now()
+            yield from self.files.average(self.iteration)
 
-    def save_last_now(self) -> Iterator[Event]:
+    def save_last_now(self, *, must: bool = False) -> Iterator[Event]:
         """Write ``NAME_last.weights`` and its state out of turn, as before an early end."""
-        yield from self._saved("last", state=True)
-
-    def _saved(self, what: str, *, state: bool = False, must: bool = False) -> Iterator[Event]:
-        """Write NAME_what.weights, with or without its state."""
-        yield from self._written(self._path(what), self._write_state if state else self.network.save_weights, must)
-
-    def _written(self, path: Path, write: Callable[[Path], None], must: bool = False) -> Iterator[Event]:
-        """Write a file, where files are written. If that fails the run goes on, unless the file ``must`` be written."""
-        if not self.settings.save:
-            return
-        try:
-            with self.statistics.in_place(self.iteration):
-                if not self.world.leads:
-                    return
-                write(path)
-        except (WeightsError, OSError) as error:
-            if must:
-                raise
-            why = error if isinstance(error, WeightsError) else f"{path}: cannot write the file: {error.strerror}"
-            yield Note(f"{why}; training goes on")
-            return
-        yield Saved(path)
-
-    def _write_state(self, path: Path) -> None:
-        checkpoint.save(path, self.engine, {
+        yield from self.files.state({
             "iteration": self.iteration, "average_loss": self.average_loss, "best": self.best,
             "scored_at": self.scored_at, "seed": self.seed, "amp": self.settings.amp, "pictures": self.task.count,
             "best_at": self.best_at, "worse": self.worse, "stopped": self.stopped,
-            "run": asdict(replace(self.asked.run, first=self.start.first))}, self.statistics.running)
-
-    def _write_attention(self, path: Path) -> None:
-        assert self.engine.attention is not None
-        with replacing(path) as file:
-            file.write(cv2.imencode(".png", self.engine.attention)[1].tobytes())
-
-    def _path(self, what: str) -> Path:
-        return self.backup / f"{self.name}_{what}.weights"
+            "run": asdict(replace(self.asked.run, first=self.start.first))}, must=must)
 
 
 def train(data: str | os.PathLike, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *,

@@ -11,7 +11,6 @@ import torch.distributed as distributed
 from torch import Tensor
 
 from darknet_py.errors import DarknetError
-from darknet_py.layers.batchnorm import MOMENTUM
 
 PATIENCE = timedelta(hours=6)       # while one process works alone, the others wait for it
 
@@ -81,24 +80,6 @@ class World:
             if isinstance(part, DarknetError):
                 raise part
         return parts
-
-    def merge_statistics(self, before: Sequence[Tensor], now: Sequence[Tensor], updates: int) -> None:
-        """Running statistics as if one process had seen all mini-batches, the first process's first.
-
-        Args:
-            before: what they were, the same everywhere.
-            now: what they are after ``updates`` mini-batches here; changed in place.
-
-        An update is r <- (1 - m) r + m s, so what the mini-batches of one process add is r' - (1 - m)^updates r.
-        """
-        if self.size == 1:
-            return
-        keep = (1 - MOMENTUM) ** updates
-        parts = [(after - keep * start) * keep ** (self.size - 1 - self.rank)
-                 for start, after in zip(before, now, strict=True)]
-        self.add_up(parts)
-        for start, after, part in zip(before, now, parts, strict=True):
-            after.copy_(part + keep ** self.size * start)
 
     def close(self) -> None:
         """Part from the others, all at once: a process that leaves first breaks what another is still receiving."""

@@ -17,8 +17,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from darknet_py import __version__
 from darknet_py.errors import DownloadError, printable
+from darknet_py.utils.version import __version__
 
 BLOCK = 1 << 18                                         # bytes that are read at a time
 AGENT = f"darknet_py/{__version__}"

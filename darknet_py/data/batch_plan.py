@@ -1,0 +1,59 @@
+"""The mini-batches of an iteration: sizes and numbers of images, as the options of [net] say."""
+from __future__ import annotations
+
+import math
+import random
+
+from darknet_py.cfg.options import NetOptions
+from darknet_py.data.loader import Plan
+
+RESIZE_EVERY = 10           # iterations
+LARGEST_AT_END = 100        # iterations
+WIDEST = 1.4                # times the cfg's size, for random=1
+
+
+def plan(net: NetOptions, factor: float, iteration: int, seed: int = 0) -> Plan:
+    """The mini-batches of an iteration, counted from 1.
+
+    Args:
+        factor: ``random=`` of the last head: 0 for images of the cfg's size, 1 for sizes from 1/1.4 to 1.4 of it,
+            another number for a range of that factor.
+
+    Darknet: train_detector. A size is kept for 10 iterations and is a multiple of ``resize_step``, one step above the
+    nearest; the first one and those of the last 100 iterations are the largest. With ``dynamic_minibatch`` smaller
+    images come in larger mini-batches.
+    """
+    images, width, height = mini_batch(net), net.width, net.height
+    if factor:
+        widest, step = WIDEST if factor == 1 else factor, int(net.resize_step)
+        block = (iteration - 1) // RESIZE_EVERY
+        draw = random.Random(f"{seed} {block}")
+        scale = draw.uniform(1, widest)
+        scale = scale if draw.random() < .5 else 1 / scale
+
+        def side(length: int, scale: float) -> int:
+            return max(step, math.floor(scale * length / step + 1.5) * step)
+
+        largest = side(net.width, widest), side(net.height, widest)
+        if block == 0 or iteration - 1 > net.max_batches - LARGEST_AT_END:
+            width, height = largest
+        elif scale > 1 or max(side(net.width, scale) - net.width, side(net.height, scale) - net.height) <= 0:
+            width, height = side(net.width, scale), side(net.height, scale)
+        if net.dynamic_minibatch:
+            fitting = images * largest[0] * largest[1] // (width * height)
+            images = int(fitting * .8) if int(fitting * .8) > images else fitting
+    return Plan(width, height, images * net.subdivisions, net.subdivisions, net.time_steps,
+                sequences(net, iteration) if net.track else None)
+
+
+def mini_batch(net: NetOptions) -> int:
+    """Images that the network sees at once, those of all time steps. Darknet: parse_net_options."""
+    return max(1, net.batch // net.subdivisions) * net.time_steps
+
+
+def sequences(net: NetOptions, iteration: int) -> int:
+    """For ``track``, in how many parts of a batch pictures follow each other. Darknet: get_current_seq_subdivisions."""
+    parts: float = net.subdivisions if net.sequential_subdivisions is None else net.sequential_subdivisions
+    for step, scale in zip(net.steps, net.seq_scales, strict=False):
+        parts = int(parts * scale) if step <= iteration else parts
+    return min(max(1, int(parts)), net.subdivisions)

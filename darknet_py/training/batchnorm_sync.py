@@ -1,0 +1,28 @@
+"""Running statistics of batch normalisation, merged over the processes that train together."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from darknet_py.layers.batchnorm import MOMENTUM
+from darknet_py.utils.distributed import World
+
+
+def merge_statistics(world: World, before: Sequence[Tensor], now: Sequence[Tensor], updates: int) -> None:
+    """Running statistics as if one process had seen all mini-batches, the first process's first.
+
+    Args:
+        before: what they were, the same everywhere.
+        now: what they are after ``updates`` mini-batches here; changed in place.
+
+    An update is r <- (1 - m) r + m s, so what the mini-batches of one process add is r' - (1 - m)^updates r.
+    """
+    if world.size == 1:
+        return
+    keep = (1 - MOMENTUM) ** updates
+    parts = [(after - keep * start) * keep ** (world.size - 1 - world.rank)
+             for start, after in zip(before, now, strict=True)]
+    world.add_up(parts)
+    for start, after, part in zip(before, now, parts, strict=True):
+        after.copy_(part + keep ** world.size * start)
