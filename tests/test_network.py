@@ -244,9 +244,9 @@ def test_public_names():
 
 
 # From the bottom up: a room may import rooms before it in this list, and its own. Those not named stand above network.
-FLOORS = ["errors", "zoo", "boxes", "data", "anchors", "cfg", "options", "layers", "losses", "weights", "network",
-          "heads", "world", "draw", "plots", "average_precision", "mistakes", "coco", "results", "detect", "finding",
-          "evaluation", "classify", "characters", "dnn", "compat", "training"]
+FLOORS = ["errors", "durations", "zoo", "boxes", "data", "anchors", "cfg", "options", "layers", "losses", "weights",
+          "network", "heads", "world", "draw", "plots", "average_precision", "mistakes", "coco", "results", "detect",
+          "finding", "evaluation", "classify", "characters", "dnn", "compat", "training"]
 LEAVES = {"architectures": {"errors"}, "draw": {"errors"}, "plots": {"errors", "data", "anchors"},
           "average_precision": {"boxes"}}
 

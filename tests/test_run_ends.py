@@ -144,7 +144,8 @@ def test_command_line(tiny, capsys):
              "iterations  1 to 12, each of a batch of 4 in 2 subdivisions: 8 passes through the data in all\n",
              "size        32 x 32\n", "files       backup", " 1: ", " 4: ", "saved backup/tiny_last.weights\n", " 5: ",
              " 12: ", "mean average precision (mAP@0.50)", "mAP@0.50 = ", "saved backup/tiny_best.weights\n",
-             "saved backup/tiny_final.weights\n", "trained to iteration 12 in 0:0",
+             "saved backup/tiny_final.weights\n", "saved backup/tiny_report/index.html\n",
+             "trained to iteration 12 in ",
              "now: darknet-py detector test tiny.data tiny.cfg backup/tiny_best.weights IMAGE\n",
              "     darknet-py detector map tiny.data tiny.cfg backup/tiny_best.weights\n"]
     places = [out.find(text) for text in order]
@@ -168,7 +169,7 @@ def test_streams(tiny, monkeypatch, out, err, words, lines, bars):
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
     assert main(["train", *WORDS, *words]) == 0
-    assert out.getvalue().count("avg loss") == lines and out.getvalue().count("saved backup") == 4
+    assert out.getvalue().count("avg loss") == lines and out.getvalue().count("saved backup") == 5
     assert "\r" not in out.getvalue() and bool(err.getvalue()) == bars and "saved" not in err.getvalue()
 
 

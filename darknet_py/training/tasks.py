@@ -153,6 +153,8 @@ class Detection(Task):
             "average_iou": result.average_iou}, (result, findings))
 
     def score_drawings(self, score: Score, iteration: int) -> list[Drawing]:
+        if score.source is None:
+            return []
         result, findings = score.source
         names, thresh, iou_thresh = self.names, result.thresh, result.iou_thresh
 
