@@ -1,7 +1,6 @@
 """The plan of steps and the loop that runs it; and what the package's modules may import."""
 from __future__ import annotations
 
-import ast
 import copy
 import pickle
 import subprocess
@@ -241,58 +240,6 @@ def test_public_names():
     assert dir(darknet_py) == sorted(darknet_py.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = darknet_py.nothing
-
-
-# From the bottom up: a room may import rooms before it in this list, and its own. Those not named stand above network.
-FLOORS = ["errors", "durations", "zoo", "boxes", "data", "anchors", "cfg", "options", "layers", "losses", "weights",
-          "network", "heads", "world", "draw", "plots", "average_precision", "mistakes", "coco", "results", "detect",
-          "finding", "evaluation", "classify", "characters", "dnn", "compat", "training"]
-LEAVES = {"architectures": {"errors"}, "draw": {"errors"}, "plots": {"errors", "data", "anchors"},
-          "average_precision": {"boxes"}}
-
-
-def imports(path: Path) -> set[str]:
-    """The rooms of the package that a file imports at run time."""
-    found = set()
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            if node.module == "darknet_py":
-                found |= {alias.name for alias in node.names}
-            elif node.module.startswith("darknet_py."):
-                found.add(node.module.split(".")[1])
-        elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("darknet_py.")}
-    return found - {"__version__"}
-
-
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-@pytest.mark.parametrize("path", [path for path in sorted(PACKAGE.rglob("*.py")) if room_of(path) not in
-                                  ("__init__", "__main__", "cli")], ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down(path):
-    room, found = room_of(path), imports(path)
-    if room in LEAVES:
-        assert found <= LEAVES[room] | {room}
-    elif room in FLOORS:
-        assert found <= set(FLOORS[:FLOORS.index(room) + 1])
-    else:
-        assert "cli" not in found
-
-
-def test_imports_make_no_circle():
-    above = {room_of(path): set() for path in PACKAGE.rglob("*.py")} | {"cli": set()}
-    for path in PACKAGE.rglob("*.py"):
-        if room_of(path) != "__init__":
-            above[room_of(path)] |= imports(path) - {room_of(path)}
-    done: set[str] = set()
-    while len(done) < len(above):
-        free = {room for room, below in above.items() if room not in done and below <= done}
-        assert free, f"circle among {sorted(set(above) - done)}"
-        done |= free
 
 
 def test_networks_can_be_copied_and_pickled():

@@ -20,6 +20,7 @@ from darknet_py.cli import main
 from darknet_py.training import checkpoint
 from darknet_py.training.events import Iteration
 from darknet_py.training.report import read_log
+from darknet_py.training.saving import Saver
 from darknet_py.training.settings import Settings
 from darknet_py.training.trainer import Run
 
@@ -250,15 +251,15 @@ def test_killed_between_last_and_final(typed, earlier, monkeypatch):
         change("tiny.cfg", "max_batches=12", "max_batches=8")
         typed()
         change("tiny.cfg", "max_batches=8", "max_batches=12")
-    saved = Run._saved
+    weights = Saver.weights
 
-    def killed(self, what, **more):
+    def killed(self, what, iteration, **more):
         if what == "final":
             raise KeyboardInterrupt
-        return saved(self, what, **more)
+        return weights(self, what, iteration, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_saved", killed)
+        patch.setattr(Saver, "weights", killed)
         assert typed()[0] == 130
     assert seen("last") == 12 and Path("backup/tiny_final.weights").exists() == earlier
     code, iterations, said = typed()
