@@ -6,7 +6,11 @@
 """
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from darknet_py.utils.version import __version__
@@ -39,6 +43,28 @@ if TYPE_CHECKING:
     from darknet_py.inference.detector import Detector
     from darknet_py.model.network import Network, load_network
     from darknet_py.training.trainer import train
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Modules that documentation of earlier versions names, at their places of today."""
+
+    places = {"darknet_py.custom": "darknet_py.prepare.new_cfg", "darknet_py.edit": "darknet_py.prepare.edit_cfg"}
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname in self.places else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = import_module(self.places[spec.name])
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It was executed under its own name, and keeps that."""
+        assert module.__spec__ is not None
+        module.__spec__ = module.__spec__.loader_state
+
+
+sys.meta_path.append(_Moved())
 
 
 def __getattr__(name: str) -> Any:

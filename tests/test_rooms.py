@@ -44,3 +44,15 @@ def test_imports_point_down(path):
 
 def test_few_modules_lie_outside_the_rooms():
     assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "__main__", "errors", "compat"}
+
+
+def test_documented_modules_have_their_old_names_too():
+    from darknet_py.custom import new_cfg
+    from darknet_py.edit import edit_cfg
+
+    from darknet_py.prepare import edit_cfg as edit_module
+    from darknet_py.prepare import new_cfg as new_module
+    assert new_cfg is new_module.new_cfg and edit_cfg is edit_module.edit_cfg
+    assert new_module.__spec__.name == new_module.__name__ == "darknet_py.prepare.new_cfg"
+    with pytest.raises(ModuleNotFoundError, match=r"darknet_py\.nothing"):
+        __import__("darknet_py.nothing")
