@@ -45,7 +45,7 @@ OURS = """
 import json, sys, time, warnings
 warnings.simplefilter("ignore")
 import torch
-from darknet_py.cfg import _grammar, read_cfg
+from darknet_py.cfg.language import _grammar, read_cfg
 from darknet_py.model.network import Network
 _grammar()                                          # imports pyparsing
 cfg, weights = sys.argv[1:]

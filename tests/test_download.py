@@ -8,8 +8,8 @@ from urllib.request import Request
 import pytest
 from web import Page
 
+from darknet_py.zoo import download as module
 from darknet_py.zoo.download import DownloadError, _Redirects, _Refused, download
-from darknet_py.zoo.manifest import download as module
 
 DATA = bytes(range(256)) * 64
 OTHER = DATA[::-1]

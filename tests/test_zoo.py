@@ -15,8 +15,9 @@ from darknet_py import DataError, parse_cfg, read_cfg
 from darknet_py.cli import main
 from darknet_py.model.network import Network
 from darknet_py.model.weights import size_in_bytes
+from darknet_py.zoo import download
 from darknet_py.zoo.architectures import ARCHITECTURES, cfg_text
-from darknet_py.zoo.manifest import OFFICIAL, Figures, Published, download, how_to_get, manifest, read_manifest
+from darknet_py.zoo.manifest import OFFICIAL, Figures, Published, how_to_get, manifest, read_manifest
 
 DATA = (ROOT / "weights/shapes.weights").read_bytes()
 SHA = hashlib.sha256(DATA).hexdigest()
