@@ -25,6 +25,7 @@ from darknet_py.data.datafile import count_of, find_names, read_data
 from darknet_py.data.image import letterbox, read_image, resize, to_tensor, undo_letterbox
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.classifier import answering
+from darknet_py.layers import DetectionHead
 from darknet_py.model.network import Network as DarknetNetwork
 from darknet_py.model.network import load_network as load
 from darknet_py.ops.nms import nms as suppressed
@@ -234,7 +235,7 @@ def _boxes(loaded: Loaded, image: int, w: int, h: int, thresh: float, hier_thres
     unit, found = torch.tensor([1., 1., 1., 1.] if relative else [w, h, w, h]), []
     for index, head in zip(loaded.network.heads, loaded.heads, strict=True):
         layer = loaded.network.layers[index]
-        if layer.detects:
+        if isinstance(layer, DetectionHead):
             proposed = layer.decode(head[image:image + 1], net_width, net_height, thresh, hier_thresh)
             sure = proposed.objectness > thresh
             boxes = undo_letterbox(proposed.boxes, w, h, net_width, net_height) if letter and layer.letterboxed else \

@@ -20,6 +20,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from darknet_py.layers import DetectionHead
+
 SIZE = 128
 TOLERANCE = 1e-3        # of a value, or of 1 where it is smaller
 NAMES = "darknet_py", "cv2"
@@ -123,7 +125,7 @@ def make_weights(cfg: str, path: Path) -> tuple[int, int, int]:
                 layer.norm.bias.fill_(1)        # and few activations that turn rounding into more
         run(x)
         for index, head in enumerate(network.layers):
-            if head.detects and hasattr(head, "count"):
+            if isinstance(head, DetectionHead) and hasattr(head, "count"):
                 before = network.layers[index - 1].weight
                 before /= run.output_of(x, index - 1).std()
                 before.unflatten(0, (head.count, -1))[:, 5:] *= 3               # surer of their classes than at random

@@ -32,6 +32,7 @@ from training_faults import LEFT_OUT, build_in
 from darknet_py import DarknetError, Detector, Network, load_network, parse_cfg
 from darknet_py.data.targets import Truth
 from darknet_py.inference.postprocess import PostProcessor
+from darknet_py.layers import DetectionHead
 from darknet_py.losses import Moment
 from darknet_py.ops.boxes import iou
 from darknet_py.training.optimizer import Optimizer
@@ -299,7 +300,7 @@ def golden_truth(golden, network: Network) -> Truth | Tensor:
     """The truths as the network's heads want them."""
     rows = golden.arrays["truth"]
     head = network.layers[network.heads[-1]]
-    if head.detects:
+    if isinstance(head, DetectionHead):
         return Truth.stack([rows[rows[:, 0] == image, 1:] for image in range(golden.meta["batch"])])
     truth = torch.zeros(golden.meta["batch"], head.shape.size)
     truth[torch.from_numpy(rows[:, 0]).long(), torch.from_numpy(rows[:, 1]).long()] = 1

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from darknet_py.cfg.language import parse_cfg
 from darknet_py.cfg.options import NetOptions
 from darknet_py.errors import DarknetError, WeightsError
-from darknet_py.layers import KINDS, base
+from darknet_py.layers import KINDS, DetectionHead, base
 from darknet_py.layers.convolutional import DEFORMATIONS
 from darknet_py.model.network import Network, load_network
 from darknet_py.model.weights import read_header
@@ -70,7 +70,8 @@ class CfgMaker:
 
     def __init__(self, seed: int):
         self.random = Random(seed)
-        self.kinds = [kind for kind in KINDS if not KINDS[kind].detects] + ["convolutional"] * 5 + ["heads"] * 3
+        plain = [kind for kind in KINDS if not issubclass(KINDS[kind], DetectionHead)]
+        self.kinds = plain + ["convolutional"] * 5 + ["heads"] * 3
 
     def text(self) -> str:
         pick = self.random.choice
@@ -178,7 +179,7 @@ def run(network: Network) -> None:
         channels, height, width = layer.shape
         expected = (height, width, channels) if layer.kind == "region" else layer.shape
         assert output.shape == (len(x), *expected)
-        if layer.detects:
+        if isinstance(layer, DetectionHead):
             found = layer.decode(output, 64, 64, .3, .5)
             count = len(found.boxes)
             assert found.boxes.shape == (count, 4) and found.scores.shape == (count, layer.classes)

@@ -16,6 +16,7 @@ from darknet_py.cli import main
 from darknet_py.layers.recurrent import Recurrent
 from darknet_py.model.summary import operations
 from darknet_py.model.weights import read_header
+from darknet_py.tools import filter_image
 from darknet_py.tools import weight_tools as maintenance
 
 EXACT = ("average", "rgbgr", "normalize", "oneoff", "oneoff2")
@@ -133,15 +134,15 @@ def test_pictures_of_filters():
     with torch.no_grad():
         net.layers[0].weight.view(3, 3).copy_(torch.tensor([[0, 1, 2], [7, 5, 3], [.5, .5, .5]]))
         net.layers[2].weight.copy_(torch.arange(32.).view(4, 2, 2, 2))
-    colours = maintenance.picture_of_filters(net)
+    colours = filter_image.picture_of_filters(net)
     assert colours.shape == (48, 48, 3) and not colours[16:32].any() and not colours[:, 16:32].any()
     assert colours[::32, ::32].tolist() == [[[255, 127, 0], [0, 127, 255]], [[127] * 3, [0] * 3]]
-    grey = maintenance.picture_of_filters(net, 2)[::16, ::16, 0]
+    grey = filter_image.picture_of_filters(net, 2)[::16, ::16, 0]
     first = [[0, 36, 0, 145, 182], [72, 109, 0, 218, 255]]
     assert grey.tolist() == [*first, *([[0] * 5, *first] * 3)]
-    assert maintenance.picture_of_filters(net, 4).shape[0] // 16 == 7 * 6 - 1       # 7 filters of 4 x 5 x 5
+    assert filter_image.picture_of_filters(net, 4).shape[0] // 16 == 7 * 6 - 1       # 7 filters of 4 x 5 x 5
     with pytest.raises(DarknetError, match=r"\[maxpool\] has no filters"):
-        maintenance.picture_of_filters(net, 3)
+        filter_image.picture_of_filters(net, 3)
 
 
 @pytest.fixture

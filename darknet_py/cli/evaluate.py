@@ -51,13 +51,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from darknet_py.data.coco import read_coco_json
     from darknet_py.data.dataset import coco_json
     from darknet_py.evaluation.coco_ap import read_truth
     from darknet_py.evaluation.evaluate import evaluate
     measure.check_thresholds(arguments)
-    measured = measure.prepare(arguments)
     source = coco_json(arguments.data)
+    kept = None if source is None else read_coco_json(source)       # so that it is parsed once
+    measured = measure.prepare(arguments)
     truth = None if source is None else read_truth(source, measured.names)
+    del kept
     with measure.progress(measured) as bar:
         result = evaluate(
             measured.network, measured.samples, measured.names, truth=truth, iou_thresh=arguments.iou_thresh,

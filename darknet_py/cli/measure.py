@@ -152,6 +152,7 @@ def run_valid(arguments: argparse.Namespace) -> int:
     from darknet_py.evaluation.result_files import image_ids, write_results
     entries = read_data(arguments.data) if arguments.data.endswith(".data") else {}
     source = coco_json(arguments.data)
+    data = None if source is None else read_coco_json(source)
     kind = entries.get("eval", "voc" if source is None else "coco")
     measured = prepare(arguments)
     reading = VALID._replace(nms=measured.options.pop("nms", VALID.nms))
@@ -160,8 +161,8 @@ def run_valid(arguments: argparse.Namespace) -> int:
                         progress=bar.track, **measured.options)
     paths, problems = [sample.image for sample in measured.samples], list(findings.problems)
     images, categories = None, None
-    if source is not None:
-        images, categories = ids_of(source, read_coco_json(source), measured.names)
+    if source is not None and data is not None:
+        images, categories = ids_of(source, data, measured.names)
     elif kind == "coco":
         images, why = image_ids(paths)
         problems += [] if why is None else [why]

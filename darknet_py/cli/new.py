@@ -78,10 +78,13 @@ def read_memory(gib: float | None) -> int | None:
 
 def summary(new: New, data: str | None) -> Iterator[str]:
     """What was set, and why."""
+    from darknet_py.layers import DetectionHead, Head
     from darknet_py.prepare.new_cfg import FALLS, LEAST, PER_CLASS, USED, gib
-    net, heads = new.network.options, [new.network.layers[index] for index in new.network.heads]
+    net, layers = new.network.options, [new.network.layers[index] for index in new.network.heads]
+    heads = [layer for layer in layers if isinstance(layer, Head)]
     yield row("classes", max(head.classes for head in heads), "")
-    if filters := [str(head.shapes[0].channels) for head in heads if hasattr(head, "anchors")]:
+    if filters := [str(head.shapes[0].channels) for head in heads
+                   if isinstance(head, DetectionHead) and head.anchored]:
         yield row("filters", ", ".join(filters), "before the heads")
     yield row("size", f"{net.width} x {net.height}", "" if new.step == 1 else
               f"width and height are multiples of {new.step}")
@@ -107,7 +110,7 @@ def row(key: str, value: object, why: str) -> str:
 def next_steps(new: New, out: str, data: str | None) -> Iterator[str]:
     """What to type now."""
     from darknet_py.prepare.new_cfg import first_weights
-    detects, beside = any(layer.detects for layer in new.network.layers), Path(out).parent
+    detects, beside = bool(new.network.detection_heads), Path(out).parent
     start, weights = first_weights(new.cfg, new.network, "weights", beside), None
     if start is not None and start.path is None:
         from darknet_py.zoo.manifest import how_to_get

@@ -203,7 +203,7 @@ def ending(event: Finished) -> Iterator[str]:
 def next_commands(training: Run, arguments: argparse.Namespace, weights: Path) -> Iterator[str]:
     """What to type now, to use the weights and to measure them."""
     network, files = training.network, [arguments.data, arguments.cfg, str(weights)]
-    if any(layer.detects for layer in network.layers):
+    if network.detection_heads:
         words = [["detector", "test", *files, "IMAGE"], ["detector", "map", *files]]
     elif network.options.width:
         words = [["classifier", "predict", *files, "IMAGE"], ["classifier", "valid", *files]]

@@ -12,6 +12,7 @@ from torch import Tensor
 from darknet_py.convert.formats import Format, Wanted
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
+from darknet_py.layers import DetectionHead
 from darknet_py.model.network import Network
 from darknet_py.model.weights import VERSION, Header
 from darknet_py.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
@@ -82,8 +83,9 @@ def expected(network: Network, x: Tensor, wanted: Wanted) -> Sequence[Tensor]:
 
 def all_boxes(network: Network, head: int, output: Tensor) -> tuple[Tensor, Tensor]:
     """A head's boxes (N, K, 4), x1, y1, x2, y2 relative, and scores (N, K, classes), whatever they are."""
-    shape = network.input_shape
-    found = network.layers[head].decode(output, shape.width, shape.height, -torch.inf, 0)
+    shape, layer = network.input_shape, network.layers[head]
+    assert isinstance(layer, DetectionHead)
+    found = layer.decode(output, shape.width, shape.height, -torch.inf, 0)
     count = len(output)
     return cxcywh_to_xyxy(found.boxes).view(count, -1, 4), found.scores.view(count, -1, found.scores.shape[1])
 

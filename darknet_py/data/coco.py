@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -147,13 +149,24 @@ def _classes(path: str | os.PathLike, data: dict) -> list[tuple[int, str]]:
     return [(number, name) for number, name in categories if number in used or name not in heads] or categories
 
 
-def read_coco_json(path: str | os.PathLike) -> dict:
-    """COCO's annotations as they are.
+class CocoJson(dict[str, Any]):
+    """What a COCO JSON holds; unlike a plain dict it can be found again while it is in use."""
+
+
+_PARSED: WeakValueDictionary[tuple[Any, ...], CocoJson] = WeakValueDictionary()
+
+
+def read_coco_json(path: str | os.PathLike) -> CocoJson:
+    """COCO's annotations as they are. A file is parsed once as long as somebody holds what it held.
 
     Raises:
         DataError: no such file, no JSON, or no images in it.
     """
     try:
+        facts = os.stat(path)
+        key = os.path.realpath(path), facts.st_mtime_ns, facts.st_size
+        if (known := _PARSED.get(key)) is not None:
+            return known
         data = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot read the file: {error.strerror}") from None
@@ -161,7 +174,8 @@ def read_coco_json(path: str | os.PathLike) -> dict:
         raise DataError(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict) or not isinstance(data.get("images"), list):
         raise DataError(f"{path}: expected COCO instances: an object with images, annotations and categories")
-    return data
+    _PARSED[key] = found = CocoJson(data)
+    return found
 
 
 def coco_categories(path: str | os.PathLike, data: dict) -> list[tuple[int, str]]:

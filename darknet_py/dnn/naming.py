@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from darknet_py.layers import DetectionHead
 from darknet_py.layers.base import Layer as DarknetLayer
 from darknet_py.layers.softmax import Trainer
 from darknet_py.model.network import Network
@@ -53,7 +54,7 @@ class _Part(NamedTuple):
 def _parts(layer: DarknetLayer) -> list[_Part]:
     """The layers that OpenCV makes of one section."""
     kind, o = layer.kind, layer.options
-    if layer.detects:
+    if isinstance(layer, DetectionHead):
         return [_Part("permute", "Permute", 0), _Part("detection_out" if kind == "region" else kind, "Region")]
     if kind == "route":
         slices = [_Part("slice", "Slice")] * (len(o.layers) if o.groups > 1 else 0)
@@ -74,4 +75,4 @@ def ends_of(network: Network) -> list[int]:
     """The layers whose output nobody reads, but for those that only train."""
     read = {source for step in network.plan for source in step.sources}
     return [index for index, layer in enumerate(network.layers)
-            if index not in read and not (isinstance(layer, Trainer) and layer.kind != "cost")]
+            if index not in read and (layer.passes_on or not isinstance(layer, Trainer))]

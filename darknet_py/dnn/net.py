@@ -18,6 +18,7 @@ from darknet_py.dnn.naming import Layer, ends_of, layers_of
 from darknet_py.errors import DarknetError
 from darknet_py.inference.backends.base import not_finite
 from darknet_py.inference.backends.pytorch import PyTorch, prepare_for_inference
+from darknet_py.layers import DetectionHead
 from darknet_py.layers.base import Layer as DarknetLayer
 from darknet_py.layers.yolo import AnchorHead
 from darknet_py.model.network import Network, load_network
@@ -46,7 +47,7 @@ class Net:
         self._network, self._ready = network, ready     # ready: there are weights
         self._layers, self._ends = list(layers_of(network)), ends_of(network)
         self._ids = {layer.name: number for number, layer in enumerate(self._layers, 1)}
-        self._cuts = {index: _cuts(layer) for index, layer in enumerate(network.layers) if layer.detects}
+        self._cuts = {head.place.index: _cuts(head) for head in network.detection_heads}
         self._sizes: dict[tuple[int, int], Network] = {}
         self._blob: Tensor | None = None
         self._ticks = 0
@@ -172,7 +173,7 @@ class Net:
         layer = network.layers[wanted.section]
         if wanted.form == "permuted":
             return output.permute(0, 2, 3, 1).contiguous()
-        if not layer.detects:
+        if not isinstance(layer, DetectionHead):
             return output.flatten(1) if _is_flat(network, wanted.section) else output.contiguous()
         if not output.isfinite().all():
             raise Error(not_finite(layer, output))
@@ -185,7 +186,7 @@ def _computed(network: Network, wanted: Layer) -> int:
     index = wanted.section
     if wanted.form == "permuted":
         return network.plan[index].sources[0]
-    while network.layers[index].kind == "cost":         # it only trains, and passes on what it reads
+    while network.layers[index].passes_on:
         index = network.plan[index].sources[0]
     return index
 
@@ -211,7 +212,7 @@ def _is_flat(network: Network, index: int) -> bool:
     return False
 
 
-def _rows(layer: DarknetLayer, output: Tensor, width: int, height: int, thresh: float, overlap: float) -> Tensor:
+def _rows(layer: DetectionHead, output: Tensor, width: int, height: int, thresh: float, overlap: float) -> Tensor:
     """(N, R, 5 + C) of what a head gave, place by place, and of a place anchor by anchor."""
     found = layer.decode(output, width, height, -torch.inf, .5)
     certain = output.unflatten(3, (layer.count, -1))[..., 4].flatten() if layer.kind == "region" else found.objectness

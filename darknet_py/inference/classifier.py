@@ -18,6 +18,7 @@ from darknet_py.errors import DataError
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.preprocess import check_takes_images, with_channels
+from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
 from darknet_py.layers.softmax import Trainer
 from darknet_py.model.network import Network, load_network
@@ -170,7 +171,7 @@ def count_outputs(network: Network) -> int:
     Raises:
         CfgError: the network finds boxes, or takes no images.
     """
-    boxes = next((layer for layer in network.layers if layer.detects), None)
+    boxes = next((layer for layer in network.layers if isinstance(layer, DetectionHead)), None)
     if boxes is not None:
         raise boxes.place.error("finds boxes, so this network does not name whole pictures")
     check_takes_images(network)

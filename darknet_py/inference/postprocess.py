@@ -9,7 +9,9 @@ from torch import Tensor
 
 from darknet_py.data.image import undo_letterbox
 from darknet_py.errors import CfgError
-from darknet_py.layers.base import Candidates, Layer, Shape
+from darknet_py.layers import DetectionHead
+from darknet_py.layers.base import Layer, Shape
+from darknet_py.layers.head import Candidates
 from darknet_py.model.network import Network
 from darknet_py.ops.nms import nms
 
@@ -29,7 +31,7 @@ class PostProcessor:
 
     def __init__(self, heads: Sequence[Layer], shape: Shape):
         self.heads, self.shape = heads, shape
-        self.classes = max((head.classes for head in heads if head.detects), default=0)
+        self.classes = max((head.classes for head in heads if isinstance(head, DetectionHead)), default=0)
 
     @classmethod
     def of(cls, network: Network) -> PostProcessor:
@@ -78,7 +80,7 @@ class PostProcessor:
         """
         _, net_height, net_width = self.shape
         proposals = [(head, head.decode(output.float(), net_width, net_height, thresh, hier_thresh))
-                     for head, output in zip(self.heads, outputs, strict=True) if head.detects]
+                     for head, output in zip(self.heads, outputs, strict=True) if isinstance(head, DetectionHead)]
         if sum(found.scores.numel() for _, found in proposals) <= FEW:
             proposals = [(head, Candidates(*(part.cpu() for part in found))) for head, found in proposals]
         for index, (height, width) in enumerate(image_sizes):

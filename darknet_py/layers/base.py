@@ -77,21 +77,6 @@ class Blob(NamedTuple):
     stored: str = "plain"
 
 
-class Candidates(NamedTuple):
-    """Boxes of a batch that a detection head proposes.
-
-    boxes: (K, 4) center x, center y, width, height, relative to the network's input.
-    objectness: (K,) in [0, 1].
-    scores: (K, classes) objectness times class probability where that is above the threshold, else 0.
-    image: (K,) which image of the batch.
-    """
-
-    boxes: Tensor
-    objectness: Tensor
-    scores: Tensor
-    image: Tensor
-
-
 @dataclass
 class Now:
     """Where a training run stands, for layers that act by it. All layers of a network share one, ``Network.now``; who
@@ -156,13 +141,14 @@ class Layer(nn.Module):
     kind: ClassVar[str]             # the section's name
     aliases: ClassVar[tuple[str, ...]]
     Options: ClassVar[type[LayerOptions]]
-    is_head: ClassVar[bool] = False     # its output is one of the network's
-    detects: ClassVar[bool] = False     # ... and holds boxes
     final: ClassVar[bool] = False       # its output has another form than ``shape``, so no layer may read it
     stateful: ClassVar[bool] = False    # it remembers earlier images
-    letterboxed: ClassVar[bool] = True  # its boxes are corrected for letterboxing
+    passes_on: ClassVar[bool] = False   # it only trains: at inference its answer is what it reads
+    clips: ClassVar[bool] = False       # ``clip=`` bounds its weights
+    shows_window: ClassVar[bool] = False    # the table of layers shows a window of 1 x 1 too
 
     any_size: bool = False          # it takes images of any size, in ONNX too
+    enlarges: bool = False          # its strides make the output larger
     decays: bool = True             # its weights do under ``decay=``
     update_bound: float = 0         # what its gathered updates are kept within; 0 for no bound
 
@@ -171,8 +157,6 @@ class Layer(nn.Module):
     flops: int = 0                  # multiplications and additions for one image, as C counts them
     operations: int = 0             # those by weights alone, without those of layers inside
     window: tuple[int, int, int, int] = (1, 1, 1, 1)    # kernel size, stride x, stride y, dilation
-    classes: int = 0
-    channels_per_class: int = 0     # how many values of its input each class takes
 
     def __init__(self, options: Any, shapes: Sequence[Shape], place: Place):
         super().__init__()
@@ -210,16 +194,6 @@ class Layer(nn.Module):
         """What C has in ``l.output`` after this layer ran, where that is not simply ``forward``'s result."""
         return output
 
-    def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
-        """Boxes from what ``forward`` gave; only heads that ``detects`` have this.
-
-        Args:
-            width, height: the network input's size in pixels.
-            threshold: objectness and scores must be above it.
-            tree_threshold: the same for class probabilities down a tree.
-        """
-        raise AssertionError(f"[{self.kind}] is no detection head")
-
     def onnx(self, graph: Any, *xs: str) -> str:
         """Add to a graph (``convert.graph.Graph``) what ``forward`` computes at inference, batch normalisation folded.
 
@@ -234,13 +208,9 @@ class Layer(nn.Module):
         """
         raise self.place.error("cannot be said in ONNX")
 
-    def onnx_boxes(self, graph: Any, output: str) -> tuple[str, str]:
-        """Add what ``decode`` computes, without thresholds; only heads that ``detects`` have this.
-
-        Returns:
-            Names of boxes (N, 4, K), x1, y1, x2, y2 relative to the network's input, and of scores (N, classes, K).
-        """
-        raise self.place.error("has boxes that cannot be said in ONNX")
+    def onnx_shape(self, resizable: bool) -> Sequence[Any]:
+        """The output's shape in ONNX, without the batch; None for a side that depends on the input's."""
+        return (self.shape.channels, None, None) if resizable else self.shape
 
     def label(self) -> tuple[str, str]:
         """(name, filters) for the table of layers."""

@@ -72,6 +72,8 @@ class Convolutional(Normalized):
       of the first three channels are set, which is what it is for.
     """
 
+    clips = shows_window = True
+
     def __init__(self, options: ConvolutionalOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         o, (shape,) = options, shapes

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.options import option
-from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, layer
+from darknet_py.layers.base import LayerOptions, Place, Shape, layer
+from darknet_py.layers.head import Candidates, DetectionHead
 from darknet_py.layers.yolo import class_scores
 
 
@@ -35,7 +36,7 @@ class DetectionOptions(LayerOptions):
 
 
 @layer("detection", options=DetectionOptions)
-class Detection(Layer):
+class Detection(DetectionHead):
     """One dense vector: class probabilities of all cells, then the objectness of all boxes, then their coordinates.
 
     Darknet: make_detection_layer, forward_detection_layer_gpu, get_detection_detections. C decodes to pixels and then
@@ -43,8 +44,8 @@ class Detection(Layer):
     network's input, as in C.
     """
 
-    letterboxed = False
-    is_head = detects = True
+    letterboxed = anchored = False
+    counted = "output"
 
     def __init__(self, options: DetectionOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
@@ -57,7 +58,6 @@ class Detection(Layer):
 
     @classmethod
     def needed_filters(cls, options: DetectionOptions) -> int:
-        """How many values the head reads."""
         return options.side ** 2 * ((1 + options.coords) * options.num + options.classes)
 
     def forward(self, x: Tensor) -> Tensor:

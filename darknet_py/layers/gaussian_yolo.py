@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.options import option
-from darknet_py.layers.base import Candidates, layer
+from darknet_py.layers.base import layer
+from darknet_py.layers.head import Candidates
 from darknet_py.layers.yolo import AnchorHead, AnchorOptions, class_scores
 
 

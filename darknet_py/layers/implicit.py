@@ -23,6 +23,8 @@ class ImplicitOptions(LayerOptions):
 class Implicit(Layer):
     """Learnt values that depend on no input. Darknet: representation_layer.c."""
 
+    clips = True
+
     def __init__(self, options: ImplicitOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         self.shape = self.output(options.filters, options.atoms, 1)

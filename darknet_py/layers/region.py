@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.options import option
-from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, check_filters, layer
+from darknet_py.layers.base import LayerOptions, Place, Shape, check_filters, layer
 from darknet_py.layers.class_tree import read_map, read_tree
+from darknet_py.layers.head import Candidates, DetectionHead
 from darknet_py.layers.yolo import class_scores, take_anchors
 
 
@@ -43,7 +44,7 @@ class RegionOptions(LayerOptions):
 
 
 @layer("region", options=RegionOptions)
-class Region(Layer):
+class Region(DetectionHead):
     """Logistic objectness, softmax classes (down a tree with ``tree=``); x and y become logistic in ``decode``.
 
     Darknet: parse_region, forward_region_layer_gpu, get_region_boxes. ``l.output`` is flattened to (H * W * A, 5 + C),
@@ -51,7 +52,7 @@ class Region(Layer):
     probability is above .5, with that probability as its score.
     """
 
-    is_head = detects = final = True
+    final = True
 
     def __init__(self, options: RegionOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
@@ -77,8 +78,10 @@ class Region(Layer):
 
     @classmethod
     def needed_filters(cls, options: RegionOptions) -> int:
-        """How many channels the head reads."""
         return options.num * (options.coords + 1 + options.classes)
+
+    def onnx_shape(self, resizable: bool) -> Sequence[Any]:
+        return self.shape.height, self.shape.width, self.shape.channels
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.permute(0, 2, 3, 1).unflatten(3, (self.count, -1))            # (N, H, W, A, 5 + C)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.options import option
-from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, check_filters, layer
+from darknet_py.layers.base import LayerOptions, Place, Shape, check_filters, layer
 from darknet_py.layers.class_tree import read_tree
+from darknet_py.layers.head import Head
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,14 @@ class IsegOptions(LayerOptions):
 
 
 @layer("softmax", "soft", options=SoftmaxOptions)
-class Softmax(Layer):
+class Softmax(Head):
     """Softmax over all values, over groups of them, down a tree, or over channels.
 
     Darknet: forward_softmax_layer_gpu. The CPU code knows no spatial; the GPU code starts it at every channel instead
     of once, so what it leaves depends on which thread wrote last. Here it is the softmax over channels.
     """
 
-    is_head = True
+    classifies = True
 
     def __init__(self, options: SoftmaxOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
@@ -87,11 +88,10 @@ class Softmax(Layer):
 
 
 @layer("logistic")
-class Logistic(Layer):
+class Logistic(Head):
     """A logistic output for each of several labels. Darknet (pjreddie's): logistic_layer.c."""
 
     any_size = True
-    is_head = True
 
     def __init__(self, options: LayerOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
@@ -105,14 +105,13 @@ class Logistic(Layer):
 
 
 @layer("iseg", options=IsegOptions)
-class Iseg(Layer):
+class Iseg(Head):
     """Instance segmentation: logistic class maps, then maps of an embedding that tells instances apart.
 
     Darknet (pjreddie's): parse_iseg, forward_iseg_layer_gpu.
     """
 
     any_size = True
-    is_head = True
 
     def __init__(self, options: IsegOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
@@ -129,10 +128,8 @@ class Iseg(Layer):
         return graph("Concat", graph("Sigmoid", classes), embedding, axis=1)
 
 
-class Trainer(Layer):
+class Trainer(Head):
     """A head that computes only in training; its output stays zero without truths, as in C."""
-
-    is_head = True
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
@@ -145,6 +142,7 @@ class Trainer(Layer):
 class Cost(Trainer):
     """The distance of the layer before to the truth. Darknet: cost_layer.c."""
 
+    passes_on = True
     any_size = True
 
 

@@ -36,7 +36,7 @@ class Upsample(Layer):
             raise place.error(f"stride={stride} must divide the sides of {shapes[0]}", "stride")
         self.shape = (self.output(channels, height * stride, width * stride) if stride > 0 else
                       self.output(channels, height // -stride, width // -stride))
-        self.window = (1, abs(stride), abs(stride), 1)
+        self.window, self.enlarges = (1, abs(stride), abs(stride), 1), stride > 0
 
     def forward(self, x: Tensor) -> Tensor:
         stride, scale = self.options.stride, self.options.scale

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.options import option
-from darknet_py.layers.base import Candidates, Layer, LayerOptions, Place, Shape, check_filters, layer
+from darknet_py.layers.base import LayerOptions, Place, Shape, check_filters, layer
 from darknet_py.layers.class_tree import read_map
+from darknet_py.layers.head import Candidates, DetectionHead
 
 IOU_KINDS = ("iou", "giou", "diou", "ciou")
 NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")      # the last one works as the first
@@ -62,11 +63,10 @@ class YoloOptions(AnchorOptions):
     track_ciou_norm: float = .01
 
 
-class AnchorHead(Layer):
+class AnchorHead(DetectionHead):
     """A head with ``count`` anchors a place, each with ``entries`` values and then the class probabilities."""
 
     any_size = True
-    is_head = detects = True
     entries: ClassVar[int]
     to_center: float = 0            # from the point that x and y mean to the middle of the box, in parts of its size
 
@@ -92,7 +92,6 @@ class AnchorHead(Layer):
 
     @classmethod
     def needed_filters(cls, options: AnchorOptions) -> int:
-        """How many channels the head reads."""
         return (options.num if options.mask is None else len(options.mask)) * (cls.entries + options.classes)
 
     def split(self, x: Tensor) -> Tensor:
@@ -167,6 +166,7 @@ class Yolo(AnchorHead):
     Darknet: parse_yolo, forward_yolo_layer_gpu, get_yolo_box, get_yolo_detections.
     """
 
+    guarded = 3
     entries = 5
 
     def __init__(self, options: YoloOptions, shapes: Sequence[Shape], place: Place):

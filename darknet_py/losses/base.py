@@ -85,3 +85,19 @@ def loss(*kinds: str) -> Callable[[Loss], Loss]:
         return function
 
     return register
+
+
+def differentiable(function: Callable[[Any, Tensor, Any, Moment], Tensor]) -> Loss:
+    """A loss written as an ordinary differentiable function, in the form of ``Loss``.
+
+    Args:
+        function: (head, its output with a way back to its input, truth, moment) -> (), summed over images.
+    """
+    def run(head: Any, x: Tensor, output: Tensor, truth: Any, moment: Moment) -> HeadLoss:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            value = function(head, head(x), truth, moment)
+        gradient, = torch.autograd.grad(value, x)
+        return HeadLoss(-gradient, value.detach())
+
+    return run

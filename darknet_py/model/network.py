@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from darknet_py.cfg.language import Cfg, Section, read_cfg
 from darknet_py.cfg.options import NetOptions, bind
 from darknet_py.errors import DarknetError, DataError
-from darknet_py.layers import KINDS, Layer, Place, Shape
+from darknet_py.layers import KINDS, DetectionHead, Head, Layer, Place, Shape
 from darknet_py.layers.base import MAX_PARAMETERS, Now, StraightThrough
 from darknet_py.model import weights as weights_file
 
@@ -81,7 +81,7 @@ class Network(nn.Module):
             layers.append(layer)
             sources.append(wanted)
         self.layers = nn.ModuleList(layers)     # type: ignore[assignment]
-        self.heads = tuple(i for i, layer in enumerate(layers) if layer.is_head) or (len(layers) - 1,)
+        self.heads = tuple(i for i, layer in enumerate(layers) if isinstance(layer, Head)) or (len(layers) - 1,)
         last = {index: index for index in range(len(layers))}       # what nobody reads is done at once
         last.update((source, step) for step, wanted in enumerate(sources) for source in wanted)
         done: list[list[int]] = [[] for _ in layers]
@@ -89,6 +89,11 @@ class Network(nn.Module):
             if source not in self.heads:
                 done[step].append(source)
         self.plan = tuple(map(Step, layers, sources, map(tuple, done)))
+
+    @property
+    def detection_heads(self) -> list[DetectionHead]:
+        """The layers whose outputs hold boxes."""
+        return [layer for layer in self.layers if isinstance(layer, DetectionHead)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Run the network.
@@ -140,7 +145,7 @@ class Network(nn.Module):
             xs = [outputs[source] for source in sources]
             with torch.set_grad_enabled(index >= frozen):
                 output = layer(*xs)
-                if index in self.heads and layer.is_head:
+                if index in self.heads and isinstance(layer, Head):
                     passes.append(HeadPass(layer, xs[0], output.detach()))
                     output = output if layer.final else StraightThrough.apply(xs[0], output)
             outputs[index] = output.detach() if layer.options.onlyforward else output

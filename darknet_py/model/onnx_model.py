@@ -1,13 +1,13 @@
 """A network as an ONNX model."""
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
 
 from darknet_py.errors import DarknetError
+from darknet_py.layers import DetectionHead
 from darknet_py.model.network import Network
 from darknet_py.model.onnx_graph import Graph
 from darknet_py.utils.version import __version__
@@ -42,7 +42,7 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
     if not network.folded:
         raise DarknetError("an ONNX model is made of a folded network")
     heads = [network.layers[index] for index in network.heads]
-    if outputs != "heads" and (wrong := [head for head in heads if not head.detects]):
+    if outputs != "heads" and (wrong := [head for head in heads if not isinstance(head, DetectionHead)]):
         raise wrong[0].place.error("has no boxes; without them only the outputs of the heads can be had")
     if resizable and (fixed := [layer for layer in network.layers if not layer.any_size]):
         raise fixed[0].place.error("has the size of its input built in, so the model cannot be resizable")
@@ -65,7 +65,7 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
     images = helper.make_tensor_value_info(
         "images", TensorProto.FLOAT, [count, network.input_shape.channels, *free])
     shapes = {
-        f"head_{index}": [count, *_head_shape(network.layers[index], resizable)] for index in network.heads} | {
+        f"head_{index}": [count, *network.layers[index].onnx_shape(resizable)] for index in network.heads} | {
         "boxes": [count, None, 4], "scores": [count, None, heads[0].classes], "image": ["found"],
         "box": ["found", 4], "score": ["found"], "label": ["found"]}
     infos = []
@@ -85,18 +85,14 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
     return model
 
 
-def _head_shape(head: Any, resizable: bool) -> Sequence[Any]:
-    if head.kind == "region":
-        return head.shape.height, head.shape.width, head.shape.channels
-    return (head.shape.channels, None, None) if resizable else head.shape
-
-
 def _boxes(graph: Graph, network: Network, names: dict[int, str]) -> dict[str, str]:
     """All heads' boxes and scores."""
     parts = []
     for index in network.heads:
         graph.scope = f"{index}_boxes"
-        parts.append(network.layers[index].onnx_boxes(graph, names[index]))
+        head = network.layers[index]
+        assert isinstance(head, DetectionHead)
+        parts.append(head.onnx_boxes(graph, names[index]))
     graph.scope = "out"
     boxes, scores = (graph("Concat", *some, axis=2) if len(some) > 1 else some[0] for some in zip(*parts, strict=True))
     return {"boxes": graph("Transpose", boxes, perm=[0, 2, 1]), "scores": graph("Transpose", scores, perm=[0, 2, 1])}

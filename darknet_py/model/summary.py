@@ -63,7 +63,7 @@ def receptive_fields(network: Network) -> list[tuple[int, int]]:
         width, height = (max((fields[s][axis] for s in sources if s >= 0), default=1) for axis in (0, 1))
         across, down = (max((steps[s][axis] for s in sources if s >= 0), default=1.) for axis in (0, 1))
         size, stride_x, stride_y, dilation = layer.window
-        power = -1 if layer.kind == "upsample" and layer.options.stride > 0 else 1
+        power = -1 if layer.enlarges else 1
         fields.append((width + int((size - 1) * dilation * across), height + int((size - 1) * dilation * down)))
         steps.append((across * stride_x ** power, down * stride_y ** power))
     return fields
@@ -85,7 +85,7 @@ def layer_table(network: Network) -> Iterator[str]:
         name, filters = layer.label()
         size, stride_x, stride_y, dilation = layer.window
         window = ""
-        if size > 1 or layer.kind == "convolutional":
+        if size > 1 or layer.shows_window:
             stride = f"{stride_x}" if stride_x == stride_y else f"{stride_x}x{stride_y}"
             window = f"{size} x {size} / {stride}" + (f"({dilation})" if dilation > 1 else "")
         elif stride_x > 1:

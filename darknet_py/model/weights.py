@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.errors import WeightsError
-from darknet_py.layers import Blob, Layer
+from darknet_py.layers import Blob, Head, Layer
 from darknet_py.utils.files import replacing
 from darknet_py.zoo.manifest import how_to_get
 
@@ -181,7 +181,8 @@ def _reached(path: str | os.PathLike, size: int, layers: Sequence[Layer], ends: 
         index = next(i for i, end in enumerate(ends) if end > count)
         place = layers[index].place
         detail = f"it ends inside layer {index} ([{layers[index].kind}], line {place.section.line} of the cfg)"
-    here, there = next((layer.classes for layer in layers if layer.channels_per_class), 0), classes_for(size, layers)
+    here = next((layer.classes for layer in layers if isinstance(layer, Head) and layer.channels_per_class), 0)
+    there = classes_for(size, layers)
     guess = "" if there is None else f"; this looks like the same network with classes={there} instead of {here}"
     raise WeightsError(f"{what}; {detail}{guess}")
 
@@ -191,7 +192,7 @@ def classes_for(size: int, layers: Sequence[Layer]) -> int | None:
     slope, classes, total = 0, set(), 0
     producer = None
     for layer in layers:
-        if layer.channels_per_class and producer is not None:
+        if isinstance(layer, Head) and layer.channels_per_class and producer is not None:
             weights = sum(blob.tensor.numel() for blob in producer.blobs())
             slope += weights // producer.shape.channels * layer.channels_per_class
             classes.add(layer.classes)

@@ -17,7 +17,7 @@ from darknet_py.data.check import Limits, Progress, Split, check_samples, empty_
 from darknet_py.data.datafile import read_data, read_names
 from darknet_py.data.dataset import Problem, Sample, class_names, find_near, own_splits, read_samples
 from darknet_py.errors import CfgError, CfgWarning, DataError, locate
-from darknet_py.layers import Layer
+from darknet_py.layers import DetectionHead, Head
 from darknet_py.model.network import Network
 from darknet_py.prepare.anchors import fit_of
 from darknet_py.prepare.refit_heads import network_anchors
@@ -68,8 +68,8 @@ def check_dataset(data: str | os.PathLike, cfg: str | os.PathLike | None = None,
     if cfg is not None:
         report.network = _network(cfg, report)
     layers = [] if report.network is None else list(report.network.layers)
-    heads = [layer for layer in layers if layer.detects]
-    classifiers = [layer for layer in layers if layer.kind == "softmax"]
+    heads = [layer for layer in layers if isinstance(layer, DetectionHead)]
+    classifiers = [layer for layer in layers if isinstance(layer, Head) and layer.classifies]
     classes = _classes(data, entries, names, heads or classifiers, report)
     pixel, most = (0.0, 0.0), 0
     if report.network is not None:
@@ -115,7 +115,7 @@ def _names(data: str | os.PathLike, report: Report) -> list[str] | None:
 def _labels(data: str | os.PathLike, entries: dict[str, str], network: Network | None, report: Report) -> list[str]:
     """The labels that stand in the names of a classifier's pictures; none where boxes are in label files."""
     named = entries.get("labels", entries.get("names") if network is not None else None)
-    if named is None or (network is not None and any(layer.detects for layer in network.layers)):
+    if named is None or (network is not None and network.detection_heads):
         return []
     try:
         return read_names(find_near(named, Path(data)))
@@ -124,7 +124,7 @@ def _labels(data: str | os.PathLike, entries: dict[str, str], network: Network |
         return []
 
 
-def _classes(data: str | os.PathLike, entries: dict[str, str], names: Sequence[str] | None, heads: Sequence[Layer],
+def _classes(data: str | os.PathLike, entries: dict[str, str], names: Sequence[str] | None, heads: Sequence[Head],
              report: Report) -> int | None:
     """How many classes there are, as the heads, else the .data file, else the names say; None where nobody does."""
     count = None if names is None else len(names)
@@ -167,7 +167,7 @@ def _settings(network: Network) -> Iterator[Problem]:
         entry = section.first.get(key)
         return _about(cfg.error(f"[net] {message}", section.line if entry is None else entry.line), error)
 
-    if not any(layer.is_head for layer in network.layers):
+    if not any(isinstance(layer, Head) for layer in network.layers):
         yield about("no layer of this network can be trained: expected a head, such as [yolo] or [softmax]", "", True)
     if net.batch < net.subdivisions:
         yield about(f"subdivisions={net.subdivisions} needs a batch of at least as many pictures, found "
@@ -182,15 +182,16 @@ def _settings(network: Network) -> Iterator[Problem]:
     elif net.policy == "steps" and max(net.steps) >= net.max_batches:
         yield about(f"steps= has {max(net.steps)}, which max_batches={net.max_batches} never reaches", "steps")
     for what, size, cells in {(what, getattr(network.input_shape, what), getattr(layer.shape, what))
-                              for layer in network.layers if hasattr(layer, "anchors") for what in ("width", "height")}:
+                              for layer in network.layers
+                              if isinstance(layer, DetectionHead) and layer.anchored for what in ("width", "height")}:
         stride = 2 ** round(math.log2(max(1, size / cells)))
         if size != stride * cells:
             yield about(f"{what}={size} is no multiple of {stride}, the step of a head with {cells} cells", what)
 
 
-def _anchors(heads: Sequence[Layer], report: Report) -> Iterator[Problem]:
+def _anchors(heads: Sequence[Head], report: Report) -> Iterator[Problem]:
     """How well anchors fit the boxes of train, and whether they fit at all."""
-    heads = [head for head in heads if hasattr(head, "anchors")]
+    heads = [head for head in heads if isinstance(head, DetectionHead) and head.anchored]
     boxes = next((split.boxes for split in report.splits if split.name == "train"), np.zeros((0, 2), np.float32))
     if not heads or not len(boxes) or report.network is None:
         return

@@ -13,7 +13,7 @@ import torch
 from darknet_py.cfg.language import Cfg
 from darknet_py.cfg.options import NetOptions, bind, keys
 from darknet_py.errors import CfgError
-from darknet_py.layers import KINDS
+from darknet_py.layers import KINDS, Head
 from darknet_py.model.network import Network
 from darknet_py.prepare.refit_heads import coarsest_step, fitted, size_problem, with_head_values
 
@@ -118,7 +118,7 @@ def _places(cfg: Cfg, target: str, removing: bool) -> Iterator[tuple[int, str]]:
         known = keys(_options(cfg, index))
         if key not in known and not removing:
             hint = _hint(key, known, "{}=")
-            if key == "classes" and index and KINDS[section.kind].is_head:
+            if key == "classes" and index and issubclass(KINDS[section.kind], Head):
                 hint = ": its classes are the filters= or output= of the layer that it reads"
             raise cfg.error(f"[{section.kind}] has no option {key}={hint}", section.line)
         yield index, key

@@ -221,7 +221,7 @@ def _schedule(own: NetOptions, max_batches: int) -> dict[str, Any]:
 def _mini_batch(name: str, network: Network, batch: int, memory: Memory) -> tuple[int, int, tuple[int, int]]:
     """subdivisions= that make a mini-batch fit, what it takes, and the largest size that it is trained at."""
     net = replace(network.options, batch=batch, subdivisions=1)
-    random = detecting_head(network).options.random if any(layer.detects for layer in network.layers) else 0
+    random = detecting_head(network).options.random if network.detection_heads else 0
     first = plan(net, random, 1)
     largest = first.width, first.height
     if largest != (net.width, net.height):

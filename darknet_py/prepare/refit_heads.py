@@ -12,7 +12,7 @@ import torch
 from darknet_py.cfg.language import Cfg
 from darknet_py.cfg.options import bind
 from darknet_py.errors import CfgError
-from darknet_py.layers import KINDS, Layer, Shape
+from darknet_py.layers import KINDS, DetectionHead, Head, Layer, Shape
 from darknet_py.model.network import Network
 from darknet_py.prepare.anchors import CELLS, anchors_text, by_area
 
@@ -57,7 +57,7 @@ def fit_heads(cfg: Cfg, *, anchors: np.ndarray | None = None, classes: int | Non
     network = fitted(cfg)
     heads = _heads(network)
     named = [index for index, layer in enumerate(network.layers)        # whose classes are an option, or all they read
-             if _has(type(layer), "classes") or 0 < layer.classes == layer.shape.channels]
+             if isinstance(layer, Head) and (_has(type(layer), "classes") or 0 < layer.classes == layer.shape.channels)]
     if not heads and (anchors is not None or classes is None or not named):
         raise cfg.error("expected a head with anchors, such as [yolo], found none")
     with torch.device("meta"), warnings.catch_warnings():
@@ -88,8 +88,8 @@ def fitted(cfg: Cfg) -> Network:
         for index, section in enumerate(cfg.sections[1:]):
             kind: Any = KINDS.get(section.kind)
             before = KINDS.get(cfg.sections[index].kind)
-            if index and before is not None and hasattr(kind, "needed_filters") and _has(before, _counted(kind)):
-                values[index - 1, _counted(kind)] = kind.needed_filters(bind(cfg, section, kind.Options))
+            if index and before is not None and _is_detecting(kind) and _has(before, kind.counted):
+                values[index - 1, kind.counted] = kind.needed_filters(bind(cfg, section, kind.Options))
         return Network(_with(cfg, values))
 
 
@@ -100,7 +100,7 @@ def with_head_values(network: Network, values: Mapping[tuple[int, str], Any]) ->
     filters: dict[tuple[int, str], int] = {}
     for index, head in enumerate(network.layers):
         kind: Any = type(head)
-        if hasattr(kind, "needed_filters"):
+        if _is_detecting(kind):
             needed = kind.needed_filters(bind(cfg, cfg.sections[index + 1], kind.Options))
             if needed != kind.needed_filters(head.options):
                 filters |= dict.fromkeys(_feeders(network, index), needed)
@@ -131,7 +131,8 @@ def size_problem(step: int, **sides: int) -> str | None:
 
 def _heads(network: Network) -> dict[int, Any]:
     """The heads with anchors, by index."""
-    return {index: layer for index, layer in enumerate(network.layers) if hasattr(layer, "anchors")}
+    return {index: layer for index, layer in enumerate(network.layers)
+            if isinstance(layer, DetectionHead) and layer.anchored}
 
 
 def _with(cfg: Cfg, values: Mapping[tuple[int, str], Any]) -> Cfg:
@@ -139,10 +140,8 @@ def _with(cfg: Cfg, values: Mapping[tuple[int, str], Any]) -> Cfg:
     return cfg.with_values({(layer + 1, key): value for (layer, key), value in values.items()})
 
 
-def _counted(kind: type[Layer]) -> str:
-    """The option of the layer before a head that says how much the head reads: [detection] reads all of a [connected],
-    the others channels."""
-    return "output" if kind.kind == "detection" else "filters"
+def _is_detecting(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, DetectionHead)
 
 
 def _has(kind: type[Layer], option: str) -> bool:
@@ -192,12 +191,14 @@ def _feeders(network: Network, head: int) -> Iterator[tuple[int, str]]:
     Raises:
         CfgError: something else decides it.
     """
-    shape = network.layers[head].shapes[0]
-    keys = [_counted(type(network.layers[head]))] if shape.size > shape.channels else ["filters", "output"]
+    reader = network.layers[head]
+    assert isinstance(reader, Head)
+    shape = reader.shapes[0]
+    keys = [reader.counted] if shape.size > shape.channels else ["filters", "output"]
     waiting: Sequence[int] = network.plan[head].sources
     while waiting:
         source, *rest = waiting
-        layer = network.layers[source] if source >= 0 else network.layers[head]
+        layer = network.layers[source] if source >= 0 else reader
         key = next((key for key in keys if source >= 0 and _has(type(layer), key)), None)
         if key is not None:
             yield source, key
@@ -209,7 +210,7 @@ def _feeders(network: Network, head: int) -> Iterator[tuple[int, str]]:
         waiting = rest
 
 
-def detecting_head(network: Network) -> Layer:
+def detecting_head(network: Network) -> DetectionHead:
     """The head whose classes, jitter, resize, random and max count for training.
 
     Raises:
@@ -217,7 +218,7 @@ def detecting_head(network: Network) -> Layer:
 
     Darknet: train_detector: the last [yolo], [Gaussian_yolo] or [region], else the last layer.
     """
-    heads = [network.layers[index] for index in network.heads if network.layers[index].detects]
+    heads = network.detection_heads
     if not heads:
         raise network.cfg.error("has no layer that detects: expected [yolo], [Gaussian_yolo], [region] or [detection]")
-    return next((head for head in reversed(heads) if head.letterboxed), heads[-1])
+    return next((head for head in reversed(heads) if head.anchored), heads[-1])

@@ -12,6 +12,7 @@ from darknet_py.errors import DarknetError, WeightsError
 from darknet_py.layers import Layer
 from darknet_py.layers.batchnorm import Norm, Normalized
 from darknet_py.layers.convolutional import Convolutional
+from darknet_py.layers.head import Head
 from darknet_py.model import weights
 from darknet_py.model.network import Network
 
@@ -82,7 +83,7 @@ def oneoff(network: Network, path: str | os.PathLike, layer: int | None = None) 
             weights.load(path, layers[start:])
         return
     head, last = layers[-1], layers[-2] if len(layers) > 1 else None
-    if not isinstance(last, Convolutional) or last.shared or not head.channels_per_class:
+    if not isinstance(last, Convolutional) or last.shared or not isinstance(head, Head) or not head.channels_per_class:
         raise head.place.error("ends the network, which oneoff without LAYER expects to end in a [convolutional] and a "
                                "head with anchors")
     classes = head.options.classes

@@ -103,7 +103,7 @@ def trainable(cfg: Cfg) -> Network:
         raise cfg.error(f"[net] needs max_batches= for training, found {net.max_batches}", line)
     if net.batch < net.subdivisions:
         raise cfg.error(f"[net] batch={net.batch} cannot be cut into subdivisions={net.subdivisions}", line)
-    if mini_batch(net) * net.subdivisions == 1 and any(layer.detects for layer in network.layers):
+    if mini_batch(net) * net.subdivisions == 1 and network.detection_heads:
         raise cfg.error("[net] batch=1 is for testing; training needs more, such as batch=64 and subdivisions=16", line)
     return network
 

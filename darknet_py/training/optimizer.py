@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.errors import DataError
-from darknet_py.layers import Layer
+from darknet_py.layers import DetectionHead, Layer
 from darknet_py.layers.batchnorm import Norm
 from darknet_py.layers.convolutional import DEFORMATIONS, Convolutional
 from darknet_py.model.network import Network
@@ -79,7 +79,7 @@ class Optimizer:
                 is_weight = name == "weight" and not isinstance(module, Norm)
                 rule = PLAIN._replace(factor=o.learning_rate, starts=starts, bound=layer.update_bound,
                                       decays=layer.decays and (is_weight or bool(net.adam)))
-                if is_weight and module is layer and layer.kind in ("convolutional", "implicit"):
+                if is_weight and module is layer and layer.clips:
                     rule = rule._replace(clip=o.clip)
                 if is_weight and isinstance(layer, Convolutional) and module is layer:
                     kind = next((kind for kind in DEFORMATIONS if getattr(o, kind)), "")
@@ -231,7 +231,8 @@ def reject_similar_filters(network: Network, seed: int, threshold: float = .4) -
     rejected = []
     generator = torch.Generator().manual_seed(seed)
     for index, layer in enumerate(network.layers):
-        near_head = any(after.kind == "yolo" for after in network.layers[index + 1:index + 4])
+        near_head = any(isinstance(after, DetectionHead) and distance <= after.guarded
+                        for distance, after in enumerate(network.layers[index + 1:], 1))
         if not index or near_head or not isinstance(layer, Convolutional) or layer.shared or \
                 layer.options.activation == "linear":
             continue

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from darknet_py.cfg.language import Cfg
 from darknet_py.errors import DarknetError
+from darknet_py.layers import Head
 from darknet_py.model.network import Network
 
 
@@ -79,7 +80,7 @@ def find_ranges(network: Network, keys: Sequence[str] | None = None) -> list[Ran
     Raises:
         DarknetError: a key that cannot be tuned, here or at all.
     """
-    heads = [layer for layer in network.layers if layer.is_head]
+    heads = [layer for layer in network.layers if isinstance(layer, Head)]
     places: dict[str, list[tuple[int, float]]] = {
         key: [(0, getattr(network.options, key))] for key in NET if _matters(key, network)}
     for key in HEAD:
@@ -123,7 +124,7 @@ def _matters(key: str, network: Network) -> bool:
     net = network.options
     if key == "momentum":
         return not net.adam
-    return key != "mosaic" or (not net.letter_box and any(layer.detects for layer in network.layers))
+    return key != "mosaic" or (not net.letter_box and bool(network.detection_heads))
 
 
 def _range(key: str, places: Sequence[tuple[int, float]]) -> Range:

@@ -256,7 +256,7 @@ class Characters(Task):
 def task_for(data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
              device: torch.device) -> Task:
     """The task that a network's heads are made for."""
-    if any(layer.detects for layer in network.layers):
+    if network.detection_heads:
         return Detection(data, network, settings, seed, world, device)
     kind = Characters if network.options.width == 0 else Classification
     return kind(data, network, settings, seed, world, device)

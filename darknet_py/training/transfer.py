@@ -10,6 +10,7 @@ import torch
 
 from darknet_py.cfg.language import Cfg
 from darknet_py.errors import CfgError, WeightsError
+from darknet_py.layers import Head
 from darknet_py.model.network import Network, load_network
 from darknet_py.model.weights import check, classes_for, read_header
 from darknet_py.prepare.refit_heads import fit_heads
@@ -89,7 +90,8 @@ def _source(cfg: Cfg, weights: str | os.PathLike) -> tuple[Network | None, int |
 
 def _described(network: Network, fresh: list[int]) -> str:
     """The kinds of fresh layers, and of the heads that they feed."""
-    heads = [next((layer.kind for layer in network.layers[index:] if layer.channels_per_class), "") for index in fresh]
+    heads = [next((layer.kind for layer in network.layers[index:] if isinstance(layer, Head)
+                   and layer.channels_per_class), "") for index in fresh]
     kinds, heads = ([f"[{kind}]" for kind in dict.fromkeys(names)]
                     for names in ((network.layers[index].kind for index in fresh), heads))
     return f" ({' and '.join(kinds)}, before {' and '.join(heads)})"

@@ -1,0 +1,65 @@
+"""What heads share: layers whose output is the network's, and those of them that hold boxes."""
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from darknet_py.layers.base import Layer
+
+
+class Candidates(NamedTuple):
+    """Boxes of a batch that a detection head proposes.
+
+    boxes: (K, 4) center x, center y, width, height, relative to the network's input.
+    objectness: (K,) in [0, 1].
+    scores: (K, classes) objectness times class probability where that is above the threshold, else 0.
+    image: (K,) which image of the batch.
+    """
+
+    boxes: Tensor
+    objectness: Tensor
+    scores: Tensor
+    image: Tensor
+
+
+class Head(Layer):
+    """A layer whose output is one of the network's."""
+
+    counted: ClassVar[str] = "filters"  # the option of the layer before it that says how much it reads
+    classifies: ClassVar[bool] = False  # its output are probabilities of an image's classes
+    classes: int = 0
+    channels_per_class: int = 0     # how many values of its input each class takes
+
+
+class DetectionHead(Head):
+    """A head whose output holds boxes."""
+
+    guarded: ClassVar[int] = 0          # the layers before it whose filters weights_reject_freq= leaves alone
+    anchored: ClassVar[bool] = True     # its boxes are relative to ``anchors``
+    letterboxed: ClassVar[bool] = True  # its boxes are corrected for letterboxing
+
+    anchors: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def needed_filters(cls, options: Any) -> int:
+        """How many channels the head reads, or values if it is not ``anchored``."""
+        raise AssertionError(f"{cls.__name__} lacks needed_filters")
+
+    def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
+        """Boxes from what ``forward`` gave.
+
+        Args:
+            width, height: the network input's size in pixels.
+            threshold: objectness and scores must be above it.
+            tree_threshold: the same for class probabilities down a tree.
+        """
+        raise AssertionError(f"{type(self).__name__} lacks decode")
+
+    def onnx_boxes(self, graph: Any, output: str) -> tuple[str, str]:
+        """Add what ``decode`` computes, without thresholds.
+
+        Returns:
+            Names of boxes (N, 4, K), x1, y1, x2, y2 relative to the network's input, and of scores (N, classes, K).
+        """
+        raise self.place.error("has boxes that cannot be said in ONNX")
