@@ -168,7 +168,7 @@ class Layer(nn.Module):
         """Indices of the layers whose outputs ``forward`` takes, in that order; -1 is the network's input."""
         return (place.index - 1,)
 
-    def forward(self, *xs: Tensor) -> Tensor:
+    def forward(self, *xs: Any, **_: Any) -> Tensor:     # subclasses take the tensors that they read
         raise AssertionError(f"{type(self).__name__} lacks forward")
 
     def blobs(self) -> Iterator[Blob]:

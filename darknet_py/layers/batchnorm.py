@@ -125,7 +125,9 @@ class Normalized(Layer):
         self.bias = nn.Parameter((norm.bias - norm.running_mean * scale).to(weight.dtype))
 
     def bias_blob(self) -> Blob:
-        return Blob(self.bias if self.norm is None else self.norm.bias)
+        bias = self.bias if self.norm is None else self.norm.bias
+        assert bias is not None
+        return Blob(bias)
 
     def norm_blobs(self) -> Iterator[Blob]:
         return iter(()) if self.norm is None else self.norm.statistics()
@@ -140,10 +142,10 @@ class Normalized(Layer):
         """Darknet draws weights uniformly with a bound of sqrt(2 / fan-in)."""
         bound = math.sqrt(2 / self.weight[0].numel())
         nn.init.uniform_(self.weight, -bound, bound)
-        if self.norm is None:
-            nn.init.zeros_(self.bias)
-        else:
+        if self.norm is not None:
             self.norm.reset_parameters()
+        elif self.bias is not None:
+            nn.init.zeros_(self.bias)
 
 
 @layer("batchnorm")

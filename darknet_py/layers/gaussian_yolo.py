@@ -1,6 +1,7 @@
 """[Gaussian_yolo], YOLOv3 whose coordinates come with their uncertainty."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.options import option
-from darknet_py.layers.base import layer
+from darknet_py.layers.base import Place, Shape, layer
 from darknet_py.layers.head import Candidates
 from darknet_py.layers.yolo import AnchorHead, AnchorOptions, class_scores
 
@@ -29,9 +30,9 @@ class GaussianYolo(AnchorHead):
 
     entries = 9
 
-    @property
-    def to_center(self) -> float:
-        return {"center": 0, "left_top": .5, "right_bottom": -.5}[self.options.yolo_point]
+    def __init__(self, options: GaussianYoloOptions, shapes: Sequence[Shape], place: Place):
+        super().__init__(options, shapes, place)
+        self.to_center = {"center": 0, "left_top": .5, "right_bottom": -.5}[options.yolo_point]
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.split(x)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,8 +32,8 @@ class Recurrent(Layer):
         self.state: tuple[Tensor, ...] | None = None
         self.state_shapes: tuple[Shape, ...] = ()
 
-    def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One step: (N, ...) and the state -> the output and the new state."""
+    def step(self, *xs: Any, **_: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One step: (N, ...) and the parts of the state -> the output and the new state."""
         raise AssertionError(f"{type(self).__name__} lacks step")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,16 +55,20 @@ class Recurrent(Layer):
     def reset_state(self) -> None:
         self.state = None
 
+    def parts(self) -> list[Layer]:
+        """The layers inside."""
+        return [part for part in self.children() if isinstance(part, Layer)]
+
     def blobs(self) -> Iterator[Blob]:
-        for part in self.children():
+        for part in self.parts():
             yield from part.blobs()
 
     def reset_parameters(self) -> None:
-        for part in self.children():
+        for part in self.parts():
             part.reset_parameters()
 
     def count_flops(self) -> int:
-        return sum(part.flops for part in self.children())
+        return sum(part.flops for part in self.parts())
 
     def dense(self, inputs: int, outputs: int, activation: str) -> Connected:
         options = ConnectedOptions(output=outputs, activation=activation, batch_normalize=self.options.batch_normalize)
@@ -77,6 +82,21 @@ class Recurrent(Layer):
         return Convolutional(options, (shape,), self.place)
 
 
+class Simple(Recurrent):
+    """state = input(x) + self(state) [+ state]; output(state). Subclasses make the three layers."""
+
+    starts_afresh = True
+    input_layer: Layer
+    self_layer: Layer
+    output_layer: Layer
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, tuple[Tensor]]:
+        new = self.input_layer(x) + self.self_layer(state)
+        if self.options.shortcut:
+            new = new + state
+        return self.output_layer(new), (new,)
+
+
 @dataclass(frozen=True)
 class RnnOptions(LayerOptions):
     output: int = option(1, least=1)
@@ -88,10 +108,8 @@ class RnnOptions(LayerOptions):
 
 
 @layer("rnn", options=RnnOptions)
-class Rnn(Recurrent):
-    """state = input(x) + self(state) [+ state]; output(state). Darknet: forward_rnn_layer_gpu."""
-
-    starts_afresh = True
+class Rnn(Simple):
+    """Connected layers. Darknet: forward_rnn_layer_gpu."""
 
     def __init__(self, options: RnnOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
@@ -100,12 +118,6 @@ class Rnn(Recurrent):
         self.self_layer = self.dense(o.hidden, o.hidden, {1: "logistic", 2: "loggy"}.get(o.logistic, o.activation))
         self.output_layer = self.dense(o.hidden, o.output, o.activation)
         self.shape, self.state_shapes = self.output_layer.shape, (self.self_layer.shape,)
-
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, tuple[Tensor]]:
-        new = self.input_layer(x) + self.self_layer(state)
-        if self.options.shortcut:
-            new = new + state
-        return self.output_layer(new), (new,)
 
 
 @dataclass(frozen=True)
@@ -125,10 +137,8 @@ class CrnnOptions(LayerOptions):
 
 
 @layer("crnn", options=CrnnOptions)
-class Crnn(Recurrent):
+class Crnn(Simple):
     """[rnn] with convolutions. Darknet: make_crnn_layer, forward_crnn_layer_gpu."""
-
-    starts_afresh = True
 
     def __init__(self, options: CrnnOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
@@ -141,7 +151,6 @@ class Crnn(Recurrent):
         self.shape, self.state_shapes = self.output_layer.shape, (hidden,)
         self.flops = self.count_flops()
 
-    step = Rnn.step
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,13 @@ class GateOptions(LayerOptions):
 @layer("gru", options=GateOptions)
 class Gru(Recurrent):
     """A gated recurrent unit whose candidate is logistic, not tanh. Darknet: forward_gru_layer_gpu."""
+
+    input_z_layer: Connected
+    input_r_layer: Connected
+    input_h_layer: Connected
+    state_z_layer: Connected
+    state_r_layer: Connected
+    state_h_layer: Connected
 
     def __init__(self, options: GateOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
@@ -174,6 +190,15 @@ class Gru(Recurrent):
 @layer("lstm", options=GateOptions)
 class Lstm(Recurrent):
     """Long short-term memory. Darknet: forward_lstm_layer_gpu; w are the layers of the state, u those of the input."""
+
+    wf: Connected
+    wi: Connected
+    wg: Connected
+    wo: Connected
+    uf: Connected
+    ui: Connected
+    ug: Connected
+    uo: Connected
 
     def __init__(self, options: GateOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
@@ -225,6 +250,8 @@ class ConvLstm(Recurrent):
     bottleneck alone, times time_normalizer (backward_conv_lstm_layer_gpu).
     """
 
+    wf: Convolutional
+
     def __init__(self, options: ConvLstmOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
         o, shape = options, shapes[0]
@@ -254,10 +281,10 @@ class ConvLstm(Recurrent):
             bottleneck = x = self.activate(self.wf(torch.cat([h, x], 1)))
 
         def gate(name: str, cell: Tensor | None) -> Tensor:
-            total = self._modules[f"u{name}"](x)
+            total = getattr(self, f"u{name}")(x)
             if not o.bottleneck:
-                total = self._modules[f"w{name}"](h) + total
-            return total if cell is None or not o.peephole else total + self._modules[f"v{name}"](cell)
+                total = getattr(self, f"w{name}")(h) + total
+            return total if cell is None or not o.peephole else total + getattr(self, f"v{name}")(cell)
 
         new = torch.sigmoid(gate("f", c)) * c + torch.sigmoid(gate("i", c)) * self.activate(gate("g", None))
         h = torch.sigmoid(gate("o", new)) * self.activate(new)

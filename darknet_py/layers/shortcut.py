@@ -111,7 +111,8 @@ class Shortcut(Layer):
 
     def normalized_weight(self) -> Tensor:
         """(n + 1, C or 1): a row for the layer before and one for each of ``from``."""
-        kind, weight = self.options.weights_normalization, self.weight
+        kind = self.options.weights_normalization
+        weight: Tensor = self.weight
         if kind == "none":
             return weight
         weight = (weight - weight.amax(0)).exp() if kind == "softmax" else weight.clamp(min=LEAST)

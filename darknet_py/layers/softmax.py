@@ -159,7 +159,7 @@ class Contrastive(Trainer):
         if options.yolo_layer == 0:
             return
         self.yolo = index = place.resolve(options.yolo_layer, "yolo_layer")
-        yolo = place.layers[index]
+        yolo: Any = place.layers[index]
         if yolo.kind != "yolo":
             raise place.error(f"yolo_layer={options.yolo_layer} names layer {index}, a [{yolo.kind}], "
                               "expected a [yolo]", "yolo_layer")
