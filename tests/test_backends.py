@@ -58,7 +58,7 @@ class Sum(Backend):
     name = "sum"
 
     def __init__(self):
-        self.sizes, self.device = [], torch.device("cpu")
+        self.sizes = []
 
     @classmethod
     def build(cls, network, device="auto"):
@@ -144,6 +144,14 @@ def test_values_that_are_not_finite(demo):
     backend = PyTorch.build(network, "cpu")
     with pytest.raises(DarknetError, match=rf"layer {index} \[convolutional\] gives nan in \d+ of \d+ values, for x"):
         backend.checked(torch.rand(1, *backend.shape), "for x")
+
+
+def test_a_network_that_changes_its_precision(demo):
+    detector = Detector(*demo[:2], device="cpu")
+    before = detector(demo[2])
+    detector.network.to(torch.bfloat16)
+    assert detector.backend.precision == "bfloat16"
+    np.testing.assert_allclose(detector(demo[2]).scores, before.scores, atol=.05)
 
 
 def test_a_detector_stream_and_its_frames(demo, tmp_path):

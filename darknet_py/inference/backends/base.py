@@ -27,11 +27,16 @@ class Backend(ABC):
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()    # that it needs beyond ours
 
-    precision = "float32"
-    device = torch.device("cpu")
-
     def __init__(self, network: Network):
         self.shape, self.heads = network.input_shape, [network.layers[index] for index in network.heads]
+
+    @property
+    def precision(self) -> str:
+        return "float32"
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
 
     @classmethod
     @abstractmethod

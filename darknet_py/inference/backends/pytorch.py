@@ -36,9 +36,23 @@ class PyTorch(Backend):
         super().__init__(network)
         self.network, self.indices = network, network.heads if layers is None else tuple(layers)
         self.heads = [network.layers[index] for index in self.indices]
-        weight = next(network.parameters(), torch.zeros(()))
-        self.device, self.dtype = weight.device, weight.dtype
-        self.precision = str(self.dtype).removeprefix("torch.")
+
+    @property
+    def device(self) -> torch.device:
+        return self._weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._weight.dtype
+
+    @property
+    def precision(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def _weight(self) -> Tensor:
+        """A weight; the network may move to another device or precision at any time."""
+        return next(self.network.parameters(), torch.zeros(()))
 
     @classmethod
     def build(cls, network: Network, device: str | torch.device | None = "auto", layers: Sequence[int] | None = None

@@ -18,7 +18,11 @@ class _Traced(Backend):
 
     def __init__(self, network: Network, module: Any, device: torch.device | None = None):
         super().__init__(network)
-        self.module, self.device = module, torch.device("cpu") if device is None else device
+        self.module, self.place = module, torch.device("cpu") if device is None else device
+
+    @property
+    def device(self) -> torch.device:
+        return self.place
 
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs = self.module(x.to(self.device))
