@@ -232,17 +232,17 @@ def get_network_boxes(network: Loaded, w: int, h: int, thresh: float = .5, hier_
 def _boxes(loaded: Loaded, image: int, w: int, h: int, thresh: float, hier_thresh: float, relative: int, letter: int
            ) -> list[DETECTION]:
     _, net_height, net_width = loaded.network.input_shape
-    unit, found = torch.tensor([1., 1., 1., 1.] if relative else [w, h, w, h]), []
+    unit, found = torch.tensor([1.] * 4 if relative else [w, h, w, h]), []
     for index, head in zip(loaded.network.heads, loaded.heads, strict=True):
         layer = loaded.network.layers[index]
         if isinstance(layer, DetectionHead):
             proposed = layer.decode(head[image:image + 1], net_width, net_height, thresh, hier_thresh)
             sure = proposed.objectness > thresh
-            boxes = undo_letterbox(proposed.boxes, w, h, net_width, net_height) if letter and layer.letterboxed else \
-                proposed.boxes
+            boxes = proposed.boxes
+            if letter and layer.letterboxed:
+                boxes = undo_letterbox(boxes, w, h, net_width, net_height)
             found += [DETECTION(BOX(*box), layer.classes, scores, certain) for box, scores, certain in zip(
-                (boxes * unit)[sure].tolist(), proposed.scores[sure].tolist(), proposed.objectness[sure].tolist(),
-                strict=True)]
+                *(part[sure].tolist() for part in (boxes * unit, proposed.scores, proposed.objectness)), strict=True)]
     return found
 
 

@@ -108,12 +108,7 @@ class Network(nn.Module):
         Raises:
             DataError: x has another shape or type than the network's input.
         """
-        outputs: list[Any] = [None] * len(self.plan) + [self._checked(x)]       # -1 is the input
-        for index, (layer, sources, done) in enumerate(self.plan):
-            outputs[index] = layer(*[outputs[source] for source in sources])
-            for source in done:
-                outputs[source] = None
-        return tuple(outputs[head] for head in self.heads)
+        return tuple(self.outputs_of(x, self.heads))
 
     def output_of(self, x: Tensor, index: int) -> Tensor:
         """Run the network up to one layer, and return that layer's output; gradients flow back to x."""

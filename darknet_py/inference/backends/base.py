@@ -103,6 +103,29 @@ class Backend(ABC):
             raise DarknetError(f"backend={cls.name} runs on the CPU, found device={device}")
 
 
+class OnnxBackend(Backend):
+    """A backend that runs ONNX models, on the CPU.
+
+    Args:
+        model: a path, or the model's bytes.
+    """
+
+    @abstractmethod
+    def __init__(self, network: Network, model: str | bytes):
+        super().__init__(network)
+
+    @classmethod
+    def build(cls, network: Network, device: str | torch.device = "auto") -> OnnxBackend:
+        cls.require()
+        cls.require_cpu(device)
+        from darknet_py.model.onnx_model import onnx_model  # needs the package onnx
+        return cls(network, onnx_model(network.exportable("an ONNX model")).SerializeToString())
+
+    @classmethod
+    def load(cls, network: Network, path: Path) -> OnnxBackend:
+        return cls(network, str(path))
+
+
 def not_finite(layer: Layer, output: Tensor) -> str:
     """What is wrong with a layer's output that is not finite throughout."""
     bad = output[~output.isfinite()]
