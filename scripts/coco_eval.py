@@ -400,7 +400,7 @@ def main(words: list[str] | None = None) -> int:
             expected(a)                         # what makes no sense costs no download
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CfgWarning)
-            files = world.each(lambda: provide(a) if world.leads else None)[0]
+            files = world.gather(lambda: provide(a) if world.leads else None)[0]
             code = (run_val if a.split == "val2017" else run_test)(a, files, world)
         world.close()
         return code

@@ -275,7 +275,7 @@ def blur_has_no_way_back(network: Network) -> None:
         with torch.no_grad():
             y = layer.activate(before[0])
             after = layer.blur(y)
-        return _FlatBack.apply(before[0], after, layer.blur.held(after, y))
+        return _FlatBack.apply(before[0], after, layer.blur.darknet_output(after, y))
 
     for layer in network.layers:
         if isinstance(layer, Convolutional) and layer.blur is not None:

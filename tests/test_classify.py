@@ -18,7 +18,7 @@ from darknet_py.data.classification import ClassifierPictures
 from darknet_py.evaluation.classification import ranks
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.classifier import answer, answering
-from darknet_py.utils.prefetch import ahead
+from darknet_py.utils.prefetch import prefetch
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 NAMES = ["round", "edgy", "disc", "ring", "square", "star"]
@@ -269,9 +269,9 @@ def test_loading_ahead():
             raise DataError("seven")
         return number
 
-    items = ahead(load, range(20), 2, 3)
+    items = prefetch(load, range(20), 2, 3)
     assert [next(items) for _ in range(3)] == [0, 1, 2] and max(begun) <= 2 + 2 + 3 + 1
     assert [next(items) for _ in range(4)] == [3, 4, 5, 6]
     with pytest.raises(DataError, match="seven"):
         next(items)
-    assert list(ahead(load, [], None, 3)) == []
+    assert list(prefetch(load, [], None, 3)) == []

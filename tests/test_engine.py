@@ -136,9 +136,9 @@ def test_statistics_of_several_processes(monkeypatch):
             for mean in means[rank]:
                 now.lerp_(mean, MOMENTUM)
             if turn == 0:
-                monkeypatch.setattr(world, "add_up", lambda tensors: parts.append(tensors[0].clone()))
+                monkeypatch.setattr(world, "all_reduce", lambda tensors: parts.append(tensors[0].clone()))
             else:
-                monkeypatch.setattr(world, "add_up", lambda tensors: tensors[0].copy_(sum(parts)))
+                monkeypatch.setattr(world, "all_reduce", lambda tensors: tensors[0].copy_(sum(parts)))
             merge_statistics(world, [start], [now], 3)
             if turn:
                 torch.testing.assert_close(now, expected)

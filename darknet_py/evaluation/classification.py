@@ -97,7 +97,7 @@ def evaluate_classifier(network: Network, pictures: ClassifierPictures, *, leave
     each = max(1, options.batch // options.subdivisions) if batch is None else batch
     backend, count = PyTorch.copy_of(network, device, [answering(network)]), len(pictures)
     batches = [range(first, min(first + each, count)) for first in range(0, count, each)]
-    mine, size = (range(len(batches)), 1) if world is None else (world.share(len(batches)), world.size)
+    mine, size = (range(len(batches)), 1) if world is None else (world.shard(len(batches)), world.size)
 
     def load(number: int) -> Loaded:
         return Loaded(pictures.picture(number, width, height), (number, pictures.label(number)))
@@ -118,7 +118,7 @@ def evaluate_classifier(network: Network, pictures: ClassifierPictures, *, leave
                 progress(min(count, (number // each + size) * each), count)
         return measured
 
-    parts = [work()] if world is None else world.each(work)
+    parts = [work()] if world is None else world.gather(work)
     return _summed(sorted(one for part in parts for one in part), pictures)
 
 

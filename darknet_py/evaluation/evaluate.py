@@ -83,7 +83,7 @@ def evaluate(network: Network, samples: Sequence[Sample], names: Sequence[str], 
             return None
         return coco_average_precision(findings.found[1], findings.objects, findings.sizes, names, truth, progress)
 
-    coco = measure() if world is None else world.each(measure)[0]
+    coco = measure() if world is None else world.gather(measure)[0]
     assert coco is not None
     return Evaluation(_map(findings, names, iou_thresh, points, thresh), readings[0],
                       replace(coco, reading=str(readings[1])),

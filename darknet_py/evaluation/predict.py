@@ -128,14 +128,14 @@ def find(network: Network, samples: Sequence[Sample], names: Sequence[str], read
     # recurrent networks goes from image to image, so there each process does all.
     blocks = [range(start, min(start + batch, len(samples))) for start in range(0, len(samples), batch)]
     alone = world is None or stateful
-    shares = blocks if alone else [blocks[number] for number in world.share(len(blocks))]      # type: ignore[union-attr]
+    shares = blocks if alone else [blocks[number] for number in world.shard(len(blocks))]      # type: ignore[union-attr]
     count = sum(map(len, shares))
 
     def tell(done: int) -> None:
         if progress is not None:
             progress(len(samples) * done // count, len(samples))
 
-    parts = [work()] if alone else world.each(work)             # type: ignore[union-attr]
+    parts = [work()] if alone else world.gather(work)             # type: ignore[union-attr]
     return _together(parts, samples, readings)
 
 

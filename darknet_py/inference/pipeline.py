@@ -12,7 +12,7 @@ from torch import Tensor
 
 from darknet_py.errors import DataError
 from darknet_py.inference.backends.base import Backend
-from darknet_py.utils.prefetch import ahead
+from darknet_py.utils.prefetch import prefetch
 
 READERS = 2             # threads that post-process
 
@@ -80,14 +80,14 @@ class Pipeline(Generic[Item, Result]):
                     yield from batch
 
         def runs() -> Iterator[tuple[list[tuple[Item, Loaded | DataError]], Ran]]:
-            loaded = ahead(self._loaded, items(), self.workers, 2 * most if self.overlapped else 0)
+            loaded = prefetch(self._loaded, items(), self.workers, 2 * most if self.overlapped else 0)
             for first in loaded:
                 batch = waiting.popleft()
                 parts = list(zip(batch, [first, *islice(loaded, len(batch) - 1)], strict=True))
                 yield parts, self._run([(item, part) for item, part in parts if isinstance(part, Loaded)])
 
         readers, more = (READERS, 1) if self.overlapped else (1, 0)
-        for results in ahead(self._results, runs(), readers, more):
+        for results in prefetch(self._results, runs(), readers, more):
             yield from results
 
     def _loaded(self, item: Item) -> Loaded | DataError:

@@ -190,7 +190,7 @@ class Layer(nn.Module):
     def reset_state(self) -> None:
         """Forget what a recurrent layer remembers."""
 
-    def held(self, output: Tensor, *xs: Tensor) -> Tensor:
+    def darknet_output(self, output: Tensor, *xs: Tensor) -> Tensor:
         """What C has in ``l.output`` after this layer ran, where that is not simply ``forward``'s result."""
         return output
 

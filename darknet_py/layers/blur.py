@@ -47,7 +47,7 @@ class Blur:
                      pads=[self.size // 3] * 4, group=channels)
 
     @staticmethod
-    def held(output: Tensor, before: Tensor) -> Tensor:
+    def darknet_output(output: Tensor, before: Tensor) -> Tensor:
         """C's ``l.output``: it writes the output over the start of what was there before the blur."""
         before = before.contiguous()
         before.view(-1)[:output.numel()] = output.reshape(-1)

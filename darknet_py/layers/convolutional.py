@@ -66,7 +66,7 @@ class Convolutional(Normalized):
       inference. Signs stay the same with it.
     - binary=1 acts on the GPU alone.
     - antialiasing runs the convolution with stride 1, then blurs each channel with the stride. C reports the size
-      before the blur in its table and leaves old values behind the result in ``l.output`` (see ``held``).
+      before the blur in its table and leaves old values behind the result in ``l.output`` (see ``darknet_output``).
     - Going back, binary and xnor pass the gradient of a sign straight on, xnor to inputs in (-1, 1) alone.
     - coordconv: C's GPU kernel divides its index before it writes and so hits a few values only; here all positions
       of the first three channels are set, which is what it is for.
@@ -170,8 +170,8 @@ class Convolutional(Normalized):
         at = ((inside_y & there)[..., None] & inside_x[:, :, None]).any(1)          # (N, H, W)
         return x + (share * at[:, None] * x.mean(1, keepdim=True)).detach()
 
-    def held(self, output: Tensor, *xs: Tensor) -> Tensor:
-        return output if self.blur is None else self.blur.held(output, self.convolve(*xs))
+    def darknet_output(self, output: Tensor, *xs: Tensor) -> Tensor:
+        return output if self.blur is None else self.blur.darknet_output(output, self.convolve(*xs))
 
     def onnx(self, graph: Any, *xs: str) -> str:
         owner, o, x, padding = self.shared[0] if self.shared else self, self.options, xs[0], self.padding

@@ -70,7 +70,7 @@ class MaxPool(Pool):
 
     Darknet: parse_maxpool, forward_maxpool_layer_gpu. Cells outside never win. maxpool_zero_nonmax acts on the GPU
     alone, and compares equal places of input and output: it needs stride 1. With antialiasing C leaves old values
-    behind the result in ``l.output`` (see ``held``).
+    behind the result in ``l.output`` (see ``darknet_output``).
     """
 
     def __init__(self, options: MaxPoolOptions, shapes: Sequence[Shape], place: Place):
@@ -112,8 +112,8 @@ class MaxPool(Pool):
             return self.blur.onnx(graph, y, self.shape.channels)
         return graph("Where", graph("Equal", x, y), y, 0.) if o.maxpool_zero_nonmax else y
 
-    def held(self, output: Tensor, *xs: Tensor) -> Tensor:
-        return output if self.blur is None else self.blur.held(output, self.maximum(*xs))
+    def darknet_output(self, output: Tensor, *xs: Tensor) -> Tensor:
+        return output if self.blur is None else self.blur.darknet_output(output, self.maximum(*xs))
 
     def label(self) -> tuple[str, str]:
         return ("max-depth" if self.options.maxpool_depth else "max"), ""

@@ -155,7 +155,7 @@ class Network(nn.Module):
         for index, (layer, sources, _) in enumerate(self.plan):
             xs = [outputs[source] for source in sources]
             outputs[index] = layer(*xs)
-            held.append(layer.held(outputs[index], *xs))
+            held.append(layer.darknet_output(outputs[index], *xs))
         return held
 
     def load_weights(self, path: str | os.PathLike, source: Network | None = None) -> int:

@@ -17,7 +17,7 @@ from darknet_py.prepare.sources import STATISTICS, Picture, Source, merge, read_
 from darknet_py.prepare.split import stratified_split
 from darknet_py.prepare.statistics import plot_statistics, split_statistics
 from darknet_py.prepare.write import FORMATS, Written, own_files, write_set
-from darknet_py.utils.prefetch import ahead
+from darknet_py.utils.prefetch import prefetch
 
 SHARE = .8          # of the pictures that are for training
 WAITING = 16        # decoded pictures that wait for their use
@@ -117,7 +117,7 @@ def _examined(pictures: Sequence[Picture], problems: list[Problem], progress: Ca
         return fingerprint(image), cut
 
     good, prints = [], []
-    for done, (picture, found) in enumerate(zip(pictures, ahead(look, pictures, None, WAITING), strict=True), 1):
+    for done, (picture, found) in enumerate(zip(pictures, prefetch(look, pictures, None, WAITING), strict=True), 1):
         if progress is not None:
             progress(done, len(pictures))
         if isinstance(found, str):

@@ -23,6 +23,6 @@ def merge_statistics(world: World, before: Sequence[Tensor], now: Sequence[Tenso
     keep = (1 - MOMENTUM) ** updates
     parts = [(after - keep * start) * keep ** (world.size - 1 - world.rank)
              for start, after in zip(before, now, strict=True)]
-    world.add_up(parts)
+    world.all_reduce(parts)
     for start, after, part in zip(before, now, parts, strict=True):
         after.copy_(part + keep ** world.size * start)

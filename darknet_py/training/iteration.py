@@ -126,8 +126,8 @@ class Engine:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         images = torch.tensor(sum(len(batch.images) for _, batch in seen), device=self.device)
         total = torch.stack([torch.stack(losses).mean() / self.world.size, images.double()])
-        self.world.add_up([total])
-        self.world.add_up(gradients)
+        self.world.all_reduce([total])
+        self.world.all_reduce(gradients)
         loss, count = total.tolist()
         rate = learning_rate(self.network.options, iteration)
         finite = bool(np.isfinite(loss)) and all_finite(gradients)

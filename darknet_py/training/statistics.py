@@ -119,5 +119,5 @@ class Statistics:
             torch._foreach_copy_(buffers, before)
         values = [value if calls[buffer] else start / engine.world.size
                   for value, buffer, start in zip(values, buffers, before, strict=True)]
-        engine.world.add_up(values)
+        engine.world.all_reduce(values)
         return values if all_finite(values) else before

@@ -87,7 +87,7 @@ class Run:
         self.asked = resume.Asked(self.name, self.backup if settings.save else None, Identity.of(blank, data, first),
                                   first, settings.clear, self.last, settings.seed,
                                   settings.patience)
-        self.start = self.world.each(self._decide)[0]
+        self.start = self.world.gather(self._decide)[0]
         try:
             self._begin(data, net)
         except BaseException:
@@ -115,7 +115,7 @@ class Run:
         settings, start = self.settings, self.start
         known = {} if start.state is None else start.state.facts
         fresh = int.from_bytes(os.urandom(4), "big") if settings.seed is None else settings.seed
-        self.seed = self.world.agree(known.get("seed", fresh))
+        self.seed = self.world.broadcast(known.get("seed", fresh))
         with seeded(self.seed, self.device):
             self.network, self.origin = start_network(self.cfg, start.weights, self.device)
         if self.origin.classes is not None:     # the state is of the run that trained the other network

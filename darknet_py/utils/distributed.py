@@ -41,7 +41,7 @@ class World:
                 if device.type == "cpu" else str(device))
         return name if self.size == 1 else f"{self.size} processes, the first on {name}"
 
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over all processes."""
         if self.size > 1 and tensors:
             flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -49,7 +49,7 @@ class World:
             for tensor, values in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
                 tensor.copy_(values.view_as(tensor))
 
-    def agree(self, number: int) -> int:
+    def broadcast(self, number: int) -> int:
         """The first process's number, for all."""
         if self.size == 1:
             return number
@@ -57,11 +57,11 @@ class World:
         distributed.broadcast_object_list(shared)
         return shared[0]
 
-    def share(self, count: int) -> range:
+    def shard(self, count: int) -> range:
         """This process's numbers out of ``range(count)``: every size-th."""
         return range(self.rank, count, self.size)
 
-    def each(self, work: Callable[[], Part]) -> list[Part]:
+    def gather(self, work: Callable[[], Part]) -> list[Part]:
         """What ``work`` gives in each process, the first process's first.
 
         Raises:

@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-def ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int | None, most: int) -> Iterator[Made]:
+def prefetch(make: Callable[[Item], Made], items: Iterable[Item], workers: int | None, most: int) -> Iterator[Made]:
     """What ``make`` gives for each item, in their order.
 
     Args:
