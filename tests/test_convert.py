@@ -163,11 +163,12 @@ def test_networks(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a.cfg").write_text(cfg_text(name, width=64))
     torch.manual_seed(1)
-    load_network("a.cfg").save_weights("a.weights")
+    network = load_network("a.cfg")
+    network.save_weights("a.weights")
     wanted = Wanted(outputs="heads" if name == "darknet53" else "boxes")
     assert convert("a.cfg", "a.weights", "b.onnx", wanted=wanted).parity.error < 1e-4
-    x = np.random.default_rng(0).random((2, 3, 64, 64), np.float32)
-    results = [FORMATS[kind].load(None, Path("b.onnx"))(x) for kind in ("onnx", "xml")]
+    x = torch.from_numpy(np.random.default_rng(0).random((2, 3, 64, 64), np.float32))
+    results = [FORMATS[kind].load(network, Path("b.onnx"))(x) for kind in ("onnx", "xml")]
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
