@@ -173,8 +173,7 @@ def main(words: list[str] | None = None) -> int:
                 continue
             print(f"{row}, seed {seed}", file=sys.stderr, flush=True)
             settings = Settings(clear=True, evaluate=True, save=False, charts=None, score_epochs=NEVER, seed=seed,
-                                statistics="running",
-                                device=a.device, workers=a.workers)
+                                statistics="running", device=a.device, workers=a.workers)
             result = measured(a.data, variant(cfg, row, iterations, a.ema_alpha), settings)
             print(f"    mAP {100 * result['score']:.2f} %, {result['seconds']:.3f} seconds an iteration",
                   file=sys.stderr, flush=True)

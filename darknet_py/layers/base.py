@@ -195,7 +195,7 @@ class Layer(nn.Module):
         return output
 
     def onnx(self, graph: Any, *xs: str) -> str:
-        """Add to a graph (``convert.graph.Graph``) what ``forward`` computes at inference, batch normalisation folded.
+        """Add to a graph (``onnx_graph.Graph``) what ``forward`` computes at inference, batch normalisation folded.
 
         Args:
             xs: names of the values read.

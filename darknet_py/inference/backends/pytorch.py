@@ -75,9 +75,10 @@ class PyTorch(Backend):
     def first_not_finite(self, x: Tensor, outputs: tuple[Tensor, ...]) -> tuple[Layer, Tensor]:
         self.reset_state()
         with torch.inference_mode():
-            traced = zip(self.network.layers, self.network.trace(self._input(x)), strict=True)
-            return next(((layer, output) for layer, output in traced if not output.isfinite().all()),
-                        super().first_not_finite(x, outputs))
+            for layer, output in zip(self.network.layers, self.network.trace(self._input(x)), strict=True):
+                if not output.isfinite().all():
+                    return layer, output
+        return super().first_not_finite(x, outputs)
 
     def _input(self, x: Tensor) -> Tensor:
         form = torch.channels_last if x.dim() == 4 else torch.preserve_format
