@@ -5,9 +5,9 @@
 A PATH is a golden or a folder of them, such as ../shared/conformance. Prints a line a golden: its name, the worst
 error, and the layer or box that has it; the last line counts. Exit status 1 if one fails.
 
-Some goldens record a fault of C's CPU code (faults.py by golden, training_faults.py by kind of layer). Such a golden is
-compared with a network that has the same fault built in: that it then fits in every layer is the proof that nothing
-but the fault sets the two apart. darknet_py itself does what C's GPU code does.
+Some goldens record a fault of C's CPU code (goldens/forward_faults.py by golden, goldens/training_faults.py by kind of
+layer). Such a golden is compared with a network that has the same fault built in: that it then fits in every layer is
+the proof that nothing but the fault sets the two apart. darknet_py itself does what C's GPU code does.
 """
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from faults import FAULTS
+from goldens.forward_faults import FAULTS
+from goldens.training_faults import LEFT_OUT, build_in
 from torch import Tensor
-from training_faults import LEFT_OUT, build_in
 
 from darknet_py import DarknetError, Detector, Network, load_network, parse_cfg
 from darknet_py.data.targets import Truth

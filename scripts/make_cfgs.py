@@ -3,7 +3,8 @@
     python scripts/make_cfgs.py             writes them
     python scripts/make_cfgs.py --check     writes nothing; says which are not up to date, and ends with exit status 1
 
-The architectures are in darknet_py/zoo/architectures, in the field's terms; cfg/shapes.* are make_demo.py's.
+The architectures are in darknet_py/zoo/architectures, in the field's terms; cfg/shapes.* are
+examples/shapes/make_demo.py's.
 """
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from darknet_py import load_network
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"         # real weights and all goldens; only developers have it
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests/goldens")]
+sys.path[:0] = [str(ROOT / folder) for folder in (
+    "scripts", "scripts/examples/digits", "scripts/examples/shapes", "tests/goldens")]
 import kit  # noqa: E402
 
 

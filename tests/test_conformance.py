@@ -2,9 +2,9 @@
 import conformance
 import pytest
 import torch
-import training_faults
 from conftest import ROOT, SHARED
-from faults import FAULTS
+from goldens import training_faults
+from goldens.forward_faults import FAULTS
 
 from darknet_py import Detector
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 
 import cv2
-import make_pictures
+import make_classifier_set
 import numpy as np
 import pytest
 import torch
@@ -215,12 +215,12 @@ def test_grey(folder):
 
 @pytest.fixture
 def made(tmp_path):
-    make_pictures.main([str(tmp_path / "set"), "--train", "24", "--valid", "12", "--size", "32"])
+    make_classifier_set.main([str(tmp_path / "set"), "--train", "24", "--valid", "12", "--size", "32"])
     return tmp_path / "set"
 
 
 def test_made_pictures(made, tmp_path, monkeypatch):
-    make_pictures.main([str(tmp_path / "again"), "--train", "24", "--valid", "12", "--size", "32"])
+    make_classifier_set.main([str(tmp_path / "again"), "--train", "24", "--valid", "12", "--size", "32"])
     files = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
     assert len(files) == 24 + 12 + 4
     assert all((made / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)

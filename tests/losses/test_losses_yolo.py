@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from torch import Tensor
 
 from darknet_py import load_network, parse_cfg
@@ -21,7 +22,7 @@ from darknet_py.losses import anchor_matching as matching
 from darknet_py.ops.boxes import iou
 from darknet_py.ops.iou_gradient import overlap_gradient
 
-GOLDENS = sorted((Path(__file__).parent / "goldens" / "losses").glob("*.npz"))
+GOLDENS = sorted((ROOT / "tests/goldens/losses").glob("*.npz"))
 HEAD = """
 [net]
 width=4

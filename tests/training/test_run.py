@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import make_pictures
+import make_classifier_set
 import pytest
 import torch
 from conftest import ROOT
@@ -356,7 +356,7 @@ activation=linear
 def test_a_classifier(tmp_path, monkeypatch, capsys):
     """Label smoothing, CutMix and mosaic: better than chance by far; and on the command line."""
     monkeypatch.chdir(tmp_path)
-    make_pictures.main(["set", "--train", "120", "--valid", "60", "--size", "24"])
+    make_classifier_set.main(["set", "--train", "120", "--valid", "60", "--size", "24"])
     Path("c.cfg").write_text(CLASSIFIER)
     run, events = collect("set/pictures.data", "c.cfg", evaluate=True)
     assert [event.score.name for event in of(events, Scored)] == ["top-1"] * 3

@@ -1,6 +1,6 @@
 """Hostile input: any cfg text ends in a network or a DarknetError, any weights file in a load or a WeightsError.
 
-``DARKNET_PY_FUZZ=20000 pytest tests/test_fuzz.py`` explores with so many random examples a test.
+``DARKNET_PY_FUZZ=20000 pytest tests/cfg/test_fuzz.py`` explores with so many random examples a test.
 """
 from __future__ import annotations
 

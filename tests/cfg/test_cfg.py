@@ -2,16 +2,16 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import SHARED
 
 from darknet_py.cfg.language import MAX_BYTES, Cfg, parse_cfg, read_cfg
 from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.model.network import Network
 
-ORIGINALS = Path(__file__).parents[2] / "shared/reference/cfg"
+ORIGINALS = SHARED / "reference/cfg"
 needs_originals = pytest.mark.skipif(not ORIGINALS.is_dir(), reason="the original cfgs are not there")
 
 

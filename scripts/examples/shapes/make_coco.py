@@ -1,13 +1,13 @@
 """Make a small data set in COCO's format that the network in the repository does well on.
 
-    python scripts/make_coco.py FOLDER [--images 12] [--seed 1] [--split val2017]
+    python scripts/examples/shapes/make_coco.py FOLDER [--images 12] [--seed 1] [--split val2017]
 
-Writes FOLDER/annotations/instances_val2017.json and FOLDER/val2017/*.png, pictures as scripts/make_demo.py draws them
-for cfg/shapes.cfg, so that scripts/coco_eval.py has something to measure. As in COCO, ids of images are no count, ids
-of categories have gaps and are in another order than the network's classes, areas are those of the shapes instead of
-their boxes, and some objects are crowds, which need not be found; each is larger than the shape in it. Boxes are a
-little off, as people's are, and a few shapes have none, so that the figures are good without being perfect. Of
-test-dev2017 it writes the pictures alone, and their JSON without annotations. The same arguments make the same files.
+Writes FOLDER/annotations/instances_val2017.json and FOLDER/val2017/*.png, pictures as make_demo.py draws them for
+cfg/shapes.cfg, so that scripts/coco_eval.py has something to measure. As in COCO, ids of images are no count, ids of
+categories have gaps and are in another order than the network's classes, areas are those of the shapes instead of their
+boxes, and some objects are crowds, which need not be found; each is larger than the shape in it. Boxes are a little
+off, as people's are, and a few shapes have none, so that the figures are good without being perfect. Of test-dev2017 it
+writes the pictures alone, and their JSON without annotations. The same arguments make the same files.
 """
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from coco_eval import SPLITS
 from make_demo import NAMES, PICTURE, Shape, render
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+from coco_eval import SPLITS
 
 CATEGORIES = {"triangle": 3, "square": 18, "circle": 90}        # by id; the network's order is that of NAMES
 FILLED = {"triangle": .5, "square": 1, "circle": math.pi / 4}   # parts of the box

@@ -15,7 +15,7 @@ from darknet_py.cfg.language import parse_cfg
 from darknet_py.errors import CfgError, DarknetError, DataError
 from darknet_py.model.network import Network
 
-PACKAGE = Path(__file__).parents[1] / "darknet_py"
+PACKAGE = Path(__file__).parents[2] / "darknet_py"
 TWO_HEADS = """[net]
 width=12
 height=8

@@ -5,11 +5,10 @@ import subprocess
 import sys
 import warnings
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import torch
-from conftest import SHARED
+from conftest import ROOT, SHARED
 
 from darknet_py.cfg.language import Cfg, parse_cfg, read_cfg
 from darknet_py.data.datafile import read_data, read_names
@@ -17,7 +16,6 @@ from darknet_py.errors import DataError
 from darknet_py.model.network import Network
 from darknet_py.zoo.architectures import ARCHITECTURES, WISHES, cfg_text
 
-ROOT = Path(__file__).parent.parent
 ORIGINAL = SHARED / "reference/cfg"
 ORIGINALS = {"Gaussian_yolov3": "Gaussian_yolov3_BDD.cfg", "yolov1-tiny": "yolov1/tiny-yolo.cfg"}
 WITHOUT_ORIGINAL = {"csresnext50-panet-spp-rfb", "csresnext50-panet-spp-sam", "csresnext50-panet-spp-sam-gaussian",

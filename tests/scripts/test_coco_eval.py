@@ -1,4 +1,4 @@
-"""scripts/coco_eval.py, its whole path: on a set that scripts/make_coco.py makes, with files from a server here."""
+"""scripts/coco_eval.py, its whole path: on a set that make_coco.py makes, with files from a server here."""
 import hashlib
 import json
 import shutil

@@ -1,6 +1,7 @@
 """Make a data set of digits as they stand on meters, plates, tags, jerseys and signs, in the fonts that are there.
 
-    python scripts/make_digits.py FOLDER [--train 8000] [--valid 500] [--photos N] [--seed 1] [--fonts [FOLDER...]]
+    python scripts/examples/digits/make_dataset.py FOLDER [--train 8000] [--valid 500] [--photos N] [--seed 1]
+                                                   [--fonts [FOLDER...]]
 
 Writes FOLDER/{train,valid}/00001.jpg with their label files, the lists, digits.names and digits.data. Each picture
 depends on the seed and its own number alone. Fonts are those of matplotlib and of the system's font folders whose ten

@@ -4,16 +4,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
-import make_digits
-import make_scene
+import make_dataset
+import make_picture
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
 from darknet_py import Detector
 from darknet_py.ops.boxes import iou, xyxy_to_cxcywh
 
-ROOT = Path(__file__).resolve().parent.parent
 CFG, WEIGHTS, PICTURE = (ROOT / name for name in ("cfg/digits.cfg", "weights/digits.weights", "cfg/digits.jpg"))
 
 
@@ -43,15 +43,15 @@ def test_the_files_are_small(file, limit):
 
 
 def test_the_labels_are_those_of_the_scene():
-    scene = make_scene.arrange(np.random.default_rng(5))
+    scene = make_picture.arrange(np.random.default_rng(5))
     labels, boxes = labelled(PICTURE.with_suffix(".txt"))
-    rows = make_scene.boxes(scene)
+    rows = make_picture.boxes(scene)
     assert [row[0] for row in rows] == labels.tolist()
     np.testing.assert_allclose([row[1:] for row in rows], boxes, atol=.005)     # FreeType's versions differ
 
 
 def made(folder: Path, processes: int) -> dict[str, bytes]:
-    make_digits.main([str(folder), "--train", "5", "--valid", "3", "--fonts", "--processes", str(processes)])
+    make_dataset.main([str(folder), "--train", "5", "--valid", "3", "--fonts", "--processes", str(processes)])
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -66,13 +66,13 @@ def test_the_pictures_depend_on_the_seed_alone(tmp_path, capsys):
 @pytest.mark.parametrize("turn", [False, True])
 def test_boxes_lie_tight_on_digits(turn):
     """A panel of white digits on nothing, put on black: what is bright is in the boxes, up to their edges."""
-    font = make_digits.shared_out(make_digits.find_fonts([]), "train")[0][0]
-    line = make_digits.Line("2468", font, 60, .5)
-    panel = make_digits.Panel(line.width + 20, line.height + 20)
-    panel.write(line, 10, 10, make_digits.Style(np.full(3, 255, np.float32)))
+    font = make_dataset.shared_out(make_dataset.find_fonts([]), "train")[0][0]
+    line = make_dataset.Line("2468", font, 60, .5)
+    panel = make_dataset.Panel(line.width + 20, line.height + 20)
+    panel.write(line, 10, 10, make_dataset.Style(np.full(3, 255, np.float32)))
     image = np.zeros((300, 400, 3), np.float32)
-    artist = make_digits.Artist(np.random.default_rng(3 + turn), [])
-    digits = make_digits.place(artist, image, panel, [], 1)
+    artist = make_dataset.Artist(np.random.default_rng(3 + turn), [])
+    digits = make_dataset.place(artist, image, panel, [], 1)
     assert [label for label, _ in digits] == [2, 4, 6, 8]
     bright = image[..., 0] > 110
     for _, (x1, y1, x2, y2) in digits:
@@ -84,6 +84,6 @@ def test_boxes_lie_tight_on_digits(turn):
 
 
 def test_fonts_without_digits_are_left_out():
-    names = {Path(font.path).name for font in make_digits.find_fonts([])}
+    names = {Path(font.path).name for font in make_dataset.find_fonts([])}
     assert {"DejaVuSans.ttf", "DejaVuSerif-Bold.ttf", "cmr10.ttf"} <= names
     assert not {"cmsy10.ttf", "cmex10.ttf", "STIXSizOneSymReg.ttf", "DejaVuSansDisplay.ttf"} & names

@@ -1,6 +1,6 @@
 """Make a small labelled set of pictures for a classifier: three shapes and three textures.
 
-    python scripts/make_pictures.py FOLDER [--train 300] [--valid 90] [--size 48] [--seed 1]
+    python scripts/examples/shapes/make_classifier_set.py FOLDER [--train 300] [--valid 90] [--size 48] [--seed 1]
 
 Writes FOLDER/{train,valid}/CLASS_0001.png, FOLDER/{train,valid}.txt, FOLDER/pictures.names and FOLDER/pictures.data.
 Paths in the lists are relative to FOLDER.

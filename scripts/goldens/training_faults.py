@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from faults import Fault, relu6_is_missing, shortcut_compares_inputs, spatial_is_unknown
 from torch import Tensor
 from torch.func import functional_call
 
@@ -25,6 +24,8 @@ from darknet_py.layers.convolutional import Convolutional
 from darknet_py.layers.maxpool import LocalAvgPool
 from darknet_py.layers.recurrent import Crnn, Gru, Rnn
 from darknet_py.layers.shortcut import Shortcut, add_sampled
+
+from .forward_faults import Fault, relu6_is_missing, shortcut_compares_inputs, spatial_is_unknown
 
 TRAINED = ("convolutional", "crnn", "conv_lstm", "batchnorm", "maxpool", "local_avgpool", "shortcut")
 OVERWRITING = ("convolutional", "crnn", "activation", "batchnorm", "normalization")

@@ -1,8 +1,8 @@
 """Make the demonstration: a network that finds circles, squares and triangles, and a picture of them.
 
-    python scripts/make_demo.py             writes cfg/shapes.{cfg,names,png} and weights/shapes.weights
-    python scripts/make_demo.py --check 20  writes nothing; detects in 20 other pictures, and ends with exit status 1
-                                            below 90 % recall or precision
+    python scripts/examples/shapes/make_demo.py             writes cfg/shapes.{cfg,names,png} and weights/shapes.weights
+    python scripts/examples/shapes/make_demo.py --check 20  writes nothing; detects in 20 other pictures, and ends with
+                                                            exit status 1 below 90 % recall or precision
 
 NOTHING HERE IS TRAINED. This script constructs every filter, and the boxes are right because the filters are built to
 find these shapes: dark or colourful, filled, upright, on a light background, of the sizes of the anchors, with some
@@ -37,7 +37,7 @@ from darknet_py.data.image import resize, to_tensor
 from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.ops.boxes import iou
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 # Width and height at scale 1: the areas are equal.
 EXTENT = {"circle": (1.0625, 1.0625), "square": (.9375, .9375), "triangle": (1.4375, 1.21875)}
 NAMES = tuple(EXTENT)
@@ -61,7 +61,7 @@ COLOURS = ((238, 96, 85), (42, 157, 143), (244, 170, 50), (72, 110, 200), (140, 
            (40, 140, 200), (200, 90, 50), (60, 70, 110))        # RGB, each with a low channel
 
 NET = f"""\
-# Circles, squares and triangles: the demonstration of darknet_py, written by scripts/make_demo.py.
+# Circles, squares and triangles: the demonstration of darknet_py, written by scripts/examples/shapes/make_demo.py.
 # Its weights are NOT trained: that script constructs the filters, and explains them.
 
 [net]

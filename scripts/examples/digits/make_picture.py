@@ -1,9 +1,9 @@
 """Make the picture in which cfg/digits.cfg shows what it can: things with digits on a brick wall in the evening sun.
 
-    python scripts/make_scene.py cfg/digits.jpg [--seed 5]
+    python scripts/examples/digits/make_picture.py cfg/digits.jpg [--seed 5]
 
-Writes the picture and, beside it, a label file for its digits. It shares nothing with scripts/make_digits.py, whose
-pictures train the network: this is a relief of heights, colours and gloss, lit by one sun that casts shadows, and seen
+Writes the picture and, beside it, a label file for its digits. It shares nothing with make_dataset.py, whose pictures
+train the network: this is a relief of heights, colours and gloss, lit by one sun that casts shadows, and seen
 through a lens. The fonts are those of matplotlib.
 """
 from __future__ import annotations

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import cv2
-import make_pictures
+import make_classifier_set
 import numpy as np
 import pytest
 from test_report import Step
@@ -180,7 +180,7 @@ def test_what_cannot_be_written(tiny, monkeypatch, how):
 
 def test_a_classifier(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    make_pictures.main(["set", "--train", "24", "--valid", "12", "--size", "24"])
+    make_classifier_set.main(["set", "--train", "24", "--valid", "12", "--size", "24"])
     Path("c.cfg").write_text(re.sub("max_batches=.*", "max_batches=6", CLASSIFIER))
     train("set/pictures.data", "c.cfg", evaluate=True, **QUICK | {"report": True})
     page = check(next(tmp_path.rglob("c_report")), ["accuracy.png", "batch_1.jpg", "batch_2.jpg", "batch_3.jpg",

@@ -1,6 +1,6 @@
 """Train the detector of digits in the repository from scratch: make its pictures, train, measure, write.
 
-    python scripts/train_digits.py [--work digits] [--out FOLDER] [--iterations N] [--device auto]
+    python scripts/examples/digits/train.py [--work digits] [--out FOLDER] [--iterations N] [--device auto]
 
 Writes weights/digits.weights, cfg/digits.{jpg,txt} and cfg/digits_detected.jpg into FOLDER (the repository), and prints
 what ``detector map`` does on 500 pictures in fonts that the network has not seen. On two CPU cores it takes about 6
@@ -30,8 +30,8 @@ import shutil
 import sys
 from pathlib import Path
 
-import make_digits
-import make_scene
+import make_dataset
+import make_picture
 
 from darknet_py import train
 from darknet_py.cfg.language import read_cfg
@@ -39,7 +39,7 @@ from darknet_py.cli import main as darknet
 from darknet_py.errors import DarknetError
 from darknet_py.training.events import Event, Iteration, Note, Scored
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 CFG = ROOT / "cfg/digits.cfg"
 PICTURES, HELD_OUT, SEED = 16000, 500, 1
 
@@ -65,7 +65,7 @@ def main(words: list[str] | None = None) -> int:
     given = parser.parse_args(words)
     data, backup = given.work / "digits.data", given.work / "backup"
     if not data.exists():               # it is written last
-        make_digits.main([str(given.work), "--train", str(given.pictures), "--photos", str(given.pictures // 4),
+        make_dataset.main([str(given.work), "--train", str(given.pictures), "--photos", str(given.pictures // 4),
                           "--valid", str(HELD_OUT), "--seed", str(SEED)])
     cfg = read_cfg(CFG)
     if given.iterations is not None:
@@ -78,7 +78,7 @@ def main(words: list[str] | None = None) -> int:
         (given.out / folder).mkdir(parents=True, exist_ok=True)
     weights, picture = given.out / "weights/digits.weights", given.out / "cfg/digits.jpg"
     shutil.copyfile(final, weights)
-    make_scene.main([str(picture)])
+    make_picture.main([str(picture)])
     names = ["-names", str(given.work / "digits.names"), "-device", given.device]
     darknet(["detector", "map", str(data), str(CFG), str(weights), "-device", given.device])
     return darknet(["detect", str(CFG), str(weights), str(picture), "-pictures",
@@ -89,4 +89,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except DarknetError as error:
-        sys.exit(f"train_digits: {error}")
+        sys.exit(f"train: {error}")
