@@ -33,7 +33,6 @@ from darknet_py import DarknetError, Detector, Network, load_network, parse_cfg
 from darknet_py.data.targets import Truth
 from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.layers import DetectionHead
-from darknet_py.losses import Moment
 from darknet_py.ops.boxes import iou
 from darknet_py.training.optimizer import Optimizer
 from darknet_py.training.step import accumulate
@@ -275,8 +274,8 @@ def run_training(golden, path: Path, device: str, dtype: torch.dtype,
 
     for iteration in range(m["iterations"]):
         x = torch.from_numpy(golden.train_input(iteration)).to(device, dtype)
-        moment = Moment(network.options, m["width"], m["height"], iteration, (iteration + 1) * batch)
-        outcome = accumulate(network, x, golden_truth(golden, network).to(device), moment)
+        network.context.iteration, network.context.seen = iteration, (iteration + 1) * batch
+        outcome = accumulate(network, x, golden_truth(golden, network).to(device))
         keep(f"loss_{iteration}", outcome.loss)
         if iteration == 0:
             later: Tensor | float = 0.

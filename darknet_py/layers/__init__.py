@@ -23,7 +23,8 @@ from darknet_py.layers import (  # noqa: F401
     upsample,
     yolo,
 )
-from darknet_py.layers.base import KINDS, Blob, Layer, Place, Shape
+from darknet_py.layers.base import KINDS, Blob, Layer, Place, Shape, TrainingContext
 from darknet_py.layers.head import Candidates, DetectionHead, Head
 
-__all__ = ["KINDS", "Blob", "Candidates", "DetectionHead", "Head", "Layer", "Place", "Shape"]
+__all__ = ["KINDS", "Blob", "Candidates", "DetectionHead", "Head", "Layer", "Place", "Shape",
+           "TrainingContext"]

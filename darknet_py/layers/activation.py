@@ -69,7 +69,7 @@ class Dropout(Identity):
         """(N, C, H, W) -> (N, C, H, W)"""
         o, (_, height, width) = self.options, self.shape
         growing = .85 * self.place.net.max_batches
-        grown = min(1, self.place.now.iteration / growing) if growing else 1
+        grown = min(1, self.place.context.iteration / growing) if growing else 1
         if o.dropblock_size_rel and not o.dropblock_size_abs:
             side = min(int(o.dropblock_size_rel * width * grown), int(o.dropblock_size_rel * height * grown))
         else:

@@ -78,20 +78,35 @@ class Blob(NamedTuple):
 
 
 @dataclass
-class Now:
-    """Where a training run stands, for layers that act by it. All layers of a network share one, ``Network.now``; who
-    trains sets it before a mini-batch.
+class TrainingContext:
+    """The state of a training run that layers and losses may know. All layers of a network share one,
+    ``Network.context``, also at other sizes; it is written by the training step alone.
 
-    iteration: how many updates the weights have had (C: get_current_iteration).
+    net: the [net] section.
+    width, height: of the network's input in pixels, in this mini-batch.
+    iteration: how many updates the weights have had (C: get_current_iteration while a batch runs).
+    seen: images, those of this mini-batch included (C: *net.seen).
     subdivision: which mini-batch of its batch this is, from 0 (C: net.current_subdivision).
-    adversarial: the first stage of self-adversarial training: batch normalisation stays at its running statistics.
-    boxes: (N, M, 4) center x, center y, width, height of the mini-batch's objects, relative; 0 where there is none.
+    adversarial: the first stage of self-adversarial training: ground truth is hidden, and batch normalisation stays at
+        its running statistics.
+    boxes: (N, M, 4) cxcywh of the mini-batch's ground truth, relative; 0 where there is none.
+    rolling: (4,) float64 statistics of deltas that outlive an iteration (see ``losses.yolo``): largest, mean, deviation
+        and the threshold of rejection.
+    assigned: by the index of a [yolo]: (N, A, H, W) int64, the number of the object (a track's, in C ``l.labels``)
+        that is assigned to a cell's anchor, -1 for none, and another such tensor with its class (``l.class_ids``).
+        [contrastive] reads it.
     """
 
+    net: NetOptions
+    width: int
+    height: int
     iteration: int = 0
+    seen: int = 0
     subdivision: int = 0
     adversarial: bool = False
     boxes: Tensor | None = None
+    rolling: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64, device="cpu"))
+    assigned: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,7 +118,7 @@ class Place:
     index: int
     net: NetOptions
     layers: Sequence[Layer]         # those before this one
-    now: Now = field(default_factory=Now)
+    context: TrainingContext
 
     def error(self, message: str, key: str | None = None) -> CfgError:
         """A CfgError at this section, or at the line of one of its keys."""

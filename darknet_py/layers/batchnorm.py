@@ -49,14 +49,14 @@ class Norm(nn.Module):
 
     def __init__(self, owner: Layer, channels: int, cross: bool = False):
         super().__init__()
-        self.cross, self.now = cross, owner.place.now
+        self.cross, self.context = cross, owner.place.context
         self.so_far: tuple[Tensor, Tensor] | None = None
         self.weight, self.bias = owner.parameter(channels), owner.parameter(channels)
         self.register_buffer("running_mean", owner.parameter(channels).data)
         self.register_buffer("running_var", owner.parameter(channels).data)
 
     def forward(self, x: Tensor) -> Tensor:
-        learning = self.training and not self.now.adversarial
+        learning = self.training and not self.context.adversarial
         if learning and self.cross:
             return _CrossNorm.apply(x, *self._crossed(x.detach().float()), self.weight, self.bias)
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, learning,
@@ -67,8 +67,8 @@ class Norm(nn.Module):
         axes = [axis for axis in range(x.dim()) if axis != 1]
         mean = x.mean(axes)
         square = (x.square().sum(axes) / max(1, x.numel() // x.shape[1] - 1)).maximum(mean.square())
-        if self.now.subdivision and self.so_far is not None:
-            part = 1 / (self.now.subdivision + 1)
+        if self.context.subdivision and self.so_far is not None:
+            part = 1 / (self.context.subdivision + 1)
             mean, square = (torch.lerp(old, new, part) for old, new in
                             zip(self.so_far, (mean, square), strict=True))
         self.so_far = mean, square

@@ -153,14 +153,14 @@ class Convolutional(Normalized):
 
         Darknet: assisted_excitation_forward_gpu. Going back C passes the delta on as it is.
         """
-        now, net, last = self.place.now, self.place.net, self.options.assisted_excitation
+        context, net, last = self.place.context, self.place.net, self.options.assisted_excitation
         first, last, span = (0, net.max_batches // 2, net.max_batches) if last == 1 else \
             (net.burn_in, last, net.burn_in + last)
-        if now.boxes is None or not first <= now.iteration <= last:
+        if context.boxes is None or not first <= context.iteration <= last:
             return x
-        share = (1 + math.cos(math.pi * now.iteration / span)) / 2
+        share = (1 + math.cos(math.pi * context.iteration / span)) / 2
         height, width = x.shape[2:]
-        cx, cy, w, h = now.boxes.to(x).unbind(2)                                    # (N, M) each
+        cx, cy, w, h = context.boxes.to(x).unbind(2)                                    # (N, M) each
         w, h, there = w + (1 - w) * (1 - share), h + (1 - h) * (1 - share), (w * h > 0)[:, :, None]
         column, row = (torch.arange(side, device=x.device) for side in (width, height))
         inside_x = (column >= ((cx - w / 2) * width).floor()[..., None]) & \

@@ -10,6 +10,6 @@ from darknet_py.losses import (  # noqa: F401
     region,
     yolo,
 )
-from darknet_py.losses.base import LOSSES, HeadLoss, Moment, differentiable, loss
+from darknet_py.losses.base import LOSSES, HeadLoss, differentiable, loss
 
-__all__ = ["LOSSES", "HeadLoss", "Moment", "differentiable", "loss"]
+__all__ = ["LOSSES", "HeadLoss", "differentiable", "loss"]

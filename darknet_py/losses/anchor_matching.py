@@ -1,6 +1,6 @@
-"""Predictions and truths of the heads with anchors: where they lie, and which belong together.
+"""Matching of ground truth and anchors, for the heads with anchors.
 
-A head's values lie in slots, one for each anchor of each cell of each image, numbered as (N, A, H, W).
+A location is one anchor of one cell of one image; locations are numbered as (N, A, H, W).
 """
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from darknet_py.data.targets import Truth
+from darknet_py.layers.base import TrainingContext
 from darknet_py.layers.yolo import AnchorHead
-from darknet_py.losses.base import Moment
 from darknet_py.ops.boxes import iou
 
 PAIRS = {"cpu": 1 << 18}        # of a prediction and a truth that are compared at once: what a cache holds
 PAIRS_ELSEWHERE = 1 << 23
 
 
-class Slots(NamedTuple):
-    """Places in the output of a head, as tensors to index (N, A, ..., H, W) with; they broadcast against each other.
+class Locations(NamedTuple):
+    """Locations in the output of a head, as tensors to index (N, A, ..., H, W) with, which broadcast to each other.
 
     grid: H and W, which need not be those that the head was built for.
     """
@@ -32,25 +32,25 @@ class Slots(NamedTuple):
     grid: tuple[int, int]
 
     @classmethod
-    def of(cls, slot: Tensor, y: Tensor) -> Slots:
-        """(K,) numbers of slots of values (N, A, E + C, H, W) -> (K,) each."""
+    def of(cls, location: Tensor, y: Tensor) -> Locations:
+        """(K,) numbers of locations in values (N, A, E + C, H, W) -> (K,) each."""
         _, anchors, _, height, width = y.shape
-        place, anchor = slot % (height * width), slot // (height * width)
-        return cls(anchor // anchors, anchor % anchors, place // width, place % width, (height, width))
+        cell, anchor = location % (height * width), location // (height * width)
+        return cls(anchor // anchors, anchor % anchors, cell // width, cell % width, (height, width))
 
-    def take(self, rows: Tensor) -> Slots:
-        return Slots(self.image[rows], self.anchor[rows], self.row[rows], self.column[rows], self.grid)
+    def take(self, rows: Tensor) -> Locations:
+        return Locations(self.image[rows], self.anchor[rows], self.row[rows], self.column[rows], self.grid)
 
     @classmethod
-    def all(cls, y: Tensor) -> Slots:
+    def all(cls, y: Tensor) -> Locations:
         """Of values (N, A, E + C, H, W), (N, 1, 1, 1), (A, 1, 1), (H, 1) and (W,)."""
         image, anchor, row, column = (torch.arange(y.shape[axis], device=y.device) for axis in (0, 1, 3, 4))
         return cls(image[:, None, None, None], anchor[:, None, None], row[:, None], column, (len(row), len(column)))
 
 
-def predicted_boxes(head: AnchorHead, values: Sequence[Tensor], slots: Slots, moment: Moment, point: float = 0,
-                    square: bool = False) -> Tensor:
-    """Boxes from their x, y, w and h as the head gives them, each (...) for the slots (...).
+def predicted_boxes(head: AnchorHead, values: Sequence[Tensor], locations: Locations, context: TrainingContext,
+                    point: float = 0, square: bool = False) -> Tensor:
+    """Boxes from their x, y, w and h as the head gives them, each (...) for the locations (...).
 
     Args:
         point: what x and y mean: 0 the centre, -.5 the left top corner, .5 the right bottom one.
@@ -62,28 +62,28 @@ def predicted_boxes(head: AnchorHead, values: Sequence[Tensor], slots: Slots, mo
     Darknet: get_yolo_box, get_gaussian_yolo_box.
     """
     x, y, w, h = values
-    anchors = constant(head.anchors, x)[slots.anchor]
+    anchors = constant(head.anchors, x)[locations.anchor]
     w, h = (w * w * 4, h * h * 4) if square else (w.exp(), h.exp())
-    w, h = w * anchors[..., 0] / moment.width, h * anchors[..., 1] / moment.height
-    x, y = (slots.column + x) / slots.grid[1], (slots.row + y) / slots.grid[0]
+    w, h = w * anchors[..., 0] / context.width, h * anchors[..., 1] / context.height
+    x, y = (locations.column + x) / locations.grid[1], (locations.row + y) / locations.grid[0]
     return torch.stack((x - point * w, y - point * h, w, h) if point else (x, y, w, h))
 
 
 class Matches(NamedTuple):
-    """Truths and the slots that stand for them.
+    """Positive locations and the truths that they are matched with.
 
-    slot, truth: (K,), the truths numbered as (N, M). Those of one slot follow each other as their truths do.
+    location, truth: (K,), the truths numbered as (N, M). Those of one location follow each other as their truths do.
     best: (K,) whether the anchor fits the truth best, not just well enough.
-    ranks: the same 0..K-1, divided up into the first matches of their slots, the second ones, and so on.
+    ranks: the same 0..K-1, divided up into the first matches of their locations, the second ones, and so on.
     """
 
-    slot: Tensor
+    location: Tensor
     truth: Tensor
     best: Tensor
     ranks: tuple[Tensor, ...]
 
     def to(self, device: torch.device) -> Matches:
-        return Matches(move(self.slot, device), move(self.truth, device), move(self.best, device),
+        return Matches(move(self.location, device), move(self.truth, device), move(self.best, device),
                        tuple(move(rank, device) for rank in self.ranks))
 
 
@@ -116,8 +116,9 @@ def usable_truth(head: AnchorHead, truth: Truth) -> Truth:
     return Truth(boxes.masked_fill(~good[..., None], 0), labels.masked_fill(~good, -1), tracks)
 
 
-def match(head: AnchorHead, truth: Truth, grid: tuple[int, int], moment: Moment, point: float = 0) -> Matches:
-    """Choose the anchors for each truth, in the cell where its centre lies.
+def match(head: AnchorHead, truth: Truth, grid: tuple[int, int], context: TrainingContext,
+          point: float = 0) -> Matches:
+    """Match each truth with anchors of the cell where its centre lies.
 
     Args:
         truth: from ``usable_truth``.
@@ -129,7 +130,7 @@ def match(head: AnchorHead, truth: Truth, grid: tuple[int, int], moment: Moment,
     """
     o, boxes = head.options, truth.boxes
     count, (height, width) = head.count, grid
-    size = constant((moment.width, moment.height), boxes)
+    size = constant((context.width, context.height), boxes)
     shapes = torch.cat([torch.zeros(len(head.all_anchors), 2, device=boxes.device, dtype=boxes.dtype),
                         constant(head.all_anchors, boxes) / size], 1)                          # (total, 4)
     shape = torch.cat([torch.zeros_like(boxes[..., :2]), boxes[..., 2:]], -1)[:, :, None]      # (N, M, 1, 4)
@@ -145,20 +146,20 @@ def match(head: AnchorHead, truth: Truth, grid: tuple[int, int], moment: Moment,
     box = boxes[image, index]
     limit = box.new_tensor([width, height])
     column, row = ((box[:, :2] + point * box[:, 2:]) * limit).clamp(min=0).minimum(limit - 1).long().unbind(1)
-    slot = ((image * count + anchor) * height + row) * width + column
+    location = ((image * count + anchor) * height + row) * width + column
     is_best = best[image, index, 0] == number[anchor]
-    return Matches(slot, image * boxes.shape[1] + index, is_best, ranks(slot))
+    return Matches(location, image * boxes.shape[1] + index, is_best, ranks(location))
 
 
-def ranks(slot: Tensor) -> tuple[Tensor, ...]:
+def ranks(location: Tensor) -> tuple[Tensor, ...]:
     """(K,) numbers -> indices of those that are the first of their kind, the second, and so on."""
-    if not len(slot):
+    if not len(location):
         return ()
-    order = slot.argsort(stable=True)
-    position = torch.arange(len(slot), device=slot.device)
-    slot = slot[order]
-    first = torch.ones_like(slot, dtype=torch.bool)
-    first[1:] = slot[1:] != slot[:-1]
+    order = location.argsort(stable=True)
+    position = torch.arange(len(location), device=location.device)
+    location = location[order]
+    first = torch.ones_like(location, dtype=torch.bool)
+    first[1:] = location[1:] != location[:-1]
     rank = position - torch.where(first, position, 0).cummax(0).values
     by_rank = rank.argsort(stable=True)
     return order[by_rank].split(rank.bincount().tolist())

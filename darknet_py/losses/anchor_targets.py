@@ -1,8 +1,8 @@
-"""What the losses of [yolo] and [Gaussian_yolo] teach the slots that truths call for.
+"""Target assignment of [yolo] and [Gaussian_yolo]: the deltas of positive locations.
 
-Only those get more than a delta of the objectness. They are gathered into the rows of a table, worked on there, and
-put back. Where several truths call for one slot, C's result depends on their order, so they are told in rounds: first
-the first truth of every slot, then the second ones.
+Negatives have a delta of the objectness alone. Positives are gathered into rows, worked on there, and put back. Where
+several truths are assigned to one location, C's result depends on their order, so they take turns: first the first
+truth of every location, then the second ones.
 """
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from darknet_py.data.targets import Truth
+from darknet_py.layers.base import TrainingContext
 from darknet_py.layers.yolo import AnchorHead
-from darknet_py.losses.anchor_matching import Matches, Slots, constant, finite, move
-from darknet_py.losses.base import Moment
+from darknet_py.losses.anchor_matching import Locations, Matches, constant, finite, move
 
 
-class Aims(NamedTuple):
-    """What box entries should become, for K pairs of a slot and a truth.
+class BoxDeltas(NamedTuple):
+    """Deltas of the box entries, for K pairs of a location and a truth.
 
     delta: (K, B).
     overlap: (K,) the iou that the log shows.
@@ -31,8 +31,8 @@ class Aims(NamedTuple):
     missing: Tensor
 
 
-# (head, values (K, E + C), slots, truths (K, 4) cxcywh, class factors (K,), moment) -> Aims
-BoxRule = Callable[[AnchorHead, Tensor, Slots, Tensor, Tensor, Moment], Aims]
+# (head, values (K, E + C), locations, truths (K, 4) cxcywh, class factors (K,), context) -> BoxDeltas
+BoxRule = Callable[[AnchorHead, Tensor, Locations, Tensor, Tensor, TrainingContext], BoxDeltas]
 
 
 def multipliers(head: AnchorHead, like: Tensor) -> Tensor | None:
@@ -44,33 +44,32 @@ def multipliers(head: AnchorHead, like: Tensor) -> Tensor | None:
     return constant([min(most / max(1, counter), head.options.max_delta) for counter in counters], like)
 
 
-class Table:
-    """The slots that truths call for, a row each.
+class PositiveRows:
+    """The positive locations, a row each.
 
-    slots: where they are.
-    values, delta: (U, E + C). What is done to ``delta`` counts after ``put_back``.
+    values, delta: (U, E + C). Changes of ``delta`` reach the whole delta with ``put_back``.
     """
 
-    def __init__(self, head: AnchorHead, y: Tensor, delta: Tensor, slot: Tensor, moment: Moment):
-        self.head, self.moment, self.whole = head, moment, delta
-        self.slots = Slots.of(slot, y)
-        image, anchor, row, column, _ = self.slots
+    def __init__(self, head: AnchorHead, y: Tensor, delta: Tensor, location: Tensor, context: TrainingContext):
+        self.head, self.context, self.whole = head, context, delta
+        self.locations = Locations.of(location, y)
+        image, anchor, row, column, _ = self.locations
         self.values, self.delta = y[image, anchor, :, row, column], delta[image, anchor, :, row, column]
         self.factors = multipliers(head, y)
 
     def put_back(self) -> None:
-        image, anchor, row, column, _ = self.slots
+        image, anchor, row, column, _ = self.locations
         self.whole[image, anchor, :, row, column] = self.delta
 
     def factor(self, label: Tensor) -> Tensor:
         return torch.ones_like(label, dtype=self.values.dtype) if self.factors is None else self.factors[label]
 
-    def aim(self, rule: BoxRule, row: Tensor, box: Tensor, label: Tensor) -> Aims:
-        """What the box entries of rows should become for boxes (K, 4)."""
-        return rule(self.head, self.values[row], self.slots.take(row), box, self.factor(label), self.moment)
+    def box_deltas(self, rule: BoxRule, row: Tensor, box: Tensor, label: Tensor) -> BoxDeltas:
+        """Deltas of the box entries of rows for ground-truth boxes (K, 4)."""
+        return rule(self.head, self.values[row], self.locations.take(row), box, self.factor(label), self.context)
 
     def classify(self, row: Tensor, label: Tensor, first: bool = False) -> None:
-        """Tell rows (K,), no two alike, of a class (K,).
+        """Assign a class (K,) to rows (K,), no two alike.
 
         The first class of a row sets all entries, each further one only its own. C knows them apart by whether the
         delta at the class is 0, which a perfect probability or an untouched one is; with ``first`` it looks at class
@@ -107,83 +106,87 @@ class Table:
         self.delta[:, :entries - 1] /= count
 
 
-class Guess(NamedTuple):
-    """Predictions that lie so well that they stand for a truth which did not choose them.
+class OverlapMatches(NamedTuple):
+    """Predictions that are positive for their overlap with a truth whose anchors are others.
 
-    slot, truth: (K,), no slot twice.
-    overlap: (K,) how well; None: they learn the class alone.
+    location, truth: (K,), no location twice.
+    overlap: (K,) the iou; None: the class alone is assigned.
     """
 
-    slot: Tensor
+    location: Tensor
     truth: Tensor
     overlap: Tensor | None
 
 
-class Lesson(NamedTuple):
-    """What came of ``teach``. ``aims`` and ``label`` belong to the matches; ``boxes`` were told, ``rewritten`` of them
-    to a slot that had one already."""
+class Assignment(NamedTuple):
+    """The result of ``assign_targets``.
 
-    aims: Aims
+    box_deltas, label: of the matches, (K,) each.
+    boxes: how many were assigned, ``rewritten`` of them to a location that had one already.
+    """
+
+    box_deltas: BoxDeltas
     label: Tensor
     boxes: int
     rewritten: Tensor
 
 
-def teach(head: AnchorHead, y: Tensor, delta: Tensor, truth: Truth, matches: Matches, guesses: Sequence[Guess],
-          moment: Moment, rule: BoxRule, gaussian: bool) -> Lesson:
-    """Write into ``delta`` (N, A, E + C, H, W) what the slots of guesses and matches should become.
+def assign_targets(head: AnchorHead, y: Tensor, delta: Tensor, truth: Truth, matches: Matches,
+                   extra: Sequence[OverlapMatches], context: TrainingContext, rule: BoxRule,
+                   gaussian: bool) -> Assignment:
+    """Write the deltas of positive locations into ``delta`` (N, A, E + C, H, W).
 
     Args:
-        delta: with that of the objectness for all slots.
+        delta: with that of the objectness for all locations.
         truth: from ``usable_truth``; it and ``matches`` may be on another device.
         gaussian: the details in which forward_gaussian_yolo_layer differs: further classes go by class 0, the
-            objectness of a match always aims at 1, and boxes are averaged over classes with any ``iou_thresh``.
+            target of a match's objectness is always 1, and boxes are averaged over classes with any ``iou_thresh``.
     """
     o, device, boxed = head.options, y.device, head.entries - 1
     smooth = bool(o.objectness_smooth)
-    if guesses:
+    if extra:
         matches = matches.to(device)
-    numbers = torch.cat([matches.slot, *(guess.slot for guess in guesses)])
-    if moment.adversarial:                  # which has touched any slot, and averaging counts all
-        slot, row = torch.arange(len(y) * head.count * y.shape[3] * y.shape[4], device=device), numbers
+    numbers = torch.cat([matches.location, *(one.location for one in extra)])
+    if context.adversarial:                 # its deltas may be anywhere, and averaging counts all
+        location, row = torch.arange(len(y) * head.count * y.shape[3] * y.shape[4], device=device), numbers
     else:
-        slot, row = torch.unique(numbers, return_inverse=True)
+        location, row = torch.unique(numbers, return_inverse=True)
     matches = matches.to(device)
-    match_row, *guess_rows = move(row, device).split([len(matches.slot), *(len(guess.slot) for guess in guesses)])
+    match_row, *extra_rows = move(row, device).split([len(matches.location), *(len(one.location) for one in extra)])
     boxes, labels = move(truth.boxes, device).flatten(0, 1), move(truth.labels, device).flatten()
-    table = Table(head, y, delta, move(slot, device), moment)
+    positives = PositiveRows(head, y, delta, move(location, device), context)
     if not gaussian:                        # C writes 0 where it is not finite
-        table.values[:, boxed] = finite(table.values[:, boxed])
-    told, rewritten = len(match_row), torch.zeros((), dtype=torch.long, device=device)
+        positives.values[:, boxed] = finite(positives.values[:, boxed])
+    count, rewritten = len(match_row), torch.zeros((), dtype=torch.long, device=device)
 
-    def tell(row: Tensor, delta: Tensor) -> None:
-        rewritten.add_((table.delta[row, :boxed] != 0).any(1).sum())
-        table.delta[row, :boxed] += delta
+    def add_box_deltas(row: Tensor, delta: Tensor) -> None:
+        rewritten.add_((positives.delta[row, :boxed] != 0).any(1).sum())
+        positives.delta[row, :boxed] += delta
 
-    for row, (_, target, overlap) in zip(guess_rows, guesses, strict=True):
+    for row, (_, target, overlap) in zip(extra_rows, extra, strict=True):
         label = labels[target]
-        table.classify(row, label, gaussian)
+        positives.classify(row, label, gaussian)
         if overlap is None:
             continue
-        told += len(row)
-        tell(row, table.aim(rule, row, boxes[target], label).delta)
+        count += len(row)
+        add_box_deltas(row, positives.box_deltas(rule, row, boxes[target], label).delta)
         if smooth:
             entry = head.entries + label
-            table.delta[row, entry] = table.factor(label) * (overlap * overlap - table.values[row, entry])
+            positives.delta[row, entry] = positives.factor(label) * (overlap * overlap - positives.values[row, entry])
 
     label = labels[matches.truth]
-    aims = table.aim(rule, match_row, boxes[matches.truth], label)
-    objectness = o.obj_normalizer * table.factor(label) * (1 - table.values[match_row, boxed])
+    box_deltas = positives.box_deltas(rule, match_row, boxes[matches.truth], label)
+    objectness = o.obj_normalizer * positives.factor(label) * (1 - positives.values[match_row, boxed])
     for rank in matches.ranks:
         row = match_row[rank]
-        tell(row, aims.delta[rank])
-        before = table.delta[row, boxed]
-        table.delta[row, boxed] = torch.where(before == 0, objectness[rank], before) if smooth and not gaussian \
+        add_box_deltas(row, box_deltas.delta[rank])
+        before = positives.delta[row, boxed]
+        positives.delta[row, boxed] = torch.where(before == 0, objectness[rank], before) if smooth and not gaussian \
             else objectness[rank]
-        table.classify(row, label[rank], gaussian)
+        positives.classify(row, label[rank], gaussian)
     if gaussian:
-        table.average()
+        positives.average()
     elif o.iou_thresh < 1:
-        table.average(table.delta[:, boxed] != 0)
-    table.put_back()
-    return Lesson(aims, label, told, rewritten)
+        positives.average(positives.delta[:, boxed] != 0)
+    positives.put_back()
+    return Assignment(box_deltas, label, count, rewritten)

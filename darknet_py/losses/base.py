@@ -1,18 +1,17 @@
-"""What every loss takes and gives."""
+"""The interface of losses, and their registry by the kind of head."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from darknet_py.cfg.options import NetOptions
+from darknet_py.layers.base import TrainingContext
 
 
 class HeadLoss(NamedTuple):
-    """What a head says of a mini-batch.
+    """A head's loss for a mini-batch.
 
     delta: shaped as the head's input: what C leaves in ``l.delta``, the negative of a gradient with respect to that
         input, summed (not averaged) over images. Detached.
@@ -25,34 +24,6 @@ class HeadLoss(NamedTuple):
     loss: Tensor
     scale: float = 1
     figures: dict[str, Tensor] = {}
-
-
-@dataclass
-class Moment:
-    """What a loss may know of the run beyond its head's values.
-
-    net: the [net] section.
-    width, height: of the network's input in pixels, this time.
-    iteration: how many updates the weights have had (C: get_current_iteration while a batch runs).
-    seen: images, those of this mini-batch included (C: *net.seen).
-    subdivision: which mini-batch of its batch this is, from 0.
-    adversarial: the first stage of self-adversarial training, where truths are hidden.
-    rolling: (4,) float64 statistics of deltas that outlive an iteration (see ``yolo``): largest, mean, deviation and
-        the threshold of rejection.
-    assigned: by the index of a [yolo]: (N, A, H, W) int64, the number of the object (a
-        track's, in C ``l.labels``) that a cell's anchor stands for, -1 for none, and another such tensor with its
-        class (``l.class_ids``). [contrastive] reads it.
-    """
-
-    net: NetOptions
-    width: int
-    height: int
-    iteration: int = 0
-    seen: int = 0
-    subdivision: int = 0
-    adversarial: bool = False
-    rolling: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
-    assigned: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 def later_wins(keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,9 +39,9 @@ def mean(x: Tensor) -> Tensor:
     return x.sum() / max(1, x.numel())
 
 
-# (head, its input, its output (C's l.output), truth, moment) -> HeadLoss. Truth is a ``Truth`` for heads that detect,
+# (head, its input, its output (C's l.output), truth, context) -> HeadLoss. Truth is a ``Truth`` for heads that detect,
 # else a tensor (N, values).
-Loss = Callable[[Any, Tensor, Tensor, Any, Moment], HeadLoss]
+Loss = Callable[[Any, Tensor, Tensor, Any, TrainingContext], HeadLoss]
 
 LOSSES: dict[str, Loss] = {}
 
@@ -87,16 +58,16 @@ def loss(*kinds: str) -> Callable[[Loss], Loss]:
     return register
 
 
-def differentiable(function: Callable[[Any, Tensor, Any, Moment], Tensor]) -> Loss:
+def differentiable(function: Callable[[Any, Tensor, Any, TrainingContext], Tensor]) -> Loss:
     """A loss written as an ordinary differentiable function, in the form of ``Loss``.
 
     Args:
-        function: (head, its output with a way back to its input, truth, moment) -> (), summed over images.
+        function: (head, its output with a way back to its input, truth, context) -> (), summed over images.
     """
-    def run(head: Any, x: Tensor, output: Tensor, truth: Any, moment: Moment) -> HeadLoss:
+    def run(head: Any, x: Tensor, output: Tensor, truth: Any, context: TrainingContext) -> HeadLoss:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            value = function(head, head(x), truth, moment)
+            value = function(head, head(x), truth, context)
         gradient, = torch.autograd.grad(value, x)
         return HeadLoss(-gradient, value.detach())
 

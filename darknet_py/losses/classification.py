@@ -4,8 +4,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from darknet_py.layers.base import TrainingContext
 from darknet_py.layers.softmax import Cost, Iseg, Logistic, Softmax
-from darknet_py.losses.base import HeadLoss, Moment, later_wins, loss
+from darknet_py.losses.base import HeadLoss, later_wins, loss
 
 SECRET_NUM = -1234      # a truth that nobody knows: no delta
 LEAST = torch.finfo(torch.float32).tiny
@@ -15,7 +16,7 @@ EMBEDDING_SCALE = .01
 
 
 @loss("softmax")
-def softmax_loss(head: Softmax, x: Tensor, output: Tensor, truth: Tensor, moment: Moment) -> HeadLoss:
+def softmax_loss(head: Softmax, x: Tensor, output: Tensor, truth: Tensor, context: TrainingContext) -> HeadLoss:
     """Truth minus output, whatever the temperature. The loss counts every class whose truth is not 0 in full.
 
     Darknet: forward_softmax_layer_gpu. Down a tree, truths of -1234 (of groups that an image says nothing of) have no
@@ -36,7 +37,7 @@ def softmax_loss(head: Softmax, x: Tensor, output: Tensor, truth: Tensor, moment
 
 
 @loss("cost")
-def cost_loss(head: Cost, x: Tensor, output: Tensor, truth: Tensor, moment: Moment) -> HeadLoss:
+def cost_loss(head: Cost, x: Tensor, output: Tensor, truth: Tensor, context: TrainingContext) -> HeadLoss:
     """Squares of differences, or their smooth absolute values; ``masked`` passes over truths of -1234.
 
     Darknet: forward_cost_layer_gpu. ``ratio`` computes a threshold and then takes 0 for it, so it has no effect.
@@ -52,7 +53,7 @@ def cost_loss(head: Cost, x: Tensor, output: Tensor, truth: Tensor, moment: Mome
 
 
 @loss("logistic")
-def logistic_loss(head: Logistic, x: Tensor, output: Tensor, truth: Tensor, moment: Moment) -> HeadLoss:
+def logistic_loss(head: Logistic, x: Tensor, output: Tensor, truth: Tensor, context: TrainingContext) -> HeadLoss:
     """Binary cross entropy of each label. Darknet (pjreddie's): logistic_x_ent_gpu."""
     truth = truth.view_as(output)
     entropy = -truth * (output + SMALL).log() - (1 - truth) * (1 - output + SMALL).log()
@@ -60,7 +61,7 @@ def logistic_loss(head: Logistic, x: Tensor, output: Tensor, truth: Tensor, mome
 
 
 @loss("iseg")
-def iseg_loss(head: Iseg, x: Tensor, output: Tensor, truth: Tensor, moment: Moment) -> HeadLoss:
+def iseg_loss(head: Iseg, x: Tensor, output: Tensor, truth: Tensor, context: TrainingContext) -> HeadLoss:
     """Class maps drawn to the objects' masks, embeddings to their object's mean and away from the other objects'.
 
     Args:

@@ -5,17 +5,19 @@ import torch
 from torch import Tensor
 
 from darknet_py.data.targets import Truth
+from darknet_py.layers.base import TrainingContext
 from darknet_py.layers.softmax import Contrastive
-from darknet_py.losses.base import HeadLoss, Moment, loss
+from darknet_py.losses.base import HeadLoss, loss
 
 CERTAIN = .9999     # the probability of a pair that no other competes with
 
 
 @loss("contrastive")
-def contrastive_loss(head: Contrastive, x: Tensor, output: Tensor, truth: Truth | Tensor, moment: Moment) -> HeadLoss:
+def contrastive_loss(head: Contrastive, x: Tensor, output: Tensor, truth: Truth | Tensor,
+                     context: TrainingContext) -> HeadLoss:
     """Embeddings of one label are drawn together, others pushed apart, by their cosine similarity.
 
-    With ``yolo_layer=`` the embeddings are those of the cells and anchors in ``moment.assigned``, compared within a
+    With ``yolo_layer=`` the embeddings are those of the cells and anchors in ``context.assigned``, compared within a
     class; without, one an image, or one a place of it. Images of different time steps are not compared.
 
     Darknet: forward_contrastive_layer. The loss is the sum of the deltas' squares. Embeddings of length 0, where C
@@ -23,16 +25,16 @@ def contrastive_loss(head: Contrastive, x: Tensor, output: Tensor, truth: Truth 
     """
     delta = torch.zeros_like(x)
     if head.yolo is None:
-        embeddings, labels, step = _of_images(head, x, truth, moment)
+        embeddings, labels, step = _of_images(head, x, truth, context)
         scatter = delta.movedim(1, -1)
         at: tuple[Tensor, ...] = torch.ones_like(scatter[..., 0]).nonzero(as_tuple=True)
         classes = torch.zeros_like(labels)
-    elif head.yolo in moment.assigned:
-        objects, kinds = moment.assigned[head.yolo]
+    elif head.yolo in context.assigned:
+        objects, kinds = context.assigned[head.yolo]
         scatter = delta.unflatten(1, (objects.shape[1], -1)).movedim(2, -1)     # (N, A, H, W, E)
         at = (objects >= 0).nonzero(as_tuple=True)
         embeddings = x.unflatten(1, (objects.shape[1], -1)).movedim(2, -1)[at]
-        labels, classes, step = objects[at], kinds[at], _time_step(at[0], len(x), moment)
+        labels, classes, step = objects[at], kinds[at], _time_step(at[0], len(x), context)
     else:
         return HeadLoss(delta, delta.sum())
 
@@ -63,7 +65,8 @@ def contrastive_loss(head: Contrastive, x: Tensor, output: Tensor, truth: Truth 
     return HeadLoss(delta, delta.square().sum(), figures={"accuracy": _accuracy(similarity, same, pair)})
 
 
-def _of_images(head: Contrastive, x: Tensor, truth: Truth | Tensor, moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
+def _of_images(head: Contrastive, x: Tensor, truth: Truth | Tensor,
+               context: TrainingContext) -> tuple[Tensor, Tensor, Tensor]:
     """Embeddings (K, C) of all places of all images, with their labels and time steps.
 
     An image's label is the last class whose truth is above ``label_smooth_eps``. Without such a class the two views of
@@ -71,17 +74,17 @@ def _of_images(head: Contrastive, x: Tensor, truth: Truth | Tensor, moment: Mome
     """
     n, channels, height, width = x.shape
     number = torch.arange(n, device=x.device)
-    labels = number % 2 if moment.adversarial else number // 2
+    labels = number % 2 if context.adversarial else number // 2
     if isinstance(truth, Tensor):
-        above = truth.reshape(n, -1)[:, :head.options.classes] > moment.net.label_smooth_eps
+        above = truth.reshape(n, -1)[:, :head.options.classes] > context.net.label_smooth_eps
         last = (above * torch.arange(1, above.shape[1] + 1, device=x.device)).amax(1) - 1
         labels = torch.where(last >= 0, last, labels)
     image = number.repeat_interleave(height * width)
-    return x.movedim(1, -1).reshape(-1, channels), labels[image], _time_step(image, n, moment)
+    return x.movedim(1, -1).reshape(-1, channels), labels[image], _time_step(image, n, context)
 
 
-def _time_step(image: Tensor, images: int, moment: Moment) -> Tensor:
-    return image // max(1, images // moment.net.time_steps)
+def _time_step(image: Tensor, images: int, context: TrainingContext) -> Tensor:
+    return image // max(1, images // context.net.time_steps)
 
 
 def _probability(head: Contrastive, similarity: Tensor, pair: Tensor) -> Tensor:

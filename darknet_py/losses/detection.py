@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from darknet_py.data.targets import Truth
+from darknet_py.layers.base import TrainingContext
 from darknet_py.layers.detection import Detection
-from darknet_py.losses.base import HeadLoss, Moment, loss, mean
+from darknet_py.losses.base import HeadLoss, loss, mean
 from darknet_py.ops.boxes import iou
 
 LEAST_SIZE = .001       # of a truth's width and height
@@ -15,13 +16,13 @@ RANDOM_IMAGES = 64_000  # with random=1, for so many a random box takes the obje
 
 
 @loss("detection")
-def detection_loss(head: Detection, x: Tensor, output: Tensor, truth: Truth, moment: Moment) -> HeadLoss:
+def detection_loss(head: Detection, x: Tensor, output: Tensor, truth: Truth, context: TrainingContext) -> HeadLoss:
     """Squares of differences. A cell holds one object at most, the first of the labels that lies there, and its box of
     most overlap takes it, or, if none overlaps, the nearest one.
 
     Darknet: forward_detection_layer, fill_truth_region. The loss is the sum of the deltas' squares. With ``random`` the
-    draws depend on ``moment.seen`` alone, so that a run can be repeated. ``forced`` means the second box where there is
-    one; C reads beyond the first.
+    draws depend on ``context.seen`` alone, so that a run can be repeated. ``forced`` means the second box where there
+    is one; C reads beyond the first.
     """
     o, n, side = head.options, len(x), head.options.side
     cells = side * side
@@ -32,9 +33,9 @@ def detection_loss(head: Detection, x: Tensor, output: Tensor, truth: Truth, mom
     if o.softmax:
         classes = classes.softmax(2)
 
-    image, cell, aims, labels = _objects(head, truth.to(x.device))
+    image, cell, targets, labels = _objects(head, truth.to(x.device))
     k = torch.arange(len(image), device=x.device)
-    theirs, ours = aims.clone(), boxes[image, cell, :, :4].clone()      # (K, 4), (K, B, 4)
+    theirs, ours = targets.clone(), boxes[image, cell, :, :4].clone()      # (K, 4), (K, B, 4)
     theirs[:, :2] /= side
     ours[..., :2] /= side
     if o.sqrt:
@@ -44,8 +45,8 @@ def detection_loss(head: Detection, x: Tensor, output: Tensor, truth: Truth, mom
     best = torch.where((overlap > 0).any(1), overlap.argmax(1), apart.argmin(1))
     if o.forced:
         best = torch.where(theirs[:, 2] * theirs[:, 3] < SMALL_AREA, min(1, o.num - 1), 0)
-    if o.random and moment.seen < RANDOM_IMAGES:
-        best = torch.randint(o.num, k.shape, generator=torch.Generator().manual_seed(moment.seen)).to(x.device)
+    if o.random and context.seen < RANDOM_IMAGES:
+        best = torch.randint(o.num, k.shape, generator=torch.Generator().manual_seed(context.seen)).to(x.device)
 
     d_classes, d_boxes = torch.zeros_like(classes), torch.zeros_like(boxes)
     d_objectness = -o.noobject_scale * objectness
@@ -54,8 +55,8 @@ def detection_loss(head: Detection, x: Tensor, output: Tensor, truth: Truth, mom
     d_objectness[image, cell, best] = \
         o.object_scale * ((overlap[k, best] if o.rescore else 1) - objectness[image, cell, best])
     if o.sqrt:
-        aims[:, 2:] = aims[:, 2:].sqrt()
-    d_boxes[image, cell, best, :4] = o.coord_scale * (aims - boxes[image, cell, best, :4])
+        targets[:, 2:] = targets[:, 2:].sqrt()
+    d_boxes[image, cell, best, :4] = o.coord_scale * (targets - boxes[image, cell, best, :4])
 
     delta = torch.cat([d_classes.flatten(1), d_objectness.flatten(1), d_boxes.flatten(1)], 1)
     figures = {"iou": mean(overlap[k, best]), "class": mean(classes[image, cell][wanted > 0]),

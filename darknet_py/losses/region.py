@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from darknet_py.data.targets import Truth
+from darknet_py.layers.base import TrainingContext
 from darknet_py.layers.region import Region
-from darknet_py.losses.base import HeadLoss, Moment, later_wins, loss, mean
+from darknet_py.losses.base import HeadLoss, later_wins, loss, mean
 from darknet_py.ops.boxes import iou
 
 WARM_UP_IMAGES = 12_800     # for so many all boxes are drawn to their anchors
@@ -26,7 +27,7 @@ class _Truths(NamedTuple):
 
 
 @loss("region")
-def region_loss(head: Region, x: Tensor, output: Tensor, truth: Truth, moment: Moment) -> HeadLoss:
+def region_loss(head: Region, x: Tensor, output: Tensor, truth: Truth, context: TrainingContext) -> HeadLoss:
     """Squares of differences through the logistic function, each object on the one anchor that fits it best.
 
     Darknet: forward_region_layer. The loss is the sum of the deltas' squares. ``log``, ``sqrt``, ``absolute`` and
@@ -56,7 +57,7 @@ def region_loss(head: Region, x: Tensor, output: Tensor, truth: Truth, moment: M
     delta[..., 4] = o.noobject_scale * (toward - objectness) * slope
     if o.classfix != -1:
         delta[..., 4].masked_fill_(best > o.thresh, 0)
-    if moment.seen < WARM_UP_IMAGES:
+    if context.seen < WARM_UP_IMAGES:
         delta[..., :2] = WARM_UP_SCALE * (.5 - offsets) * offsets * (1 - offsets)
         delta[..., 2:4] = -WARM_UP_SCALE * values[..., 2:4]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from darknet_py.cfg.language import Cfg, Section, read_cfg
 from darknet_py.cfg.options import NetOptions, bind
 from darknet_py.errors import DarknetError, DataError
 from darknet_py.layers import KINDS, DetectionHead, Head, Layer, Place, Shape
-from darknet_py.layers.base import MAX_PARAMETERS, Now, StraightThrough
+from darknet_py.layers.base import MAX_PARAMETERS, StraightThrough, TrainingContext
 from darknet_py.model import weights as weights_file
 
 MAX_LAYERS = 10_000
@@ -49,24 +49,27 @@ class Network(nn.Module):
         seen: images that the weights were trained on, as their file says.
         reached: leading layers that have their weights from a file.
         fresh: indices of the layers with weights that a loaded file had none for.
-        now: where training stands; layers act by it.
+        context: the state of training, by which layers act.
     """
 
     layers: Sequence[Layer]
 
-    def __init__(self, cfg: Cfg, *, width: int | None = None, height: int | None = None):
+    def __init__(self, cfg: Cfg, *, width: int | None = None, height: int | None = None,
+                 context: TrainingContext | None = None):
         super().__init__()
         self.cfg, self.seen, self.reached, self.folded = cfg, 0, 0, False
         self.fresh: list[int] = []
         self.options, self.input_shape = _net(cfg, width, height)
-        self.now = Now()
+        if context is None:
+            context = TrainingContext(self.options, self.input_shape.width, self.input_shape.height)
+        self.context = context
         layers: list[Layer] = []
         sources: list[tuple[int, ...]] = []
         count = 0
         if len(cfg.sections) > MAX_LAYERS:
             raise cfg.error(f"has {len(cfg.sections) - 1} layers, more than the {MAX_LAYERS} allowed")
         for index, section in enumerate(cfg.sections[1:]):
-            place = Place(cfg, section, index, self.options, layers, self.now)
+            place = Place(cfg, section, index, self.options, layers, self.context)
             kind = _kind(cfg, section)
             options = bind(cfg, section, kind.Options)
             wanted = kind.sources(options, place)
@@ -116,13 +119,23 @@ class Network(nn.Module):
 
     def outputs_of(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
         """The same for several layers; -1 is the input, with the shape of images."""
-        outputs: list[Any] = [None] * len(self.plan) + [self._checked(x)]
-        for at, (layer, sources, done) in enumerate(self.plan[:max(indices) + 1]):
-            outputs[at] = layer(*[outputs[source] for source in sources])
-            for source in done:
-                if source not in indices:
-                    outputs[source] = None
+        outputs = self._execute(x, lambda layer, *xs: layer(*xs), self.plan[:max(indices) + 1], indices)
         return [outputs[index] for index in indices]
+
+    def _execute(self, x: Tensor, run: Callable[..., Tensor], plan: Sequence[Step],
+                 kept: Collection[int] = ()) -> list[Any]:
+        """Run a plan: ``run`` takes a layer and what it reads, and gives its output.
+
+        Returns:
+            The outputs by index, the input last; None for those that no later layer reads and that are not ``kept``.
+        """
+        outputs: list[Any] = [None] * len(self.plan) + [self._checked(x)]
+        for index, (layer, sources, done) in enumerate(plan):
+            outputs[index] = run(layer, *[outputs[source] for source in sources])
+            for source in done:
+                if source not in kept:
+                    outputs[source] = None
+        return outputs
 
     def train_heads(self, x: Tensor, frozen: int = 0) -> list[HeadPass]:
         """Run the network for training: what each head read and gave.
@@ -134,29 +147,30 @@ class Network(nn.Module):
         A layer that reads a head (as [cost] reads [softmax]) sends its gradient through it unchanged, as in C.
         ``onlyforward=1`` lets no gradient through.
         """
-        outputs: list[Any] = [None] * len(self.plan) + [self._checked(x)]
         passes = []
-        for index, (layer, sources, done) in enumerate(self.plan):
-            xs = [outputs[source] for source in sources]
-            with torch.set_grad_enabled(index >= frozen):
+
+        def run(layer: Layer, *xs: Tensor) -> Tensor:
+            with torch.set_grad_enabled(layer.place.index >= frozen):
                 output = layer(*xs)
-                if index in self.heads and isinstance(layer, Head):
+                if isinstance(layer, Head):
                     passes.append(HeadPass(layer, xs[0], output.detach()))
                     output = output if layer.final else StraightThrough.apply(xs[0], output)
-            outputs[index] = output.detach() if layer.options.onlyforward else output
-            for source in done:
-                outputs[source] = None
+            return output.detach() if layer.options.onlyforward else output
+
+        self._execute(x, run, self.plan)
         return passes
 
     def trace(self, x: Tensor) -> list[Tensor]:
         """Run the network and keep everything: one tensor a layer, each what C then holds in ``l.output``."""
-        outputs: list[Tensor] = [self._checked(x)] * (len(self.plan) + 1)
-        held = []
-        for index, (layer, sources, _) in enumerate(self.plan):
-            xs = [outputs[source] for source in sources]
-            outputs[index] = layer(*xs)
-            held.append(layer.darknet_output(outputs[index], *xs))
-        return held
+        kept = []
+
+        def run(layer: Layer, *xs: Tensor) -> Tensor:
+            output = layer(*xs)
+            kept.append(layer.darknet_output(output, *xs))
+            return output
+
+        self._execute(x, run, self.plan)
+        return kept
 
     def load_weights(self, path: str | os.PathLike, source: Network | None = None) -> int:
         """Load a .weights file.
@@ -199,7 +213,8 @@ class Network(nn.Module):
             layer.reset_state()
 
     def resized(self, width: int, height: int, layers: int | None = None) -> Network:
-        """This network for images of another size: a second plan over the very same weights, statistics and mode.
+        """This network for images of another size: a second plan over the very same weights, statistics, mode and
+        training context.
 
         Args:
             layers: the first so many only; those after them need not fit the size.
@@ -210,7 +225,7 @@ class Network(nn.Module):
         cfg = self.cfg if layers is None else replace(self.cfg, sections=self.cfg.sections[:layers + 1])
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")         # what the cfg is warned of was said when this one was built
-            twin = Network(cfg, width=width, height=height)
+            twin = Network(cfg, width=width, height=height, context=self.context)
             if self.folded:
                 twin.fold()
         pairs = [pair for layer, other in zip(self.layers, twin.layers, strict=False)

@@ -43,8 +43,8 @@ def save(path: Path, engine: Engine, facts: dict[str, Any], statistics: Sequence
         tensors = {f"momentum/{name}": tensor for name, tensor in engine.optimizer.state_dict().items()}
         tensors |= {f"average/{index}": tensor for index, tensor in enumerate(engine.average.values)}
         tensors |= {f"statistics/{index}": tensor for index, tensor in enumerate(statistics)}
-        tensors |= {"rolling": engine.moment.rolling}
-        facts = facts | {"weights": checksum(fresh), "seen": engine.moment.seen, "scale": [engine.scale, engine.good]}
+        tensors |= {"rolling": engine.context.rolling}
+        facts = facts | {"weights": checksum(fresh), "seen": engine.context.seen, "scale": [engine.scale, engine.good]}
         with replacing(upcoming) as file:
             file.write(to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
                                 {"run": json.dumps(facts)}))
@@ -113,8 +113,8 @@ def restore(path: Path, engine: Engine) -> dict[str, Any]:
             engine.statistics[int(index)].copy_(tensor)
     except (KeyError, IndexError, RuntimeError, DataError) as error:
         raise WeightsError(f"{path}: does not fit this network: {error}") from None
-    engine.moment.rolling = tensors["rolling"].cpu()
-    engine.moment.seen = known["seen"]
+    engine.context.rolling = tensors["rolling"].cpu()
+    engine.context.seen = known["seen"]
     if known.get("amp", engine.amp) == engine.amp:
         engine.scale, engine.good = known["scale"]
     return known

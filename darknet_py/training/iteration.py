@@ -12,7 +12,6 @@ from torch import Tensor
 from darknet_py.data.targets import Truth
 from darknet_py.errors import DarknetError
 from darknet_py.layers import Layer
-from darknet_py.losses import Moment
 from darknet_py.model.network import HeadPass, Network
 from darknet_py.training.batchnorm_sync import merge_statistics
 from darknet_py.training.ema import Average
@@ -74,7 +73,7 @@ class Engine:
         self.attention: np.ndarray | None = None            # the last picture of what an attack changed
         self.good = 0                           # iterations since the scale last changed
         self.optimizer, self.average = Optimizer(network), Average(network)
-        self.moment = Moment(network.options, network.input_shape.width, network.input_shape.height)
+        self.context = network.context
         self.sizes = {network.input_shape[1:]: network}
         self.compiled: dict[tuple[int, int], Forward] | None = {} if compiled else None
         self.statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
@@ -113,11 +112,11 @@ class Engine:
             seen.append((network, batch))
             if self._is_attacked(iteration, index):
                 clean = x
-                x, delta = attack(network, clean, truth, self.moment, self._attack_rate(iteration))
+                x, delta = attack(network, clean, truth, self._attack_rate(iteration))
                 seen[-1] = network, batch._replace(images=x.cpu())
                 if self.network.options.attention:
                     self.attention = attention_picture(clean[0], delta[0])
-            outcome = accumulate(network, x, truth, self.moment, self.scale, self.precision, self._compiled(network))
+            outcome = accumulate(network, x, truth, self.scale, self.precision, self._compiled(network))
             losses.append(outcome.loss.double() / len(x))
             for head, loss in outcome.heads:
                 for name, value in loss.figures.items():
@@ -168,12 +167,10 @@ class Engine:
         return x.contiguous(memory_format=torch.channels_last)
 
     def _begin(self, iteration: int, index: int, x: Tensor) -> Network:
-        """What the losses may know of this mini-batch, and the network of its size."""
-        moment = self.moment
-        moment.height, moment.width = x.shape[2:]
-        moment.iteration, moment.subdivision = iteration - 1, index
-        moment.seen += len(x) * self.world.size
-        return self.at_size(moment.height, moment.width)
+        """Write what the losses may know of this mini-batch, and give the network of its size."""
+        self.context.iteration, self.context.subdivision = iteration - 1, index
+        self.context.seen += len(x) * self.world.size
+        return self.at_size(*x.shape[2:])
 
     def _is_attacked(self, iteration: int, index: int) -> bool:
         """Self-adversarial training takes every second mini-batch, by chance, once burn_in is over."""

@@ -109,7 +109,7 @@ class Statistics:
                         calls.clear()
                         x = engine.input(batch.images)
                         network = engine.at_size(*x.shape[2:])
-                        network.now.subdivision = index
+                        network.context.subdivision = index
                         run_forward(network, x, batch.truth.to(engine.device), len(network.layers), engine.precision)
                         for value, buffer in zip(values, buffers, strict=True):
                             value.add_(buffer, alpha=1 / count / (1 - (1 - MOMENTUM) ** max(1, calls[buffer])))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.data.targets import Truth
-from darknet_py.losses import LOSSES, HeadLoss, Moment
+from darknet_py.losses import LOSSES, HeadLoss
 from darknet_py.model.network import HeadPass, Network
 
 Forward = Callable[[Tensor, int], list[HeadPass]]
@@ -21,7 +21,7 @@ class Outcome(NamedTuple):
     heads: list[tuple[HeadPass, HeadLoss]]
 
 
-def accumulate(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment, scale: float = 1,
+def accumulate(network: Network, x: Tensor, truth: Truth | Tensor, scale: float = 1,
                precision: torch.dtype | None = None, forward: Forward | None = None) -> Outcome:
     """Run a mini-batch forward and backward: every ``parameter.grad`` grows by minus C's updates, times ``scale``.
 
@@ -33,14 +33,14 @@ def accumulate(network: Network, x: Tensor, truth: Truth | Tensor, moment: Momen
 
     Darknet: train_network_datum. Deltas are sums over images; the update divides by their number.
     """
-    outcome = run_heads(network, x, truth, moment, precision, forward)
+    outcome = run_heads(network, x, truth, precision, forward)
     roots, gradients = _roots(outcome, scale)
     if roots:
         torch.autograd.backward(roots, gradients)
     return outcome
 
 
-def attack(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment, rate: float) -> tuple[Tensor, Tensor]:
+def attack(network: Network, x: Tensor, truth: Truth | Tensor, rate: float) -> tuple[Tensor, Tensor]:
     """Self-adversarial training, the first stage: images changed so that the network finds nothing in them.
 
     The images follow the deltas that they would get without any truth. Batch normalisation uses its running
@@ -53,28 +53,28 @@ def attack(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment, r
     """
     hidden = Truth(*(part[:, :0] for part in truth)) if isinstance(truth, Truth) else torch.zeros_like(truth)
     x = x.detach().requires_grad_()
-    moment.adversarial = True
+    network.context.adversarial = True
     try:
-        roots, gradients = _roots(run_heads(network, x, hidden, moment, None), 1)
+        roots, gradients = _roots(run_heads(network, x, hidden), 1)
         gradient, = torch.autograd.grad(roots, x, gradients, allow_unused=True) if roots else (None,)
     finally:
-        moment.adversarial = network.now.adversarial = False
+        network.context.adversarial = False
     if gradient is None:
         return x.detach(), torch.zeros_like(x)
     changed = (x.detach() - rate * gradient).clamp_(0, 1)
-    if moment.net.contrastive:
+    if network.options.contrastive:
         changed[1::2] = x.detach()[1::2]
     return changed, -gradient
 
 
-def run_heads(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment,
-              precision: torch.dtype | None, forward: Forward | None = None) -> Outcome:
-    """The forward pass and what the heads say of it."""
-    now = network.now
-    now.iteration, now.subdivision, now.adversarial = moment.iteration, moment.subdivision, moment.adversarial
-    passes = run_forward(network, x, truth, frozen_layers(network, moment.iteration), precision, forward)
+def run_heads(network: Network, x: Tensor, truth: Truth | Tensor, precision: torch.dtype | None = None,
+              forward: Forward | None = None) -> Outcome:
+    """The forward pass and the losses of its heads."""
+    context = network.context
+    _, context.height, context.width = network.input_shape
+    passes = run_forward(network, x, truth, frozen_layers(network, context.iteration), precision, forward)
     with torch.no_grad():
-        losses = [LOSSES[head.layer.kind](head.layer, head.input.detach().float(), head.output.float(), truth, moment)
+        losses = [LOSSES[head.layer.kind](head.layer, head.input.detach().float(), head.output.float(), truth, context)
                   for head in passes]
     return Outcome(torch.stack([loss.loss.float() for loss in losses]).mean(), list(zip(passes, losses, strict=True)))
 
@@ -82,7 +82,7 @@ def run_heads(network: Network, x: Tensor, truth: Truth | Tensor, moment: Moment
 def run_forward(network: Network, x: Tensor, truth: Truth | Tensor, frozen: int, precision: torch.dtype | None = None,
                 forward: Forward | None = None) -> list[HeadPass]:
     """The forward pass alone; ``frozen`` leading layers get no gradient."""
-    network.now.boxes = truth.boxes if isinstance(truth, Truth) else None
+    network.context.boxes = truth.boxes if isinstance(truth, Truth) else None
     with torch.autocast(x.device.type, precision, enabled=precision is not None):
         return (forward or network.train_heads)(x, frozen)
 

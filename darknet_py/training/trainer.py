@@ -148,7 +148,7 @@ class Run:
         if start.weights is not None and self.network.reached == 0 and any(any(layer.blobs())
                                                                            for layer in self.network.layers):
             raise WeightsError(f"{start.weights}: holds no weights for any layer")
-        self.engine.moment.seen = self.iteration * self.images
+        self.engine.context.seen = self.iteration * self.images
         if start.todo == "train":
             self.task: Task = task_for(data, self.network, settings, self.seed, self.world, self.device)
             if known.get("pictures", self.task.count) != self.task.count:
@@ -231,7 +231,7 @@ class Run:
             plan, taken = self.plan(iteration), self._mini_batches(batches, iteration)
             result = self.engine.run(iteration, taken)
             self.iteration, self.network.seen = iteration, iteration * self.images
-            self.engine.moment.seen = self.network.seen
+            self.engine.context.seen = self.network.seen
             self.bad = 0 if result.trouble is None else self.bad + 1
             if math.isfinite(result.loss):
                 self.average_loss = result.loss if self.average_loss < 0 else \

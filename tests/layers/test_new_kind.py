@@ -11,7 +11,7 @@ from darknet_py import CfgError, CfgWarning, Detector, load_network, parse_cfg, 
 from darknet_py.cli import main
 from darknet_py.layers.base import KINDS, Blob, Layer, LayerOptions, layer
 from darknet_py.layers.head import Head
-from darknet_py.losses import LOSSES, Moment, differentiable, loss
+from darknet_py.losses import LOSSES, differentiable, loss
 from darknet_py.model.summary import layer_table
 from darknet_py.training.step import accumulate
 
@@ -54,7 +54,7 @@ def kinds():
 
     @loss("square")
     @differentiable
-    def square_loss(head, output, truth, moment):
+    def square_loss(head, output, truth, context):
         return output.sum()
 
     yield
@@ -97,7 +97,7 @@ def test_a_loss_that_is_a_differentiable_function(kinds):
     """Gradients are those of autograd."""
     network = load_network(parse_cfg(TINY_CFG[:TINY_CFG.index("[yolo]")] + "[square]\n")).train()
     x = torch.rand(2, 3, 32, 32)
-    outcome = accumulate(network, x, torch.zeros(2, 1), Moment(network.options, 32, 32))
+    outcome = accumulate(network, x, torch.zeros(2, 1))
     ours = [parameter.grad.clone() for parameter in network.parameters()]
     network.zero_grad()
     value = network.output_of(x, 1).square().sum()

@@ -11,7 +11,8 @@ from conftest import ROOT
 
 from darknet_py.cfg.language import parse_cfg
 from darknet_py.data.targets import Truth
-from darknet_py.losses import LOSSES, HeadLoss, Moment
+from darknet_py.layers import TrainingContext
+from darknet_py.losses import LOSSES, HeadLoss
 from darknet_py.losses.base import later_wins
 from darknet_py.model.network import Network
 
@@ -41,11 +42,11 @@ def build(cfg: str, folder, numbers=()):
         return Network(parse_cfg(cfg, folder / "head.cfg"))
 
 
-def run(network, x, truth, assigned=None, **moment) -> HeadLoss:
-    head, moment = network.layers[0], Moment(network.options, x.shape[3], x.shape[2], **moment)
+def run(network, x, truth, assigned=None, **context) -> HeadLoss:
+    head, context = network.layers[0], TrainingContext(network.options, x.shape[3], x.shape[2], **context)
     if assigned is not None:
-        head.yolo, moment.assigned[0] = 0, (assigned[0].long(), assigned[1].long())
-    return LOSSES[head.kind](head, x, head(x), truth, moment)
+        head.yolo, context.assigned[0] = 0, (assigned[0].long(), assigned[1].long())
+    return LOSSES[head.kind](head, x, head(x), truth, context)
 
 
 @pytest.mark.parametrize("case", list(golden_cases()))

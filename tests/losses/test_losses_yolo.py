@@ -17,7 +17,8 @@ from torch import Tensor
 
 from darknet_py import load_network, parse_cfg
 from darknet_py.data.targets import Truth
-from darknet_py.losses import LOSSES, HeadLoss, Moment
+from darknet_py.layers import TrainingContext
+from darknet_py.losses import LOSSES, HeadLoss
 from darknet_py.losses import anchor_matching as matching
 from darknet_py.ops.boxes import iou
 from darknet_py.ops.iou_gradient import overlap_gradient
@@ -43,15 +44,15 @@ def as_truth(rows: np.ndarray | list) -> Truth:
     return Truth(table[..., :4].contiguous(), table[..., 4].long(), track.long())
 
 
-def run(cfg: str, x: Tensor, truth: Truth, size=(64, 64), folder="", **moment) -> tuple[HeadLoss, Moment]:
+def run(cfg: str, x: Tensor, truth: Truth, size=(64, 64), folder="", **context) -> tuple[HeadLoss, TrainingContext]:
     network = load_network(parse_cfg(cfg, Path(folder) / "head.cfg" if folder else None)).to(x.device, x.dtype)
     head = network.layers[0]
     with torch.no_grad():
-        state = Moment(network.options, *size, **moment)
+        state = TrainingContext(network.options, *size, **context)
         return LOSSES[head.kind](head, x, head(x), truth, state), state
 
 
-def run_golden(path: Path, change=lambda x, truth: (x, truth)) -> tuple[HeadLoss, Moment]:
+def run_golden(path: Path, change=lambda x, truth: (x, truth)) -> tuple[HeadLoss, TrainingContext]:
     golden = np.load(path)
     x, truth = change(torch.from_numpy(golden["x"]).float(), as_truth(golden["truth"]))
     return run(str(golden["cfg"]), x, truth, golden["size"].tolist(), str(path.parent),
@@ -67,7 +68,7 @@ def assert_same(ours: HeadLoss, theirs: HeadLoss, allowed: float = 1e-6) -> None
                                check_device=False)
 
 
-def check_golden(path: Path, loss: HeadLoss, moment: Moment) -> None:
+def check_golden(path: Path, loss: HeadLoss, context: TrainingContext) -> None:
     golden = np.load(path)
     delta = torch.from_numpy(golden["delta"])
     assert loss.delta.dtype == torch.float32 and not loss.delta.requires_grad
@@ -75,10 +76,10 @@ def check_golden(path: Path, loss: HeadLoss, moment: Moment) -> None:
     assert loss.scale == (.5 if "delta_normalizer=0.5" in str(golden["cfg"]) else 1)
     for name, value in (figure.split("=") for figure in golden["figures"].tolist()):
         assert loss.figures[name].item() == pytest.approx(float(value), rel=2e-5, abs=.006), name   # C prints %.2f
-    torch.testing.assert_close(moment.rolling.float(), torch.from_numpy(golden["rolling_after"]), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(context.rolling.float(), torch.from_numpy(golden["rolling_after"]), rtol=1e-5, atol=1e-6)
     if "told" in golden:
         assert [int(loss.figures[name]) for name in ("boxes", "rewritten")] == golden["told"].tolist()
-        tracks, labels = moment.assigned[0]
+        tracks, labels = context.assigned[0]
         assert tracks.flatten().tolist() == golden["tracks"].tolist()
         assert labels.flatten().tolist() == golden["labels"].tolist()
 
@@ -92,9 +93,9 @@ def test_delta_and_loss_are_those_of_c(path):
 @pytest.mark.parametrize("where", ["cpu", "cuda"])
 @pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
 def test_delta_and_loss_are_those_of_c_on_a_gpu(path, where):
-    loss, moment = run_golden(path, lambda x, truth: (x.cuda(), truth.to(where)))
-    moment.assigned = {index: (a.cpu(), b.cpu()) for index, (a, b) in moment.assigned.items()}
-    check_golden(path, loss._replace(delta=loss.delta.cpu(), loss=loss.loss.cpu()), moment)
+    loss, context = run_golden(path, lambda x, truth: (x.cuda(), truth.to(where)))
+    context.assigned = {index: (a.cpu(), b.cpu()) for index, (a, b) in context.assigned.items()}
+    check_golden(path, loss._replace(delta=loss.delta.cpu(), loss=loss.loss.cpu()), context)
 
 
 def padded(x: Tensor, truth: Truth, rows: int = 7) -> tuple[Tensor, Truth]:
@@ -235,8 +236,8 @@ def test_truths_beyond_max_are_not_looked_at():
 
 
 def test_a_centre_on_the_border_counts_to_the_last_cell():
-    loss, moment = run(HEAD, torch.zeros(1, 14, 4, 4), as_truth([[[1, 1, .3, .3, 1, 9]]]))
-    tracks, labels = moment.assigned[0]
+    loss, context = run(HEAD, torch.zeros(1, 14, 4, 4), as_truth([[[1, 1, .3, .3, 1, 9]]]))
+    tracks, labels = context.assigned[0]
     assert (tracks >= 0).nonzero().tolist() == [[0, 0, 3, 3]] and tracks[0, 0, 3, 3] == 9 and labels[0, 0, 3, 3] == 1
     assert loss.delta.view(2, 7, 4, 4)[0, 0, 3, 3] == pytest.approx(.75 * (2 - .09) * .5)
 
@@ -263,6 +264,6 @@ def test_nan_in_the_output_stays_visible_without_truths():
 
 def test_rolling_statistics_survive_a_batch_without_deltas():
     cfg = HEAD.replace("[yolo]", "max_batches=100\nnum_sigmas_reject_badlabels=2\n[yolo]") + "obj_normalizer=0\n"
-    _, moment = run(cfg, torch.zeros(1, 14, 4, 4), as_truth(np.zeros((1, 1, 5))), iteration=90,
+    _, context = run(cfg, torch.zeros(1, 14, 4, 4), as_truth(np.zeros((1, 1, 5))), iteration=90,
                     rolling=torch.tensor([1., .5, .125, 0], dtype=torch.float64))
-    assert moment.rolling.tolist() == [1, .5, .125, 0]
+    assert context.rolling.tolist() == [1, .5, .125, 0]

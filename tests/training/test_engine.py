@@ -10,7 +10,6 @@ from conftest import TINY_CFG
 from darknet_py import CfgError, load_network, parse_cfg, train
 from darknet_py.data.targets import Truth
 from darknet_py.layers.batchnorm import MOMENTUM
-from darknet_py.losses import Moment
 from darknet_py.training import iteration as engine
 from darknet_py.training import tasks
 from darknet_py.training.batchnorm_sync import merge_statistics
@@ -53,23 +52,24 @@ def test_subdivisions_add_up():
     """Without batch normalisation a batch in parts is the batch."""
     net = network(TINY_CFG.replace("batch_normalize=1\n", ""))
     x, truth = batch(4)
-    accumulate(net, x, truth, Moment(net.options, 32, 32))
+    accumulate(net, x, truth)
     whole = gradients(net)
     net.zero_grad()
     for part in (slice(0, 2), slice(2, 4)):
-        accumulate(net, x[part], Truth(*(t[part] for t in truth)), Moment(net.options, 32, 32))
+        accumulate(net, x[part], Truth(*(t[part] for t in truth)))
     for ours, theirs in zip(gradients(net), whole, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_frozen_layers_get_no_gradient():
     net = network(TINY_CFG.replace("filters=8", "filters=8\nstopbackward=1"))
-    accumulate(net, *batch(), Moment(net.options, 32, 32))
+    accumulate(net, *batch())
     assert [gradient is None for gradient in gradients(net)] == [True] * 3 + [False] * 2
     later = network(TINY_CFG.replace("filters=8", "filters=8\nstopbackward=5"))
     for iteration, frozen in ((4, True), (5, False)):
         later.zero_grad()
-        accumulate(later, *batch(), Moment(later.options, 32, 32, iteration))
+        later.context.iteration = iteration
+        accumulate(later, *batch())
         assert (gradients(later)[0] is None) == frozen
 
 
@@ -77,10 +77,9 @@ def test_an_attack_hides_objects():
     """Self-adversarial training: objectness falls, pixels stay in [0, 1], and no weight or statistic notices."""
     net = network()
     x, truth = batch()
-    moment = Moment(net.options, 32, 32)
     buffers = [buffer.clone() for buffer in net.buffers()]
-    changed, delta = attack(net, x, truth, moment, .05)
-    assert gradients(net) == [None] * 5 and not moment.adversarial and not net.now.adversarial
+    changed, delta = attack(net, x, truth, .05)
+    assert gradients(net) == [None] * 5 and not net.context.adversarial
     assert all(torch.equal(a, b) for a, b in zip(net.buffers(), buffers, strict=True))
     assert changed.min() >= 0 and changed.max() <= 1 and delta.shape == x.shape
     torch.testing.assert_close(changed, (x + .05 * delta).clamp(0, 1))
@@ -92,7 +91,7 @@ def test_an_attack_hides_objects():
 def test_of_contrastive_pairs_the_first_is_attacked():
     net = network(TINY_CFG.replace("burn_in=0", "contrastive=1"))
     x, truth = batch(4)
-    changed, _ = attack(net, x, truth, Moment(net.options, 32, 32), .05)
+    changed, _ = attack(net, x, truth, .05)
     assert [torch.equal(a, b) for a, b in zip(changed, x, strict=True)] == [False, True, False, True]
 
 
@@ -157,7 +156,7 @@ def test_what_is_random_follows_the_seed():
 
 def test_precision_of_the_forward_pass():
     net = network()
-    outcome = run_heads(net, *batch(), Moment(net.options, 32, 32), torch.bfloat16)
+    outcome = run_heads(net, *batch(), torch.bfloat16)
     (head, loss), = outcome.heads
     assert head.input.dtype == torch.bfloat16 and loss.delta.dtype == torch.float32
 

@@ -8,7 +8,6 @@ import torch
 
 from darknet_py import load_network, parse_cfg
 from darknet_py.data.targets import Truth
-from darknet_py.losses import Moment
 from darknet_py.training.iteration import Engine
 from darknet_py.training.step import accumulate
 
@@ -39,7 +38,7 @@ def test_cross_mini_batch_normalization():
     mean_so_far = square_so_far = 0
     rolling = np.zeros(3), np.ones(3)
     for part in range(3):
-        network.now.subdivision = part
+        network.context.subdivision = part
         x = images(2, part)
         z = torch.einsum("nchw,fc->nfhw", x, layer.weight[:, :, 0, 0]).detach().double().numpy()
         y, _ = run(network, x)
@@ -70,10 +69,10 @@ def test_adversarial_pass_uses_running_statistics():
     network = build("[convolutional]\nbatch_normalize=1\nfilters=3\nsize=1\nactivation=linear\n")
     norm = network.layers[0].norm
     before = norm.running_mean.clone()
-    network.now.adversarial = True
+    network.context.adversarial = True
     y, _ = run(network, images())
     torch.testing.assert_close(norm.running_mean, before)
-    network.now.adversarial = False
+    network.context.adversarial = False
     torch.testing.assert_close(y, network.eval()(images())[0].detach())
 
 
@@ -93,7 +92,7 @@ def test_dropout():
 def test_drop_blocks(options, iteration, side):
     """Each channel loses one square or nothing, and an image is scaled up by its loss; gradients follow."""
     network = build(f"[dropout]\nprobability=.9\ndropblock=1\n{options}")
-    network.now.iteration = iteration
+    network.context.iteration = iteration
     y, back = run(network, torch.ones(40, 4, 6, 8))
     lost = y == 0
     assert set(lost.sum((2, 3)).unique().tolist()) <= {0, side ** 2} and lost.any()
@@ -114,9 +113,9 @@ def test_drop_blocks(options, iteration, side):
 def test_assisted_excitation(assisted, iteration, share):
     section = f"[convolutional]\nfilters=3\nsize=1\nactivation=linear\nassisted_excitation={assisted}\n"
     network, plain = build(section), build(section.replace(f"excitation={assisted}", "excitation=0"))
-    network.now.iteration = iteration
+    network.context.iteration = iteration
     rows = [np.array([[0, .5, .5, .25, .34]], np.float32), np.zeros((0, 5), np.float32)]
-    network.now.boxes = Truth.stack(rows).boxes
+    network.context.boxes = Truth.stack(rows).boxes
     x = images()
     (y, back), (z, plain_back) = run(network, x), run(plain, x)
     expected = z.clone()
@@ -186,25 +185,30 @@ def test_onlyforward_and_stopbackward():
         network = build(conv, conv + option, conv, "[softmax]\n")
         truth = torch.zeros(2, network.layers[-1].shape.size)
         truth[:, 1] = 1
-        accumulate(network, images(), truth, Moment(network.options, 8, 6, iteration=at))
+        network.context.iteration = at
+        accumulate(network, images(), truth)
         assert {i for i in range(3) if network.layers[i].weight.grad is None} == frozen, option
-    accumulate(build(conv, conv + "stopbackward=5\n", conv, "[softmax]\n"), images(), truth,
-               Moment(network.options, 8, 6, iteration=5))
+    later = build(conv, conv + "stopbackward=5\n", conv, "[softmax]\n")
+    later.context.iteration = 5
+    accumulate(later, images(), truth)
 
 
-def test_step_tells_the_layers_where_training_stands():
-    network = build("[convolutional]\nfilters=3\nsize=1\nactivation=linear\n[softmax]\n")
+def test_layers_share_one_training_context():
+    network = build("[convolutional]\nbatch_normalize=1\nfilters=3\nsize=1\nactivation=linear\n[avgpool]\n[softmax]\n")
+    twin = network.resized(16, 12)
+    for one in (network, twin):
+        assert one.context is network.context and one.layers[0].norm.context is network.context
+        assert all(layer.place.context is network.context for layer in one.layers)
     truth = torch.zeros(2, network.layers[-1].shape.size)
-    accumulate(network, images(), truth, Moment(network.options, 8, 6, iteration=7, subdivision=2, adversarial=True))
-    now = network.layers[0].place.now
-    assert SimpleNamespace(**vars(now)) == SimpleNamespace(iteration=7, subdivision=2, adversarial=True, boxes=None)
+    accumulate(twin, images(shape=(4, 12, 16)), truth)
+    assert (network.context.width, network.context.height) == (16, 12)
 
 
 def test_engine_counts_the_mini_batches_of_a_batch():
     network = build("[convolutional]\nfilters=3\nsize=1\nactivation=linear\ncbn=1\n[softmax]\n")
     truth = torch.zeros(2, network.layers[-1].shape.size)
     seen = []
-    network.layers[0].register_forward_hook(lambda *_: seen.append(network.now.subdivision))
+    network.layers[0].register_forward_hook(lambda *_: seen.append(network.context.subdivision))
     engine = Engine(network, torch.device("cpu"))
     for iteration in (1, 2):
         engine.run(iteration, [SimpleNamespace(images=images(), truth=truth)] * 3)
