@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.data.datafile import find_names
     from darknet_py.data.dataset import class_names, read_samples
     from darknet_py.data.loader import Loader
+    from darknet_py.data.targets import Truth
     from darknet_py.errors import DarknetError
     from darknet_py.model.network import load_network
     from darknet_py.prepare.refit_heads import detecting_head
@@ -50,15 +51,15 @@ def run(arguments: argparse.Namespace) -> int:
     if max(columns * plan.width, -(-plan.images // columns) * plan.height) > LARGEST_SIDE:
         raise DarknetError(f"-count {arguments.count}: so many pictures of {plan.width} x {plan.height} pixels make a "
                            f"grid of more than {LARGEST_SIDE} pixels a side")
-    batches = loader.batches(0, lambda iteration: plan)
-    batch = next(batches)
+    batch = next(loader.batches(0, lambda iteration: plan))
+    assert isinstance(batch.truth, Truth)
     for problem in loader.problems:
         print(f"warning: {problem}", file=sys.stderr)
     order = [step * plan.images // plan.time_steps + line       # from (step, line) to (line, step)
              for line in range(plan.images // plan.time_steps) for step in range(plan.time_steps)]
     write_picture(Path(arguments.out), grid([labelled(batch, number, names) for number in order], columns))
     print(f"{arguments.out}: {plan.images} training pictures of {plan.width} x {plan.height}, "
-          f"{sum(map(len, batch.rows))} objects")
+          f"{(batch.truth.labels >= 0).sum()} objects")
     return 0
 
 

@@ -18,7 +18,8 @@ from darknet_py.data.datafile import EXTENSIONS, read_data, read_lines, read_nam
 from darknet_py.data.dataset import Problem, bases, find_near
 from darknet_py.data.image import read_image, to_tensor
 from darknet_py.data.layout import pick_base
-from darknet_py.data.loader import Batch, Batches, Job, Maker, Plan, order_of_epoch
+from darknet_py.data.loader import Batches, Job, Maker, Plan, order_of_epoch
+from darknet_py.data.targets import MiniBatch
 from darknet_py.errors import DataError
 
 SECRET_NUM = -1234      # a truth that nobody knows: of siblings in a tree none of which is right
@@ -236,7 +237,7 @@ class _Classified(Maker):
             raise DataError("contrastive=1 needs an even number of images a mini-batch, found "
                             f"{plan.images // plan.subdivisions}")
 
-    def __getitem__(self, job: Job) -> tuple[Batch | None, list[Problem], str | None]:
+    def __getitem__(self, job: Job) -> tuple[MiniBatch | None, list[Problem], str | None]:
         plan, count, said = job.plan, len(self.pictures), len(self.pictures.problems)
         each = plan.images // plan.subdivisions // self.views
         parts, names = [], []
@@ -250,7 +251,8 @@ class _Classified(Maker):
                 return None, self.pictures.problems[said:], str(error)
             names += [self.pictures.paths[index]] * self.views
         images, truth = (torch.cat(part) for part in zip(*parts, strict=True))
-        return Batch(job.iteration, job.subdivision, images, truth, names), self.pictures.problems[said:], None
+        batch = MiniBatch(images, truth, names, job.iteration, job.subdivision)
+        return batch, self.pictures.problems[said:], None
 
 
 def _shared(truths: Sequence[np.ndarray], shares: Sequence[float]) -> np.ndarray:

@@ -8,12 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from darknet_py.data.augment_apply import Source, make_picture
@@ -21,6 +20,7 @@ from darknet_py.data.augment_plan import Augmentation, draw_recipe
 from darknet_py.data.cache import Cache
 from darknet_py.data.dataset import Problem, Sample, read_rows
 from darknet_py.data.image import read_image
+from darknet_py.data.targets import MiniBatch, Truth
 from darknet_py.errors import DataError
 
 Scalar = Sequence[float] | float
@@ -46,22 +46,6 @@ class Plan(NamedTuple):
     chunks: int | None = None
 
 
-class Batch(NamedTuple):
-    """A mini-batch.
-
-    images: uint8 (N, C, H, W), RGB or grey; of classifiers float in [0, 1].
-    rows: (K, 5) float32 a picture: class, center x, center y, width, height; (K, 6) with a track number where the
-        augmentation is ``track`` or ``contrastive``. ``Truth.stack`` takes them. Of classifiers a (N, classes) tensor.
-    names: of the pictures' files, the first where several became one.
-    """
-
-    iteration: int
-    subdivision: int
-    images: Tensor
-    rows: Any
-    names: list[str]
-
-
 class Job(NamedTuple):
     """A mini-batch to make."""
 
@@ -76,7 +60,7 @@ class Maker(Dataset):
     def check(self, plan: Plan) -> None:
         """DataError for a plan that cannot be made."""
 
-    def __getitem__(self, job: Job) -> tuple[Batch | None, list[Problem], str | None]:
+    def __getitem__(self, job: Job) -> tuple[MiniBatch | None, list[Problem], str | None]:
         """A mini-batch, what was wrong with its files, and why there is none."""
         raise AssertionError(f"{type(self).__name__} lacks __getitem__")
 
@@ -92,7 +76,7 @@ class Batches:
         self.waited = 0.0
         self._known: set[Problem] = set()
 
-    def batches(self, start: int, plan: Callable[[int], Plan]) -> Iterator[Batch]:
+    def batches(self, start: int, plan: Callable[[int], Plan]) -> Iterator[MiniBatch]:
         """Mini-batches from an iteration on, without end.
 
         Args:
@@ -201,7 +185,7 @@ class _Pictures(Maker):
             raise DataError(f"contrastive=1 needs an even number of images a mini-batch, found "
                             f"{images // plan.time_steps}")
 
-    def __getitem__(self, job: Job) -> tuple[Batch | None, list[Problem], str | None]:
+    def __getitem__(self, job: Job) -> tuple[MiniBatch | None, list[Problem], str | None]:
         plan, problems = job.plan, []       # type: ignore[var-annotated]
         made: list[tuple[np.ndarray, str]] = []
         count = plan.images // plan.subdivisions
@@ -211,7 +195,8 @@ class _Pictures(Maker):
                 made.append(self._make(job.iteration, number, plan, out, problems))
         except DataError as error:
             return None, problems, str(error)
-        return Batch(job.iteration, job.subdivision, images, *map(list, zip(*made, strict=True))), problems, None
+        rows, names = zip(*made, strict=True)
+        return MiniBatch(images, Truth.stack(rows), list(names), job.iteration, job.subdivision), problems, None
 
     def _make(self, iteration: int, number: int, plan: Plan, out: np.ndarray,
               problems: list[Problem]) -> tuple[np.ndarray, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.data.targets import Truth
+from darknet_py.data.targets import MiniBatch, Truth
 from darknet_py.errors import DarknetError
 from darknet_py.layers import Layer
 from darknet_py.model.network import HeadPass, Network
@@ -24,19 +24,6 @@ from darknet_py.viz.attention import attention_picture
 START_SCALE = 1024.     # of deltas in float16, and after how many good iterations it doubles
 RISE = 2000
 PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class MiniBatch(NamedTuple):
-    """What the network sees at once.
-
-    images: (N, C, H, W), uint8 or float in [0, 1], RGB.
-    truth: a ``Truth``, or (N, classes) for a classifier.
-    names: where the images come from, for messages.
-    """
-
-    images: Tensor
-    truth: Truth | Tensor
-    names: list[str]
 
 
 class Result(NamedTuple):

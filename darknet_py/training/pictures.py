@@ -14,7 +14,7 @@ import torch
 from darknet_py.data.classification import ClassifierPictures
 from darknet_py.data.dataset import Sample, read_rows
 from darknet_py.data.image import read_image
-from darknet_py.data.loader import Batch
+from darknet_py.data.targets import MiniBatch, Truth
 from darknet_py.evaluation.classification import ClassifierResult
 from darknet_py.evaluation.plots import plain
 from darknet_py.evaluation.predict import Findings
@@ -48,7 +48,7 @@ class Drawing(NamedTuple):
     once: bool = False
 
 
-def draw_batch(batch: Batch, names: Sequence[str], path: str | os.PathLike) -> None:
+def draw_batch(batch: MiniBatch, names: Sequence[str], path: str | os.PathLike) -> None:
     """Write the first pictures of a mini-batch, as the network sees them, with their boxes or classes.
 
     Raises:
@@ -58,21 +58,22 @@ def draw_batch(batch: Batch, names: Sequence[str], path: str | os.PathLike) -> N
     write_jpeg(grid([labelled(batch, number, names, CELL) for number in range(count)], min(COLUMNS, count)), path)
 
 
-def labelled(batch: Batch, number: int, names: Sequence[str], most: int | None = None) -> np.ndarray:
+def labelled(batch: MiniBatch, number: int, names: Sequence[str], most: int | None = None) -> np.ndarray:
     """One picture of a mini-batch with its boxes, or framed in the colour of its class; uint8 BGR (H, W, 3). A small
     one is enlarged, so that names can be read; one wider than ``most`` pixels is made smaller."""
-    x, rows = batch.images[number], batch.rows[number]
+    x, truth = batch.images[number], batch.truth
     image = (x if x.dtype == torch.uint8 else (255 * x).round().byte()).numpy()[::-1].transpose(1, 2, 0)     # to BGR
     width = image.shape[1]
     scale = most / width if most is not None and width > most else max(1, round(LEAST_CELL / width))
     image = cv2.resize(np.ascontiguousarray(image), None, fx=scale, fy=scale,
                        interpolation=cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA)
     height, width = image.shape[:2]
-    if isinstance(rows, torch.Tensor):                      # of a classifier: the shares of the classes
-        shares, labels = rows.clamp(min=0).topk(min(2, len(rows)))
+    if not isinstance(truth, Truth):                        # of a classifier: the shares of the classes
+        shares, labels = truth[number].clamp(min=0).topk(min(2, truth.shape[1]))
         text = ", ".join(f"{names[label]} {share:.0%}" for share, label in zip(shares, labels.tolist(), strict=True)
                          if share >= .1)
         return draw_detections(image, [[0, 0, width, height]], labels[:1], [1.], [], label_format=escaped(text))
+    rows = truth.rows(number)
     corners = np.concatenate([rows[:, 1:3] - rows[:, 3:5] / 2, rows[:, 1:3] + rows[:, 3:5] / 2], 1)
     return draw_detections(image, corners * (width, height, width, height), rows[:, 0], np.ones(len(rows)), names,
                            "{name}")

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from darknet_py.data.targets import MiniBatch
 from darknet_py.layers.batchnorm import MOMENTUM, Norm
-from darknet_py.training.iteration import Engine, MiniBatch, all_finite, seeded
+from darknet_py.training.iteration import Engine, all_finite, seeded
 from darknet_py.training.step import run_forward
 
 IMAGES = 128            # that an estimate sees, at least
@@ -51,8 +52,8 @@ class Statistics:
         kept: list[MiniBatch] = []
         self.recent.append(kept)
         for batch in batches:
-            if self.iterations:         # shared memory, which the worker processes write to, is scarce
-                kept.append(batch._replace(images=batch.images.clone()) if batch.images.is_shared() else batch)
+            if self.iterations:
+                kept.append(batch.owned())
             yield batch
 
     @contextmanager

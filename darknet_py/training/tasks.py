@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from darknet_py.data.check import check_for_training
 from darknet_py.data.classification import ClassifierLoader, ClassifierPictures
 from darknet_py.data.datafile import read_data
 from darknet_py.data.dataset import Problem, Sample, class_names, find_near, read_rows, read_samples
 from darknet_py.data.loader import Batches, Loader, Plan
-from darknet_py.data.targets import Truth
+from darknet_py.data.targets import MiniBatch
 from darknet_py.data.text import Text
 from darknet_py.errors import DataError
 from darknet_py.evaluation.classification import evaluate_classifier, read_leaves
@@ -29,7 +28,6 @@ from darknet_py.model.network import Network
 from darknet_py.prepare.refit_heads import detecting_head
 from darknet_py.training.augmentation import augmentation_of, classifier_augmentation_of
 from darknet_py.training.events import Score, Split
-from darknet_py.training.iteration import MiniBatch
 from darknet_py.training.pictures import (
     Drawing,
     draw_batch,
@@ -82,8 +80,7 @@ class Task:
                 self.drawn += 1
                 self.drawings.append(Drawing(f"batch {self.drawn}", {
                     f"batch_{self.drawn}.jpg": partial(draw_batch, batch, self.names)}, once=True))
-            truth = batch.rows if isinstance(batch.rows, Tensor) else Truth.stack(batch.rows)
-            yield MiniBatch(batch.images, truth, batch.names)
+            yield batch
 
     def new_problems(self) -> list[str]:
         """What was wrong with pictures and labels, each once."""

@@ -17,11 +17,12 @@ from darknet_py.cfg.options import NetOptions
 from darknet_py.data import batch_plan
 from darknet_py.data.datafile import count_of, read_data
 from darknet_py.data.loader import Plan
+from darknet_py.data.targets import MiniBatch
 from darknet_py.errors import CfgError, DarknetError, WeightsError
 from darknet_py.training import checkpoint, resume
 from darknet_py.training.events import Event, Finished, Iteration, Note, Saved, Scored, Started
 from darknet_py.training.identity import Identity, trainable
-from darknet_py.training.iteration import Engine, MiniBatch, seeded
+from darknet_py.training.iteration import Engine, seeded
 from darknet_py.training.report import Report
 from darknet_py.training.report_page import facts_of
 from darknet_py.training.saving import Saver

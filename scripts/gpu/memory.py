@@ -4,11 +4,11 @@ from __future__ import annotations
 import torch
 
 from darknet_py.data.batch_plan import mini_batch as mini_batch_size
-from darknet_py.data.targets import Truth
+from darknet_py.data.targets import MiniBatch, Truth
 from darknet_py.model.network import Network, load_network
 from darknet_py.model.summary import training_memory
 from darknet_py.prepare.new_cfg import new_cfg
-from darknet_py.training.iteration import Engine, MiniBatch
+from darknet_py.training.iteration import Engine
 
 from .common import Job, exact_float32
 from .training import clear, mini_batch, training_cfg

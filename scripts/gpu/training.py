@@ -18,12 +18,12 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from darknet_py import load_network
 from darknet_py.cfg.language import Cfg
-from darknet_py.data.targets import Truth
+from darknet_py.data.targets import MiniBatch, Truth
 from darknet_py.errors import DarknetError
 from darknet_py.losses import LOSSES
 from darknet_py.model.network import Network
 from darknet_py.model.summary import training_memory
-from darknet_py.training.iteration import Engine, MiniBatch
+from darknet_py.training.iteration import Engine
 
 from . import pictures
 from .common import Job, allow_tf32, cores, exact_float32, resized_cfg, seconds_of

@@ -16,7 +16,7 @@ from darknet_py.data.augment_plan import Augmentation
 from darknet_py.data.cache import Cache
 from darknet_py.data.dataset import Sample
 from darknet_py.data.loader import Loader, Plan
-from darknet_py.data.targets import Truth
+from darknet_py.data.targets import MiniBatch, Truth
 from darknet_py.errors import DataError
 
 COUNT = 10
@@ -46,6 +46,10 @@ def samples(tmp_path):
     return found
 
 
+def rows_of(batch: MiniBatch) -> list[np.ndarray]:
+    return [batch.truth.rows(image) for image in range(len(batch.images))]
+
+
 def take(loader: Loader, count: int, start: int = 0, plan=small) -> list:
     batches = loader.batches(start, plan)
     found = list(itertools.islice(batches, count))
@@ -56,7 +60,7 @@ def take(loader: Loader, count: int, start: int = 0, plan=small) -> list:
 def same(first: list, second: list) -> bool:
     return len(first) == len(second) and all(
         (a.iteration, a.subdivision) == (b.iteration, b.subdivision) and torch.equal(a.images, b.images)
-        and all(map(np.array_equal, a.rows, b.rows)) for a, b in zip(first, second, strict=True))
+        and all(map(np.array_equal, rows_of(a), rows_of(b))) for a, b in zip(first, second, strict=True))
 
 
 def test_batches(samples):
@@ -64,13 +68,13 @@ def test_batches(samples):
     assert [(batch.iteration, batch.subdivision) for batch in batches] == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
     for batch in batches:
         assert batch.images.shape == (2, 3, 24, 32) and batch.images.dtype == torch.uint8
-        assert Truth.stack(batch.rows).boxes.shape == (2, 1, 4)
-        for image, rows in zip(batch.images, batch.rows, strict=True):
-            assert rows.dtype == np.float32 and rows.shape == (1, 5) and (image == 20 * rows[0, 0] + 10).all()
+        assert batch.truth.boxes.shape == (2, 1, 4)
+        for image, rows in zip(batch.images, rows_of(batch), strict=True):
+            assert rows.dtype == np.float32 and rows.shape == (1, 6) and (image == 20 * rows[0, 0] + 10).all()
 
 
 def test_an_epoch_has_each_picture_once(samples):
-    drawn = [int(rows[0, 0]) for batch in take(Loader(samples, COUNT, Augmentation()), 10) for rows in batch.rows]
+    drawn = [int(rows[0, 0]) for batch in take(Loader(samples, COUNT, Augmentation()), 10) for rows in rows_of(batch)]
     assert sorted(drawn[:COUNT]) == sorted(drawn[COUNT:]) == list(range(COUNT)) and drawn[:COUNT] != drawn[COUNT:]
 
 
@@ -86,7 +90,7 @@ def test_names_are_those_of_the_pictures(samples):
     samples[2].image.unlink()
     for a, plan in ((Augmentation(), small), (Augmentation(track=1), tracked)):
         for batch in take(Loader(samples, COUNT, a), 5, plan=plan):
-            assert batch.names == [str(samples[int(rows[0, 0])].image) for rows in batch.rows]
+            assert batch.names == [str(samples[int(rows[0, 0])].image) for rows in rows_of(batch)]
 
 
 def test_what_workers_get_can_be_pickled(samples):
@@ -120,7 +124,7 @@ def test_rgb_and_grey(samples, tmp_path):
     cv2.imwrite(str(path), np.full((8, 8, 3), (255, 0, 0), np.uint8))
     blue = [Sample(path, None, np.zeros((0, 5), np.float32), "")]
     (batch,) = take(Loader(blue, 1, Augmentation()), 1)
-    assert batch.images[0, :, 0, 0].tolist() == [0, 0, 255] and batch.rows[0].shape == (0, 5)
+    assert batch.images[0, :, 0, 0].tolist() == [0, 0, 255] and rows_of(batch)[0].shape == (0, 6)
     (batch,) = take(Loader(blue, 1, Augmentation(), channels=1), 1)
     assert batch.images.shape == (2, 1, 24, 32) and batch.images[0, 0, 0, 0] == 29
 
@@ -135,7 +139,7 @@ def test_broken_pictures_are_replaced_and_reported_once(samples, workers):
     samples[3].image.write_bytes(b"no picture")
     samples[4].image.unlink()
     loader = Loader(samples, 9, Augmentation(), workers=workers)
-    drawn = [int(rows[0, 0]) if len(rows) else 9 for batch in take(loader, 10) for rows in batch.rows]
+    drawn = [int(rows[0, 0]) if len(rows) else 9 for batch in take(loader, 10) for rows in rows_of(batch)]
     assert set(drawn) == {0, 1, 2, 5, 6, 7, 8, 9} and drawn[:COUNT].count(5) == 3
     said = sorted(str(problem) for problem in loader.problems)
     assert len(said) == 3
@@ -167,7 +171,7 @@ def test_the_death_of_a_worker_is_an_error(samples):
 
 def grid(batches: list) -> np.ndarray:
     """Which picture is where: (mini-batch, time step, line)."""
-    return np.array([[int(rows[0, 0]) for rows in batch.rows] for batch in batches]).reshape(len(batches), 3, -1)
+    return np.array([[int(rows[0, 0]) for rows in rows_of(batch)] for batch in batches]).reshape(len(batches), 3, -1)
 
 
 def test_sequences(samples):
@@ -177,7 +181,7 @@ def test_sequences(samples):
     assert shown.shape == (6, 3, 4)
     steps = np.diff(shown, axis=1) % COUNT
     assert set(steps.ravel()) == {1, 2} and (steps[:, 0] == steps[:, 1]).all()
-    boxes = Truth.stack([rows for batch in batches for rows in batch.rows]).boxes.view(6, 3, 4, 4)
+    boxes = Truth.stack([rows for batch in batches for rows in rows_of(batch)]).boxes.view(6, 3, 4, 4)
     assert torch.equal(boxes[:, 0], boxes[:, 1]) and torch.equal(boxes[:, 0], boxes[:, 2])     # changed alike
     assert len(boxes[:, 0].reshape(-1, 4).unique(dim=0)) == 24
 
@@ -207,7 +211,7 @@ def test_pairs_are_views_of_one_picture(samples, track):
     a = Augmentation(contrastive=1, contrastive_jit_flip=1, jitter=.2, flip=1, track=track)
     batches = take(Loader(samples, COUNT, a), 4, plan=tracked if track else paired)
     for batch in batches:
-        for first, second in zip(batch.rows[::2], batch.rows[1::2], strict=True):
+        for first, second in zip(rows_of(batch)[::2], rows_of(batch)[1::2], strict=True):
             assert first.shape == second.shape == (1, 6)
             assert (first[0, [0, 5]] == second[0, [0, 5]]).all() and (first[0, 1:5] != second[0, 1:5]).any()
             assert first[0, 5] == first[0, 0] * 4000

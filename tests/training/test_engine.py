@@ -8,13 +8,13 @@ import torch
 from conftest import TINY_CFG
 
 from darknet_py import CfgError, load_network, parse_cfg, train
-from darknet_py.data.targets import Truth
+from darknet_py.data.targets import MiniBatch, Truth
 from darknet_py.layers.batchnorm import MOMENTUM
 from darknet_py.training import iteration as engine
 from darknet_py.training import tasks
 from darknet_py.training.batchnorm_sync import merge_statistics
 from darknet_py.training.ema import Average
-from darknet_py.training.iteration import Engine, MiniBatch
+from darknet_py.training.iteration import Engine
 from darknet_py.training.settings import Settings
 from darknet_py.training.step import accumulate, attack, run_heads
 from darknet_py.utils.distributed import World

@@ -7,9 +7,9 @@ import torch
 from conftest import TINY_CFG
 
 from darknet_py import DarknetError, load_network, parse_cfg, train
-from darknet_py.data.targets import Truth
+from darknet_py.data.targets import MiniBatch, Truth
 from darknet_py.layers.batchnorm import Norm
-from darknet_py.training.iteration import Engine, MiniBatch
+from darknet_py.training.iteration import Engine
 from darknet_py.training.statistics import IMAGES, Statistics
 from darknet_py.training.trainer import Run
 
