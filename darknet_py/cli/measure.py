@@ -36,7 +36,7 @@ def prepare(arguments: argparse.Namespace) -> Measured:
         DarknetError: also for names of another number than the network's classes, as in C.
     """
     from darknet_py.data.coco import category_name
-    from darknet_py.data.datafile import find_names, read_data, read_names
+    from darknet_py.data.datafile import entries_of, find_names, opened, read_names
     from darknet_py.data.dataset import class_names, find_near, read_samples
     from darknet_py.errors import DarknetError, DataError
     from darknet_py.inference.postprocess import PostProcessor
@@ -45,10 +45,11 @@ def prepare(arguments: argparse.Namespace) -> Measured:
         raise DarknetError(f"takes its pictures from valid= in {arguments.data}, found {arguments.images[0]} after "
                            "the weights")
     network = read_network(arguments)
-    if arguments.data.endswith(".data") and (entry := read_data(arguments.data).get("map")) is not None:
-        report(network, find_near(entry, Path(arguments.data)))
+    data = opened(arguments.data)
+    if (entry := entries_of(data).get("map")) is not None:
+        report(network, find_near(entry, Path(data)))
     classes = PostProcessor.of(network).classes
-    names = class_names(arguments.data) if arguments.names is None else read_names(arguments.names)
+    names = class_names(data) if arguments.names is None else read_names(arguments.names)
     if names is not None and arguments.names is None and not arguments.data.endswith(".data"):
         # a COCO JSON or VOC folder has its classes in an order of its own; the names beside the network tell its order
         own = find_names(arguments.cfg, arguments.weights, classes)
@@ -57,7 +58,7 @@ def prepare(arguments: argparse.Namespace) -> Measured:
         raise DataError(f"{arguments.names or arguments.data}: has {len(names)} names for a network of {classes} "
                         f"classes ({arguments.cfg})")
     names = find_names(arguments.cfg, arguments.weights, classes, names)
-    samples = read_samples(arguments.data, "valid", names)
+    samples = read_samples(data, "valid", names)
     where = local_device(device(arguments))
     world = World(where)
     options = {"letterbox": arguments.letter_box or None, "device": where, "world": world}
@@ -145,12 +146,12 @@ def run_recall(arguments: argparse.Namespace) -> int:
 def run_valid(arguments: argparse.Namespace) -> int:
     """detector valid: files of detections in the format that eval= names."""
     from darknet_py.data.coco import read_coco_json
-    from darknet_py.data.datafile import read_data
+    from darknet_py.data.datafile import entries_of
     from darknet_py.data.dataset import coco_json
     from darknet_py.evaluation.coco_ap import ids_of
     from darknet_py.evaluation.predict import VALID, find
     from darknet_py.evaluation.result_files import image_ids, write_results
-    entries = read_data(arguments.data) if arguments.data.endswith(".data") else {}
+    entries = entries_of(arguments.data)
     source = coco_json(arguments.data)
     data = None if source is None else read_coco_json(source)
     kind = entries.get("eval", "voc" if source is None else "coco")

@@ -14,8 +14,21 @@ COCO_CLASSES = 80
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")     # pictures in a folder
 
 
-def read_data(path: str | os.PathLike) -> dict[str, str]:
-    """The entries of a .data file, as text.
+class DataFile(dict[str, str]):
+    """The entries of a .data file, as text. It goes wherever the file's ``path`` does, and is not read again there."""
+
+    def __init__(self, path: str | os.PathLike, entries: Mapping[str, str]):
+        super().__init__(entries)
+        self.path = Path(path)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    __str__ = __fspath__
+
+
+def read_data(path: str | os.PathLike) -> DataFile:
+    """The entries of a .data file.
 
     Raises:
         DataError: a file that cannot be read, or a line without ``=``.
@@ -23,6 +36,8 @@ def read_data(path: str | os.PathLike) -> dict[str, str]:
     Darknet: read_data_cfg. All white space goes, inside values too; lines that start with # or ; are comments; the
     first of equal keys counts; a key without a value (``valid =``) is as good as absent.
     """
+    if isinstance(path, DataFile):
+        return path
     entries: dict[str, str] = {}
     for number, line in enumerate(read_lines(path), 1):
         line = line.translate(C_SPACE)
@@ -33,7 +48,18 @@ def read_data(path: str | os.PathLike) -> dict[str, str]:
             raise DataError(f"{path}:{number}: expected 'key = value', got {line!r}")
         if value != "":
             entries.setdefault(key, value)
-    return entries
+    return DataFile(path, entries)
+
+
+def entries_of(source: str | os.PathLike) -> Mapping[str, str]:
+    """Those of a .data file; none for other kinds of data sets."""
+    source = opened(source)
+    return source if isinstance(source, DataFile) else {}
+
+
+def opened(source: str | os.PathLike) -> str | os.PathLike:
+    """A data set; a .data file as a ``DataFile``, so that it is read once."""
+    return read_data(source) if Path(source).suffix == ".data" else source
 
 
 def count_of(data: object, entries: Mapping[str, str], key: str, default: int) -> int:

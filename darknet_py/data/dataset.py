@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from darknet_py.data.datafile import (
     EXTENSIONS,
+    DataFile,
+    entries_of,
     find_label,
     label_path,
     plain_label_path,
@@ -94,11 +96,11 @@ def read_samples(source: str | os.PathLike, split: str = "train", names: Sequenc
     if split not in SPLITS:
         raise DataError(f"expected the split {', '.join(SPLITS)}, found {split}")
     if Path(source).suffix == ".data":
-        found = _read_entry(Path(source), split, names)
+        found = _read_entry(read_data(source), split, names)
     else:
         found = _read(Path(source), split, names)
     if not found and split != "difficult":
-        entry = _entry(read_data(source), split) if Path(source).suffix == ".data" else None
+        entry = _entry(entries_of(source), split)
         raise DataError(f"{source}: {'' if entry is None else f'{split} = {entry} '}names no pictures to "
                         f"{'train on' if split == 'train' else 'validate on'}")
     return found
@@ -113,8 +115,8 @@ def class_names(source: str | os.PathLike) -> list[str] | None:
     """
     path = Path(source)
     if path.suffix == ".data":
-        entries = read_data(path)
-        if (names := _names_entry(path, entries)) is not None:
+        entries = read_data(source)
+        if (names := _names_entry(entries)) is not None:
             return names
         return class_names(find_near(entries["train"], path)) if "train" in entries else None
     layout = find_layout(path)
@@ -129,7 +131,7 @@ def own_splits(source: str | os.PathLike) -> tuple[str, ...]:
     """
     path = Path(source)
     if path.suffix == ".data":
-        entries = read_data(path)
+        entries = read_data(source)
         return tuple(split for split in ("train", "valid") if split in entries)
     layout = find_layout(path)
     return () if layout is None else layout.splits
@@ -139,7 +141,7 @@ def coco_json(source: str | os.PathLike, split: str = "valid") -> Path | None:
     """The COCO JSON that a split's pictures come from, if they do."""
     path = Path(source)
     if path.suffix == ".data":
-        entry = _entry(read_data(path), split)
+        entry = _entry(read_data(source), split)
         path = path if entry is None else find_near(entry, path)
     return path if path.suffix == ".json" else None
 
@@ -256,10 +258,9 @@ def _show(row: list[float]) -> str:
     return "x {:g} y {:g} width {:g} height {:g}".format(*row[1:])
 
 
-def _read_entry(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
+def _read_entry(entries: DataFile, split: str, names: Sequence[str] | None) -> list[Sample]:
     """The samples that a .data file's entry names."""
-    entries = read_data(path)
-    entry = _entry(entries, split)
+    path, entry = entries.path, _entry(entries, split)
     if entry is None:
         raise DataError(f"{path}: expected 'train = LIST', a list of pictures")
     source = find_near(entry, path)
@@ -269,24 +270,24 @@ def _read_entry(path: Path, split: str, names: Sequence[str] | None) -> list[Sam
         elif not voc_folders(source):
             return []
     if names is None and (source.suffix in (".json", ".xml") or source.is_dir()):
-        names = _names_entry(path, entries)
+        names = _names_entry(entries)
     try:
         return _read(source, split, names)
     except DataError as error:
         raise DataError(f"{path}: {split} = {entry}: {error}") from None
 
 
-def _entry(entries: dict[str, str], split: str) -> str | None:
+def _entry(entries: Mapping[str, str], split: str) -> str | None:
     """What a .data file names for a split."""
     if split in entries or split == "train":
         return entries.get(split)
     return entries.get("valid", entries.get("train"))
 
 
-def _names_entry(path: Path, entries: dict[str, str]) -> list[str] | None:
+def _names_entry(entries: DataFile) -> list[str] | None:
     """The names that a .data file points to."""
     entry = entries.get("names", entries.get("labels"))
-    return None if entry is None else read_names(find_near(entry, path))
+    return None if entry is None else read_names(find_near(entry, entries.path))
 
 
 def _read(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from darknet_py.data.check import Progress
-from darknet_py.data.datafile import read_data
+from darknet_py.data.datafile import entries_of
 from darknet_py.data.dataset import Problem, class_names, read_objects, read_samples
 from darknet_py.errors import DataError
 
@@ -82,7 +82,7 @@ def read_boxes(data: str | os.PathLike, *, progress: Progress | None = None) -> 
 
 def class_count(data: str | os.PathLike) -> int:
     """How many classes the .data file says there are, else the names that come with the data; 0 where nothing does."""
-    text = read_data(data).get("classes") if Path(data).suffix == ".data" else None
+    text = entries_of(data).get("classes")
     if text is None:
         return len(class_names(data) or [])
     if not text.isdecimal() or not 0 < int(text) <= MOST_CLASSES:

@@ -5,7 +5,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 
 from darknet_py.cfg.language import read_cfg
 from darknet_py.data.check import Limits, Progress, Split, check_samples, empty_classes, shared_pictures
-from darknet_py.data.datafile import read_data, read_names
+from darknet_py.data.datafile import entries_of, opened, read_names
 from darknet_py.data.dataset import Problem, Sample, class_names, find_near, own_splits, read_samples
 from darknet_py.errors import CfgError, CfgWarning, DataError, locate
 from darknet_py.layers import DetectionHead, Head
@@ -63,7 +63,8 @@ def check_dataset(data: str | os.PathLike, cfg: str | os.PathLike | None = None,
         DataError: data itself cannot be read. All else that is wrong is in the report.
     """
     report = Report()
-    entries = read_data(data) if Path(data).suffix == ".data" else {}
+    data = opened(data)
+    entries = entries_of(data)
     names = _names(data, report)
     if cfg is not None:
         report.network = _network(cfg, report)
@@ -112,7 +113,7 @@ def _names(data: str | os.PathLike, report: Report) -> list[str] | None:
         return None
 
 
-def _labels(data: str | os.PathLike, entries: dict[str, str], network: Network | None, report: Report) -> list[str]:
+def _labels(data: str | os.PathLike, entries: Mapping[str, str], network: Network | None, report: Report) -> list[str]:
     """The labels that stand in the names of a classifier's pictures; none where boxes are in label files."""
     named = entries.get("labels", entries.get("names") if network is not None else None)
     if named is None or (network is not None and network.detection_heads):
@@ -124,7 +125,7 @@ def _labels(data: str | os.PathLike, entries: dict[str, str], network: Network |
         return []
 
 
-def _classes(data: str | os.PathLike, entries: dict[str, str], names: Sequence[str] | None, heads: Sequence[Head],
+def _classes(data: str | os.PathLike, entries: Mapping[str, str], names: Sequence[str] | None, heads: Sequence[Head],
              report: Report) -> int | None:
     """How many classes there are, as the heads, else the .data file, else the names say; None where nobody does."""
     count = None if names is None else len(names)

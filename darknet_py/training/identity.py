@@ -13,7 +13,7 @@ import torch
 
 from darknet_py.cfg.language import Cfg, Section, parse_cfg
 from darknet_py.data.batch_plan import mini_batch
-from darknet_py.data.datafile import read_data
+from darknet_py.data.datafile import entries_of
 from darknet_py.data.dataset import find_near
 from darknet_py.errors import CfgError, CfgWarning
 from darknet_py.losses import LOSSES
@@ -45,7 +45,7 @@ class Identity:
     @classmethod
     def of(cls, network: Network, data: str | os.PathLike, weights: Path | None) -> Identity:
         """That of a run which is to begin with some weights."""
-        entries = read_data(data) if Path(data).suffix == ".data" else {}
+        entries = dict(entries_of(data))
         pictures = os.path.realpath(find_near(entries["train"], Path(data))) if "train" in entries else None
         layers = [" ".join([layer.kind, *("x".join(map(str, blob.tensor.shape)) for blob in layer.blobs())])
                   for layer in network.layers]

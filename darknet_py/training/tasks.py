@@ -12,7 +12,7 @@ import torch
 
 from darknet_py.data.check import check_for_training
 from darknet_py.data.classification import ClassifierLoader, ClassifierPictures
-from darknet_py.data.datafile import read_data
+from darknet_py.data.datafile import entries_of
 from darknet_py.data.dataset import Problem, Sample, class_names, find_near, read_rows, read_samples
 from darknet_py.data.loader import Batches, Loader, Plan
 from darknet_py.data.targets import MiniBatch
@@ -212,7 +212,7 @@ class Characters(Task):
     def __init__(self, data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
                  device: torch.device):
         super().__init__(settings, world)
-        entries = read_data(data) if Path(data).suffix == ".data" else {"train": str(data)}
+        entries = entries_of(data) if Path(data).suffix == ".data" else {"train": str(data)}
         if "train" not in entries:
             raise DataError(f"{data}: expected train=TEXT, found none")
         self.texts = {split: Text(find_near(entries[split], Path(data)), network.input_shape.size)

@@ -15,7 +15,7 @@ import torch
 from darknet_py.cfg.language import Cfg, read_cfg
 from darknet_py.cfg.options import NetOptions
 from darknet_py.data import batch_plan
-from darknet_py.data.datafile import count_of, read_data
+from darknet_py.data.datafile import count_of, entries_of, opened
 from darknet_py.data.loader import Plan
 from darknet_py.data.targets import MiniBatch
 from darknet_py.errors import CfgError, DarknetError, WeightsError
@@ -74,7 +74,8 @@ class Run:
         self.cfg = cfg if isinstance(cfg, Cfg) else read_cfg(cfg)
         self.name = "network" if self.cfg.path is None else self.cfg.path.stem
         self.world = World(self.device)
-        entries = read_data(data) if Path(data).suffix == ".data" else {}
+        data = opened(data)
+        entries = entries_of(data)
         self.backup = Path(entries.get("backup", "backup") if settings.backup is None else settings.backup)
         self.save_every = count_of(data, entries, "saveweights", 0)
         self.save_last = count_of(data, entries, "savelast", SAVE_LAST)

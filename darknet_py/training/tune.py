@@ -18,7 +18,7 @@ import torch
 
 from darknet_py.cfg.language import Cfg, read_cfg
 from darknet_py.cfg.options import NetOptions
-from darknet_py.data.datafile import read_data
+from darknet_py.data.datafile import entries_of
 from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, WeightsError
 from darknet_py.model.network import Network
 from darknet_py.training.chart import plot_trials
@@ -102,7 +102,7 @@ class Tuning:
         net = network.options
         self.iterations, self.notes = _length(net, share, settings.stop_after)
         self.clear = settings.clear
-        entries = read_data(data) if Path(data).suffix == ".data" else {}
+        entries = entries_of(data)
         self.folder = Path(entries.get("backup", "backup") if settings.backup is None else settings.backup)
         self.settings = replace(settings, clear=True, evaluate=True, save=False, stop_after=self.iterations,
                                 charts=None, tensorboard=None, score_epochs=NEVER, patience=None,

@@ -5,8 +5,12 @@ import os
 
 import pytest
 
-from darknet_py.data.datafile import find_file, find_names, read_data, read_names
+from darknet_py.data import datafile
+from darknet_py.data.datafile import find_file, find_names, read_data, read_lines, read_names
+from darknet_py.data.dataset import class_names, read_samples
 from darknet_py.errors import DataError
+from darknet_py.training.settings import Settings
+from darknet_py.training.trainer import Run
 
 
 @pytest.fixture(autouse=True)
@@ -114,3 +118,16 @@ def test_names_that_were_asked_for_must_fit(files, arguments, complaint):
     write(files)
     with pytest.raises(DataError, match=complaint):
         find_names("x.cfg", None, 4, **arguments)
+
+
+def test_a_data_file_is_read_once(tiny, monkeypatch):
+    """A DataFile goes wherever its path does."""
+    reads = []
+    monkeypatch.setattr(datafile, "read_lines", lambda path: reads.append(path) or read_lines(path))
+    data = datafile.opened("tiny.data")
+    assert str(data) == "tiny.data" and datafile.read_data(data) is data and data["classes"] == "2"
+    assert len(read_samples(data)) == 6 and class_names(data) == ["light", "dark"]
+    assert [path for path in reads if str(path).endswith(".data")] == ["tiny.data"]
+    reads.clear()
+    Run("tiny.data", "tiny.cfg", settings=Settings(save=False, evaluate=True)).close()
+    assert [path for path in reads if str(path).endswith(".data")] == ["tiny.data"]
