@@ -97,16 +97,14 @@ def predict(arguments: argparse.Namespace) -> int:
     warn_of_random(classifier.network, arguments.weights)
     names, failed = classifier.names, 0
     top = top_of(arguments, len(names))
-    for path in list(find_images(arguments.images)) or ask_for_images():
-        try:
-            start = time.perf_counter()
-            prediction = classifier(path)
-        except DataError as error:
-            print(f"darknet-py: {error}", file=sys.stderr)
+    images = list(find_images(arguments.images))
+    for path, one in classifier.stream(images or ask_for_images(), overlapped=len(images) > 1):
+        if isinstance(one, DataError):
+            print(f"darknet-py: {one}", file=sys.stderr)
             failed += 1
             continue
-        print(f"{path}: Predicted in {(time.perf_counter() - start) * 1000:.3f} milli-seconds.")
-        for guess in prediction.top(top):
+        print(f"{path}: Predicted in {one.seconds * 1000:.3f} milli-seconds.")
+        for guess in one.prediction.top(top):
             if guess.parent is None:
                 print(f"{guess.name}: {guess.score:f}")
             else:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, overload
 
@@ -17,7 +17,8 @@ from darknet_py.data.image import read_image, to_tensor
 from darknet_py.errors import DataError
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
-from darknet_py.inference.preprocess import check_takes_images, with_channels
+from darknet_py.inference.pipeline import Loaded, Pipeline, Ran, batched
+from darknet_py.inference.preprocess import Image, check_takes_images, with_channels
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
 from darknet_py.layers.softmax import Trainer
@@ -59,6 +60,13 @@ class Prediction:
         return "\n".join([self.path or "an image", *(f"  {guess.name} {guess.score:.1%}" for guess in self.top(5))])
 
 
+class Classified(NamedTuple):
+    """An image's prediction, and its share of the seconds in the backend."""
+
+    prediction: Prediction
+    seconds: float
+
+
 class Classifier:
     """A network that names whole images; ``network`` is folded (see ``Network.fold``).
 
@@ -89,12 +97,12 @@ class Classifier:
         self.tree = tree_of(self.network)
 
     @overload
-    def __call__(self, image: str | os.PathLike | np.ndarray) -> Prediction: ...    # type: ignore[overload-overlap]
+    def __call__(self, image: Image) -> Prediction: ...    # type: ignore[overload-overlap]
 
     @overload
-    def __call__(self, image: Sequence[str | os.PathLike | np.ndarray]) -> list[Prediction]: ...
+    def __call__(self, image: Sequence[Image]) -> list[Prediction]: ...
 
-    def __call__(self, image: str | os.PathLike | np.ndarray | Sequence) -> Prediction | list[Prediction]:
+    def __call__(self, image: Image | Sequence[Image]) -> Prediction | list[Prediction]:
         """Name what is in the middle of an image.
 
         Args:
@@ -110,17 +118,46 @@ class Classifier:
         """
         if isinstance(image, (str, os.PathLike, np.ndarray)):
             return self([image])[0]
-        if not image:
-            return []
+        predictions = []
+        for _, one in self.stream(image, batch=len(image), overlapped=len(image) > 1):
+            if isinstance(one, DataError):
+                raise one
+            predictions.append(one.prediction)
+        return predictions
+
+    def stream(self, images: Iterable[Image], *, batch: int = 1, overlapped: bool = True
+               ) -> Iterator[tuple[Image, Classified | DataError]]:
+        """Classify any number of images, in order, while others are decoded.
+
+        Args:
+            images: as for a call; taken as they are needed.
+            batch: images that run together.
+            overlapped: False takes an image only when the one before it is done.
+
+        Returns:
+            Each image and its prediction, or what is wrong with it.
+
+        Raises:
+            DarknetError: the network gives something that is not a number.
+        """
+        pipeline = Pipeline(self.backend, self._load, self._read, fresh=True, overlapped=overlapped,
+                            where=lambda image: f"for {_path_of(image) or 'an image'}")
+        return pipeline.stream(batched(images, max(1, batch)), batch)
+
+    def _load(self, image: Image) -> Loaded:
         channels, height, width = self.network.input_shape
-        paths = [None if isinstance(one, np.ndarray) else str(one) for one in image]
-        x = torch.stack([middle(with_channels(to_tensor(
-            one if isinstance(one, np.ndarray) else read_image(one, channels)), channels), width, height)
-            for one in image])
-        self.backend.reset_state()
-        scores = hierarchical(answer(self.backend, x, paths[0] or "an image"), self.tree)
+        array = image if isinstance(image, np.ndarray) else read_image(image, channels)
+        return Loaded(middle(with_channels(to_tensor(array), channels), width, height), _path_of(image))
+
+    def _read(self, ran: Ran) -> list[Classified]:
+        scores = hierarchical(ran.outputs[0].flatten(1).float().cpu(), self.tree).numpy()
         parents = None if self.tree is None else self.tree.parent.tolist()
-        return [Prediction(row, self.names, parents, path) for row, path in zip(scores.numpy(), paths, strict=True)]
+        return [Classified(Prediction(row, self.names, parents, path), ran.seconds / len(scores))
+                for row, path in zip(scores, ran.contexts, strict=True)]
+
+
+def _path_of(image: Image) -> str | None:
+    return None if isinstance(image, np.ndarray) else str(image)
 
 
 def answering(network: Network) -> int:

@@ -17,13 +17,11 @@ from darknet_py.inference.backends import build_backend
 from darknet_py.inference.detections import Detections
 from darknet_py.inference.pipeline import Loaded, Pipeline, Ran, batched
 from darknet_py.inference.postprocess import PostProcessor
-from darknet_py.inference.preprocess import as_input, check_takes_images
+from darknet_py.inference.preprocess import Image, as_input, check_takes_images
 from darknet_py.model.network import load_network
 from darknet_py.ops.boxes import cxcywh_to_xyxy
 
 HIDDEN = "dont_show"            # classes whose names start so are not reported
-
-Image = str | os.PathLike | np.ndarray
 
 
 class Frame(NamedTuple):

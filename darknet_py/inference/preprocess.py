@@ -1,6 +1,8 @@
 """Images as a network's input: channels, resizing, letterboxing."""
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from darknet_py.data.image import resize, to_tensor
 from darknet_py.errors import CfgError
 from darknet_py.layers.base import Shape
 from darknet_py.model.network import Network
+
+Image = str | os.PathLike | np.ndarray        # a path, or (H, W, 3) BGR or (H, W) grey as OpenCV gives it
 
 
 def check_takes_images(network: Network) -> None:

@@ -166,6 +166,12 @@ def test_classifier_in_python(folder):
     several = classifier(["star_3.png", cv2.imread("disc_8.png")])
     np.testing.assert_allclose(several[1].scores, one.scores, atol=1e-6)
     assert several[1].path is None and classifier([]) == []
+    pictures = ["star_3.png", "missing.png", "disc_8.png"]
+    paths, streamed = zip(*classifier.stream(pictures, batch=2), strict=True)
+    assert list(paths) == pictures and isinstance(streamed[1], DataError) and streamed[2].seconds > 0
+    np.testing.assert_allclose(streamed[2].prediction.scores, one.scores, atol=1e-6)
+    with pytest.raises(DataError, match=r"missing.png"):
+        classifier(pictures)
     grey = cv2.imread("disc_8.png", cv2.IMREAD_GRAYSCALE)
     assert classifier(grey).scores.shape == (6,)
     assert Classifier("flat.cfg", "c.weights", list("abcdef"), device="cpu")("disc_8.png").top()[0].parent is None
