@@ -1,4 +1,4 @@
-"""What can go wrong, said in one line: where, what was expected, what was found."""
+"""Errors and warnings, each one line: file and line, what was expected, what was found."""
 from __future__ import annotations
 
 
@@ -7,7 +7,7 @@ class DarknetError(Exception):
 
 
 class CfgError(DarknetError):
-    """A cfg file that has no meaning. Reads ``path:line: message``.
+    """A cfg file that cannot be used. Reads ``path:line: message``.
 
     Args:
         message: what was expected and what was found.
@@ -32,7 +32,7 @@ class DataError(DarknetError):
 
 
 class DownloadError(DarknetError):
-    """A file that the web does not give, or that is not what it should be."""
+    """A file that cannot be downloaded, or that differs from its expected size or hash."""
 
 
 class CfgWarning(UserWarning):
@@ -40,7 +40,7 @@ class CfgWarning(UserWarning):
 
 
 def printable(text: str) -> str:
-    """Text with nothing in it that a terminal would obey, or that has no encoding."""
+    """Text with control characters and characters without an encoding escaped."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

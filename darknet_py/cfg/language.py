@@ -108,7 +108,7 @@ class Cfg:
         """Write the text back, bytes as they were read; the file appears whole or not at all.
 
         Raises:
-            CfgError: the disk is full, or the folder is missing or closed to us.
+            CfgError: the disk is full, or the folder is missing or not writable.
         """
         try:
             with replacing(path) as file:
@@ -205,7 +205,7 @@ def read_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:
 
 
 def _line(message: str, most: int = 400) -> str:
-    """A message as one line of bounded length, with nothing in it that a terminal would obey."""
+    """A message as one line of bounded length, with control characters escaped."""
     return printable(message if len(message) <= most else message[:most] + "...")
 
 

@@ -1,4 +1,4 @@
-"""From text to typed values, once: ``bind`` a section to the dataclass that lists its options.
+"""Binding of cfg sections to dataclasses of typed options: ``bind`` parses, checks and fills in C's defaults.
 
 Darknet: option_find_int and its siblings (option_list.c), which read a value's leading number with atoi and atof.
 """
@@ -24,12 +24,12 @@ _EXPECTED = {int: "a whole number", float: "a number", str: "a name"}
 
 def option(default: Any, *, choices: tuple[str, ...] | dict[str, Any] | None = None, least: float | None = None,
            others: dict[str, str] | None = None) -> Any:
-    """A dataclass field with what its text may hold.
+    """A dataclass field with the values that its text may have.
 
     Args:
         choices: the only values a text may have.
         least: the smallest number that makes sense.
-        others: how what other programs call a choice begins -> that choice.
+        others: beginning of another program's name for a choice -> that choice, for the error's hint.
     """
     return field(default=default, metadata={"choices": choices, "least": least, "others": others or {}})
 
@@ -101,7 +101,7 @@ def _read_list(cfg: Cfg, entry: Entry, kind: type) -> tuple:
 
 
 def _checker(metadata: Any) -> Callable[[Cfg, Entry, Any], Any]:
-    """What ``option`` asked for."""
+    """The check of a value against ``option``'s choices and least."""
     choices, least, others = metadata.get("choices"), metadata.get("least"), metadata.get("others", {})
 
     def check(cfg: Cfg, entry: Entry, value: Any) -> Any:
@@ -198,7 +198,7 @@ class NetOptions:
     augment_speed: int = 2
     sequential_subdivisions: int | None = None      # C: subdivisions
 
-    # how C ran: read, and without meaning here
+    # of C's execution: read, and without effect here
     use_cuda_graph: int = 0
     optimized_memory: int = 0
     workspace_size_limit_MB: float = 1024

@@ -1,4 +1,4 @@
-"""The overlap of two boxes, as something to climb."""
+"""Gradient of the overlap (IoU, GIoU, DIoU, CIoU) of two boxes, as Darknet computes it."""
 from __future__ import annotations
 
 import math
@@ -10,7 +10,7 @@ from darknet_py.ops.boxes import cxcywh_to_xyxy
 
 
 def overlap_gradient(predicted: Tensor, truth: Tensor, kind: str) -> Tensor:
-    """What C follows to raise the overlap of a predicted box with a true one.
+    """The gradient by which C raises the overlap of a predicted box with a ground-truth box.
 
     Args:
         predicted, truth: (..., 4) cxcywh.

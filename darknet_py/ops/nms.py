@@ -11,8 +11,8 @@ from darknet_py.ops.boxes import GREEDY_EXPONENT, cxcywh_to_xyxy, iou
 NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")
 CHUNK = 1 << 19           # numbers in one temporary of nms
 FIRST_ROWS = 512          # after so many boxes, and then half as many more each time, nms drops the suppressed
-SLACK = 1.001             # what a quick look at an overlap may be off by
-EDGES = 1 << 22           # open contests that nms gathers before it settles what it can
+SLACK = 1.001             # factor that covers the rounding error of the quick overlap test
+EDGES = 1 << 22           # undecided edges that nms collects before it settles those it can
 
 
 def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
@@ -82,8 +82,8 @@ def _overlapping_pairs(boxes: Tensor, sides: Tensor, rest: Tensor, rows: int, th
     """Yield (i, j) index tensors of the pairs i < j of ``rest``, i among its first ``rows``, that overlap by more than
     the threshold.
 
-    Most pairs do not, which fewer operations tell than C's arithmetic takes; the distance term of diou only lowers
-    iou. The pairs are handed out in parts that suit the number of classes they will be looked up in.
+    A quick test, with fewer operations than C's arithmetic, excludes most pairs; it holds for diou too, whose distance
+    term only lowers iou. Pairs come in parts, the smaller the more classes there are, to bound memory.
 
     sides: (5, N) left, top, right, bottom, area of the boxes.
     """
@@ -102,7 +102,7 @@ def _overlapping_pairs(boxes: Tensor, sides: Tensor, rest: Tensor, rows: int, th
 
 
 def _edges(i: Tensor, j: Tensor, alive: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
-    """The contests of pairs of boxes (P,): in each class where both have a score, the better and the worse (E,) each.
+    """Edges of pairs of boxes (P,): in each class where both have a score, the better and the worse node (E,) each.
 
     A node of this graph is a box in a class, numbered as in ``alive.view(-1)``.
     """

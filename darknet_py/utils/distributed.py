@@ -1,4 +1,4 @@
-"""The processes that work together, each with its share; one alone is a world of its own."""
+"""Collectives of torch.distributed: all-reduce, broadcast, gather. A single process has world size 1."""
 from __future__ import annotations
 
 import os
@@ -12,30 +12,30 @@ from torch import Tensor
 
 from darknet_py.errors import DarknetError
 
-PATIENCE = timedelta(hours=6)       # while one process works alone, the others wait for it
+TIMEOUT = timedelta(hours=6)        # while one process works alone, the others wait for it
 
 Part = TypeVar("Part")
 
 
 class World:
-    """This process among ``size`` of them, with number ``rank``; torchrun's environment says so, or nobody does.
+    """The process group: world size ``size`` and this process's ``rank``, from torchrun's environment (else 1 and 0).
 
     Sums go over gloo on CPUs and over NCCL on GPUs. They run once an iteration, after all its mini-batches, on one flat
-    tensor: what DistributedDataParallel hides behind hooks, but with gradients that are sums, as Darknet's are.
+    tensor. Unlike DistributedDataParallel, gradients are sums, as Darknet's are, not means.
     """
 
     def __init__(self, device: torch.device):
         self.size, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
         if self.size > 1 and not distributed.is_initialized():
-            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes files."""
+        """Whether this is rank 0, the process that writes files."""
         return self.rank == 0
 
     def describe(self, device: torch.device) -> str:
-        """What computes here: the name of a GPU, or the CPU's threads, and how many processes do."""
+        """The device in words: the name of a GPU, or the CPU's threads, and the number of processes."""
         name = (f"{torch.cuda.get_device_name(device)} ({device})" if device.type == "cuda" else
                 f"CPU, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
                 if device.type == "cpu" else str(device))
@@ -50,7 +50,7 @@ class World:
                 tensor.copy_(values.view_as(tensor))
 
     def broadcast(self, number: int) -> int:
-        """The first process's number, for all."""
+        """The number of rank 0, in all processes."""
         if self.size == 1:
             return number
         shared = [number]
@@ -58,11 +58,11 @@ class World:
         return shared[0]
 
     def shard(self, count: int) -> range:
-        """This process's numbers out of ``range(count)``: every size-th."""
+        """This rank's indices of ``range(count)``: rank, rank + size, rank + 2 * size ..."""
         return range(self.rank, count, self.size)
 
     def gather(self, work: Callable[[], Part]) -> list[Part]:
-        """What ``work`` gives in each process, the first process's first.
+        """The results of ``work`` of all processes, by rank.
 
         Raises:
             DarknetError: in all processes, where it is raised in one of them.
@@ -82,19 +82,19 @@ class World:
         return parts
 
     def close(self) -> None:
-        """Part from the others, all at once: a process that leaves first breaks what another is still receiving."""
+        """Leave the process group after a barrier: a process that leaves early breaks the collectives of the others."""
         if self.size > 1 and distributed.is_initialized():
             if distributed.get_backend() == "gloo":
-                distributed.monitored_barrier(timeout=PATIENCE)
+                distributed.monitored_barrier(timeout=TIMEOUT)
             else:
                 distributed.barrier()
             distributed.destroy_process_group()
 
 
 def local_device(device: str | torch.device) -> torch.device:
-    """The device of this process: "auto" is a GPU where there is one; of several processes "cuda" gives each its own.
+    """The device of this process: "auto" is a GPU where there is one; "cuda" is the GPU of torchrun's LOCAL_RANK.
 
-    Where torchrun says which process this is, its GPU becomes the current one.
+    A GPU with a number becomes the current CUDA device.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

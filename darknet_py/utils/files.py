@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and work on them that one process at a time may do."""
+"""Atomic writing of files (a temporary name, then a rename), and locks between processes."""
 from __future__ import annotations
 
 import os
@@ -15,11 +15,11 @@ from darknet_py.errors import DataError
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A file to write in place of ``path``: it takes that name when all is written, and is gone if anything fails.
-    Where that is a link, what it leads to is replaced; the permissions of a file that was there stay.
+    """A file to write in place of ``path``: it is renamed to that when all is written, and removed if anything fails.
+    Of a symbolic link the target is replaced; the permissions of an existing file are kept.
 
     Raises:
-        OSError: the disk is full, or the folder is missing or closed to us.
+        OSError: the disk is full, or the folder is missing or not writable.
     """
     target = Path(os.path.realpath(path))
     temporary = Path(f"{target}.tmp{os.getpid()}")
@@ -49,7 +49,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 class ProcessLock:
-    """Keeps others from the same work until ``release``, or until this process ends in whatever way.
+    """A lock that one process holds until ``release``, or until it ends in whatever way.
 
     Args:
         path: NAME.lock, which is locked. NAME.pid beside it says who holds it, for whoever takes the lock may truncate
@@ -59,7 +59,7 @@ class ProcessLock:
 
     Raises:
         DataError: it is held already, by another process or (without ``again``) in this one; or the folder is missing
-            or closed to us.
+            or not writable.
     """
 
     def __init__(self, path: Path, doing: str, *, again: bool = False):
@@ -84,7 +84,7 @@ class ProcessLock:
         return "another process"
 
     def release(self) -> None:
-        """Let others have it."""
+        """Unlock, and remove both files."""
         if self.lock.is_locked:
             for path in (self.holder, self.path):           # first, for afterwards they may be another's
                 with suppress(OSError):                     # Windows deletes no open file

@@ -1,4 +1,4 @@
-"""Work in threads while something else computes."""
+"""Prefetching: results made by threads ahead of their use, in order."""
 from __future__ import annotations
 
 import os
