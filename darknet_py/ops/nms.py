@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,8 @@ CHUNK = 1 << 19           # numbers in one temporary of nms
 FIRST_ROWS = 512          # after so many boxes, and then half as many more each time, nms drops the suppressed
 SLACK = 1.001             # factor that covers the rounding error of the quick overlap test
 EDGES = 1 << 22           # undecided edges that nms collects before it settles those it can
+OPEN = 1 << 23            # undecided edges that nms keeps; with more it goes through the classes one by one
+FIRST_BLOCK, BLOCK = 4, 512     # boxes of a class that are compared with the rest at once: at first, and at most
 
 
 def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
@@ -66,6 +69,10 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
             if sum(len(better) for better, _ in edges) > limit:
                 settle(int(rest[0]) * classes)
                 limit = max(EDGES, 2 * len(edges[0][0]))
+                if limit > OPEN:
+                    _suppress_by_class(boxes, alive, order, threshold, exponent)
+                    edges, rest = [], rest[:0]
+                    break
         compared, rest = compared + rows, rest[rows:]
         if edges and (compared >= settle_at or not len(rest)):
             settle(int(rest[0]) * classes if len(rest) else len(nodes))
@@ -75,6 +82,39 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
     result = scores.clone()
     result[order] = alive
     return result
+
+
+def _suppress_by_class(boxes: Tensor, alive: Tensor, order: Tensor, threshold: float, exponent: float | None) -> None:
+    """Greedy suppression of one class after the other: set the scores ``alive`` (N, C) of what is suppressed to 0, in
+    place. Memory is for N boxes; of each class it looks at the pairs of a box that is kept and one not suppressed yet.
+
+    order: (N,) the number of each box, which decides between equal scores.
+    """
+    by_number = order.argsort()
+    for label in range(alive.shape[1]):
+        scores = alive[by_number, label]
+        here = by_number[scores > 0]
+        rest = here[scores[scores > 0].argsort(descending=True, stable=True)]       # the best first
+        size = FIRST_BLOCK
+        while len(rest):
+            size = max(1, min(size, CHUNK // len(rest)))
+            block, others = rest[:size], rest[size:]
+            within = _overlap_table(boxes, block, block, threshold, exponent).cpu().numpy()
+            keep = np.ones(len(block), bool)
+            for row in range(len(block)):
+                if keep[row]:
+                    keep[row + 1:] &= ~within[row, row + 1:]
+            kept = torch.from_numpy(keep).to(block.device)
+            beaten = _overlap_table(boxes, block[kept], others, threshold, exponent).any(0)
+            alive[block[~kept], label] = 0
+            alive[others[beaten], label] = 0
+            rest, size = others[~beaten], min(2 * size, BLOCK)
+
+
+def _overlap_table(boxes: Tensor, i: Tensor, j: Tensor, threshold: float, exponent: float | None) -> Tensor:
+    """(I, J) whether boxes (I,) and (J,) overlap by more than the threshold."""
+    a, b = boxes[i][:, None], boxes[j]
+    return (iou(a, b) if exponent is None else iou(a, b, "diou", exponent)) > threshold
 
 
 def _overlapping_pairs(boxes: Tensor, sides: Tensor, rest: Tensor, rows: int, threshold: float,

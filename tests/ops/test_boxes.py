@@ -1,6 +1,8 @@
 """Boxes: C's numbers for the overlap family, and suppression against a plain loop."""
 from __future__ import annotations
 
+import resource
+
 import pytest
 import torch
 
@@ -101,10 +103,11 @@ def random_case(name: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("name", ["dense", "sparse", "ties", "falling chain", "shuffled chain", "one"])
 @pytest.mark.parametrize("kind", nms_module.NMS_KINDS)
-@pytest.mark.parametrize("chunk, edges", [(nms_module.CHUNK, nms_module.EDGES), (200, 60)])
-def test_nms_is_the_plain_loop(name, kind, chunk, edges, monkeypatch):
-    monkeypatch.setattr(nms_module, "CHUNK", chunk)
-    monkeypatch.setattr(nms_module, "EDGES", edges)
+@pytest.mark.parametrize("sizes", [{}, {"CHUNK": 200, "EDGES": 60}, {"CHUNK": 200, "EDGES": 20, "OPEN": 20},
+                                   {"EDGES": 0, "OPEN": -1, "FIRST_BLOCK": 2, "BLOCK": 8}])
+def test_nms_is_the_plain_loop(name, kind, sizes, monkeypatch):
+    for constant, value in sizes.items():
+        monkeypatch.setattr(nms_module, constant, value)
     box, scores = random_case(name)
     before = scores.clone()
     result = nms(box, scores, 0.45, kind, beta=0.8)
@@ -129,3 +132,16 @@ def test_nms_keeps_the_type_of_the_scores_and_takes_any_layout():
     result = nms(box.half(), scores.half().T.contiguous().T, 0.45)
     assert result.dtype == torch.float16
     assert torch.equal(result, plain_nms(box.half().float(), scores.half(), 0.45, "default", 0.6))
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["equal scores", "random scores"])
+def test_nms_of_many_overlapping_boxes(same):
+    """What a diverged network gives: time and memory stay bounded where the pairs of boxes and classes do not fit."""
+    count, classes = 4000, 300
+    scores = torch.full((count, classes), .9) if same else \
+        torch.rand(count, classes, generator=torch.Generator().manual_seed(0)) + .1
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = nms(torch.tensor([.5, .5, .3, .3]).repeat(count, 1), scores, .45)
+    assert (result > 0).sum(0).tolist() == [1] * classes
+    assert torch.equal(result.argmax(0), scores.argmax(0))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 ** 20       # KiB; the pairs would take 75 GB
