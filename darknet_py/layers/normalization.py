@@ -64,7 +64,7 @@ class Normalization(Layer):
         o, channels = self.options, self.shape.channels
         weights = self.sums(torch.eye(channels)[..., None, None]).transpose(0, 1)   # of a convolution over the squares
         total = graph("Conv", graph("Mul", xs[0], xs[0]), graph.constant(o.alpha * weights))
-        return graph("Mul", xs[0], graph("Pow", graph("Add", total, o.kappa), -o.beta))
+        return graph("Mul", xs[0], graph("Pow", graph("Add", total, float(o.kappa)), -float(o.beta)))
 
     def label(self) -> tuple[str, str]:
         return "lrn", ""

@@ -123,7 +123,10 @@ class Region(DetectionHead):
 
     def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
         x = output.unflatten(3, (self.count, -1))
-        at = (x[..., 4] > threshold).nonzero(as_tuple=True)
+        highest = x[..., 4]
+        if self.tree is None and not self.options.softmax:      # class values above 1 make a score of any objectness
+            highest = highest * x[..., 5:5 + self.options.classes].amax(-1)
+        at = (highest > threshold).nonzero(as_tuple=True)
         image, row, column, anchor = at
         values, grid = x[at], x.new_tensor([self.shape.width, self.shape.height])
         xy = (values[:, :2].sigmoid() + torch.stack([column, row], 1)) / grid

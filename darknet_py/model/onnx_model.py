@@ -64,10 +64,11 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
     count: Any = "batch" if batch is None else batch
     images = helper.make_tensor_value_info(
         "images", TensorProto.FLOAT, [count, network.input_shape.channels, *free])
-    shapes = {
-        f"head_{index}": [count, *network.layers[index].onnx_shape(resizable)] for index in network.heads} | {
-        "boxes": [count, None, 4], "scores": [count, None, heads[0].classes], "image": ["found"],
-        "box": ["found", 4], "score": ["found"], "label": ["found"]}
+    if outputs == "heads":
+        shapes = {f"head_{index}": [count, *network.layers[index].onnx_shape(resizable)] for index in network.heads}
+    else:
+        shapes = {"boxes": [count, None, 4], "scores": [count, None, network.detection_heads[0].classes],
+                  "image": ["found"], "box": ["found", 4], "score": ["found"], "label": ["found"]}
     infos = []
     for name, value in values.items():
         whole = name in ("image", "label")

@@ -22,6 +22,7 @@ from darknet_py.layers import KINDS as KINDS_BY_NAME
 from darknet_py.layers.yolo import Yolo
 from darknet_py.zoo.architectures import cfg_text
 
+CONV = "[convolutional]\nfilters=6\nsize=3\npad=1\n"
 KINDS = sorted((ROOT / "tests/goldens/kinds/forward").glob("*.npz"))
 
 
@@ -53,6 +54,18 @@ def test_every_kind_in_onnx(golden):
         assert not Path("b.onnx").exists()
     else:
         assert convert("a.cfg", "a.weights", "b.onnx").parity.error < 1e-4
+
+
+@pytest.mark.parametrize("section", ["empty", "activation", "dropout", "avgpool", "batchnorm", "connected", "crop",
+                                     "deconvolutional", "implicit", "local", "maxpool", "local_avgpool", "l2norm",
+                                     "normalization", "reorg", "reorg3d", "sam]\nfrom=-2\n[empty", "upsample",
+                                     "shortcut]\nfrom=-2\n[empty", "softmax", "logistic"])
+def test_every_kind_in_onnx_with_default_options(section, tmp_path, monkeypatch):
+    """Also of networks without a head."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.cfg").write_text(f"[net]\nwidth=12\nheight=8\nchannels=3\n{CONV}{CONV}[{section}]\n")
+    load_network("a.cfg").save_weights("a.weights")
+    assert convert("a.cfg", "a.weights", "b.onnx").parity.error < 1e-5
 
 
 @pytest.mark.parametrize("golden", KINDS, indirect=True, ids=lambda path: path.stem)
