@@ -44,7 +44,7 @@ from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.model.network import load_network
 from darknet_py.utils.distributed import World, local_device
 from darknet_py.utils.files import replacing, write_file
-from darknet_py.zoo.download import whats_wrong
+from darknet_py.zoo.download import find_mismatch
 from darknet_py.zoo.manifest import OFFICIAL, Published, how_to_get
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,7 +158,7 @@ def provide_weights(a: argparse.Namespace) -> None:
                                f"{'' if facts is None else ', or have it fetched with --download'}")
         fetch(a.weights, facts if a.weights_url is None else
               facts._replace(urls=(f"{a.weights_url}/{a.weights.name}",)))
-    if facts is not None and (wrong := whats_wrong(a.weights, facts.size, facts.sha256)) is not None:
+    if facts is not None and (wrong := find_mismatch(a.weights, facts.size, facts.sha256)) is not None:
         raise WeightsError(f"{a.weights}: not the official {a.weights.name}: {wrong}; take it away, and have it "
                            "fetched with --download")
 

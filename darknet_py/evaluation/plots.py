@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from darknet_py.errors import printable
-from darknet_py.viz.figures import save_asked
+from darknet_py.viz.figures import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,7 @@ def plot_precision_recall(curves: Sequence[ClassCurve], names: Sequence[str], ap
     if count:
         axes.plot(grid, total / count, color="black", linewidth=2.5, label="mean")
     _legend(axes, len(curves))
-    save_asked(figure, path)
+    save_figure(figure, path)
 
 
 def plot_f1(curves: Sequence[ClassCurve], names: Sequence[str], path: str | os.PathLike) -> None:
@@ -72,7 +72,7 @@ def plot_f1(curves: Sequence[ClassCurve], names: Sequence[str], path: str | os.P
     axes.plot(thresholds, mean, color="black", linewidth=2.5, label="mean")
     axes.plot(at, best, "o", color="black")
     _legend(axes, len(curves))
-    save_asked(figure, path)
+    save_figure(figure, path)
 
 
 def f1_at(curve: ClassCurve, thresholds: np.ndarray) -> np.ndarray:
@@ -125,7 +125,7 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str], path: str | os.Path
     axes.set_xlabel("found")
     axes.set_ylabel("is there")
     axes.set_title(title)
-    save_asked(figure, path)
+    save_figure(figure, path)
 
 
 def _square(x: str, y: str, title: str) -> tuple[Figure, Axes]:

@@ -21,7 +21,7 @@ from darknet_py.evaluation.predict import Findings
 from darknet_py.ops.boxes import cxcywh_to_xyxy
 from darknet_py.utils.files import replacing
 from darknet_py.viz.draw import draw_detections, grid, outline
-from darknet_py.viz.figures import save
+from darknet_py.viz.figures import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -142,7 +142,7 @@ def plot_labels(samples: Sequence[Sample], names: Sequence[str], path: str | os.
         _name(axes, title, x, y)
     places.invert_yaxis()                               # as in a picture, down
     figure.suptitle(f"{len(rows):,} objects in {pictures}")
-    save(figure, [Path(path)])
+    write_figure(figure, [Path(path)])
 
 
 def plot_classes(pictures: ClassifierPictures, path: str | os.PathLike) -> None:
@@ -179,7 +179,7 @@ def _plot_bars(values: np.ndarray, names: Sequence[str], unit: str, title: str, 
     from matplotlib.figure import Figure
     figure = Figure(figsize=(10, 2 + .25 * min(BARS, len(values))), dpi=100, layout="constrained")
     _bars(figure.add_subplot(), values, names, unit, title)
-    save(figure, [Path(path)])
+    write_figure(figure, [Path(path)])
 
 
 def _bars(axes: Axes, values: np.ndarray, names: Sequence[str], unit: str, title: str) -> None:
