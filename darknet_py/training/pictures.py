@@ -17,7 +17,7 @@ from darknet_py.data.image import read_image
 from darknet_py.data.loader import Batch
 from darknet_py.evaluation.classification import ClassifierResult
 from darknet_py.evaluation.plots import plain
-from darknet_py.evaluation.predict import Findings
+from darknet_py.evaluation.predict import Predictions
 from darknet_py.ops.boxes import cxcywh_to_xyxy
 from darknet_py.utils.files import replacing
 from darknet_py.viz.draw import draw_detections, grid, outline
@@ -78,7 +78,7 @@ def labelled(batch: Batch, number: int, names: Sequence[str], most: int | None =
                            "{name}")
 
 
-def draw_predictions(samples: Sequence[Sample], findings: Findings, names: Sequence[str], thresh: float,
+def draw_predictions(samples: Sequence[Sample], predictions: Predictions, names: Sequence[str], thresh: float,
                      path: str | os.PathLike) -> None:
     """Write a dozen of the validation pictures, evenly chosen from those with objects, with what was found in them at
     scores above ``thresh`` in colour, and their objects in white dashes.
@@ -86,7 +86,7 @@ def draw_predictions(samples: Sequence[Sample], findings: Findings, names: Seque
     Raises:
         DataError, OSError: one cannot be read; it cannot be written.
     """
-    found, objects = findings.found[0], findings.objects
+    found, objects = predictions.detections[0], predictions.objects
     known = np.unique(objects.images)
     chosen = known[np.linspace(0, len(known) - 1, min(SHOWN, len(known))).round().astype(int)]
     cells = []
