@@ -24,7 +24,7 @@ from torch import Tensor
 from darknet_py.data.datafile import count_of, find_names, read_data
 from darknet_py.data.image import letterbox, read_image, resize, to_tensor, undo_letterbox
 from darknet_py.inference.backends.pytorch import PyTorch
-from darknet_py.inference.classifier import answering
+from darknet_py.inference.classifier import output_layer
 from darknet_py.layers import DetectionHead
 from darknet_py.model.network import Network as DarknetNetwork
 from darknet_py.model.network import load_network as load
@@ -116,7 +116,7 @@ def load_net_custom(config_file: Name, weights: Name, clear: int = 0, batch_size
         CfgError, WeightsError: with file and line.
     """
     network = load(os.fsdecode(config_file), os.fsdecode(weights))
-    return Loaded(network, PyTorch.build(network, _device, [*network.heads, answering(network)]))
+    return Loaded(network, PyTorch.build(network, _device, [*network.heads, output_layer(network)]))
 
 
 def load_net(config_file: Name, weights: Name, clear: int = 0) -> Loaded:

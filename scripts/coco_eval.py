@@ -31,20 +31,20 @@ from zipfile import BadZipFile, ZipFile
 from darknet_py.cfg.language import read_cfg
 from darknet_py.cli import download
 from darknet_py.cli.detect import device
-from darknet_py.cli.measure import Measured, progress, warn
+from darknet_py.cli.measure import EvaluationInput, progress, warn
 from darknet_py.data.coco import NAMES, read_coco_json
 from darknet_py.data.datafile import find_names
 from darknet_py.data.dataset import read_samples
 from darknet_py.errors import CfgWarning, DarknetError, DataError, WeightsError, printable
 from darknet_py.evaluation.coco_ap import ids_of, read_truth
 from darknet_py.evaluation.evaluate import Evaluation, evaluate
-from darknet_py.evaluation.predict import VALID, find
+from darknet_py.evaluation.predict import VALID, predict
 from darknet_py.evaluation.result_files import write_results
 from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.model.network import load_network
 from darknet_py.utils.distributed import World, local_device
 from darknet_py.utils.files import replacing, write_file
-from darknet_py.zoo.download import whats_wrong
+from darknet_py.zoo.download import find_mismatch
 from darknet_py.zoo.manifest import OFFICIAL, Published, how_to_get
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,7 +158,7 @@ def provide_weights(a: argparse.Namespace) -> None:
                                f"{'' if facts is None else ', or have it fetched with --download'}")
         fetch(a.weights, facts if a.weights_url is None else
               facts._replace(urls=(f"{a.weights_url}/{a.weights.name}",)))
-    if facts is not None and (wrong := whats_wrong(a.weights, facts.size, facts.sha256)) is not None:
+    if facts is not None and (wrong := find_mismatch(a.weights, facts.size, facts.sha256)) is not None:
         raise WeightsError(f"{a.weights}: not the official {a.weights.name}: {wrong}; take it away, and have it "
                            "fetched with --download")
 
@@ -226,7 +226,7 @@ def check_images(a: argparse.Namespace, path: Path, folder: Path) -> None:
                                   f"{missing[0]}; take the folder away, and have it fetched with --download"))
 
 
-def prepare(a: argparse.Namespace, files: Files, world: World) -> Measured:
+def prepare(a: argparse.Namespace, files: Files, world: World) -> EvaluationInput:
     width, height = a.size
     network = load_network(a.cfg, a.weights, width=width, height=height)
     if network.reached < len(network.layers):
@@ -235,7 +235,7 @@ def prepare(a: argparse.Namespace, files: Files, world: World) -> Measured:
     names = list(NAMES) if a.names is None and classes == len(NAMES) else find_names(a.cfg, a.weights, classes, a.names)
     samples = [sample._replace(image=files.pictures / sample.image.name)
                for sample in read_samples(files.json, "valid", names)][:a.limit]
-    return Measured(network, names, samples, {"batch": a.batch, "device": a.device, "workers": a.workers,
+    return EvaluationInput(network, names, samples, {"batch": a.batch, "device": a.device, "workers": a.workers,
                                               "world": world}, world)
 
 
@@ -252,12 +252,12 @@ def run_val(a: argparse.Namespace, files: Files, world: World) -> int:
                           truth=truth._replace(images=truth.images[:a.limit]), progress=bar.track, **measured.options)
     passed = verdict(result, goal)
     if world.leads:
-        warn(result.findings.problems)
+        warn(result.predictions.problems)
         print("\n".join(report(a, result, goal, passed)))
         if a.json is not None:
             write_file(a.json, json.dumps(as_json(a, result, goal, passed), indent=1).encode())
         if a.results is not None:
-            write(a, files, measured, result.findings.found[1], result.findings.sizes)
+            write(a, files, measured, result.predictions.detections[1], result.predictions.sizes)
     return 1 if passed is False else 0
 
 
@@ -265,22 +265,22 @@ def run_test(a: argparse.Namespace, files: Files, world: World) -> int:
     """Find, and write what COCO's server measures."""
     measured = prepare(a, files, world)
     with progress(measured) as bar:
-        findings = find(measured.network, measured.samples, measured.names, [VALID], labels=False, progress=bar.track,
-                        **measured.options)
+        predictions = predict(measured.network, measured.samples, measured.names, [VALID], labels=False,
+                              progress=bar.track, **measured.options)
     if world.leads:
-        warn(findings.problems)
-        write(a, files, measured, findings.found[0], findings.sizes)
-        print(f"{len(findings.found[0].scores)} detections ({VALID}) in {len(measured.samples)} images; the "
+        warn(predictions.problems)
+        write(a, files, measured, predictions.detections[0], predictions.sizes)
+        print(f"{len(predictions.detections[0].scores)} detections ({VALID}) in {len(measured.samples)} images; the "
               f"annotations of {a.split} are not public, so nothing is measured here.\nZip the file, and send it in: "
               "https://cocodataset.org/#upload tells how.")
         if (known := on_test_dev(a)) is not None:
             print(f"Published at {_shown(a.size)} are {known[0]:.1f} AP and {known[1]:.1f} AP50 (README of "
                   "AlexeyAB/darknet).")
-        print(findings.speed())
-    return 1 if findings.problems else 0
+        print(predictions.speed())
+    return 1 if predictions.problems else 0
 
 
-def write(a: argparse.Namespace, files: Files, measured: Measured, found: Any, sizes: Any) -> None:
+def write(a: argparse.Namespace, files: Files, measured: EvaluationInput, found: Any, sizes: Any) -> None:
     """The results as COCO takes them."""
     images, categories = ids_of(files.json, read_coco_json(files.json), measured.names)
     name = f"detections_{a.split}_{a.weights.stem}-{_shown(a.size)}_results"
@@ -305,15 +305,15 @@ def rows(result: Evaluation, goal: Expected) -> Iterator[tuple[str, float, float
 
 
 def unread(result: Evaluation) -> int:
-    return int((result.findings.sizes[:, 0] == 0).sum())
+    return int((result.predictions.sizes[:, 0] == 0).sum())
 
 
 def report(a: argparse.Namespace, result: Evaluation, goal: Expected | None, passed: bool | None) -> Iterator[str]:
     """The figures, and how they compare."""
-    facts, count = OFFICIAL.get(a.weights.name), len(result.findings.sizes)
+    facts, count = OFFICIAL.get(a.weights.name), len(result.predictions.sizes)
     known = "not one of the official weights" if facts is None else \
         "size as published, SHA-256 not known" if not facts.sha256 else "size and SHA-256 as published"
-    yield f"{a.split}: {count} images; {a.cfg} at {_shown(a.size)}; {a.weights} ({known}); {result.coco.reading}"
+    yield f"{a.split}: {count} images; {a.cfg} at {_shown(a.size)}; {a.weights} ({known}); {result.coco.settings}"
     yield ""
     if goal is not None:
         yield f"{'figure':<8}{'measured':>10}{'expected':>10}{'difference':>12}{'tolerance':>11}"
@@ -323,8 +323,8 @@ def report(a: argparse.Namespace, result: Evaluation, goal: Expected | None, pas
         yield f"Expected is {goal.source}."
     yield "All figures: " + ", ".join(f"{name} {'-' if value < 0 else f'{100 * value:.2f}'}"
                                       for name, value in result.coco.figures.items())
-    yield f"Darknet's own measure ({result.reading}): mAP@0.50 {100 * result.map.map:.2f}"
-    yield result.findings.speed()
+    yield f"Darknet's own measure ({result.settings}): mAP@0.50 {100 * result.map.map:.2f}"
+    yield result.predictions.speed()
     if passed is None:
         yield f"No verdict: these are only {count} of the images (--expect AP,AP50 says what they should give)"
     elif unread(result):
@@ -334,11 +334,11 @@ def report(a: argparse.Namespace, result: Evaluation, goal: Expected | None, pas
 
 
 def as_json(a: argparse.Namespace, result: Evaluation, goal: Expected | None, passed: bool | None) -> dict[str, Any]:
-    return {"split": a.split, "images": len(result.findings.sizes), "unread": unread(result), "cfg": str(a.cfg),
-            "weights": str(a.weights), "size": list(a.size), "reading": result.coco.reading,
+    return {"split": a.split, "images": len(result.predictions.sizes), "unread": unread(result), "cfg": str(a.cfg),
+            "weights": str(a.weights), "size": list(a.size), "reading": result.coco.settings,
             "measured": {name: None if value < 0 else 100 * value for name, value in result.coco.figures.items()},
             "darknet_map": 100 * result.map.map, "expected": None if goal is None else goal._asdict(), "passed": passed,
-            "seconds": result.findings.seconds, "network_seconds": result.findings.network_seconds}
+            "seconds": result.predictions.seconds, "network_seconds": result.predictions.network_seconds}
 
 
 def _shown(size: tuple[int, int]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from darknet_py.data.check import Split
+    from darknet_py.data.check import SplitStatistics
     from darknet_py.prepare.check_dataset import Report
 
 MANY = 100          # problems that are printed unless -all asks for more, and classes in the table
@@ -68,7 +68,7 @@ def summary(report: Report) -> Iterator[str]:
     yield f"{counted(report.errors, 'error')}, {counted(report.warnings, 'warning')}"
 
 
-def sizes(split: Split, report: Report) -> Iterator[str]:
+def sizes(split: SplitStatistics, report: Report) -> Iterator[str]:
     """The sizes of pictures and boxes: smallest, median, largest."""
     import numpy as np
     yield ""

@@ -1,7 +1,7 @@
-"""Measure a detector in every way: Darknet's mAP, COCO's AP, each class, and what it gets wrong.
+"""Evaluate a detector: Darknet's mAP, COCO's AP, each class, and an analysis of its errors.
 
 Takes the pictures under valid= of a .data file, or any other labelled source (a COCO JSON, whose crowds and areas then
-count as COCO counts them; a Pascal VOC folder; a list). With several processes (torchrun) each takes its share.
+count as COCO counts them; a Pascal VOC folder; a list). With several processes (torchrun) each takes its shard.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from darknet_py.utils.files import write_file
 if TYPE_CHECKING:
     import numpy as np
 
-    from darknet_py.cli.measure import Measured
+    from darknet_py.cli.measure import EvaluationInput
     from darknet_py.evaluation.error_analysis import Mistake
     from darknet_py.evaluation.evaluate import Evaluation
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="*", help=argparse.SUPPRESS)
     add_model_flags(parser)
     add_flags(parser)
-    parser.add_argument("--thresh", type=float, default=.25, help="least score that counts as found (default .25)")
+    parser.add_argument("--thresh", type=float, default=.25, help="score above which detections count (default .25)")
     parser.add_argument("--nms", type=float, help="overlap that suppresses (default .45 for mAP, .6 for COCO)")
     parser.add_argument("--json", metavar="FILE", help="write all figures as JSON")
     parser.add_argument("--plots", metavar="FOLDER", help="draw curves of precision, recall and F1, the confusion "
@@ -73,21 +73,21 @@ def run(arguments: argparse.Namespace) -> int:
             files.append(arguments.json)
         if arguments.plots is not None:
             files += map(str, draw(result, measured, Path(arguments.plots)))
-    text = "\n".join([*summary(result), *table(result), *mistakes(result), "", result.findings.speed(), *files, ""])
-    return measure.tell(measured, text, result.map.problems)
+    text = "\n".join([*summary(result), *table(result), *mistakes(result), "", result.predictions.speed(), *files, ""])
+    return measure.print_result(measured, text, result.map.problems)
 
 
 def summary(result: Evaluation) -> Iterator[str]:
-    """Both measures, each with how it was come by."""
+    """Both measures, each with its settings."""
     m, coco = result.map, result.coco
     how = f"{m.points} recall points" if m.points else "the area under the curve"
-    yield (f"Darknet's measure: {result.reading}; right is an overlap above {m.iou_thresh:g}; {how}; the mean of "
+    yield (f"Darknet's measure: {result.settings}; right is an overlap above {m.iou_thresh:g}; {how}; the mean of "
            f"{len(m.names)} classes")
     yield f"  mAP@{m.iou_thresh:.2f}  {m.map:.2%}"
     yield (f"  at scores above {m.thresh:g}: precision {m.precision:.2%}, recall {m.recall:.2%}, F1 {m.f1:.4f}; "
            f"TP {m.tp.sum()}, FP {m.fp.sum()}, FN {m.fn}; average IoU {m.average_iou:.2%}")
     yield ""
-    yield (f"COCO's measure (pycocotools): {coco.reading}; the 100 surest of an image and class; right is an overlap "
+    yield (f"COCO's measure (pycocotools): {coco.settings}; the 100 surest of an image and class; right is an overlap "
            "from .50 to .95 or more; 101 recall points")
     for row in COCO_ROWS:
         yield "  " + "  ".join(f"{name:<5} {shown(coco.figures[name]):>7}" for name in row)
@@ -114,18 +114,16 @@ def table(result: Evaluation) -> Iterator[str]:
 
 
 def mistakes(result: Evaluation) -> Iterator[str]:
-    """How many there are of each kind, and which classes are taken for which."""
+    """The number of errors of each kind, and the classes that are confused most."""
     import numpy as np
 
     from darknet_py.evaluation.error_analysis import KINDS
-    found, m = result.mistakes, result.map
-    counts = dict(zip(KINDS, found.counts.sum(0).tolist(), strict=True))
-    yield (f"Wrong at scores above {m.thresh:g}: {counts['background']} where nothing is, {counts['misplaced']} beside "
-           f"their object, {counts['confused']} of another class, {counts['twice']} found already; "
-           f"{counts['missed']} objects missed")
+    analysis, m = result.mistakes, result.map
+    counts = dict(zip(KINDS, analysis.counts.sum(0).tolist(), strict=True))
+    yield (f"Errors at scores above {m.thresh:g}: {', '.join(f'{kind} {counts[kind]}' for kind in KINDS)}")
     yield ("(Here, in F1 and in the pictures the surest detection of an object is right; Darknet's TP and FP take the "
            "first in an order of its own.)")
-    matrix = found.confusion[:-1, :-1] * (1 - np.eye(len(m.names), dtype=np.int64))
+    matrix = analysis.confusion[:-1, :-1] * (1 - np.eye(len(m.names), dtype=np.int64))
     worst = sorted(zip(*np.nonzero(matrix), strict=True), key=lambda at: -matrix[at])[:5]
     if worst:
         yield "Taken for another: " + ", ".join(f"{m.names[row]} for {m.names[column]} ({matrix[row, column]})"
@@ -152,23 +150,23 @@ def as_json(result: Evaluation) -> dict[str, Any]:
 
     best, at = best_f1(m.curves)
     return {
-        "images": int((result.findings.sizes[:, 0] > 0).sum()), "objects": int(m.objects.sum()),
+        "images": int((result.predictions.sizes[:, 0] > 0).sum()), "objects": int(m.objects.sum()),
         "darknet": {"map": m.map, "iou_thresh": m.iou_thresh, "points": m.points, "thresh": m.thresh,
-                    "reading": str(result.reading), "precision": m.precision, "recall": m.recall, "f1": m.f1,
+                    "reading": str(result.settings), "precision": m.precision, "recall": m.recall, "f1": m.f1,
                     "tp": int(m.tp.sum()), "fp": int(m.fp.sum()), "fn": m.fn, "average_iou": m.average_iou,
                     "best_f1": best, "best_thresh": at},
-        "coco": {**{name: known(value) for name, value in coco.figures.items()}, "reading": coco.reading},
+        "coco": {**{name: known(value) for name, value in coco.figures.items()}, "reading": coco.settings},
         "classes": [{"name": name, "objects": int(m.objects[label]), "ap": float(m.ap[label]),
                      "coco_ap": known(coco.ap[label]), "coco_ap50": known(coco.ap50[label]),
                      "tp": int(m.tp[label]), "fp": int(m.fp[label]), "fn": int(m.objects[label] - m.tp[label]),
                      "mistakes": dict(zip(KINDS, result.mistakes.counts[label].tolist(), strict=True))}
                     for label, name in enumerate(m.names)],
         "confusion": result.mistakes.confusion.tolist(),
-        "seconds": result.findings.seconds, "network_seconds": result.findings.network_seconds,
+        "seconds": result.predictions.seconds, "network_seconds": result.predictions.network_seconds,
         "problems": list(m.problems)}
 
 
-def draw(result: Evaluation, measured: Measured, folder: Path) -> Iterator[Path]:
+def draw(result: Evaluation, measured: EvaluationInput, folder: Path) -> Iterator[Path]:
     """The pictures; yields their paths."""
     from darknet_py.errors import DataError
     from darknet_py.evaluation.plots import plot_confusion, plot_f1, plot_precision_recall
@@ -189,8 +187,8 @@ def draw(result: Evaluation, measured: Measured, folder: Path) -> Iterator[Path]
         yield folder / "mistakes.jpg"
 
 
-def picture(mistake: Mistake, result: Evaluation, measured: Measured) -> np.ndarray:
-    """A mistake where it was made, with the objects there in white dashes and what was found in colour."""
+def picture(mistake: Mistake, result: Evaluation, measured: EvaluationInput) -> np.ndarray:
+    """A crop around an error: ground truth in white dashes, the wrong detection in colour."""
     import numpy as np
     import torch
 
@@ -198,7 +196,7 @@ def picture(mistake: Mistake, result: Evaluation, measured: Measured) -> np.ndar
     from darknet_py.errors import printable
     from darknet_py.ops.boxes import cxcywh_to_xyxy
     from darknet_py.viz.draw import draw_crop
-    objects, m, sample = result.findings.objects, result.map, measured.samples[mistake.image]
+    objects, m, sample = result.predictions.objects, result.map, measured.samples[mistake.image]
     here = objects.images == mistake.image
     image = read_image(sample.image)
     height, width = image.shape[:2]
@@ -206,8 +204,8 @@ def picture(mistake: Mistake, result: Evaluation, measured: Measured) -> np.ndar
     corners = cxcywh_to_xyxy(torch.from_numpy(boxes)).numpy() * (width, height, width, height)
     kept = int(here.sum()) + (mistake.kind != "missed")         # a missed one is among the objects already
     other = m.names[mistake.other] if mistake.other >= 0 else ""
-    why = {"background": "nothing is there", "misplaced": f"overlaps its object by {mistake.overlap:.2f}",
-           "confused": f"is a {other}", "twice": "found already", "missed": "not found"}[mistake.kind]
+    why = mistake.kind + {"localization": f", overlap {mistake.overlap:.2f}",
+                          "classification": f", is a {other}"}.get(mistake.kind, "")
     score = "" if mistake.kind == "missed" else f" {mistake.score:.0%}"
     return draw_crop(image, corners[-1], corners[:kept], labels[:kept], [number < here.sum() for number in range(kept)],
                      [printable(f"{m.names[mistake.label]}{score}: {why}"), printable(sample.image.name)])

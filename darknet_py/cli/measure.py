@@ -1,4 +1,4 @@
-"""detector map, recall and valid: a network on the validation pictures of a .data file."""
+"""detector map, recall and valid: evaluation of a network on the validation pictures of a .data file."""
 from __future__ import annotations
 
 import argparse
@@ -12,15 +12,15 @@ from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
     from darknet_py.data.dataset import Sample
-    from darknet_py.evaluation.predict import Findings
+    from darknet_py.evaluation.predict import Predictions
     from darknet_py.model.network import Network
     from darknet_py.utils.distributed import World
 
 SHOWN = 20          # problems of labels and pictures
 
 
-class Measured(NamedTuple):
-    """What is measured: the network, its classes' names, pictures, how (see ``evaluate_map``), and by whom."""
+class EvaluationInput(NamedTuple):
+    """The inputs of an evaluation: network, class names, pictures, options of ``evaluate_map``, process group."""
 
     network: Network
     names: list[str]
@@ -29,8 +29,8 @@ class Measured(NamedTuple):
     world: World
 
 
-def prepare(arguments: argparse.Namespace) -> Measured:
-    """What the arguments name.
+def prepare(arguments: argparse.Namespace) -> EvaluationInput:
+    """Read the network, names and pictures that the arguments name.
 
     Raises:
         DarknetError: also for names of another number than the network's classes, as in C.
@@ -64,11 +64,11 @@ def prepare(arguments: argparse.Namespace) -> Measured:
     options = {"letterbox": arguments.letter_box or None, "device": where, "world": world}
     if arguments.nms is not None:
         options["nms"] = arguments.nms
-    return Measured(network, names, samples, options, world)
+    return EvaluationInput(network, names, samples, options, world)
 
 
 def report(network: Network, path: Path) -> None:
-    """Let a network with a tree of classes tell those that a map file names, a number a line (map= of a .data file)."""
+    """Make a network with a tree of classes report those of a map file, a number a line (map= of a .data file)."""
     from darknet_py.errors import DataError
     from darknet_py.layers.class_tree import read_map
     from darknet_py.layers.region import Region
@@ -80,7 +80,7 @@ def report(network: Network, path: Path) -> None:
 
 
 def check_thresholds(arguments: argparse.Namespace) -> None:
-    """Refuse what no measurement can mean."""
+    """Refuse thresholds and numbers of points out of range."""
     from darknet_py.errors import DarknetError
     if arguments.points < 0 or arguments.points == 1:
         raise DarknetError(f"-points needs 0, or a number from 2 on, such as 11 or 101; found {arguments.points}")
@@ -88,32 +88,33 @@ def check_thresholds(arguments: argparse.Namespace) -> None:
         raise DarknetError(f"-iou_thresh needs a number from 0 to below 1, found {arguments.iou_thresh:g}")
 
 
-def difficult(arguments: argparse.Namespace, measured: Measured) -> list[Sample] | None:
-    """The pictures whose objects need not be found, if the data set has such."""
+def difficult(arguments: argparse.Namespace, measured: EvaluationInput) -> list[Sample] | None:
+    """The samples of difficult objects, which need not be detected, if the data set has such."""
     from darknet_py.data.dataset import read_samples
     return read_samples(arguments.data, "difficult", measured.names) or None
 
 
-def progress(measured: Measured) -> Progress:
-    """Of the process that leads; the others are silent."""
+def progress(measured: EvaluationInput) -> Progress:
+    """The progress bar, of rank 0 alone."""
     return Progress(len(measured.samples), sys.stderr if measured.world.leads else None)
 
 
 def warn(problems: Sequence[str]) -> None:
-    """The first of the problems, and how many there are more."""
+    """Print the first problems, and the number of the others."""
     for problem in problems[:SHOWN]:
         print(f"warning: {problem}", file=sys.stderr)
     if len(problems) > SHOWN:
         print(f"warning: and {len(problems) - SHOWN} more such problems", file=sys.stderr)
 
 
-def tell(measured: Measured, text: str, problems: Sequence[str], findings: Findings | None = None) -> int:
-    """Print, in the process that leads."""
+def print_result(measured: EvaluationInput, text: str, problems: Sequence[str], predictions: Predictions | None = None
+                 ) -> int:
+    """Print a result and problems, in rank 0 alone, and leave the process group."""
     if measured.world.leads:
         warn(problems)
         print(text, end="")
-        if findings is not None:
-            print(findings.speed(), file=sys.stderr)
+        if predictions is not None:
+            print(predictions.speed(), file=sys.stderr)
     measured.world.close()
     return 0
 
@@ -130,17 +131,17 @@ def run_map(arguments: argparse.Namespace) -> int:
             measured.network, measured.samples, measured.names, iou_thresh=arguments.iou_thresh,
             points=arguments.points, thresh=arguments.thresh, difficult=difficult(arguments, measured),
             progress=bar.track, **measured.options)
-    return tell(measured, result.text(), result.problems)
+    return print_result(measured, result.text(), result.problems)
 
 
 def run_recall(arguments: argparse.Namespace) -> int:
-    """detector recall: how many objects are proposed at all."""
+    """detector recall: recall of the proposals."""
     from darknet_py.evaluation.evaluate import evaluate_recall
     measured = prepare(arguments)
     with progress(measured) as bar:
-        result, findings = evaluate_recall(measured.network, measured.samples, measured.names, progress=bar.track,
-                                           **measured.options)
-    return tell(measured, result.text(), findings.problems, findings)
+        result, predictions = evaluate_recall(measured.network, measured.samples, measured.names, progress=bar.track,
+                                              **measured.options)
+    return print_result(measured, result.text(), predictions.problems, predictions)
 
 
 def run_valid(arguments: argparse.Namespace) -> int:
@@ -149,18 +150,18 @@ def run_valid(arguments: argparse.Namespace) -> int:
     from darknet_py.data.datafile import entries_of
     from darknet_py.data.dataset import coco_json
     from darknet_py.evaluation.coco_ap import ids_of
-    from darknet_py.evaluation.predict import VALID, find
+    from darknet_py.evaluation.predict import VALID, predict
     from darknet_py.evaluation.result_files import image_ids, write_results
     entries = entries_of(arguments.data)
     source = coco_json(arguments.data)
     data = None if source is None else read_coco_json(source)
     kind = entries.get("eval", "voc" if source is None else "coco")
     measured = prepare(arguments)
-    reading = VALID._replace(nms=measured.options.pop("nms", VALID.nms))
+    settings = VALID._replace(nms=measured.options.pop("nms", VALID.nms))
     with progress(measured) as bar:
-        findings = find(measured.network, measured.samples, measured.names, [reading], labels=False,
-                        progress=bar.track, **measured.options)
-    paths, problems = [sample.image for sample in measured.samples], list(findings.problems)
+        predictions = predict(measured.network, measured.samples, measured.names, [settings], labels=False,
+                              progress=bar.track, **measured.options)
+    paths, problems = [sample.image for sample in measured.samples], list(predictions.problems)
     images, categories = None, None
     if source is not None and data is not None:
         images, categories = ids_of(source, data, measured.names)
@@ -169,7 +170,8 @@ def run_valid(arguments: argparse.Namespace) -> int:
         problems += [] if why is None else [why]
     written: Iterable[Path] = ()
     if measured.world.leads:
-        written = write_results(kind, entries.get("results", "results"), findings.found[0], findings.sizes, paths,
-                                measured.names, name=arguments.out, images=images, categories=categories)
+        written = write_results(kind, entries.get("results", "results"), predictions.detections[0], predictions.sizes,
+                                paths, measured.names, name=arguments.out, images=images, categories=categories)
     text = "".join(f"{path}\n" for path in written)
-    return tell(measured, f"{len(findings.found[0].scores)} detections ({reading}) in\n{text}", problems, findings)
+    text = f"{len(predictions.detections[0].scores)} detections ({settings}) in\n{text}"
+    return print_result(measured, text, problems, predictions)

@@ -20,7 +20,7 @@ from darknet_py.cli.progress import Progress
 if TYPE_CHECKING:
     from darknet_py.prepare.new_cfg import New, Pretrained
 
-WISHES = {"sam": "spatial attention before the heads", "gaussian": "heads that tell how sure they are of their boxes",
+VARIANTS = {"sam": "spatial attention before the heads", "gaussian": "heads that tell how sure they are of their boxes",
           "spp": "spatial pyramid pooling"}
 
 
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="SIZE", help="of the input, 416 or 416x320 (default: the architecture's)")
     parser.add_argument("--data", help="a .data file: its classes, and how many pictures there are to train on")
     parser.add_argument("--anchors", choices=["auto"], help="auto: those that fit the boxes of -data")
-    for wish, what in WISHES.items():
-        parser.add_argument(f"--{wish}", action="store_true", help=what)
+    for variant, what in VARIANTS.items():
+        parser.add_argument(f"--{variant}", action="store_true", help=what)
     parser.add_argument("--memory", type=float, metavar="GIB", help="that training may take (default: what the GPU has "
                         "free, or without one this machine)")
     parser.add_argument("--out", "--o", metavar="FILE", help="the cfg to write (default NAME-custom.cfg)")
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Progress(0, sys.stderr) as progress:
         new = new_cfg(name, classes=arguments.classes, size=size, data=arguments.data, memory=memory,
                       auto_anchors=arguments.anchors == "auto",
-                      wishes=[wish for wish in WISHES if getattr(arguments, wish)], progress=progress.track)
+                      variants=[name for name in VARIANTS if getattr(arguments, name)], progress=progress.track)
     report(new.problems, arguments.data)
     new.cfg.write(out)
     for line in summary(new, arguments.data):

@@ -1,1 +1,1 @@
-"""Files: images, lists of names, .data files, and how one is replaced; no module here knows a model."""
+"""Data sets: images, labels, .data files, other formats, augmentation, mini-batches. No module here knows a network."""

@@ -1,4 +1,4 @@
-"""A training picture from its recipe: what is done to pixels is done to boxes.
+"""Augmentation, applied to a picture and its boxes: crop, flip, colours, blur, noise, mosaic and mixup of a recipe.
 
 Pictures are uint8 BGR or grey (H, W, C); rows are (K, 5 or 6): class, center x, center y, width, height and, where
 objects have one, the track; boxes are relative to the picture.

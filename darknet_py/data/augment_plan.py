@@ -1,4 +1,4 @@
-"""Augmentation: its options, and what is drawn for a picture from its place in the run alone."""
+"""Augmentation: its options, and the random numbers of a picture, a function of the seed and its place in the run."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ LARGEST_NOISE = 127
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How pictures are changed; as it stands, they are only resized. Names and ranges are those of the cfg.
+    """Options of augmentation; by default pictures are only resized. Names and ranges are those of the cfg.
 
     ``angle`` and ``aspect`` are missing: C reads them for classifiers alone, and so detectors never rotate.
 
@@ -65,7 +65,7 @@ class Augmentation:
 
 
 class View(NamedTuple):
-    """What is drawn for a picture before it is known. Numbers without a unit are in [0, 1)."""
+    """The random numbers of one picture, drawn before it is read. Numbers without a unit are in [0, 1)."""
 
     edges: tuple[float, float, float, float]        # left, right, top, bottom
     zoom: tuple[float, float]                       # left and top, right and bottom
@@ -101,9 +101,9 @@ def draw_recipe(a: Augmentation, seed: int, iteration: int, group: int, member: 
             ``track``.
         member: which of a pair.
 
-    C tosses the coin of ``mosaic`` and ``mixup`` once for all pictures that a thread loads, here each picture has its
-    own; and it changes all sequences of a mini-batch alike, but cuts each picture's mosaic elsewhere: here a sequence
-    has its own changes, cut included.
+    C decides on ``mosaic`` and ``mixup`` once for all pictures that a thread loads, here it is drawn for each picture;
+    and C changes all sequences of a mini-batch alike, but cuts each picture's mosaic elsewhere: here a sequence has its
+    own changes, cut included.
     """
     shared = np.random.default_rng((seed, iteration, group, 0))
     own = np.random.default_rng((seed, iteration, group, 1 + member)) if a.contrastive else shared

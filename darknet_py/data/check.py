@@ -1,4 +1,4 @@
-"""What is wrong with a data set: its pictures, its labels, its lists."""
+"""Checks of a data set: its pictures, labels and lists."""
 from __future__ import annotations
 
 import os
@@ -20,15 +20,15 @@ from darknet_py.data.image import decode_file
 from darknet_py.errors import DataError
 
 Progress = Callable[[int, int], None]       # (pictures done, of how many)
-AHEAD = 1024                                # samples handed to the threads at a time
+CHUNK = 1024                                # samples handed to the threads at a time
 CUT = "the file is cut off: what is missing, most often the last rows, is grey"
 OTHER_SHAPE = .02       # difference of proportions, relative, from which pictures are not the same
 FEW = 10                                    # names in one message
 
 
 @dataclass
-class Split:
-    """What one split holds.
+class SplitStatistics:
+    """Statistics of one split.
 
     pictures: those that are listed, broken: those of them that are missing or no pictures; all else counts the others.
     empty: pictures without objects. most: objects in the fullest picture. per_class: (classes,) objects of each class.
@@ -46,8 +46,8 @@ class Split:
     sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
 
-class Limits(NamedTuple):
-    """What a network makes of a data set.
+class NetworkLimits(NamedTuple):
+    """A network's limits on a data set.
 
     pixel: the size of its pixel, relative. most: objects that it takes from a picture; 0 for any number. labels: for a
     classifier, whose pictures have one of these in their paths instead of boxes.
@@ -59,14 +59,14 @@ class Limits(NamedTuple):
 
 
 class _Examined(NamedTuple):
-    """What was found out about one sample; rows is None where its picture is broken."""
+    """The check of one sample; rows is None where its picture is broken."""
     rows: np.ndarray | None
     problems: list[Problem]
     size: tuple[int, int] | None
 
 
 def check_for_training(samples: Sequence[Sample], classes: int) -> tuple[list[Sample], list[Problem]]:
-    """What training can know in a moment: pictures that are missing or empty files, and labels without any object.
+    """Quick checks before training: pictures that are missing or empty files, and labels without any object.
 
     Returns:
         The samples whose pictures are there, and the problems. One problem says that no picture has an object.
@@ -95,9 +95,9 @@ def other_annotations(unlabelled: Sequence[Sample]) -> Iterator[Problem]:
                       f"{shlex.quote(str(folder))} makes label files of such annotations", error=False)
 
 
-def check_samples(samples: Sequence[Sample], limits: Limits, name: str, *, decode: bool = True,
-                  progress: Progress | None = None) -> tuple[Split, list[Problem]]:
-    """All that is wrong with the pictures and labels of one split, in their order.
+def check_samples(samples: Sequence[Sample], limits: NetworkLimits, name: str, *, decode: bool = True,
+                  progress: Progress | None = None) -> tuple[SplitStatistics, list[Problem]]:
+    """Check the pictures and labels of one split; problems come in the samples' order.
 
     Args:
         limits: of the network, or only the number of classes.
@@ -106,7 +106,7 @@ def check_samples(samples: Sequence[Sample], limits: Limits, name: str, *, decod
         progress: called now and then.
     """
     problems = list(_repeated(samples))
-    found = Split(name, per_class=np.zeros(limits.classes, np.int64))
+    found = SplitStatistics(name, per_class=np.zeros(limits.classes, np.int64))
     boxes, sizes, unlabelled = [], [], []
     for done, (rows, wrong, size) in enumerate(_in_threads(samples, limits, decode), 1):
         problems += wrong
@@ -135,8 +135,8 @@ def check_samples(samples: Sequence[Sample], limits: Limits, name: str, *, decod
 
 
 def about_image(cut: bool, stated: tuple[float, float] | None, size: tuple[int, int]) -> Iterator[str]:
-    """What to say of a picture that can be read: that it is cut off, and that an annotation has other proportions, as
-    of pictures that are turned by their EXIF orientation, or were turned since."""
+    """Warnings of a picture that can be read: it is cut off, or its annotation has other proportions, as of pictures
+    with an EXIF orientation, or turned since."""
     if cut:
         yield CUT
     if stated is not None and min(stated) > 0 and abs(stated[0] * size[1] / (stated[1] * size[0]) - 1) > OTHER_SHAPE:
@@ -156,7 +156,7 @@ def shared_pictures(train: Sequence[Sample], valid: Sequence[Sample]) -> Iterato
         yield _about_picture(sample, f"is in train too, at {where}", error=False)
 
 
-def empty_classes(split: Split, names: Sequence[str], path: Path) -> Iterator[Problem]:
+def empty_classes(split: SplitStatistics, names: Sequence[str], path: Path) -> Iterator[Problem]:
     """One problem for the classes that have no object, where others have."""
     empty = [names[label] if label < len(names) else str(label)
              for label, count in enumerate(split.per_class.tolist()) if count == 0]
@@ -166,15 +166,15 @@ def empty_classes(split: Split, names: Sequence[str], path: Path) -> Iterator[Pr
         yield Problem(path, 0, f"{what} no object in {split.name}: {', '.join(empty[:FEW])}{more}", error=False)
 
 
-def _in_threads(samples: Sequence[Sample], limits: Limits, decode: bool) -> Iterator[_Examined]:
+def _in_threads(samples: Sequence[Sample], limits: NetworkLimits, decode: bool) -> Iterator[_Examined]:
     """The samples' examinations in their order. OpenCV decodes without Python's lock, so threads are enough."""
     rest = iter(samples)
     with ThreadPoolExecutor() as pool:
-        while part := list(islice(rest, AHEAD)):
+        while part := list(islice(rest, CHUNK)):
             yield from pool.map(lambda sample: _examine(sample, limits, decode), part)
 
 
-def _examine(sample: Sample, limits: Limits, decode: bool) -> _Examined:
+def _examine(sample: Sample, limits: NetworkLimits, decode: bool) -> _Examined:
     """One picture and its labels."""
     rows, lines, path, problems = (_label_in_path(sample, limits.labels[:limits.classes]) if limits.labels
                                    else read_objects(sample, limits.classes))
@@ -203,7 +203,7 @@ def _examine(sample: Sample, limits: Limits, decode: bool) -> _Examined:
             wrong = str(error).removeprefix(f"{sample.image}: ")
     elif wrong is None and not cv2.haveImageReader(os.fspath(sample.image)):
         wrong = "not an image"
-    if wrong is not None:       # what its labels would be worth is then of no interest, unless they are broken too
+    if wrong is not None:       # warnings of its labels are then of no interest, only errors
         errors = [problem for problem in problems if problem.error]
         return _Examined(None, [_about_picture(sample, wrong), *errors], None)
     return _Examined(rows, problems, size)

@@ -1,4 +1,4 @@
-"""Pictures for classifiers, with their labels."""
+"""Pictures for classifiers with their labels, and mini-batches of them."""
 from __future__ import annotations
 
 import os
@@ -22,14 +22,14 @@ from darknet_py.data.loader import Batches, Job, Maker, Plan, order_of_epoch
 from darknet_py.data.targets import MiniBatch
 from darknet_py.errors import DataError
 
-SECRET_NUM = -1234      # a truth that nobody knows: of siblings in a tree none of which is right
+SECRET_NUM = -1234      # C's mark of an unknown target: of siblings in a tree none of which is right
 BLURRED = .25           # of the pictures
 BLUR_KERNEL = 15        # pixels, with blur=1
 MOST_BROKEN = 100       # broken pictures in a row before it is an error
 
 
 class ClassifierPictures:
-    """Pictures whose classes are written in their paths, ready for training or validation.
+    """Pictures whose classes are named in their paths, for training or validation.
 
     A picture has every class whose name its path contains, as the list writes it; one without, or with several, is
     used all the same and noted in ``problems``, and so is a file that is no picture, whose successor stands in for it.
@@ -117,7 +117,7 @@ class ClassifierPictures:
         return middle(to_tensor(read_image(self.folder / self.paths[index], self.channels)), width, height)
 
     def load(self, indices: Sequence[int], rng: np.random.Generator, width: int, height: int) -> tuple[Tensor, Tensor]:
-        """Pictures and their truths.
+        """Pictures and their targets.
 
         Args:
             indices: which pictures. With ``contrastive`` each gives two, which stand next to each other.
@@ -132,8 +132,8 @@ class ClassifierPictures:
         Raises:
             DataError: too many broken pictures in a row.
 
-        C tosses the coin of ``mixup`` once for all pictures that a thread loads, here each picture has its own. It
-        smooths labels before it looks at the tree, which makes every class right; here siblings share what is left.
+        C decides on ``mixup`` once for all pictures that a thread loads, here it is drawn for each picture. It smooths
+        labels before it looks at the tree, which makes every class right; here siblings share what is left.
         """
         images, truths = [], []
         for index in indices:
@@ -166,7 +166,7 @@ class ClassifierPictures:
         return made
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """A picture and its truth, or those of the next one that can be read."""
+        """A picture and its target, or those of the next one that can be read."""
         for at in range(index, index + min(len(self), MOST_BROKEN)):
             at %= len(self)
             try:
@@ -179,7 +179,7 @@ class ClassifierPictures:
                         f"{min(len(self), MOST_BROKEN) - 1} can be read; the first: {self.problems[0]}")
 
     def _truth(self, index: int) -> np.ndarray:
-        """(classes,) float32 of one picture before mixing."""
+        """The target (classes,) float32 of one picture before mixing."""
         if self.names is None:
             found = [zlib.crc32(os.fsencode(self.paths[index])) % self.classes]
         else:
@@ -256,7 +256,7 @@ class _Classified(Maker):
 
 
 def _shared(truths: Sequence[np.ndarray], shares: Sequence[float]) -> np.ndarray:
-    """The truth of a mixed picture; what one part does not know is for the others to say."""
+    """The target of a mixed picture: the mean over the parts whose target is known, class by class."""
     table = np.stack(truths)[:len(shares)]
     weight = np.array(shares)[:, None] * (table != SECRET_NUM)
     total = weight.sum(0)

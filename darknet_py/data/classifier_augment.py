@@ -1,4 +1,4 @@
-"""What a classifier's pictures go through: cut out, turned, recoloured, mixed."""
+"""Augmentation of a classifier's pictures: crop, rotation, flip, colours, mixup, cutmix, mosaic."""
 from __future__ import annotations
 
 import math
@@ -23,7 +23,7 @@ LEAST_TILE = .2                     # of a mosaic's side
 
 @dataclass(frozen=True)
 class ClassifierAugmentation:
-    """How pictures are changed. Names and ranges are those of [net].
+    """Options of augmentation. Names and ranges are those of [net].
 
     Raises:
         DataError: values that have no meaning.
@@ -57,7 +57,7 @@ class ClassifierAugmentation:
 
 def cut_out(a: ClassifierAugmentation, image: np.ndarray, rng: np.random.Generator, width: int, height: int
              ) -> np.ndarray:
-    """Size, turn, cut out, flip, colours. Darknet: random_augment_image, random_distort_image."""
+    """Resize, rotate, crop, flip, change colours. Darknet: random_augment_image, random_distort_image."""
     rows, columns = image.shape[:2]
     size = max(width, height)
     aspect = random_factor(a.aspect, rng)
@@ -81,7 +81,7 @@ def cut_out(a: ClassifierAugmentation, image: np.ndarray, rng: np.random.Generat
 
 
 def mixed(parts: Sequence[np.ndarray], way: int, rng: np.random.Generator) -> tuple[np.ndarray, list[float]]:
-    """One picture of several of the same size, and which share of it is whose."""
+    """One picture of several of the same size, and the share that each has in it."""
     first, (height, width) = parts[0], parts[0].shape[:2]
     if way == 0:
         return first, [1.]
@@ -104,7 +104,7 @@ def mixed(parts: Sequence[np.ndarray], way: int, rng: np.random.Generator) -> tu
 
 
 def middle(x: Tensor, width: int, height: int) -> Tensor:
-    """The middle of a picture whose shorter side is as long as the network is wide; edges are repeated where it is too
+    """Centre crop of a picture whose shorter side is resized to the network's width; edges are repeated where it is too
     small. Darknet: resize_min, crop_image."""
     _, rows, columns = x.shape
     x = resize(x, *((width, rows * width // columns) if columns < rows else (columns * width // rows, width)))

@@ -1,4 +1,4 @@
-"""COCO: instances JSONs as rows of Darknet's labels, and the 80 categories with what Darknet calls six of them."""
+"""COCO: instances JSONs as rows of Darknet's labels, and the 80 categories, six of which Darknet names otherwise."""
 from __future__ import annotations
 
 import json
@@ -140,7 +140,7 @@ def _looks_like_coco(path: Path) -> bool:
 
 
 def _classes(path: str | os.PathLike, data: dict) -> list[tuple[int, str]]:
-    """The categories without those that only head others, as some exports add one for the whole project."""
+    """The categories without unused supercategories, as some exports add one for the whole project."""
     categories = coco_categories(path, data)
     entries = [entry for entry in data.get("annotations") or [] if isinstance(entry, dict)]
     used = {entry.get("category_id") for entry in entries}
@@ -150,14 +150,14 @@ def _classes(path: str | os.PathLike, data: dict) -> list[tuple[int, str]]:
 
 
 class CocoJson(dict[str, Any]):
-    """What a COCO JSON holds; unlike a plain dict it can be found again while it is in use."""
+    """A parsed COCO JSON; unlike a plain dict it can be weakly referenced, for the cache of those in use."""
 
 
 _PARSED: WeakValueDictionary[tuple[Any, ...], CocoJson] = WeakValueDictionary()
 
 
 def read_coco_json(path: str | os.PathLike) -> CocoJson:
-    """COCO's annotations as they are. A file is parsed once as long as somebody holds what it held.
+    """COCO's annotations as they are. A file is parsed once as long as its parsed form is in use.
 
     Raises:
         DataError: no such file, no JSON, or no images in it.

@@ -1,4 +1,4 @@
-"""Which format a data set is in, by what lies in its folder."""
+"""Recognition of a data set's format, by the files in its folder."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ NAMES = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt"
 
 
 def find_layout(path: Path) -> Layout | None:
-    """How a data set lies on disk; None for a .data file or a list, which Darknet itself knows.
+    """The layout of a data set on disk; None for a .data file or a list, which Darknet itself knows.
 
-    A file tells by its extension: COCO's .json, a data.yaml, CVAT's .xml. A folder is asked for a devkit of Pascal VOC,
-    a data.yaml, label files of its pictures, COCO's JSONs, CVAT's XML and annotations of Pascal VOC, in this order;
-    what is none of these is pictures without labels.
+    A file is recognised by its extension: COCO's .json, a data.yaml, CVAT's .xml. In a folder a devkit of Pascal VOC,
+    a data.yaml, label files of its pictures, COCO's JSONs, annotations of Pascal VOC and CVAT's XML are looked for, in
+    this order; without any of these it is a folder of pictures without labels.
 
     Raises:
         DataError: such a file that cannot be read.

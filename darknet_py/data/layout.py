@@ -1,4 +1,4 @@
-"""What the readers of other data set formats share: pictures with their rows, splits by name, and where files lie."""
+"""Shared parts of the readers of other data set formats: pictures with rows, splits by name, the search for files."""
 from __future__ import annotations
 
 import os
@@ -32,9 +32,9 @@ class Annotated(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """A data set as it lies on disk.
+    """A data set in some format.
 
-    kind: what it is called. splits: of its own, of train, valid and test; none where nothing says which pictures
+    kind: the format's name. splits: of its own, of train, valid and test; none where nothing says which pictures
     are which. names: its classes, or None. read: the pictures of a split, given it and the classes; without splits of
     its own it gives all of them for any.
     """

@@ -1,4 +1,4 @@
-"""Text for character models: a byte is a class, the truth is the byte that comes next."""
+"""Text for character models: a byte is a class, the target is the next byte."""
 from __future__ import annotations
 
 import os
@@ -42,7 +42,7 @@ class Text:
 
     def sequences(self, starts: np.ndarray, steps: int) -> tuple[Tensor, Tensor]:
         """(S,) positions to (steps * S, characters, 1, 1) bytes and (steps * S, characters) the next ones, one-hot;
-        all first steps come first. The text goes on at its beginning."""
+        all first steps come first. After its end the text starts over."""
         at = (np.arange(steps + 1)[:, None] + starts) % len(self)               # (steps + 1, S)
         hot = torch.nn.functional.one_hot(torch.from_numpy(self.bytes[at].astype(np.int64)), self.characters).float()
         return hot[:-1].reshape(-1, self.characters, 1, 1), hot[1:].reshape(-1, self.characters)

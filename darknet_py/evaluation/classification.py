@@ -16,8 +16,8 @@ from darknet_py.data.datafile import read_data, read_names
 from darknet_py.data.dataset import find_near
 from darknet_py.errors import DataError, printable
 from darknet_py.inference.backends.pytorch import PyTorch
-from darknet_py.inference.classifier import answering, check_classes, count_outputs, hierarchical, tree_of
-from darknet_py.inference.pipeline import Loaded, Pipeline, Ran
+from darknet_py.inference.classifier import check_classes, class_probabilities, count_outputs, output_layer, tree_of
+from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed
 from darknet_py.layers.class_tree import Tree
 from darknet_py.model.network import Network
 from darknet_py.utils.distributed import World
@@ -27,13 +27,13 @@ MOST_IN_TABLE = 100     # classes, to have a line each
 
 @dataclass(frozen=True, eq=False)
 class ClassifierResult:
-    """How often a classifier was right.
+    """Accuracy of a classifier on pictures.
 
     Attributes:
         names: of the classes.
-        labels: (N,) the right class of each picture that could be read; -1 where its path names none.
-        ranks: (N,) how many classes the network took to be likelier than the right one.
-        problems: what was wrong with pictures, a line a kind.
+        labels: (N,) the true class of each picture that could be read; -1 where its path names none.
+        ranks: (N,) how many classes got a higher probability than the true one.
+        problems: with pictures, a line a kind.
     """
 
     names: Sequence[str]
@@ -66,7 +66,7 @@ def evaluate_classifier(network: Network, pictures: ClassifierPictures, *, leave
                         batch: int | None = None, device: str | torch.device | None = None,
                         workers: int | None = None, world: World | None = None,
                         progress: Callable[[int, int], None] | None = None) -> ClassifierResult:
-    """How often a network names pictures as their paths do.
+    """Accuracy of a network on pictures whose classes are named in their paths.
 
     It works on a copy, so a network may be in the middle of its training: its mode, statistics, recurrent state and
     gradients stay as they are.
@@ -75,7 +75,7 @@ def evaluate_classifier(network: Network, pictures: ClassifierPictures, *, leave
         network: a classifier, on any device, folded or not.
         pictures: see ``ClassifierPictures``; their middle is taken. One that cannot be read is left out, one whose path
             names no class counts as wrong; ``problems`` says how many.
-        leaves: of a tree's classes those that may be the answer; None takes those that have no children.
+        leaves: the classes of a tree that may be predicted; None takes those that have no children.
         batch: pictures at a time; None takes the mini-batch of training.
         device: None takes the network's, "auto" a GPU where there is one.
         workers: threads that load pictures.
@@ -93,37 +93,38 @@ def evaluate_classifier(network: Network, pictures: ClassifierPictures, *, leave
     count_outputs(network)
     check_classes(network, pictures.classes, pictures.source)
     tree, options, (_, height, width) = tree_of(network), network.options, network.input_shape
-    answers = leaves_in(tree, leaves)
+    allowed = leaves_in(tree, leaves)
     each = max(1, options.batch // options.subdivisions) if batch is None else batch
-    backend, count = PyTorch.copy_of(network, device, [answering(network)]), len(pictures)
+    backend, count = PyTorch.copy_of(network, device, [output_layer(network)]), len(pictures)
     batches = [range(first, min(first + each, count)) for first in range(0, count, each)]
     mine, size = (range(len(batches)), 1) if world is None else (world.shard(len(batches)), world.size)
 
-    def load(number: int) -> Loaded:
-        return Loaded(pictures.picture(number, width, height), (number, pictures.label(number)))
+    def load(number: int) -> Preprocessed:
+        return Preprocessed(pictures.picture(number, width, height), (number, pictures.label(number)))
 
-    def read(ran: Ran) -> list[_Measured]:
+    def rank(ran: BatchOutputs) -> list[_Ranked]:
         output, = ran.outputs
-        scores = hierarchical(output.flatten(1).float().cpu(), tree, answers)
-        found = ranks(scores, torch.tensor([label for _, label in ran.contexts])).tolist()
-        return [_Measured(number, label, rank, "") for (number, label), rank in zip(ran.contexts, found, strict=True)]
+        scores = class_probabilities(output.flatten(1).float().cpu(), tree, allowed)
+        of_batch = ranks(scores, torch.tensor([label for _, label in ran.contexts])).tolist()
+        return [_Ranked(number, label, place, "")
+                for (number, label), place in zip(ran.contexts, of_batch, strict=True)]
 
-    def work() -> list[_Measured]:
-        pipeline = Pipeline(backend, load, read, workers=workers, fresh=True, where=lambda number: (
+    def work() -> list[_Ranked]:
+        pipeline = Pipeline(backend, load, rank, workers=workers, fresh=True, where=lambda number: (
             f"for the batch that starts with {pictures.paths[number]}"))
-        measured = []
+        ranked = []
         for number, one in pipeline.stream([batches[at] for at in mine], each):
-            measured.append(_Measured(number, -1, None, str(one)) if isinstance(one, DataError) else one)
+            ranked.append(_Ranked(number, -1, None, str(one)) if isinstance(one, DataError) else one)
             if progress is not None and number + 1 == batches[number // each].stop:
                 progress(min(count, (number // each + size) * each), count)
-        return measured
+        return ranked
 
     parts = [work()] if world is None else world.gather(work)
     return _summed(sorted(one for part in parts for one in part), pictures)
 
 
-class _Measured(NamedTuple):
-    """A picture's number, its class, how many classes were taken to be likelier, and what was wrong with it."""
+class _Ranked(NamedTuple):
+    """A picture's number, its true class and that class's rank (see ``ranks``), and the problem with the picture."""
 
     number: int
     label: int
@@ -131,20 +132,20 @@ class _Measured(NamedTuple):
     problem: str
 
 
-def _summed(measured: Sequence[_Measured], pictures: ClassifierPictures) -> ClassifierResult:
-    """All pictures, in their order."""
-    good = [one for one in measured if one.rank is not None]
-    broken = [one for one in measured if one.rank is None]
+def _summed(ranked: Sequence[_Ranked], pictures: ClassifierPictures) -> ClassifierResult:
+    """The result of all pictures, in their order."""
+    good = [one for one in ranked if one.rank is not None]
+    broken = [one for one in ranked if one.rank is None]
     unlabelled = [one for one in good if one.label < 0]
     if not good:
-        raise DataError(f"{pictures.source}: none of the {len(measured)} pictures can be read; the first: "
+        raise DataError(f"{pictures.source}: none of the {len(ranked)} pictures can be read; the first: "
                         f"{broken[0].problem}")
     problems = []
     if broken:
-        problems.append(f"{len(broken)} of {len(measured)} pictures cannot be read and are left out; the first: "
+        problems.append(f"{len(broken)} of {len(ranked)} pictures cannot be read and are left out; the first: "
                         f"{broken[0].problem}")
     if unlabelled:
-        problems.append(f"{len(unlabelled)} of {len(measured)} pictures count as wrong, for their paths name no class; "
+        problems.append(f"{len(unlabelled)} of {len(ranked)} pictures count as wrong, for their paths name no class; "
                         f"the first: {pictures.paths[unlabelled[0].number]}")
     names = [str(label) for label in range(pictures.classes)] if pictures.names is None else pictures.names
     return ClassifierResult(names, np.array([one.label for one in good]), np.array([one.rank for one in good]),
@@ -166,7 +167,7 @@ def ranks(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def leaves_in(tree: Tree | None, leaves: Sequence[str] | None) -> Tensor | None:
-    """(classes,) bool of those that may be an answer; None without a tree, for all may. Darknet: change_leaves."""
+    """(classes,) bool of those that may be predicted; None without a tree, where all may. Darknet: change_leaves."""
     if tree is None:
         if leaves is not None:
             raise DataError("leaves= needs a network with a tree of classes (tree= in [softmax]), found none")

@@ -1,4 +1,4 @@
-"""COCO's average precision, computed by pycocotools, of what a network finds."""
+"""COCO's average precision of detections, computed by pycocotools."""
 from __future__ import annotations
 
 import contextlib
@@ -13,11 +13,11 @@ import torch
 
 from darknet_py.data.coco import category_ids, category_name, coco_categories, read_coco_json
 from darknet_py.errors import DataError
-from darknet_py.evaluation.matching import Found, Objects
+from darknet_py.evaluation.matching import DetectionTable, GroundTruth
 from darknet_py.ops.boxes import cxcywh_to_xyxy
 
-STEPS = 1000                # of pycocotools between two signs of life
-NONE = -1.                  # pycocotools' word for a measure without objects
+STEPS = 1000                # of pycocotools between two calls of progress
+NONE = -1.                  # pycocotools' value of a measure without objects
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
@@ -42,13 +42,13 @@ class CocoResult:
             to .95 and over classes, AP50 and AP75 are those at one overlap; s, m and l stand for objects below 32 x 32
             pixels, up to 96 x 96, and larger; AR is the recall with at most so many detections in an image.
         ap, ap50: (C,) of each class.
-        reading: of the network's outputs, in words.
+        settings: of the post-processing, in words.
     """
 
     figures: dict[str, float]
     ap: np.ndarray
     ap50: np.ndarray
-    reading: str = ""
+    settings: str = ""
 
 
 def read_truth(path: str | os.PathLike, names: Sequence[str]) -> CocoTruth:
@@ -76,7 +76,7 @@ def ids_of(path: str | os.PathLike, data: dict[str, Any], names: Sequence[str]) 
     return [image["id"] for image in data["images"]], [known.get(category_name(name)) for name in names]
 
 
-def make_truth(objects: Objects, sizes: np.ndarray, names: Sequence[str]) -> CocoTruth:
+def make_truth(objects: GroundTruth, sizes: np.ndarray, names: Sequence[str]) -> CocoTruth:
     """Annotations from labels: areas are those of the boxes, difficult objects are crowds, which need not be found.
 
     Args:
@@ -96,13 +96,13 @@ def make_truth(objects: Objects, sizes: np.ndarray, names: Sequence[str]) -> Coc
                 objects.difficult.tolist(), strict=True), 1)]}, list(range(1, len(sizes) + 1)), list(ids))
 
 
-def coco_average_precision(found: Found, objects: Objects, sizes: np.ndarray, names: Sequence[str],
+def coco_average_precision(detections: DetectionTable, objects: GroundTruth, sizes: np.ndarray, names: Sequence[str],
                            truth: CocoTruth | None = None, progress: Callable[[int, int], None] | None = None
                            ) -> CocoResult:
-    """Measure as COCO does.
+    """COCO's twelve figures of detections.
 
     Args:
-        found, objects: of images that are numbered from 0.
+        detections, objects: of images that are numbered from 0.
         sizes: (N, 2) height and width of the images in pixels; those of height 0 were not looked at.
         names: of the classes.
         truth: the images' annotations; None makes them from ``objects``.
@@ -117,7 +117,7 @@ def coco_average_precision(found: Found, objects: Objects, sizes: np.ndarray, na
     with contextlib.redirect_stdout(io.StringIO()):         # pycocotools prints what it does
         ground = _index(truth.data)
         results = _index({"images": truth.data["images"], "categories": truth.data["categories"],
-                          "annotations": list(_annotations(found, sizes, truth))})
+                          "annotations": list(_annotations(detections, sizes, truth))})
         measure = COCOeval(ground, results, "bbox")
         measure.params.imgIds = [truth.images[image] for image in sizes[:, 0].nonzero()[0]]
         measure.params.catIds = kept
@@ -136,15 +136,15 @@ def coco_average_precision(found: Found, objects: Objects, sizes: np.ndarray, na
     return CocoResult(dict(zip(FIGURES, measure.stats.tolist(), strict=True)), ap, ap50)
 
 
-def clipped_boxes(found: Found, sizes: np.ndarray, first: int = 0) -> np.ndarray:
+def clipped_boxes(detections: DetectionTable, sizes: np.ndarray, first: int = 0) -> np.ndarray:
     """(D, 4) float64 left, top, right, bottom in pixels, cut off at the images' edges.
 
     Args:
         sizes: (N, 2) height and width of the images.
         first: the number of the first pixel, 1 in Pascal VOC.
     """
-    corners = _corners(found.boxes, found.images, sizes) + first
-    return np.clip(corners, first, np.tile(sizes[found.images][:, ::-1], 2))
+    corners = _corners(detections.boxes, detections.images, sizes) + first
+    return np.clip(corners, first, np.tile(sizes[detections.images][:, ::-1], 2))
 
 
 def _corners(boxes: np.ndarray, images: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -152,9 +152,9 @@ def _corners(boxes: np.ndarray, images: np.ndarray, sizes: np.ndarray) -> np.nda
     return cxcywh_to_xyxy(torch.from_numpy(boxes).double()).numpy() * np.tile(sizes[images][:, ::-1], 2)
 
 
-def _annotations(found: Found, sizes: np.ndarray, truth: CocoTruth):
-    """Detections of known categories, as pycocotools wants them."""
-    columns = found.images, found.labels, found.scores, clipped_boxes(found, sizes)
+def _annotations(detections: DetectionTable, sizes: np.ndarray, truth: CocoTruth):
+    """Detections of known categories, in pycocotools' format."""
+    columns = detections.images, detections.labels, detections.scores, clipped_boxes(detections, sizes)
     for number, (image, label, score, (left, top, right, bottom)) in enumerate(
             zip(*(column.tolist() for column in columns), strict=True), 1):
         if (category := truth.categories[label]) is not None:
@@ -164,7 +164,7 @@ def _annotations(found: Found, sizes: np.ndarray, truth: CocoTruth):
 
 
 def _counted(step: Callable[..., Any], total: int, progress: Callable[[int, int], None]) -> Callable[..., Any]:
-    """A function that tells now and then how often it was called."""
+    """A function that reports to progress how often it was called."""
     done = 0
 
     def counted(*arguments: Any) -> Any:

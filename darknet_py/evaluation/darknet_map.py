@@ -1,4 +1,4 @@
-"""Average precision: detections against objects, and what the matches are worth."""
+"""Darknet's mean average precision: curves of precision over recall, and the area under them."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from darknet_py.evaluation.matching import Found, Objects, firsts, matched
+from darknet_py.evaluation.matching import DetectionTable, GroundTruth, firsts, matched
 
 
 class Curve(NamedTuple):
@@ -43,7 +43,7 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class MapResult:
-    """What ``detector map`` tells.
+    """The result of ``detector map``.
 
     Attributes:
         names: of the classes.
@@ -93,7 +93,7 @@ class MapResult:
         return _ratio(2 * self.precision * self.recall, self.precision + self.recall)
 
     def text(self) -> str:
-        """What Darknet prints. Where it divides 0 by 0 and prints nan, this says 0."""
+        """Darknet's printout. Where C divides 0 by 0 and prints nan, this has 0."""
         classes = "".join(
             f"class_id = {label}, name = {name}, ap = {ap * 100:2.2f}%   \t (TP = {tp}, FP = {fp}) \n"
             for label, (name, ap, tp, fp) in enumerate(zip(self.names, self.ap, self.tp, self.fp, strict=True)))
@@ -108,16 +108,16 @@ class MapResult:
             f" mean average precision (mAP@{self.iou_thresh:1.2f}) = {self.map:f}, or {self.map * 100:2.2f} % \n")
 
 
-def average_precision(found: Found, objects: Objects, names: Sequence[str], *, iou_thresh: float = .5,
+def average_precision(detections: DetectionTable, objects: GroundTruth, names: Sequence[str], *, iou_thresh: float = .5,
                       points: int = 0, thresh: float = .25) -> MapResult:
-    """Match detections with objects, and what that is worth.
+    """Average precision of each class: match detections with ground truth, and integrate precision over recall.
 
-    A detection belongs to the object of its image and class that it overlaps most, if by more than ``iou_thresh``. Of
-    several that belong to one object the surest is right, the others are wrong. One that belongs to none, but overlaps
-    a difficult object of its class, does not count. Of equal scores the earlier one goes first.
+    A detection is matched with the object of its image and class that it overlaps most, if by more than ``iou_thresh``.
+    Of several with one object that of the highest score is right, the others are wrong. One that is matched with none,
+    but overlaps a difficult object of its class, does not count. Of equal scores the earlier one goes first.
 
-    ``tp``, ``fp`` and ``average_iou`` count detections of a score above ``thresh``, and there not the surest one of an
-    object is right, but the first in the order in which ``found`` lists them, so none if that one's score is below.
+    ``tp``, ``fp`` and ``average_iou`` count detections of a score above ``thresh``, and there not the highest score of
+    an object is right, but the first in the order of ``detections``, so none if that one's score is below.
 
     Args:
         names: of the classes, which number the labels.
@@ -134,10 +134,10 @@ def average_precision(found: Found, objects: Objects, names: Sequence[str], *, i
     if points < 0 or points == 1:
         raise ValueError(f"points must be 0 or at least 2, got {points}")
     classes = len(names)
-    for labels in (found.labels, objects.labels):
+    for labels in (detections.labels, objects.labels):
         if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
             raise ValueError(f"labels must be from 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
-    (_, labels, scores, _), easy, match, overlap = matched(found, objects, iou_thresh)
+    (_, labels, scores, _), easy, match, overlap = matched(detections, objects, iou_thresh)
     sure, first = scores > np.float32(thresh), firsts(match)
     order = np.lexsort((-scores, labels))
     ends = np.bincount(labels, minlength=classes).cumsum()[:-1]

@@ -1,4 +1,4 @@
-"""How good a detector is: what it finds in labelled images, by Darknet's measures and by COCO's, in one run."""
+"""Evaluation of a detector on labelled images: Darknet's mAP, COCO's AP and error analysis, in one pass."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -13,15 +13,15 @@ from darknet_py.evaluation.coco_ap import CocoResult, CocoTruth, coco_average_pr
 from darknet_py.evaluation.darknet_map import MapResult, average_precision
 from darknet_py.evaluation.error_analysis import Mistakes, find_mistakes
 from darknet_py.evaluation.matching import pairs
-from darknet_py.evaluation.predict import MAP, RECALL, VALID, Findings, Reading, find
+from darknet_py.evaluation.predict import MAP, RECALL, VALID, PostProcessing, Predictions, predict
 from darknet_py.model.network import Network
 from darknet_py.utils.distributed import World
 
 
 @dataclass(frozen=True, eq=False)
 class RecallResult:
-    """What ``detector recall`` tells: of ``objects`` truths ``correct`` are overlapped by more than .5 by one of the
-    ``proposals`` in ``images`` images; ``average_iou`` is that of each truth with the nearest box."""
+    """The result of ``detector recall``: of ``objects`` ground-truth boxes ``correct`` are overlapped by more than .5
+    by one of the ``proposals`` in ``images`` images; ``average_iou`` is the mean best overlap of the ground truth."""
 
     images: int
     objects: int
@@ -41,20 +41,20 @@ class RecallResult:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What ``darknet-py evaluate`` tells.
+    """The result of ``darknet-py evaluate``.
 
     Attributes:
-        map: Darknet's measures, of ``reading``.
-        coco: COCO's, of a reading of its own.
-        mistakes: of the detections above ``map.thresh``.
-        findings: all that both come from.
+        map: Darknet's measures, post-processed with ``settings``.
+        coco: COCO's, with a post-processing of its own.
+        mistakes: errors among the detections above ``map.thresh``, and missed objects.
+        predictions: detections and ground truth, from which all of these are computed.
     """
 
     map: MapResult
-    reading: Reading
+    settings: PostProcessing
     coco: CocoResult
     mistakes: Mistakes
-    findings: Findings
+    predictions: Predictions
 
 
 def evaluate(network: Network, samples: Sequence[Sample], names: Sequence[str], *, truth: CocoTruth | None = None,
@@ -73,21 +73,23 @@ def evaluate(network: Network, samples: Sequence[Sample], names: Sequence[str], 
     Raises:
         see ``evaluate_map``.
     """
-    readings = [reading if nms is None else reading._replace(nms=nms) for reading in (MAP, VALID)]
-    findings = find(network, samples, names, readings, difficult=difficult, world=world, progress=progress,
-                    **options)      # type: ignore[arg-type]
-    _something(findings, len(names))
+    settings = [one if nms is None else one._replace(nms=nms) for one in (MAP, VALID)]
+    predictions = predict(network, samples, names, settings, difficult=difficult, world=world, progress=progress,
+                          **options)        # type: ignore[arg-type]
+    _require_objects(predictions, len(names))
 
-    def measure() -> CocoResult | None:             # long, so one does it for all
+    def measure() -> CocoResult | None:             # it takes long, so only rank 0 does it
         if world is not None and not world.leads:
             return None
-        return coco_average_precision(findings.found[1], findings.objects, findings.sizes, names, truth, progress)
+        return coco_average_precision(predictions.detections[1], predictions.objects, predictions.sizes, names, truth,
+                                      progress)
 
     coco = measure() if world is None else world.gather(measure)[0]
     assert coco is not None
-    return Evaluation(_map(findings, names, iou_thresh, points, thresh), readings[0],
-                      replace(coco, reading=str(readings[1])),
-                      find_mistakes(findings.found[0], findings.objects, names, iou_thresh, thresh), findings)
+    return Evaluation(_map(predictions, names, iou_thresh, points, thresh), settings[0],
+                      replace(coco, settings=str(settings[1])),
+                      find_mistakes(predictions.detections[0], predictions.objects, names, iou_thresh, thresh),
+                      predictions)
 
 
 def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[str], *, iou_thresh: float = .5,
@@ -123,46 +125,46 @@ def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[st
 
     Darknet: validate_detector_map; scores above .005 take part.
     """
-    return map_and_findings(network, samples, names, iou_thresh=iou_thresh, points=points, thresh=thresh, nms=nms,
-                            letterbox=letterbox, difficult=difficult, batch=batch, device=device, workers=workers,
-                            world=world, progress=progress)[0]
+    return map_and_predictions(network, samples, names, iou_thresh=iou_thresh, points=points, thresh=thresh, nms=nms,
+                               letterbox=letterbox, difficult=difficult, batch=batch, device=device, workers=workers,
+                               world=world, progress=progress)[0]
 
 
-def map_and_findings(network: Network, samples: Sequence[Sample], names: Sequence[str], *, iou_thresh: float = .5,
-                     points: int = 0, thresh: float = .25, nms: float = MAP.nms, **options: object
-                     ) -> tuple[MapResult, Findings]:
-    """``evaluate_map``, and what it comes from."""
-    findings = find(network, samples, names, [MAP._replace(nms=nms)], **options)        # type: ignore[arg-type]
-    _something(findings, len(names))
-    return _map(findings, names, iou_thresh, points, thresh), findings
+def map_and_predictions(network: Network, samples: Sequence[Sample], names: Sequence[str], *, iou_thresh: float = .5,
+                        points: int = 0, thresh: float = .25, nms: float = MAP.nms, **options: object
+                        ) -> tuple[MapResult, Predictions]:
+    """``evaluate_map``, with the predictions that it is computed from."""
+    predictions = predict(network, samples, names, [MAP._replace(nms=nms)], **options)      # type: ignore[arg-type]
+    _require_objects(predictions, len(names))
+    return _map(predictions, names, iou_thresh, points, thresh), predictions
 
 
 def evaluate_recall(network: Network, samples: Sequence[Sample], names: Sequence[str], *, nms: float = RECALL.nms,
-                    **options: object) -> tuple[RecallResult, Findings]:
-    """How many objects are proposed at all, whatever the class. See ``evaluate_map`` for arguments and errors.
+                    **options: object) -> tuple[RecallResult, Predictions]:
+    """Recall of the proposals, whatever their class. See ``evaluate_map`` for arguments and errors.
 
     Darknet: validate_detector_recall; objectness above .001, an overlap above .5.
     """
-    findings = find(network, samples, names, [RECALL._replace(nms=nms)], **options)     # type: ignore[arg-type]
-    _something(findings, len(names))
-    (found,), objects = findings.found, findings.objects
+    predictions = predict(network, samples, names, [RECALL._replace(nms=nms)], **options)     # type: ignore[arg-type]
+    _require_objects(predictions, len(names))
+    (proposals,), objects = predictions.detections, predictions.objects
     best = np.zeros(len(objects.labels), np.float32)
-    for _, truth, overlap in pairs(found.images, found.boxes, objects.images, objects.boxes):
+    for _, truth, overlap in pairs(proposals.images, proposals.boxes, objects.images, objects.boxes):
         np.maximum.at(best, truth, overlap)
-    return RecallResult(int((findings.sizes[:, 0] > 0).sum()), len(best), int((best > .5).sum()), len(found.scores),
-                        float(best.mean(dtype=np.float64))), findings
+    return RecallResult(int((predictions.sizes[:, 0] > 0).sum()), len(best), int((best > .5).sum()),
+                        len(proposals.scores), float(best.mean(dtype=np.float64))), predictions
 
 
-def _map(findings: Findings, names: Sequence[str], iou_thresh: float, points: int, thresh: float) -> MapResult:
-    """Darknet's measure of the first reading."""
-    result = average_precision(findings.found[0], findings.objects, names, iou_thresh=iou_thresh, points=points,
-                               thresh=thresh)
-    return replace(result, problems=findings.problems)
+def _map(predictions: Predictions, names: Sequence[str], iou_thresh: float, points: int, thresh: float) -> MapResult:
+    """Darknet's mAP of the first post-processing."""
+    result = average_precision(predictions.detections[0], predictions.objects, names, iou_thresh=iou_thresh,
+                               points=points, thresh=thresh)
+    return replace(result, problems=predictions.problems)
 
 
-def _something(findings: Findings, classes: int) -> None:
-    """DataError where there is nothing to be found."""
-    if not len(findings.objects.labels):
-        said = f"; {findings.problems[-1]}" if findings.problems else ""
+def _require_objects(predictions: Predictions, classes: int) -> None:
+    """DataError where the ground truth has no object."""
+    if not len(predictions.objects.labels):
+        said = f"; {predictions.problems[-1]}" if predictions.problems else ""
         raise DataError(f"none of the images has an object of a class from 0 to {classes - 1}, so nothing can be "
                         f"measured{said}")

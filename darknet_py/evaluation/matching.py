@@ -12,7 +12,7 @@ from darknet_py.ops.boxes import iou
 PAIRS = 1 << 20         # detections against objects at a time
 
 
-class Found(NamedTuple):
+class DetectionTable(NamedTuple):
     """Detections of many images: (D,) image number, (D,) class, (D,) float32 score, (D, 4) float32 cxcywh."""
 
     images: np.ndarray
@@ -21,9 +21,9 @@ class Found(NamedTuple):
     boxes: np.ndarray
 
 
-class Objects(NamedTuple):
-    """Truths of many images: (T,) image number, (T,) class, (T, 4) float32 cxcywh, (T,) bool whether it is one that
-    need not be found."""
+class GroundTruth(NamedTuple):
+    """Ground-truth objects of many images: (T,) image number, (T,) class, (T, 4) float32 cxcywh, (T,) bool difficult:
+    they need not be detected, and their detections do not count."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -32,33 +32,34 @@ class Objects(NamedTuple):
 
 
 def firsts(match: np.ndarray) -> np.ndarray:
-    """(D,) whether a detection is the first of its object; one that belongs to none (-1) is not."""
+    """(D,) whether a detection is the first that is matched with its object; one without an object (-1) is not."""
     first = np.zeros(len(match), bool)
     first[np.unique(match, return_index=True)[1]] = True
     return first & (match >= 0)
 
 
-def matched(found: Found, objects: Objects, iou_thresh: float) -> tuple[Found, Objects, np.ndarray, np.ndarray]:
-    """The detections that count, the objects that must be found, and ``best_match`` of these.
+def matched(detections: DetectionTable, objects: GroundTruth, iou_thresh: float
+            ) -> tuple[DetectionTable, GroundTruth, np.ndarray, np.ndarray]:
+    """The detections that count, the objects that are not difficult, and ``best_match`` of these.
 
     A detection that overlaps a difficult object of its class, and no other, does not count.
     """
-    easy = Objects(*(column[~objects.difficult] for column in objects))
-    hard = Objects(*(column[objects.difficult] for column in objects))
-    match, overlap = best_match(found, easy, iou_thresh)
-    counts = (match >= 0) | (best_match(found, hard, iou_thresh)[0] < 0)
-    return Found(*(column[counts] for column in found)), easy, match[counts], overlap[counts]
+    easy = GroundTruth(*(column[~objects.difficult] for column in objects))
+    hard = GroundTruth(*(column[objects.difficult] for column in objects))
+    match, overlap = best_match(detections, easy, iou_thresh)
+    counts = (match >= 0) | (best_match(detections, hard, iou_thresh)[0] < 0)
+    return DetectionTable(*(column[counts] for column in detections)), easy, match[counts], overlap[counts]
 
 
-def best_match(found: Found, objects: Objects, iou_thresh: float) -> tuple[np.ndarray, np.ndarray]:
+def best_match(detections: DetectionTable, objects: GroundTruth, iou_thresh: float) -> tuple[np.ndarray, np.ndarray]:
     """For each detection the object of its image and class that it overlaps most, the first of equals.
 
     Returns:
         (D,) its number in ``objects``, -1 where none overlaps by more than the threshold, and (D,) float32 how much.
     """
-    match, overlap = np.full(len(found.labels), -1), np.zeros(len(found.labels), np.float32)
-    classes = 1 + max(objects.labels.max(initial=0), found.labels.max(initial=0))
-    for detection, truth, value in pairs(found.images * classes + found.labels, found.boxes,
+    match, overlap = np.full(len(detections.labels), -1), np.zeros(len(detections.labels), np.float32)
+    classes = 1 + max(objects.labels.max(initial=0), detections.labels.max(initial=0))
+    for detection, truth, value in pairs(detections.images * classes + detections.labels, detections.boxes,
                                          objects.images * classes + objects.labels, objects.boxes):
         near = value > np.float32(iou_thresh)
         keep_best(match, overlap, detection[near], truth[near], value[near])
@@ -73,12 +74,12 @@ def keep_best(match: np.ndarray, overlap: np.ndarray, detection: np.ndarray, tru
     match[detection], overlap[detection] = truth[ranked[first]], value[ranked[first]]
 
 
-def pairs(found: np.ndarray, boxes: np.ndarray, objects: np.ndarray, truths: np.ndarray
+def pairs(detections: np.ndarray, boxes: np.ndarray, objects: np.ndarray, truths: np.ndarray
           ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """All pairs of detections and objects that may belong to each other, in parts that fit into memory.
+    """All pairs of detections and objects of equal keys with their IoU, in parts that fit into memory.
 
     Args:
-        found, objects: (D,) and (T,) keys; those of a pair are equal.
+        detections, objects: (D,) and (T,) keys, such as the image's number.
         boxes, truths: (D, 4) and (T, 4) cxcywh.
 
     Yields:
@@ -86,11 +87,11 @@ def pairs(found: np.ndarray, boxes: np.ndarray, objects: np.ndarray, truths: np.
         its objects in order.
     """
     order = np.argsort(objects, kind="stable")      # objects of one key stand together, each detection has a range
-    start, end = (np.searchsorted(objects[order], found, side) for side in ("left", "right"))
+    start, end = (np.searchsorted(objects[order], detections, side) for side in ("left", "right"))
     counts = end - start
     if not counts.any():
         return
-    for part in np.split(np.arange(len(found)), np.diff(counts.cumsum() // PAIRS).nonzero()[0] + 1):
+    for part in np.split(np.arange(len(detections)), np.diff(counts.cumsum() // PAIRS).nonzero()[0] + 1):
         detection = np.repeat(part, counts[part])
         within = np.arange(len(detection)) - np.repeat(counts[part].cumsum() - counts[part], counts[part])
         truth = order[start[detection] + within]

@@ -1,4 +1,4 @@
-"""Pictures of measurements: curves of precision, recall and F1, the confusion matrix, boxes and anchors."""
+"""Plots of an evaluation: precision over recall, F1 over the threshold, the confusion matrix."""
 from __future__ import annotations
 
 import os
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from darknet_py.errors import printable
-from darknet_py.viz.figures import save_asked
+from darknet_py.viz.figures import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,7 @@ def plot_precision_recall(curves: Sequence[ClassCurve], names: Sequence[str], ap
     if count:
         axes.plot(grid, total / count, color="black", linewidth=2.5, label="mean")
     _legend(axes, len(curves))
-    save_asked(figure, path)
+    save_figure(figure, path)
 
 
 def plot_f1(curves: Sequence[ClassCurve], names: Sequence[str], path: str | os.PathLike) -> None:
@@ -72,7 +72,7 @@ def plot_f1(curves: Sequence[ClassCurve], names: Sequence[str], path: str | os.P
     axes.plot(thresholds, mean, color="black", linewidth=2.5, label="mean")
     axes.plot(at, best, "o", color="black")
     _legend(axes, len(curves))
-    save_asked(figure, path)
+    save_figure(figure, path)
 
 
 def f1_at(curve: ClassCurve, thresholds: np.ndarray) -> np.ndarray:
@@ -96,10 +96,10 @@ def best_f1(curves: Sequence[ClassCurve]) -> tuple[float, float]:
 
 
 def plot_confusion(matrix: np.ndarray, names: Sequence[str], path: str | os.PathLike, title: str = "") -> None:
-    """Draw a confusion matrix, its colours in parts of each row.
+    """Draw a confusion matrix, coloured by each count's share of its row.
 
     Args:
-        matrix: (C + 1, C + 1) counts; rows are objects, columns detections, the last ones nothing.
+        matrix: (C + 1, C + 1) counts; rows are objects, columns detections, the last of each are background.
         names: of the C classes.
         path: of the picture.
 
@@ -119,13 +119,13 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str], path: str | os.Path
             axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=8,
                       color="white" if share[row, column] > .5 else "black")
     small = 9 if count <= WRITTEN + 1 else 6
-    words = [*map(plain, names), "nothing"]
+    words = [*map(plain, names), "background"]
     axes.set_xticks(range(count), words, rotation=90, fontsize=small)
     axes.set_yticks(range(count), words, fontsize=small)
-    axes.set_xlabel("found")
-    axes.set_ylabel("is there")
+    axes.set_xlabel("detection")
+    axes.set_ylabel("ground truth")
     axes.set_title(title)
-    save_asked(figure, path)
+    save_figure(figure, path)
 
 
 def _square(x: str, y: str, title: str) -> tuple[Figure, Axes]:
@@ -139,7 +139,7 @@ def _square(x: str, y: str, title: str) -> tuple[Figure, Axes]:
 
 
 def _line(label: int, classes: int) -> dict:
-    """How a class's line looks: thin and grey where there are too many to tell apart."""
+    """The style of a class's line: thin and grey where there are too many classes to tell apart."""
     return {"color": f"C{label}", "linewidth": 1.2} if classes <= SHOWN else \
         {"color": "tab:gray", "linewidth": .6, "alpha": .5}
 
@@ -153,6 +153,6 @@ def _legend(axes: Axes, classes: int) -> None:
 
 
 def plain(name: str, most: int = 24) -> str:
-    """A name that a figure shows as it is: neither as a formula, nor too long."""
+    """A name for matplotlib: shortened, and with $ escaped, which would begin a formula."""
     name = printable(name)
     return (name if len(name) <= most else name[:most - 1] + "…").replace("$", r"\$")

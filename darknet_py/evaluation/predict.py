@@ -1,4 +1,4 @@
-"""Batched inference over a data set, shared among processes."""
+"""Batched inference over a data set, sharded over processes."""
 from __future__ import annotations
 
 import time
@@ -13,29 +13,29 @@ from torch import Tensor
 from darknet_py.data.dataset import NO_LABEL, NO_ROWS, Sample, read_rows
 from darknet_py.data.image import read_image
 from darknet_py.errors import DataError
-from darknet_py.evaluation.matching import Found, Objects
+from darknet_py.evaluation.matching import DetectionTable, GroundTruth
 from darknet_py.inference.backends.pytorch import PyTorch
-from darknet_py.inference.pipeline import Loaded, Pipeline, Ran
+from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed
 from darknet_py.inference.postprocess import PostProcessor, sorted_order
 from darknet_py.inference.preprocess import as_input, check_takes_images
 from darknet_py.model.network import Network
 from darknet_py.utils.distributed import World
 
-Columns = TypeVar("Columns", Found, Objects)
+Columns = TypeVar("Columns", DetectionTable, GroundTruth)
 
 
-class Reading(NamedTuple):
-    """How boxes are read off a network's outputs.
+class PostProcessing(NamedTuple):
+    """Settings of post-processing.
 
-    thresh: scores must be above it. nms: overlap above which the less sure box goes; 0 keeps all. hier: see
-    ``Detector``. pixels: measure distances between boxes (of nms_kind=greedynms and diounms) in pixels instead of in
-    parts of the image, which differ where it is not square. objectness: boxes of no class (label 0), scored by their
-    objectness.
+    thresh: scores must be above it. nms: overlap above which the box of the lower score is suppressed; 0 keeps all.
+    hier_thresh: see ``Detector``. pixels: measure distances between boxes (of nms_kind=greedynms and diounms) in pixels
+    instead of in parts of the image, which differ where it is not square. objectness: boxes of no class (label 0),
+    scored by their objectness.
     """
 
     thresh: float
     nms: float
-    hier: float = .5
+    hier_thresh: float = .5
     pixels: bool = False
     objectness: bool = False
 
@@ -45,45 +45,45 @@ class Reading(NamedTuple):
 
 PIXELS, MOST = 8 * 608 * 608, 16        # of a batch; images of a batch
 
-MAP = Reading(.005, .45, 0)                     # as C's detector map
-VALID = Reading(.001, .6, pixels=True)          # as C's detector valid, whose files COCO's tools measure
-RECALL = Reading(.001, .4, objectness=True)     # as C's detector recall
+MAP = PostProcessing(.005, .45, 0)                     # as C's detector map
+VALID = PostProcessing(.001, .6, pixels=True)          # as C's detector valid, whose files COCO's tools measure
+RECALL = PostProcessing(.001, .4, objectness=True)     # as C's detector recall
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
-    """What a network finds in a list of images.
+class Predictions:
+    """Detections of a network on a list of images, with the ground truth.
 
     Attributes:
-        found: of each reading, images in order.
-        objects: the truths; their labels, and those of what was found, number the network's classes.
+        detections: of each of the settings, images in order.
+        objects: the ground truth; its labels, and those of the detections, number the network's classes.
         sizes: (N, 2) int64 height and width of the images in pixels; 0 for one that cannot be read.
         problems: why images and labels were left out, a line each.
-        seconds: that it took, and ``network_seconds`` of these inside the network.
+        seconds: that inference took, and ``network_seconds`` of these inside the network.
     """
 
-    found: tuple[Found, ...]
-    objects: Objects
+    detections: tuple[DetectionTable, ...]
+    objects: GroundTruth
     sizes: np.ndarray
     problems: tuple[str, ...]
     seconds: float
     network_seconds: float
 
     def speed(self) -> str:
-        """Images a second, and what else the time went to."""
+        """Images a second, and the share of the time outside the network, in words."""
         count = int((self.sizes[:, 0] > 0).sum())
         return (f"{count} images in {self.seconds:.1f} s: {count / self.seconds:.1f} a second, "
                 f"{max(0, 1 - self.network_seconds / self.seconds):.0%} of the time outside the network")
 
 
-def find(network: Network, samples: Sequence[Sample], names: Sequence[str], readings: Sequence[Reading], *,
+def predict(network: Network, samples: Sequence[Sample], names: Sequence[str], settings: Sequence[PostProcessing], *,
          labels: bool = True, letterbox: bool | None = None, difficult: Sequence[Sample] | None = None,
          batch: int | None = None, device: str | torch.device | None = None, workers: int | None = None,
-         world: World | None = None, progress: Callable[[int, int], None] | None = None) -> Findings:
+         world: World | None = None, progress: Callable[[int, int], None] | None = None) -> Predictions:
     """Run a network over images, a batch at a time, while others are loaded.
 
     Args:
-        readings: of the same outputs, each for a purpose of its own.
+        settings: of post-processing; the outputs are post-processed with each of them.
         labels: read the labels too.
         network, samples, names, letterbox, difficult, batch, device, workers, world, progress, and what is raised: see
             ``evaluation.evaluate_map``.
@@ -106,42 +106,42 @@ def find(network: Network, samples: Sequence[Sample], names: Sequence[str], read
     elif batch is None:
         batch = max(1, min(MOST, PIXELS // (shape.width * shape.height)))
 
-    def load(number: int) -> Loaded:
+    def load(number: int) -> Preprocessed:
         image = read_image(samples[number].image, shape.channels)
         easy, problems = read_rows(samples[number], classes) if labels else (NO_ROWS, [])
         hard, others = (NO_ROWS, []) if difficult is None or not labels else read_rows(difficult[number], classes)
-        return Loaded(as_input(image, shape, letterbox), _Labelled(
+        return Preprocessed(as_input(image, shape, letterbox), _Labelled(
             number, image.shape[:2], np.concatenate([easy, hard]), np.arange(len(easy) + len(hard)) >= len(easy),
             [str(problem) for problem in (*problems, *others) if problem.error],
             any(problem.message == NO_LABEL for problem in problems)))
 
-    def read(ran: Ran) -> list[_Read]:
-        read_off = [list(_read(postprocess, ran, reading, letterbox)) for reading in readings]
-        return [_Read(image, list(found)) for image, *found in zip(ran.contexts, *read_off, strict=True)]
+    def decode(ran: BatchOutputs) -> list[_ImageDetections]:
+        decoded = [list(_decode(postprocess, ran, setting, letterbox)) for setting in settings]
+        return [_ImageDetections(image, list(tables)) for image, *tables in zip(ran.contexts, *decoded, strict=True)]
 
-    def work() -> _Part:
-        pipeline = Pipeline(backend, load, read, workers=workers, where=lambda number: (
+    def work() -> _Shard:
+        pipeline = Pipeline(backend, load, decode, workers=workers, where=lambda number: (
             f"in the batch that starts with {samples[number].image}; the network cannot be measured"))
-        return _run_over(pipeline, shares, len(readings), tell)
+        return _run_shard(pipeline, shard, len(settings), report)
 
-    # Whole batches are shared out, so that each holds the same images whatever the number of processes. The state of
+    # Whole batches are sharded, so that each holds the same images whatever the number of processes. The state of
     # recurrent networks goes from image to image, so there each process does all.
     blocks = [range(start, min(start + batch, len(samples))) for start in range(0, len(samples), batch)]
     alone = world is None or stateful
-    shares = blocks if alone else [blocks[number] for number in world.shard(len(blocks))]      # type: ignore[union-attr]
-    count = sum(map(len, shares))
+    shard = blocks if alone else [blocks[number] for number in world.shard(len(blocks))]    # type: ignore[union-attr]
+    count = sum(map(len, shard))
 
-    def tell(done: int) -> None:
+    def report(done: int) -> None:
         if progress is not None:
             progress(len(samples) * done // count, len(samples))
 
     parts = [work()] if alone else world.gather(work)             # type: ignore[union-attr]
-    return _together(parts, samples, readings)
+    return _merged(parts, samples, len(settings))
 
 
 class _Labelled(NamedTuple):
-    """An image's number, its (height, width), its labels (T, 5), (T,) which are difficult, what was wrong with them,
-    and whether their file is missing."""
+    """An image's number, its (height, width), its labels (T, 5), (T,) which are difficult, the problems with them, and
+    whether their file is missing."""
 
     number: int
     size: tuple[int, ...]
@@ -151,19 +151,19 @@ class _Labelled(NamedTuple):
     unlabelled: bool
 
 
-class _Read(NamedTuple):
-    """An image, and what was found in it, of each reading."""
+class _ImageDetections(NamedTuple):
+    """An image, and its detections with each of the settings."""
 
     image: _Labelled
-    found: list[Found]
+    detections: list[DetectionTable]
 
 
-class _Part(NamedTuple):
-    """What one process found: of each reading, by image; the truths; (image, height, width); (image, problem); images
-    without a label file; seconds in all and in the network."""
+class _Shard(NamedTuple):
+    """The results of one process: detections of each of the settings, by image; the ground truth; (image, height,
+    width); (image, problem); images without a label file; seconds in all and in the network."""
 
-    found: list[list[Found]]
-    objects: list[Objects]
+    detections: list[list[DetectionTable]]
+    objects: list[GroundTruth]
     sizes: list[tuple[int, ...]]
     problems: list[tuple[int, str]]
     unlabelled: list[int]
@@ -171,10 +171,10 @@ class _Part(NamedTuple):
     network_seconds: float
 
 
-def _run_over(pipeline: Pipeline[int, _Read], batches: Sequence[range], readings: int,
-              tell: Callable[[int], None]) -> _Part:
-    """A process's share of the images."""
-    part = _Part([[] for _ in range(readings)], [], [], [], [], 0, 0)
+def _run_shard(pipeline: Pipeline[int, _ImageDetections], batches: Sequence[range], settings: int,
+               report: Callable[[int], None]) -> _Shard:
+    """Run the images of one process; ``settings``: how many there are."""
+    part = _Shard([[] for _ in range(settings)], [], [], [], [], 0, 0)
     begin = time.perf_counter()
     ends = {batch[-1]: len(batch) for batch in batches}
     done = 0
@@ -183,33 +183,34 @@ def _run_over(pipeline: Pipeline[int, _Read], batches: Sequence[range], readings
             part.problems.append((number, str(one)))
         else:
             image = one.image
-            for ours, more in zip(part.found, one.found, strict=True):
+            for ours, more in zip(part.detections, one.detections, strict=True):
                 ours.append(more)
             part.problems.extend((number, problem) for problem in image.problems)
-            part.objects.append(Objects(np.full(len(image.rows), number), image.rows[:, 0].astype(np.int64),
-                                        image.rows[:, 1:5].astype(np.float32), image.difficult))
+            part.objects.append(GroundTruth(np.full(len(image.rows), number), image.rows[:, 0].astype(np.int64),
+                                            image.rows[:, 1:5].astype(np.float32), image.difficult))
             part.sizes.append((number, *image.size))
             part.unlabelled.extend([number] * image.unlabelled)
         if number in ends:
             done += ends[number]
-            tell(done)
+            report(done)
     return part._replace(seconds=time.perf_counter() - begin, network_seconds=pipeline.network_seconds)
 
 
-def _read(postprocess: PostProcessor, ran: Ran, reading: Reading, letterbox: bool) -> Iterator[Found]:
-    """What a batch's outputs hold, image by image."""
+def _decode(postprocess: PostProcessor, ran: BatchOutputs, setting: PostProcessing, letterbox: bool
+            ) -> Iterator[DetectionTable]:
+    """Decode a batch's outputs and suppress, image by image."""
     with torch.inference_mode():
-        proposals = postprocess.propose(ran.outputs, [image.size for image in ran.contexts], reading.thresh,
-                                        reading.hier, letterbox, reading.objectness)
+        proposals = postprocess.propose(ran.outputs, [image.size for image in ran.contexts], setting.thresh,
+                                        setting.hier_thresh, letterbox, setting.objectness)
         for image, (boxes, scores) in zip(ran.contexts, proposals, strict=True):
-            height, width = image.size if reading.pixels else (1, 1)
-            kept = postprocess.suppress(boxes * boxes.new_tensor([width, height, width, height]), scores, reading.nms,
-                                        "default" if reading.objectness else None)
-            yield _listed(image.number, boxes, scores, kept)
+            height, width = image.size if setting.pixels else (1, 1)
+            kept = postprocess.suppress(boxes * boxes.new_tensor([width, height, width, height]), scores, setting.nms,
+                                        "default" if setting.objectness else None)
+            yield _table(image.number, boxes, scores, kept)
 
 
-def _together(parts: Sequence[_Part], samples: Sequence[Sample], readings: Sequence[Reading]) -> Findings:
-    """The findings of all processes, images in order."""
+def _merged(parts: Sequence[_Shard], samples: Sequence[Sample], settings: int) -> Predictions:
+    """The predictions of all processes, images in order."""
     problems = sorted(problem for part in parts for problem in part.problems)
     sizes = np.zeros((len(samples), 2), np.int64)
     for number, height, width in (size for part in parts for size in part.sizes):
@@ -220,21 +221,22 @@ def _together(parts: Sequence[_Part], samples: Sequence[Sample], readings: Seque
     if unlabelled := sorted(number for part in parts for number in part.unlabelled):
         lines.append(f"{len(unlabelled)} of {len(samples)} images have no label file, so they count as images without "
                      f"objects; the first: {samples[unlabelled[0]].image}")
-    return Findings(tuple(_joined([one for part in parts for one in part.found[at]]) for at in range(len(readings))),
-                    _joined([one for part in parts for one in part.objects]), sizes, tuple(lines),
-                    max(part.seconds for part in parts), sum(part.network_seconds for part in parts) / len(parts))
+    return Predictions(tuple(_concatenated([one for part in parts for one in part.detections[at]])
+                             for at in range(settings)),
+                       _concatenated([one for part in parts for one in part.objects]), sizes, tuple(lines),
+                       max(part.seconds for part in parts), sum(part.network_seconds for part in parts) / len(parts))
 
 
-def _listed(image: int, boxes: Tensor, before: Tensor, scores: Tensor) -> Found:
-    """What is left of an image's boxes (B, 4) after suppression took (B, C) scores away, in C's order."""
+def _table(image: int, boxes: Tensor, before: Tensor, scores: Tensor) -> DetectionTable:
+    """The detections of an image in C's order: boxes (B, 4), scores (B, C) ``before`` and after suppression."""
     boxes, scores = boxes.cpu(), scores.cpu()
     order = sorted_order(before.cpu())
     box, label = (scores[order] > 0).nonzero().unbind(1)
     box = order[box]
-    return Found(np.full(len(box), image), label.numpy(), scores[box, label].numpy(), boxes[box].numpy())
+    return DetectionTable(np.full(len(box), image), label.numpy(), scores[box, label].numpy(), boxes[box].numpy())
 
 
-def _joined(parts: Sequence[Columns]) -> Columns:
+def _concatenated(parts: Sequence[Columns]) -> Columns:
     """Columns of images one below the other, images in order."""
     columns = type(parts[0])(*map(np.concatenate, zip(*parts, strict=True)))
     order = np.argsort(columns.images, kind="stable")

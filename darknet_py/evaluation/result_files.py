@@ -1,4 +1,4 @@
-"""Files of detections for other people's measuring tools: Pascal VOC's, COCO's, BDD100K's, KITTI's and ImageNet's."""
+"""Files of detections in the formats of Pascal VOC, COCO, BDD100K, KITTI and ImageNet, for their evaluation tools."""
 from __future__ import annotations
 
 import json
@@ -13,7 +13,7 @@ import numpy as np
 from darknet_py.data.coco import category_ids
 from darknet_py.errors import DataError
 from darknet_py.evaluation.coco_ap import clipped_boxes
-from darknet_py.evaluation.matching import Found
+from darknet_py.evaluation.matching import DetectionTable
 from darknet_py.utils.files import write_file
 
 DEFAULT_NAMES = {"voc": "comp4_det_test_", "coco": "coco_results", "bdd": "bdd_results", "kitti": "kitti_results",
@@ -21,8 +21,8 @@ DEFAULT_NAMES = {"voc": "comp4_det_test_", "coco": "coco_results", "bdd": "bdd_r
 
 
 class Line(NamedTuple):
-    """A detection, as files have it: the image's number in the list from 0, the class, the score, and left, top, right,
-    bottom in pixels."""
+    """A detection as a line of a file: the image's number in the list from 0, the class, the score, and left, top,
+    right, bottom in pixels."""
 
     image: int
     label: int
@@ -30,9 +30,9 @@ class Line(NamedTuple):
     box: list[float]
 
 
-def write_results(kind: str, folder: str | os.PathLike, found: Found, sizes: np.ndarray, paths: Sequence[Path],
-                  names: Sequence[str], *, name: str | None = None, images: Sequence[int] | None = None,
-                  categories: Sequence[int | None] | None = None) -> list[Path]:
+def write_results(kind: str, folder: str | os.PathLike, detections: DetectionTable, sizes: np.ndarray,
+                  paths: Sequence[Path], names: Sequence[str], *, name: str | None = None,
+                  images: Sequence[int] | None = None, categories: Sequence[int | None] | None = None) -> list[Path]:
     """Write detections in one of the formats.
 
     Args:
@@ -41,7 +41,7 @@ def write_results(kind: str, folder: str | os.PathLike, found: Found, sizes: np.
             of name, category, bbox (corners) and score. kitti: ``NAME/data/id.txt`` an image. imagenet: ``NAME.txt``
             with lines ``image class score left top right bottom``, both numbered from 1.
         folder: is made where it is missing.
-        found: of ``paths``; boxes are cut off at the images' edges.
+        detections: of ``paths``; boxes are cut off at the images' edges.
         sizes: (N, 2) height and width of the images in pixels.
         names: of the classes.
         name: of the files; None: as in C.
@@ -60,8 +60,9 @@ def write_results(kind: str, folder: str | os.PathLike, found: Found, sizes: np.
     if kind not in DEFAULT_NAMES:
         raise DataError(f"eval= needs one of {', '.join(DEFAULT_NAMES)}, found {kind}")
     base = Path(folder, DEFAULT_NAMES[kind] if name is None else name)
-    boxes = clipped_boxes(found, sizes, first=int(kind == "voc"))
-    lines = list(map(Line, *(column.tolist() for column in (found.images, found.labels, found.scores, boxes))))
+    boxes = clipped_boxes(detections, sizes, first=int(kind == "voc"))
+    columns = detections.images, detections.labels, detections.scores, boxes
+    lines = list(map(Line, *(column.tolist() for column in columns)))
     stems = [path.stem for path in paths]
     if kind == "voc":
         return [_write(Path(f"{base}{label}.txt"), part) for label, part in zip(
@@ -101,8 +102,7 @@ def image_ids(paths: Sequence[Path]) -> tuple[list[int], str | None]:
 
     Darknet: print_cocos, which takes a number at the name's start.
     """
-    found = [re.findall(r"\d+", path.stem) for path in paths]
-    ids = [int(numbers[-1]) if numbers else -1 for numbers in found]
+    ids = [int(numbers[-1]) if (numbers := re.findall(r"\d+", path.stem)) else -1 for path in paths]
     if -1 in ids:
         why = f"{paths[ids.index(-1)]} has no number in its name"
     elif len(set(ids)) < len(ids):

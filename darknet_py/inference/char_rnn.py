@@ -1,4 +1,4 @@
-"""Character models: how well one foresees a text, and text that it makes up. A character is a byte."""
+"""Character models: perplexity of a text, and sampling of text. A character is a byte."""
 from __future__ import annotations
 
 import math
@@ -12,19 +12,19 @@ from torch import Tensor
 
 from darknet_py.errors import CfgError, DataError
 from darknet_py.inference.backends.pytorch import PyTorch
-from darknet_py.inference.classifier import answer, answering
+from darknet_py.inference.classifier import network_output, output_layer
 from darknet_py.model.network import Network
 
 AT_ONCE = 256           # steps in one call
-LEAST = .0001           # probabilities below are not drawn
+LEAST = .0001           # smaller probabilities count as 0 in sampling
 SPACES = (9, 10, 32)    # what ends a word: tab, line feed, space
 
 
 class Perplexity(NamedTuple):
-    """How surprising a text was.
+    """Perplexity of a text.
 
-    characters: bytes that were foreseen, all but the first.
-    bits: of surprise over all of them.
+    characters: bytes that were predicted, all but the first.
+    bits: the sum of their negative log2 probabilities.
     words: spaces, tabs and line feeds among them, and one.
     """
 
@@ -34,7 +34,7 @@ class Perplexity(NamedTuple):
 
     @property
     def each(self) -> float:
-        """Perplexity: among how many equally likely bytes the next one was."""
+        """Perplexity a byte: 2 ** (bits / characters)."""
         return _power(self.bits / self.characters)
 
     def text(self) -> str:
@@ -45,7 +45,7 @@ class Perplexity(NamedTuple):
 
 def perplexity(network: Network, data: bytes, seed: bytes = b"", *, device: str | torch.device | None = None,
                progress: Callable[[Perplexity], None] | None = None) -> Perplexity:
-    """How well a network foresees each byte of a text from those before it.
+    """Perplexity of a text: each byte is predicted from those before it.
 
     It works on a copy, so the network's mode and recurrent state stay as they are. Many steps run in one call, with the
     result of as many calls of one step.
@@ -61,20 +61,20 @@ def perplexity(network: Network, data: bytes, seed: bytes = b"", *, device: str 
         DataError: less than 2 bytes, or bytes that the network does not take.
         DarknetError: the network gives something that is not a number.
 
-    Darknet: valid_char_rnn. A byte that the network thinks impossible makes the perplexity infinite, as in C.
+    Darknet: valid_char_rnn. A byte of probability 0 makes the perplexity infinite, as in C.
     """
     if len(data) < 2:
         raise DataError(f"expected a text of at least 2 bytes, found {len(data)}")
     inputs = count_characters(network)
     text = np.concatenate([checked(seed, inputs, "the seed"), checked(data, inputs, "the text")])
-    backend = PyTorch.copy_of(network, device, [answering(network)])
+    backend = PyTorch.copy_of(network, device, [output_layer(network)])
     backend.network.set_time_steps(AT_ONCE)
     spaces, bits, result = np.isin(text, SPACES), 0., Perplexity(0, 0, 1)
     for start in range(0, len(text) - 1, AT_ONCE):
         here = np.arange(start, min(start + AT_ONCE, len(text) - 1))
         x = one_hot(text[here], inputs)
-        x = torch.cat([x, x.new_zeros(AT_ONCE - len(x), inputs)])       # the state after these zeros serves nobody
-        output = answer(backend, x, f"bytes {start} to {start + len(here) - 1} of the text")
+        x = torch.cat([x, x.new_zeros(AT_ONCE - len(x), inputs)])       # the state after these zeros is not used
+        output = network_output(backend, x, f"bytes {start} to {start + len(here) - 1} of the text")
         here = here[here >= len(seed)]
         if len(here):
             end = int(here[-1]) + 2
@@ -87,21 +87,21 @@ def perplexity(network: Network, data: bytes, seed: bytes = b"", *, device: str 
 
 def generate(network: Network, length: int, seed: bytes = b"\n\n", temperature: float = .7,
              rng: np.random.Generator | None = None, *, device: str | torch.device | None = None) -> Iterator[int]:
-    """Characters that follow a seed, each drawn by the probabilities that the network gives it after those before.
+    """Sample characters that follow a seed, each from the probabilities that the network gives after those before.
 
     Args:
         network: as many outputs as inputs; it is not touched.
         length: how many.
         seed: what the network reads first; empty: the byte 0, as in C.
-        temperature: of all [softmax]: the lower, the likelier the likely.
+        temperature: of all [softmax]: the lower, the sharper the distribution.
         rng: all randomness; None draws other characters every time.
         device: None takes the network's, "auto" a GPU where there is one.
 
     Raises:
         CfgError, DataError, DarknetError: as ``perplexity`` does; also for a temperature that is not above 0.
 
-    Darknet: test_char_rnn. Probabilities below .0001 are dropped. C draws by its library's rand(), so its text is
-    another one.
+    Darknet: test_char_rnn. Probabilities below .0001 are dropped. C draws with its library's rand(), so it samples
+    another text.
     """
     if not temperature > 0:
         raise DataError(f"the temperature needs a number above 0, found {temperature:g}")
@@ -113,29 +113,29 @@ def generate(network: Network, length: int, seed: bytes = b"\n\n", temperature: 
 
 def _generated(network: Network, length: int, read: np.ndarray, inputs: int, temperature: float,
                rng: np.random.Generator, device: str | torch.device | None) -> Iterator[int]:
-    backend = PyTorch.copy_of(network, device, [answering(network)])
+    backend = PyTorch.copy_of(network, device, [output_layer(network)])
     for layer in backend.network.layers:
         if hasattr(layer.options, "temperature"):
             layer.options = replace(layer.options, temperature=temperature)
     output = torch.zeros(1, inputs)
     for character in read:
-        output = answer(backend, one_hot(np.array([character]), inputs), "the seed")
+        output = network_output(backend, one_hot(np.array([character]), inputs), "the seed")
     for number in range(length):
         chances = output[0].double().numpy()
         chances = np.where(chances < min(LEAST, chances.max()), 0, chances).cumsum()
         character = int(np.searchsorted(chances, (1 - rng.random()) * chances[-1]))
         yield character
         if number < length - 1:
-            output = answer(backend, one_hot(np.array([character]), inputs), f"character {number}")
+            output = network_output(backend, one_hot(np.array([character]), inputs), f"character {number}")
 
 
 def count_characters(network: Network) -> int:
-    """How many different characters a network knows.
+    """The number of different characters of a network.
 
     Raises:
         CfgError: it does not give a probability for each.
     """
-    inputs, place = network.input_shape.size, network.layers[answering(network)].place
+    inputs, place = network.input_shape.size, network.layers[output_layer(network)].place
     outputs = network.layers[place.index].shape.size
     if network.options.width or inputs != outputs:
         raise CfgError(f"is no model of characters: expected [net] with inputs= and no width=, and as many outputs; "

@@ -1,4 +1,4 @@
-"""From image to class: cut out, run, sort. ``Classifier`` holds a network ready for it; and how often one is right."""
+"""Image classification: centre crop, forward pass, classes by probability. ``Classifier`` holds a network for it."""
 from __future__ import annotations
 
 import os
@@ -25,8 +25,8 @@ from darknet_py.layers.softmax import Trainer
 from darknet_py.model.network import Network, load_network
 
 
-class Guess(NamedTuple):
-    """A class that an image may have. ``parent``: its number, -1 for a root of the tree; None where there is none."""
+class ClassScore(NamedTuple):
+    """A class and its score for an image. ``parent``: its number in a tree, -1 for a root; None without a tree."""
 
     score: float
     label: int
@@ -36,10 +36,10 @@ class Guess(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """How likely one image's classes are.
+    """Class probabilities of one image.
 
     Attributes:
-        scores: (classes,) float32. Down a tree they are no longer conditional: a parent's is the sum of its children's.
+        scores: (classes,) float32. In a tree they are unconditional: a parent's is the sum of its children's.
         names: of the classes.
         parents: of the classes in a tree, -1 for roots; None where there is none.
         path: of the image, where it came from a file.
@@ -50,14 +50,14 @@ class Prediction:
     parents: Sequence[int] | None = None
     path: str | None = None
 
-    def top(self, k: int = 1) -> list[Guess]:
+    def top(self, k: int = 1) -> list[ClassScore]:
         """The k likeliest classes, the likeliest first; of equal ones that with the lower number. Darknet: top_k."""
-        return [Guess(float(self.scores[label]), label, self.names[label],
-                      None if self.parents is None else self.parents[label])
+        return [ClassScore(float(self.scores[label]), label, self.names[label],
+                           None if self.parents is None else self.parents[label])
                 for label in np.argsort(-self.scores, kind="stable")[:max(0, k)].tolist()]
 
     def __repr__(self) -> str:
-        return "\n".join([self.path or "an image", *(f"  {guess.name} {guess.score:.1%}" for guess in self.top(5))])
+        return "\n".join([self.path or "an image", *(f"  {one.name} {one.score:.1%}" for one in self.top(5))])
 
 
 class Classified(NamedTuple):
@@ -68,7 +68,7 @@ class Classified(NamedTuple):
 
 
 class Classifier:
-    """A network that names whole images; ``network`` is folded (see ``Network.fold``).
+    """A network that classifies images; ``network`` is folded (see ``Network.fold``).
 
     Args:
         cfg: path of a .cfg file, or a parsed ``Cfg``.
@@ -89,7 +89,7 @@ class Classifier:
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
                  device: str | torch.device = "auto"):
         self.network = load_network(cfg, weights)
-        self.backend = PyTorch.build(self.network, device, [answering(self.network)])
+        self.backend = PyTorch.build(self.network, device, [output_layer(self.network)])
         classes = count_outputs(self.network)
         if data is not None:
             check_classes(self.network, count_of(data, read_data(data), "classes", classes), data)
@@ -103,7 +103,7 @@ class Classifier:
     def __call__(self, image: Sequence[Image]) -> list[Prediction]: ...
 
     def __call__(self, image: Image | Sequence[Image]) -> Prediction | list[Prediction]:
-        """Name what is in the middle of an image.
+        """Classify the centre crop of an image.
 
         Args:
             image: a path; an array (H, W, 3) BGR or (H, W) grey, as OpenCV gives them; or a list of either, which
@@ -150,7 +150,7 @@ class Classifier:
         return Loaded(middle(with_channels(to_tensor(array), channels), width, height), _path_of(image))
 
     def _read(self, ran: Ran) -> list[Classified]:
-        scores = hierarchical(ran.outputs[0].flatten(1).float().cpu(), self.tree).numpy()
+        scores = class_probabilities(ran.outputs[0].flatten(1).float().cpu(), self.tree).numpy()
         parents = None if self.tree is None else self.tree.parent.tolist()
         return [Classified(Prediction(row, self.names, parents, path), ran.seconds / len(scores))
                 for row, path in zip(scores, ran.contexts, strict=True)]
@@ -160,46 +160,47 @@ def _path_of(image: Image) -> str | None:
     return None if isinstance(image, np.ndarray) else str(image)
 
 
-def answering(network: Network) -> int:
-    """The layer whose output is a network's answer: the last that does more than train; -1 for the network's input.
+def output_layer(network: Network) -> int:
+    """The index of the layer whose output is the network's: the last one that is not for training alone; -1 for the
+    network's input.
 
     Darknet: get_network_output, which passes over [cost].
     """
     return max((index for index, layer in enumerate(network.layers) if not isinstance(layer, Trainer)), default=-1)
 
 
-def answer(backend: Backend, x: Tensor, what: str) -> Tensor:
-    """(N, outputs) float32 a network's answer to a batch, on the CPU.
+def network_output(backend: Backend, x: Tensor, source: str) -> Tensor:
+    """(N, outputs) float32 output of a network for a batch, on the CPU.
 
     Args:
-        backend: that gives the output of the ``answering`` layer alone.
+        backend: that gives the output of the ``output_layer`` alone.
         x: as ``Network.forward`` takes it, on any device.
-        what: x is, for the error.
+        source: of x, in words, for the error.
 
     Raises:
-        DarknetError: the answer is not numbers.
+        DarknetError: the output is not finite.
 
     Darknet: network_predict.
     """
-    output, = backend.checked(x, f"for {what}")
+    output, = backend.checked(x, f"for {source}")
     return output.flatten(1).float().cpu()
 
 
-def hierarchical(scores: Tensor, tree: Tree | None, answers: Tensor | None = None) -> Tensor:
-    """(N, classes) of a network as the probabilities of its classes; 0 for those that may not be the answer.
+def class_probabilities(scores: Tensor, tree: Tree | None, allowed: Tensor | None = None) -> Tensor:
+    """(N, classes) outputs of a network as unconditional probabilities of its classes.
 
     Args:
-        answers: (classes,) which may be; None for all.
+        allowed: (classes,) bool, False sets a class's probability to 0; None allows all.
 
     Darknet: hierarchy_predictions.
     """
     scores = scores if tree is None else tree.probabilities(scores)
-    return scores if answers is None else scores * answers
+    return scores if allowed is None else scores * allowed
 
 
 def tree_of(network: Network) -> Tree | None:
     """The tree of classes of a classifier."""
-    return getattr(network.layers[answering(network)], "tree", None)
+    return getattr(network.layers[output_layer(network)], "tree", None)
 
 
 def count_outputs(network: Network) -> int:
@@ -212,14 +213,14 @@ def count_outputs(network: Network) -> int:
     if boxes is not None:
         raise boxes.place.error("finds boxes, so this network does not name whole pictures")
     check_takes_images(network)
-    return network.layers[answering(network)].shape.size
+    return network.layers[output_layer(network)].shape.size
 
 
 def check_classes(network: Network, classes: int, source: object) -> None:
     """Raises:
         DataError: the network has another number of classes than ``source``.
     """
-    layer = network.layers[answering(network)]
+    layer = network.layers[output_layer(network)]
     if classes != layer.shape.size:
         raise DataError(f"{source}: has {classes} classes, the network {layer.shape.size} ({network.cfg.path}, line "
                         f"{layer.place.section.line})")

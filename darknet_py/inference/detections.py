@@ -28,7 +28,7 @@ class Detection(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What was found in one image, the surest first. A box with two likely classes stands there twice.
+    """Detections of one image, by falling score. A box with two classes above the threshold is listed twice.
 
     Attributes:
         boxes: (K, 4) float32 left, top, right, bottom in pixels; they may reach beyond the image.

@@ -15,7 +15,7 @@ from darknet_py.data.image import read_image
 from darknet_py.errors import DataError
 from darknet_py.inference.backends import build_backend
 from darknet_py.inference.detections import Detections
-from darknet_py.inference.pipeline import Loaded, Pipeline, Ran, batched
+from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.inference.preprocess import Image, as_input, check_takes_images
 from darknet_py.model.network import load_network
@@ -113,15 +113,15 @@ class Detector:
         Returns:
             Each image and its ``Frame``, or what is wrong with it.
         """
-        pipeline = Pipeline(self.backend, self._load, self._read, overlapped=overlapped)
+        pipeline = Pipeline(self.backend, self._load, self._postprocess, overlapped=overlapped)
         return pipeline.stream(batched(images, max(1, batch)), batch)
 
-    def _load(self, image: Image) -> Loaded:
+    def _load(self, image: Image) -> Preprocessed:
         array = image if isinstance(image, np.ndarray) else read_image(image, self.network.input_shape.channels)
         path = None if isinstance(image, np.ndarray) else str(image)
-        return Loaded(as_input(array, self.network.input_shape, self.letterbox), (array, path))
+        return Preprocessed(as_input(array, self.network.input_shape, self.letterbox), (array, path))
 
-    def _read(self, ran: Ran) -> list[Frame]:
+    def _postprocess(self, ran: BatchOutputs) -> list[Frame]:
         with torch.inference_mode():
             found = self.postprocess.find_boxes(ran.outputs, [array.shape[:2] for array, _ in ran.contexts],
                                                 self.thresh, self.nms, self.hier_thresh, self.letterbox)

@@ -14,21 +14,21 @@ from darknet_py.errors import DataError
 from darknet_py.inference.backends.base import Backend
 from darknet_py.utils.prefetch import prefetch
 
-READERS = 2             # threads that post-process
+POSTPROCESS_THREADS = 2
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Loaded(NamedTuple):
-    """An item ready to run. x: (C, H, W), the network's input; context: what post-processing needs to know of it."""
+class Preprocessed(NamedTuple):
+    """A preprocessed item. x: (C, H, W), the network's input; context: passed on to post-processing."""
 
     x: Tensor
     context: Any
 
 
-class Ran(NamedTuple):
-    """A batch that ran. outputs: of the backend; contexts: of its items; seconds: in the backend."""
+class BatchOutputs(NamedTuple):
+    """The forward pass of a batch. outputs: of the backend; contexts: of its items; seconds: in the backend."""
 
     outputs: tuple[Tensor, ...]
     contexts: list[Any]
@@ -45,20 +45,20 @@ class Pipeline(Generic[Item, Result]):
     Args:
         backend: what runs.
         load: decodes and preprocesses an item; a DataError that it raises becomes the item's result.
-        read: post-processes a batch: a result for each of its contexts, in order.
-        where: of a batch's first item, for the error where outputs are not finite; None does not look.
+        postprocess: takes a batch; gives a result for each of its contexts, in order.
+        where: describes a batch by its first item, for the error where outputs are not finite; None: no check.
         workers: threads that load; None takes one a core, up to 8.
-        fresh: recurrent layers forget earlier batches.
+        fresh: reset the state of recurrent layers before each batch.
         overlapped: False loads an item when its turn comes, for sources that wait for the result.
 
     Attributes:
         network_seconds: in the backend so far.
     """
 
-    def __init__(self, backend: Backend, load: Callable[[Item], Loaded], read: Callable[[Ran], Sequence[Result]], *,
-                 where: Callable[[Item], str] | None = None, workers: int | None = None, fresh: bool = False,
-                 overlapped: bool = True):
-        self.backend, self.load, self.read, self.where, self.fresh = backend, load, read, where, fresh
+    def __init__(self, backend: Backend, load: Callable[[Item], Preprocessed],
+                 postprocess: Callable[[BatchOutputs], Sequence[Result]], *, where: Callable[[Item], str] | None = None,
+                 workers: int | None = None, fresh: bool = False, overlapped: bool = True):
+        self.backend, self.load, self.postprocess, self.where, self.fresh = backend, load, postprocess, where, fresh
         self.workers, self.overlapped, self.network_seconds = workers if overlapped else 1, overlapped, 0.
 
     def stream(self, batches: Iterable[Sequence[Item]], most: int = 1) -> Iterator[tuple[Item, Result | DataError]]:
@@ -79,24 +79,24 @@ class Pipeline(Generic[Item, Result]):
                     waiting.append(batch)
                     yield from batch
 
-        def runs() -> Iterator[tuple[list[tuple[Item, Loaded | DataError]], Ran]]:
+        def runs() -> Iterator[tuple[list[tuple[Item, Preprocessed | DataError]], BatchOutputs]]:
             loaded = prefetch(self._loaded, items(), self.workers, 2 * most if self.overlapped else 0)
             for first in loaded:
                 batch = waiting.popleft()
                 parts = list(zip(batch, [first, *islice(loaded, len(batch) - 1)], strict=True))
-                yield parts, self._run([(item, part) for item, part in parts if isinstance(part, Loaded)])
+                yield parts, self._run([(item, part) for item, part in parts if isinstance(part, Preprocessed)])
 
-        readers, more = (READERS, 1) if self.overlapped else (1, 0)
-        for results in prefetch(self._results, runs(), readers, more):
+        threads, more = (POSTPROCESS_THREADS, 1) if self.overlapped else (1, 0)
+        for results in prefetch(self._results, runs(), threads, more):
             yield from results
 
-    def _loaded(self, item: Item) -> Loaded | DataError:
+    def _loaded(self, item: Item) -> Preprocessed | DataError:
         try:
             return self.load(item)
         except DataError as error:
             return error
 
-    def _run(self, parts: list[tuple[Item, Loaded]]) -> Ran:
+    def _run(self, parts: list[tuple[Item, Preprocessed]]) -> BatchOutputs:
         begin = time.perf_counter()
         outputs: tuple[Tensor, ...] = ()
         if self.fresh:
@@ -108,12 +108,12 @@ class Pipeline(Generic[Item, Result]):
                 torch.cuda.synchronize(self.backend.device)
         seconds = time.perf_counter() - begin
         self.network_seconds += seconds
-        return Ran(outputs, [part.context for _, part in parts], seconds)
+        return BatchOutputs(outputs, [part.context for _, part in parts], seconds)
 
-    def _results(self, one: tuple[list[tuple[Item, Loaded | DataError]], Ran]
+    def _results(self, one: tuple[list[tuple[Item, Preprocessed | DataError]], BatchOutputs]
                  ) -> list[tuple[Item, Result | DataError]]:
         parts, ran = one
-        results = iter(self.read(ran) if ran.contexts else ())
+        results = iter(self.postprocess(ran) if ran.contexts else ())
         return [(item, part if isinstance(part, DataError) else next(results)) for item, part in parts]
 
 

@@ -19,7 +19,7 @@ FEW = 1 << 19           # scores of a batch that are suppressed on the CPU
 
 
 class PostProcessor:
-    """The detection heads of a network, to read boxes from its outputs. It takes no weights.
+    """Decodes the outputs of a network's detection heads to boxes, and suppresses. It needs no weights.
 
     Args:
         heads: the layers whose outputs there will be.
@@ -99,7 +99,7 @@ class PostProcessor:
         """Non-maximum suppression of (B, 4) boxes, (B, C) scores.
 
         Args:
-            kind: one that ``nms`` knows; None: as the last of the heads to say so wants it.
+            kind: one of ``NMS_KINDS``; None: that of the last head with nms_kind=.
 
         Returns:
             (B, C) scores, 0 where they are suppressed.

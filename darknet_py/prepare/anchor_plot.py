@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from darknet_py.prepare.anchors import nearest
-from darknet_py.viz.figures import save_asked
+from darknet_py.viz.figures import save_figure
 
 SCATTERED = 20_000      # boxes in a picture
 
@@ -47,4 +47,4 @@ def plot_anchors(sizes: np.ndarray, anchors: np.ndarray, size: tuple[int, int], 
     axes.set_title(f"{len(sizes):,} boxes, {len(anchors)} anchors at {size[0]} x {size[1]}", fontsize=11)
     axes.legend(title="anchor: its boxes", loc="upper left", bbox_to_anchor=(1, 1))
     axes.grid(alpha=.4)
-    save_asked(figure, path)
+    save_figure(figure, path)

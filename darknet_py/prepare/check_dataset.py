@@ -13,7 +13,14 @@ import numpy as np
 import torch
 
 from darknet_py.cfg.language import read_cfg
-from darknet_py.data.check import Limits, Progress, Split, check_samples, empty_classes, shared_pictures
+from darknet_py.data.check import (
+    NetworkLimits,
+    Progress,
+    SplitStatistics,
+    check_samples,
+    empty_classes,
+    shared_pictures,
+)
 from darknet_py.data.datafile import entries_of, opened, read_names
 from darknet_py.data.dataset import Problem, Sample, class_names, find_near, own_splits, read_samples
 from darknet_py.errors import CfgError, CfgWarning, DataError, locate
@@ -36,7 +43,7 @@ class Report:
     """
     problems: list[Problem] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    splits: list[Split] = field(default_factory=list)
+    splits: list[SplitStatistics] = field(default_factory=list)
     network: Network | None = None
     anchor_iou: float | None = None
 
@@ -76,7 +83,7 @@ def check_dataset(data: str | os.PathLike, cfg: str | os.PathLike | None = None,
     if report.network is not None:
         shape, most = report.network.input_shape, heads[-1].options.max if heads else 0
         pixel = 1 / shape.width, 1 / shape.height
-    limits = Limits(classes or MOST_CLASSES, pixel, most, _labels(data, entries, report.network, report))
+    limits = NetworkLimits(classes or MOST_CLASSES, pixel, most, _labels(data, entries, report.network, report))
     found: dict[str, list[Sample]] = {}
     for name in ("train", "valid") if Path(data).suffix == ".data" or own_splits(data) else ("train",):
         if name == "valid" and entries and "valid" not in entries:

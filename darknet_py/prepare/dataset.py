@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from darknet_py.data.check import Split, about_image
+from darknet_py.data.check import SplitStatistics, about_image
 from darknet_py.data.dataset import Problem
 from darknet_py.data.image import decode_file
 from darknet_py.errors import DataError
@@ -32,7 +32,7 @@ class Prepared:
     """
     sources: list[Source]
     names: list[str]
-    splits: list[Split]
+    splits: list[SplitStatistics]
     problems: list[Problem]
     dealt: int
     groups: Groups

@@ -84,7 +84,7 @@ class Pretrained(NamedTuple):
 
 
 def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | None = None,
-            data: str | os.PathLike | None = None, auto_anchors: bool = False, wishes: Collection[str] = (),
+            data: str | os.PathLike | None = None, auto_anchors: bool = False, variants: Collection[str] = (),
             memory: int | None = None, progress: Progress | None = None) -> New:
     """A cfg to train an architecture with.
 
@@ -94,7 +94,7 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
         size: (width, height) of the input; None for the architecture's own.
         data: a .data file, or another source of ``read_samples``. It counts for max_batches.
         auto_anchors: anchors that fit the boxes of data, as many as the architecture has, and each for one head.
-        wishes: variants, see ``cfg_text``.
+        variants: see ``cfg_text``.
         memory: bytes that training may take; None for the GPU's free ones, or the machine's without a GPU.
         progress: called with how many of the searches for anchors are done.
 
@@ -114,7 +114,7 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
     elif known is not None and known != classes:
         raise DataError(f"{data} has {known} classes, asked for {classes}")
     path = f"{name}.cfg"
-    base = parse_cfg(cfg_text(name, classes=classes, wishes=wishes), path)
+    base = parse_cfg(cfg_text(name, classes=classes, variants=variants), path)
     if classes is None:
         raise DataError(f"{name} is for how many classes? Say so, or name a data set that does")
     pictures = None if data is None else len(read_samples(data))
@@ -132,7 +132,7 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
     network = _built(base, width, height)
     free = available_memory() if memory is None else Memory(memory, "memory")
     net["subdivisions"], needed, largest = _mini_batch(name, network, net.get("batch", own.batch), free)
-    cfg = parse_cfg(cfg_text(name, classes=classes, wishes=wishes, **net), path)
+    cfg = parse_cfg(cfg_text(name, classes=classes, variants=variants, **net), path)
     sizes, problems = None, []
     if auto_anchors and data is not None:
         if not (count := anchor_count(network)):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from darknet_py.data.check import Split
+from darknet_py.data.check import SplitStatistics
 from darknet_py.prepare.sources import Picture
-from darknet_py.viz.figures import save_asked
+from darknet_py.viz.figures import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,11 +21,11 @@ CELLS = 48              # of the map of places, along each side
 MOST_COVERED = 20_000   # boxes that are drawn into that map
 
 
-def split_statistics(name: str, pictures: Sequence[Picture], classes: int) -> Split:
+def split_statistics(name: str, pictures: Sequence[Picture], classes: int) -> SplitStatistics:
     """The numbers that ``check`` gives of a split."""
     rows = [picture.rows for picture in pictures]
     table = np.concatenate([np.zeros((0, 5), np.float32), *rows])
-    return Split(name, len(pictures), 0, sum(len(one) == 0 for one in rows), len(table),
+    return SplitStatistics(name, len(pictures), 0, sum(len(one) == 0 for one in rows), len(table),
                  max(map(len, rows), default=0), np.bincount(table[:, 0].astype(np.int64), minlength=classes),
                  table[:, 3:], np.array([picture.size for picture in pictures], np.int64).reshape(-1, 2))
 
@@ -59,10 +59,10 @@ def plot_statistics(parts: dict[str, list[Picture]], names: Sequence[str], path:
     _pictures(axes[5], splits)
     for one in axes[[0, 1, 4]]:
         one.set_axisbelow(True)
-    save_asked(figure, path)
+    save_figure(figure, path)
 
 
-def _classes(axes: Axes, splits: dict[str, Split], names: Sequence[str]) -> None:
+def _classes(axes: Axes, splits: dict[str, SplitStatistics], names: Sequence[str]) -> None:
     """Objects of each class, the most frequent on top."""
     total = sum(split.per_class for split in splits.values())
     order = np.argsort(-np.asarray(total), kind="stable")[:SHOWN]
@@ -157,7 +157,7 @@ def _aspects(axes: Axes, pixels: np.ndarray) -> None:
     axes.grid(axis="y", alpha=.3)
 
 
-def _pictures(axes: Axes, splits: dict[str, Split]) -> None:
+def _pictures(axes: Axes, splits: dict[str, SplitStatistics]) -> None:
     """Sizes of the pictures, each a disk whose area tells how many have it."""
     total = sum(len(split.sizes) for split in splits.values())
     top = np.ones(2)

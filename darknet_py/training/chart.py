@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from darknet_py.cfg.options import NetOptions
 from darknet_py.errors import DataError
 from darknet_py.training.schedule import learning_rate
-from darknet_py.viz.figures import save, save_asked
+from darknet_py.viz.figures import save_figure, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,7 @@ class Chart:
         self._draw_losses(axes)
         if self.scores:
             self._draw_scores(axes.twinx(), score)
-        save(figure, self.paths)
+        write_figure(figure, self.paths)
         self.drawn_at, self.drawn = time.monotonic(), iteration
         self.cost = self.drawn_at - begin
 
@@ -121,7 +121,7 @@ def plot_schedule(net: NetOptions, path: str | os.PathLike) -> None:
     line, marker = ("", ".") if net.policy == "random" else ("-", "")
     axes.plot(iterations, [learning_rate(net, iteration) for iteration in iterations], linestyle=line, marker=marker)
     axes.set_ylim(bottom=0)
-    save_asked(figure, path)
+    save_figure(figure, path)
 
 
 def plot_trials(scores: Sequence[float], values: Mapping[str, Sequence[float]], logarithmic: Container[str],
@@ -161,7 +161,7 @@ def plot_trials(scores: Sequence[float], values: Mapping[str, Sequence[float]], 
     for axes in all_axes:
         axes.grid(alpha=.4)
     figure.supylabel(f"{measure} %")
-    save(figure, [Path(path)])
+    write_figure(figure, [Path(path)])
 
 
 def _turns(net: NetOptions) -> list[int]:

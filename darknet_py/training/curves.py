@@ -12,7 +12,7 @@ import numpy as np
 
 from darknet_py.evaluation.plots import plain
 from darknet_py.utils.files import replacing
-from darknet_py.viz.figures import save
+from darknet_py.viz.figures import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +112,7 @@ def plot_results(rows: Sequence[Entry], title: str, path: str | os.PathLike) -> 
     for one in axes:
         one.set_visible(False)
     figure.suptitle(title, fontsize=11)
-    save(figure, [Path(path)])
+    write_figure(figure, [Path(path)])
 
 
 def _draw_loss(axes: Axes, rows: Sequence[Entry]) -> None:

@@ -17,11 +17,11 @@ from darknet_py.data.image import read_image
 from darknet_py.data.targets import MiniBatch, Truth
 from darknet_py.evaluation.classification import ClassifierResult
 from darknet_py.evaluation.plots import plain
-from darknet_py.evaluation.predict import Findings
+from darknet_py.evaluation.predict import Predictions
 from darknet_py.ops.boxes import cxcywh_to_xyxy
 from darknet_py.utils.files import replacing
 from darknet_py.viz.draw import draw_detections, grid, outline
-from darknet_py.viz.figures import save
+from darknet_py.viz.figures import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def labelled(batch: MiniBatch, number: int, names: Sequence[str], most: int | No
                            "{name}")
 
 
-def draw_predictions(samples: Sequence[Sample], findings: Findings, names: Sequence[str], thresh: float,
+def draw_predictions(samples: Sequence[Sample], predictions: Predictions, names: Sequence[str], thresh: float,
                      path: str | os.PathLike) -> None:
     """Write a dozen of the validation pictures, evenly chosen from those with objects, with what was found in them at
     scores above ``thresh`` in colour, and their objects in white dashes.
@@ -87,7 +87,7 @@ def draw_predictions(samples: Sequence[Sample], findings: Findings, names: Seque
     Raises:
         DataError, OSError: one cannot be read; it cannot be written.
     """
-    found, objects = findings.found[0], findings.objects
+    found, objects = predictions.detections[0], predictions.objects
     known = np.unique(objects.images)
     chosen = known[np.linspace(0, len(known) - 1, min(SHOWN, len(known))).round().astype(int)]
     cells = []
@@ -143,7 +143,7 @@ def plot_labels(samples: Sequence[Sample], names: Sequence[str], path: str | os.
         _name(axes, title, x, y)
     places.invert_yaxis()                               # as in a picture, down
     figure.suptitle(f"{len(rows):,} objects in {pictures}")
-    save(figure, [Path(path)])
+    write_figure(figure, [Path(path)])
 
 
 def plot_classes(pictures: ClassifierPictures, path: str | os.PathLike) -> None:
@@ -180,7 +180,7 @@ def _plot_bars(values: np.ndarray, names: Sequence[str], unit: str, title: str, 
     from matplotlib.figure import Figure
     figure = Figure(figsize=(10, 2 + .25 * min(BARS, len(values))), dpi=100, layout="constrained")
     _bars(figure.add_subplot(), values, names, unit, title)
-    save(figure, [Path(path)])
+    write_figure(figure, [Path(path)])
 
 
 def _bars(axes: Axes, values: np.ndarray, names: Sequence[str], unit: str, title: str) -> None:

@@ -20,7 +20,7 @@ from darknet_py.data.text import Text
 from darknet_py.errors import DataError
 from darknet_py.evaluation.classification import evaluate_classifier, read_leaves
 from darknet_py.evaluation.error_analysis import find_mistakes
-from darknet_py.evaluation.evaluate import map_and_findings
+from darknet_py.evaluation.evaluate import map_and_predictions
 from darknet_py.evaluation.plots import plot_confusion, plot_f1, plot_precision_recall
 from darknet_py.inference.char_rnn import perplexity
 from darknet_py.inference.classifier import check_classes, count_outputs, tree_of
@@ -143,24 +143,25 @@ class Detection(Task):
 
     def evaluate(self, network: Network) -> Score:
         s = self.settings
-        result, findings = map_and_findings(network, self.valid, self.names, iou_thresh=s.iou_thresh, points=s.points,
-                                            thresh=s.thresh, difficult=self.difficult or None, world=self.world)
+        result, predictions = map_and_predictions(
+            network, self.valid, self.names, iou_thresh=s.iou_thresh, points=s.points, thresh=s.thresh,
+            difficult=self.difficult or None, world=self.world)
         return Score(result.map, f"mAP@{s.iou_thresh:.2f}", result.text(), {
             "precision": result.precision, "recall": result.recall, "f1": result.f1,
-            "average_iou": result.average_iou}, (result, findings))
+            "average_iou": result.average_iou}, (result, predictions))
 
     def score_drawings(self, score: Score, iteration: int) -> list[Drawing]:
         if score.source is None:
             return []
-        result, findings = score.source
+        result, predictions = score.source
         names, thresh, iou_thresh = self.names, result.thresh, result.iou_thresh
 
         def confusion(path: Path) -> None:
-            mistakes = find_mistakes(findings.found[0], findings.objects, names, iou_thresh, thresh)
+            mistakes = find_mistakes(predictions.detections[0], predictions.objects, names, iou_thresh, thresh)
             plot_confusion(mistakes.confusion, names, path, f"scores above {thresh:g}, overlaps above {iou_thresh:g}")
 
         files: dict[str, Callable[[Path], None]] = {
-            f"predictions_{iteration}.jpg": partial(draw_predictions, self.valid, findings, names, thresh)}
+            f"predictions_{iteration}.jpg": partial(draw_predictions, self.valid, predictions, names, thresh)}
         if len(names) <= MOST_CURVES:
             files |= {"precision_recall.png": partial(plot_precision_recall, result.curves, names, result.ap.tolist()),
                       "f1.png": partial(plot_f1, result.curves, names)}

@@ -1,4 +1,4 @@
-"""Where a network looks: what self-adversarial training would change, ``attention=1``."""
+"""Attention picture (``attention=1``): the input gradient that self-adversarial training uses, drawn in red."""
 from __future__ import annotations
 
 import numpy as np
@@ -12,11 +12,11 @@ SHARE = .7              # of the picture that is red
 
 
 def attention_picture(image: Tensor, delta: Tensor) -> np.ndarray:
-    """A picture that is red where its pixels matter to the network.
+    """A picture that is the redder the larger the gradient of the loss by its pixels.
 
     Args:
         image: (C, H, W) in [0, 1], RGB or grey.
-        delta: (C, H, W), what the heads hand back to the image.
+        delta: (C, H, W), the heads' deltas propagated back to the image.
 
     Returns:
         (H, W, 3) uint8 BGR.

@@ -1,4 +1,4 @@
-"""Boxes with their labels on a picture."""
+"""Drawing of boxes with labels on pictures, of crops around a box, and of grids of pictures."""
 from __future__ import annotations
 
 import colorsys
@@ -12,7 +12,7 @@ import torch
 from darknet_py.errors import DataError
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-LEAST_CROP, DASH = 48, 8                        # pixels: the side of a piece of a picture; a dash
+LEAST_CROP, DASH = 48, 8                        # pixels: the smallest side of a crop; a dash
 GAP = 4                                         # pixels between the pictures of a grid
 GOLDEN_RATIO = 0.618034
 TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
@@ -68,7 +68,7 @@ def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[st
 
     texts = [label_format.format(name=names[label] if label < len(names) else str(label), score=score, label=label)
              for label, score in zip(labels, scores, strict=True)]
-    strips: list[Strip] = []                                      # the best one first: it has the choice of places
+    strips: list[Strip] = []                                      # by falling score: the best is placed first
     for k in reversed(order):
         if texts[k] != "":
             strips.append(_place(texts[k], class_colour(labels[k]), corners[k], line, (height, width), strips))
@@ -93,16 +93,16 @@ def grid(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
 
 def draw_crop(image: np.ndarray, focus, boxes, labels, dashed: Sequence[bool], caption: Sequence[str], side: int = 320
               ) -> np.ndarray:
-    """A square piece of a picture around a box, enlarged, with boxes on it and lines of text below.
+    """A square crop of a picture around a box, enlarged, with boxes on it and lines of text below.
 
     Args:
         image: uint8 BGR (H, W, 3) or grey.
-        focus: (4,) xyxy in pixels, what it is about; it takes about half of the piece.
+        focus: (4,) xyxy in pixels of the box in the middle; it takes about half of the crop's side.
         boxes: (K, 4) xyxy in pixels.
         labels: (K,) class numbers, for the colours.
         dashed: which boxes are drawn in white dashes instead.
         caption: the lines.
-        side: of the piece in the result, in pixels.
+        side: of the crop in the result, in pixels.
 
     Returns:
         uint8 BGR (side + 20 a line, side, 3).
@@ -113,18 +113,18 @@ def draw_crop(image: np.ndarray, focus, boxes, labels, dashed: Sequence[bool], c
     size = max(2, min(max(2 * max(right - left, bottom - top), LEAST_CROP), max(width, height)))
     x, y = (left + right - size) / 2, (top + bottom - size) / 2
     scale = side / size
-    piece = cv2.warpAffine(canvas, np.array([[scale, 0, -x * scale], [0, scale, -y * scale]]), (side, side),
+    crop = cv2.warpAffine(canvas, np.array([[scale, 0, -x * scale], [0, scale, -y * scale]]), (side, side),
                            flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128))
     corners = (np.nan_to_num(np.asarray(boxes, float).reshape(-1, 4)) - [x, y, x, y]) * scale
     corners = corners.clip(-side, 2 * side).round().astype(int)
     for box, label, dots in zip(corners.tolist(), labels, dashed, strict=True):
-        outline(piece, box, LIGHT if dots else class_colour(int(label)), dots)
+        outline(crop, box, LIGHT if dots else class_colour(int(label)), dots)
     strip = np.full((20 * len(caption), side, 3), 255, np.uint8)
     for number, line in enumerate(caption):
         width_of = cv2.getTextSize(line, FONT, .45, 1)[0][0]
         cv2.putText(strip, line, (4, 20 * number + 15), FONT, .45 * min(1, (side - 8) / max(1, width_of)), DARK, 1,
                     cv2.LINE_AA)
-    return np.concatenate([piece, strip])
+    return np.concatenate([crop, strip])
 
 
 def outline(canvas: np.ndarray, box: Sequence[int], colour: Colour, dashed: bool) -> None:

@@ -1,4 +1,4 @@
-"""Figures of matplotlib, written whole and without a window."""
+"""Writing of matplotlib figures to files, without a window."""
 from __future__ import annotations
 
 import io
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def save_asked(figure: Figure, path: str | os.PathLike) -> None:
-    """Write a picture where somebody asked for it.
+def save_figure(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a figure to a path of the user's.
 
     Raises:
         DataError: it cannot be written.
     """
     try:
-        save(figure, [Path(path)])
+        write_figure(figure, [Path(path)])
     except OSError as error:
         raise DataError(f"{path}: cannot write the picture: {error.strerror}") from None
-    except ValueError as error:                 # matplotlib's word on an extension
+    except ValueError as error:                 # matplotlib's error for an extension
         raise DataError(f"{path}: {error}") from None
 
 
-def save(figure: Figure, paths: Sequence[Path]) -> None:
+def write_figure(figure: Figure, paths: Sequence[Path]) -> None:
     """Write a picture under each of its names, in the format that the first one ends with.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Fetch files from the web: whole, checked, and on from where a broken attempt ended."""
+"""Downloads that resume: size and SHA-256 are checked before a file takes its name."""
 from __future__ import annotations
 
 import errno
@@ -22,7 +22,7 @@ from darknet_py.utils.version import __version__
 
 BLOCK = 1 << 18                                         # bytes that are read at a time
 AGENT = f"darknet_py/{__version__}"
-PASSING = (408, 425, 429, 500, 502, 503, 504)           # a server's answers that may be others in a moment
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)         # HTTP status codes that are worth another attempt
 
 
 def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = (), size: int | None = None,
@@ -56,25 +56,25 @@ def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = ()
     for one in urls:
         _check_url(one)
     if path.exists():
-        if (wrong := whats_wrong(path, size, sha256)) is None:
+        if (mismatch := find_mismatch(path, size, sha256)) is None:
             return None
-        raise DownloadError(f"{path}: {wrong}; take it away to have it fetched from {url}")
+        raise DownloadError(f"{path}: {mismatch}; take it away to have it fetched from {url}")
     said: list[str] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _claimed(Path(f"{path}.part")) as file:
             part = _Part(file, Path(f"{path}.part"), size, sha256, progress or (lambda done, total: None), timeout)
-            giver = next((one for one in urls if part.fetch(one, said, tries, pause)), None)
-        if giver is not None:
+            origin = next((one for one in urls if part.fetch(one, said, tries, pause)), None)
+        if origin is not None:
             part.path.replace(path)
         elif not part.length:
             part.path.unlink()
-        if giver is not None or not part.length:
+        if origin is not None or not part.length:
             part.source.unlink(missing_ok=True)
     except OSError as error:
         raise DownloadError(f"{path}: cannot write the file: {error.strerror}; {url} was to be fetched") from None
-    if giver is not None:
-        return giver
+    if origin is not None:
+        return origin
     facts = ", ".join([f"{size} bytes"] * (size is not None) + [f"sha256 {' or '.join(sha256)}"] * bool(sha256))
     kept = f"; {part.length} bytes are in {part.path}, from where another try goes on" if part.length else ""
     raise DownloadError(printable(
@@ -82,7 +82,7 @@ def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = ()
         f"{f' ({facts})' if facts else ''}{kept}"))
 
 
-def whats_wrong(path: str | os.PathLike, size: int | None, sha256: tuple[str, ...]) -> str | None:
+def find_mismatch(path: str | os.PathLike, size: int | None, sha256: tuple[str, ...]) -> str | None:
     """How a file differs from what is expected; None where it does not. ``size``, ``sha256``: see ``download``.
 
     Raises:
@@ -109,11 +109,11 @@ class _Refused(Exception):
 
 
 class _Part:
-    """The file as far as it came. Arguments: see ``download``.
+    """The part of the file that is downloaded so far. Arguments: see ``download``.
 
     Attributes:
         length: bytes in it.
-        source: the file that notes which URL it comes from, and which version of what is there.
+        source: the file that notes the URL that it comes from, and the version there (ETag or Last-Modified).
     """
 
     def __init__(self, file: BinaryIO, path: Path, size: int | None, sha256: tuple[str, ...],
@@ -124,18 +124,18 @@ class _Part:
         self.length = file.seek(0, os.SEEK_END)
 
     def fetch(self, url: str, said: list[str], tries: int, pause: float) -> bool:
-        """Complete the file from a URL; if that fails say why, and whether it is complete."""
+        """Complete the file from a URL, with several attempts. False on failure, whose reason is added to ``said``."""
         failures, most, fresh, anew = 0, self.length, False, False
         while True:
             try:
                 if self.size is None or self.length != self.size:
                     fresh = self.length == 0
                     self.receive(url)
-                if (wrong := self.wrong()) is None:
+                if (mismatch := self.mismatch()) is None:
                     return True
                 self.restart()
                 if fresh or anew:
-                    raise _Refused(wrong)
+                    raise _Refused(mismatch)
                 most, anew = 0, True            # parts of two files, perhaps: once more, from the start
             except _Refused as refused:
                 said.append(f"{url}: {refused}")
@@ -149,7 +149,7 @@ class _Part:
                 time.sleep(pause * 2 ** (failures - 1))
 
     def receive(self, url: str) -> None:
-        """One request for what is missing.
+        """One request for the bytes that are missing.
 
         Raises:
             _Broken, _Refused
@@ -171,7 +171,7 @@ class _Part:
                         self.restart()
                         self.receive(url)
                     return
-                raise (_Broken if error.code in PASSING else _Refused)(
+                raise (_Broken if error.code in TRANSIENT else _Refused)(
                     f"the server says {error.code} {error.reason}") from None
         except (InvalidURL, ValueError) as error:
             raise _Refused(f"not a URL: {error}") from None
@@ -181,7 +181,7 @@ class _Part:
             self.take(reply, url, validator)
 
     def take(self, reply: HTTPResponse, url: str, validator: str | None) -> None:
-        """Append what a server sends, or write it anew where it sends all."""
+        """Append the body of a partial response; start over with that of a whole one."""
         if reply.status == 206:
             start = _number(r"bytes (\d+)-", reply.headers, "Content-Range")
             now = _validator(reply.headers)
@@ -221,26 +221,26 @@ class _Part:
             raise _Broken(f"the connection broke off after {self.length} of {total} bytes")
 
     def restart(self) -> None:
-        """Forget what came."""
+        """Drop the bytes that are here."""
         self.source.unlink(missing_ok=True)
         if self.length:
             self.file.truncate(0)
         self.length = 0
 
     def validator(self, url: str) -> str | None:
-        """What the URL's server called the version that it began to send."""
+        """The version (ETag or Last-Modified) of the bytes that are here, if they come from this URL."""
         with suppress(OSError, ValueError):
             noted, version = self.source.read_text("utf-8").splitlines()
             return version if noted == url else None
         return None
 
-    def wrong(self) -> str | None:
+    def mismatch(self) -> str | None:
         self.file.flush()
-        return whats_wrong(self.path, self.size, self.sha256)
+        return find_mismatch(self.path, self.size, self.sha256)
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Only to where a file may be asked for."""
+    """Follows redirects to http and https only, and never from https to http."""
 
     http_error_308 = HTTPRedirectHandler.http_error_302         # Python 3.10 does not know it
 
@@ -254,7 +254,7 @@ class _Redirects(HTTPRedirectHandler):
 
 @contextmanager
 def _claimed(path: Path) -> Iterator[BinaryIO]:
-    """A file to append to, which no other process has in its hands."""
+    """A file to append to, locked against other processes."""
     while True:
         with open(path, "ab") as file:
             with suppress(ImportError):                         # fcntl is missing on Windows
@@ -293,7 +293,7 @@ def _number(pattern: str, headers: Message, name: str) -> int | None:
 
 
 def _validator(headers: Message) -> str | None:
-    """What tells one version of a file from another, by byte."""
+    """The strong validator of a response: its ETag, else Last-Modified."""
     tag = headers.get("ETag", "")
     return tag if tag.startswith('"') else headers.get("Last-Modified")
 

@@ -1,4 +1,4 @@
-"""The official weights: where they are published, how to know them, and what was published about them."""
+"""The official weights: URLs, sizes, hashes, the cfgs that they belong to, and the published AP and FPS."""
 from __future__ import annotations
 
 import json
@@ -17,7 +17,7 @@ SOURCE = ("AP and AP50 in per cent on COCO test-dev, with an input of size x siz
 
 
 class Figures(NamedTuple):
-    """What ``SOURCE`` says of weights at one size of input; None where it says nothing."""
+    """Published AP and FPS (see ``SOURCE``) of weights at one size of input; None where nothing is published."""
 
     size: int
     ap: float | None
@@ -157,9 +157,9 @@ def read_manifest(path: str | os.PathLike) -> dict[str, Published]:
             raise DataError(printable(f"{where}: expected urls, bytes and perhaps {', '.join(list(_KEYS)[2:])}; "
                                       f"{wrong[0]} is {'none of them' if wrong[0] in entry else 'missing'}"))
         for key, value in entry.items():
-            what, fits = _KEYS[key]
+            expected, fits = _KEYS[key]
             if not fits(value):
-                raise DataError(printable(f"{where}: {key}: expected {what}, found {_short(value)}"))
+                raise DataError(printable(f"{where}: {key}: expected {expected}, found {_short(value)}"))
     return {name: Published(
         tuple(entry["urls"]), entry["bytes"], tuple(map(str.lower, entry.get("sha256", []))), entry.get("cfg"),
         entry.get("layers"), tuple(Figures(*(figures.get(key) for key in _FIGURES))

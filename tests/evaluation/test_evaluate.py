@@ -12,8 +12,8 @@ from darknet_py.data.dataset import Sample, read_samples
 from darknet_py.evaluation.coco_ap import clipped_boxes
 from darknet_py.evaluation.darknet_map import average_precision
 from darknet_py.evaluation.evaluate import evaluate, evaluate_map, evaluate_recall
-from darknet_py.evaluation.matching import Found, Objects
-from darknet_py.evaluation.predict import VALID, find
+from darknet_py.evaluation.matching import DetectionTable, GroundTruth
+from darknet_py.evaluation.predict import VALID, predict
 
 HERE, HALF, QUARTER, AWAY = (.5, .5, .25, .25), (.5, .5, .25, .125), (.5, .5, .25, .0625), (.125, .125, .25, .25)
 BCCD = SHARED / "models/bccd-micro"
@@ -24,8 +24,8 @@ def table(rows, scored):
     """(image, class, box, score or difficult) rows as columns."""
     images, labels, boxes, last = zip(*rows, strict=True) if rows else ((), (), (), ())
     columns = np.array(images, int), np.array(labels, int), np.array(boxes, np.float32).reshape(-1, 4)
-    return Found(*columns[:2], np.array(last, np.float32), columns[2]) if scored else \
-        Objects(*columns, np.array(last, bool))
+    return DetectionTable(*columns[:2], np.array(last, np.float32), columns[2]) if scored else \
+        GroundTruth(*columns, np.array(last, bool))
 
 
 def measure(found, objects, classes=1, **options):
@@ -174,7 +174,7 @@ def test_every_measure_at_once(labelled):
     assert result.mistakes.counts.sum() == len(sample.rows)
     assert {(mistake.kind, mistake.image) for mistake in result.mistakes.all} == {("background", 1)}
     assert evaluate(network, [sample], names).coco.figures["AP"] > .95
-    assert "2 images in" in result.findings.speed()
+    assert "2 images in" in result.predictions.speed()
 
 
 def test_pictures_without_labels_are_counted(labelled, tmp_path):
@@ -333,16 +333,16 @@ def test_printouts_of_c_with_its_own_decoder(cells, points, iou_thresh, thresh, 
 
 @needs_bccd
 def test_recall_of_c(cells):
-    result, findings = evaluate_recall(*cells)
-    assert result.text() == (GOLDENS / "map/bccd_recall.txt").read_text() and not findings.problems
+    result, predictions = evaluate_recall(*cells)
+    assert result.text() == (GOLDENS / "map/bccd_recall.txt").read_text() and not predictions.problems
 
 
 @needs_bccd
 def test_what_c_finds(cells):
     """Of ten pictures the number of detections of each class, and the sums of their scores and coordinates, in the
     files of C's detector valid."""
-    found = find(cells[0], cells[1][:10], cells[2], [VALID], labels=False)
-    sizes, (found,) = found.sizes, found.found
+    found = predict(cells[0], cells[1][:10], cells[2], [VALID], labels=False)
+    sizes, (found,) = found.sizes, found.detections
     boxes = clipped_boxes(found, sizes, first=1)
     for label, (count, scores, *sides) in enumerate(VALID_OF_C):
         here = found.labels == label

@@ -66,7 +66,7 @@ def test_evaluate(shapes, run):
     assert re.search(r"^  0 circle .*%.* 1\.00 +1\.00 0\.\d\d$", out, re.M) is None     # wrong ones are in every class
     assert re.search(r"3 images in .* a second, \d+% of the time outside the network", out)
     wrong = sum(entry["mistakes"]["background"] for entry in figures["classes"])
-    assert wrong == figures["darknet"]["fp"] and f"{wrong} where nothing is" in out
+    assert wrong == figures["darknet"]["fp"] and f"background {wrong}," in out
     assert np.array(figures["confusion"])[-1].sum() == wrong
     assert sorted(path.name for path in Path("plots").iterdir()) == [
         "confusion.png", "f1.png", "mistakes.jpg", "precision_recall.png"]

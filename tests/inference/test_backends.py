@@ -9,7 +9,7 @@ from darknet_py import DarknetError, DataError, Detector, load_network
 from darknet_py.inference.backends import BACKENDS, build_backend
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
-from darknet_py.inference.pipeline import Loaded, Pipeline, batched
+from darknet_py.inference.pipeline import Pipeline, Preprocessed, batched
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -72,7 +72,7 @@ class Sum(Backend):
 def load(item):
     if item % 7 == 3:
         raise DataError(f"{item} cannot be read")
-    return Loaded(torch.full((1, 2, 2), float(item)), item)
+    return Preprocessed(torch.full((1, 2, 2), float(item)), item)
 
 
 def read(ran):
@@ -132,7 +132,7 @@ def test_loading_goes_on_while_the_backend_runs():
     def load_and_tell(item):
         if item == 2:
             loaded.set()
-        return Loaded(torch.zeros(1, 2, 2), item)
+        return Preprocessed(torch.zeros(1, 2, 2), item)
 
     assert len(list(Pipeline(Waits(), load_and_tell, read, workers=2).stream(batched(range(4), 2), 2))) == 4
 

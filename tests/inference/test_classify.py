@@ -17,7 +17,7 @@ from darknet_py.cli import main
 from darknet_py.data.classification import ClassifierPictures
 from darknet_py.evaluation.classification import ranks
 from darknet_py.inference.backends.pytorch import PyTorch
-from darknet_py.inference.classifier import answer, answering
+from darknet_py.inference.classifier import network_output, output_layer
 from darknet_py.utils.prefetch import prefetch
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -189,7 +189,7 @@ def test_answers_are_those_before_cost():
     x = torch.rand(3, 3, 32, 32)
     for end in ("[softmax]\n", "[softmax]\n\n[cost]\n", "[cost]\n", ""):
         network = load_network(parse_cfg(body + end))
-        found = answer(PyTorch(network, [answering(network)]), x, "x")
+        found = network_output(PyTorch(network, [output_layer(network)]), x, "x")
         assert found.shape == (3, 14) and found.abs().sum() > 0
         assert torch.allclose(found.sum(1), torch.ones(3)) == ("softmax" in end)
 

@@ -13,7 +13,7 @@ from conftest import SHARED
 
 from darknet_py.cfg.language import parse_cfg, read_cfg
 from darknet_py.cli import main
-from darknet_py.cli.new import WISHES as FLAGS
+from darknet_py.cli.new import VARIANTS as FLAGS
 from darknet_py.errors import CfgError, DataError
 from darknet_py.model.network import Network, load_network
 from darknet_py.model.summary import training_memory
@@ -22,7 +22,7 @@ from darknet_py.prepare.edit_cfg import differences, edit_cfg
 from darknet_py.prepare.new_cfg import Memory, first_weights, new_cfg
 from darknet_py.prepare.refit_heads import coarsest_step, fit_heads
 from darknet_py.training.transfer import start_network
-from darknet_py.zoo.architectures import ARCHITECTURES, WISHES, cfg_text
+from darknet_py.zoo.architectures import ARCHITECTURES, VARIANTS, cfg_text
 from darknet_py.zoo.manifest import OFFICIAL
 
 GIB = 2 ** 30
@@ -55,7 +55,7 @@ def test_every_architecture(name):
 
 
 def test_the_flags_are_the_wishes():
-    assert list(FLAGS) == list(WISHES)
+    assert list(FLAGS) == list(VARIANTS)
 
 
 @pytest.mark.parametrize("classes, pictures, max_batches, steps", [

@@ -14,7 +14,7 @@ from darknet_py.cfg.language import Cfg, parse_cfg, read_cfg
 from darknet_py.data.datafile import read_data, read_names
 from darknet_py.errors import DataError
 from darknet_py.model.network import Network
-from darknet_py.zoo.architectures import ARCHITECTURES, WISHES, cfg_text
+from darknet_py.zoo.architectures import ARCHITECTURES, VARIANTS, cfg_text
 
 ORIGINAL = SHARED / "reference/cfg"
 ORIGINALS = {"Gaussian_yolov3": "Gaussian_yolov3_BDD.cfg", "yolov1-tiny": "yolov1/tiny-yolo.cfg"}
@@ -82,17 +82,17 @@ def test_means_what_the_original_means(name):
         assert one == other, f"layer {index}"
 
 
-@pytest.mark.parametrize("wish", WISHES)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_variants_build_or_are_refused(name, wish):
+def test_variants_build_or_are_refused(name, variant):
     try:
-        text = cfg_text(name, classes=3, wishes=[wish])
+        text = cfg_text(name, classes=3, variants=[variant])
     except DataError as error:
-        assert wish in str(error) and name in str(error)
+        assert variant in str(error) and name in str(error)
         return
     kinds = {"sam": "sam", "gaussian": "Gaussian_yolo", "spp": "maxpool"}
     cfg = parse_cfg(text, strict=True)
-    assert kinds[wish] in [section.kind for section in cfg.sections]
+    assert kinds[variant] in [section.kind for section in cfg.sections]
     assert text != cfg_text(name, classes=3)
     network(cfg)
 

@@ -1,4 +1,4 @@
-"""What every backend is: a network's forward pass in one runtime."""
+"""The interface of backends: a network's forward pass in one runtime."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -66,10 +66,10 @@ class Backend(ABC):
 
     @abstractmethod
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What subclasses do for a call; gradients are off."""
+        """The forward pass, which subclasses implement; gradients are off."""
 
     def reset_state(self) -> None:      # noqa: B027   # most have none
-        """Forget what recurrent layers remember of earlier calls."""
+        """Reset the state of recurrent layers."""
 
     def checked(self, x: Tensor, where: str) -> tuple[Tensor, ...]:
         """``self(x)``, after a check that it is finite.
@@ -127,7 +127,7 @@ class OnnxBackend(Backend):
 
 
 def not_finite(layer: Layer, output: Tensor) -> str:
-    """What is wrong with a layer's output that is not finite throughout."""
+    """The error text for a layer's output that has NaN or infinite values."""
     bad = output[~output.isfinite()]
     return (f"{locate(layer.place.cfg.path, layer.place.section.line)}: layer {layer.place.index} [{layer.kind}] gives "
             f"{bad[0]:f} in {len(bad)} of {output.numel()} values")

@@ -14,7 +14,7 @@ from darknet_py.utils.distributed import local_device
 
 
 class _Traced(Backend):
-    """What both share. module: gives a tensor, or a tuple of them."""
+    """A backend of a traced module, which gives a tensor or a tuple of them."""
 
     def __init__(self, network: Network, module: Any, device: torch.device | None = None):
         super().__init__(network)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from darknet_py.errors import DataError
 from darknet_py.zoo.architectures import ablations, digits, efficientnet, yolov2, yolov3, yolov4, yolov7
 from darknet_py.zoo.architectures import scaled_yolov4 as scaled
-from darknet_py.zoo.architectures.builder import WISHES, Draft
+from darknet_py.zoo.architectures.builder import VARIANTS, Draft
 
 COCO = {"width": 512, "channels": 3, "batch": 64, "subdivisions": 8, "learning_rate": .001, "burn_in": 1000,
         "max_batches": 500_500, "policy": "steps", "steps": (400_000, 450_000), "scales": (.1, .1), "momentum": .949,
@@ -29,7 +29,7 @@ IMAGENET = {"width": 256, "channels": 3, "batch": 1, "subdivisions": 1, "learnin
 
 
 class Architecture(NamedTuple):
-    """A cfg of the zoo.
+    """An architecture of the zoo: a row of the table.
 
     title: a line or two for readers.
     build: adds the layers to a draft.
@@ -93,7 +93,7 @@ ARCHITECTURES = {
          "policy": "steps", "steps": (200, 400, 600, 800, 20_000, 30_000), "scales": (2.5, 2, 2, 2, .1, .1),
          "momentum": .9, "decay": .0005, "saturation": .75, "exposure": .75, "hue": .1}, 20),
     "digits": Architecture(
-        "Digits on meters, plates, signs: made by scripts/make_digits.py, trained by scripts/train_digits.py",
+        "Digits on meters, plates, signs: made and trained by scripts/examples/digits",
         digits.digits,
         {"width": 288, "channels": 3, "batch": 32, "subdivisions": 1, "learning_rate": .004, "burn_in": 400,
          "max_batches": 7400, "policy": "sgdr", "momentum": .9, "decay": .0005, "ema_alpha": .999, "angle": 0,
@@ -116,12 +116,12 @@ ARCHITECTURES = {
 }
 
 
-def cfg_text(name: str, *, classes: int | None = None, wishes: Iterable[str] = (), **net: Any) -> str:
+def cfg_text(name: str, *, classes: int | None = None, variants: Iterable[str] = (), **net: Any) -> str:
     """The cfg of an architecture.
 
     Args:
         classes: None for those that it is published for.
-        wishes: variants: "sam" (spatial attention before the heads), "gaussian" (heads with uncertainties), "spp".
+        variants: "sam" (spatial attention before the heads), "gaussian" (heads with uncertainties), "spp".
         net: keys of [net] that differ from the table's.
 
     Raises:
@@ -132,9 +132,9 @@ def cfg_text(name: str, *, classes: int | None = None, wishes: Iterable[str] = (
         raise DataError(f"expected an architecture ({', '.join(ARCHITECTURES)}), found {name}"
                         + (f"; did you mean {close[0]}?" if close else ""))
     architecture = ARCHITECTURES[name]
-    draft = Draft(architecture.classes if classes is None else classes, wishes)
+    draft = Draft(architecture.classes if classes is None else classes, variants)
     architecture.build(draft)
-    if left := draft.wishes - draft.granted:
-        raise DataError(f"{name} has no place for {', '.join(sorted(left))}: {WISHES[min(left)]}")
+    if left := draft.variants - draft.applied:
+        raise DataError(f"{name} has no place for {', '.join(sorted(left))}: {VARIANTS[min(left)]}")
     options = {**architecture.net, **net}
     return draft.text(architecture.title, {"height": options["width"], **options})

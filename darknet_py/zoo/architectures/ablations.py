@@ -1,4 +1,4 @@
-"""What the YOLOv4 paper tries on CSPResNeXt50-PANet-SPP (table 5, section 3.4): RFB, SAM, Gaussian, ASFF, BiFPN.
+"""Ablations of the YOLOv4 paper on CSPResNeXt50-PANet-SPP (table 5, section 3.4): RFB, SAM, Gaussian, ASFF, BiFPN.
 
 No original cfg of these is published, so they follow the papers.
 """
@@ -39,7 +39,7 @@ def with_rfb(d: Draft, *, asff: bool = False) -> None:
 
 
 def rfb(d: Draft) -> int:
-    """The receptive field block (Liu et al. 2018, arXiv:1711.07767): three dilations side by side, and around them."""
+    """The receptive field block (Liu et al. 2018, arXiv:1711.07767): three dilations in parallel, and a shortcut."""
     d.part("RFB")
     start, channels = d.last, d.channels()
     ends = []

@@ -1,11 +1,11 @@
-"""A cfg in the making. Text only: what a section means is the layers' business."""
+"""Builder of cfg texts: layers with their options, appended one by one. It knows sections as text only."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 NEAR = 9            # layers up to so far back are counted from here, others from the start
-WISHES = {              # variant -> why an architecture may have no place for it
+VARIANTS = {            # variant -> why an architecture may have no place for it
     "sam": "it has SAM already, or no heads of YOLOv3's kind",
     "gaussian": "its heads are Gaussian already, or none of YOLOv3's kind",
     "spp": "it has SPP already, or no neck to put it in",
@@ -29,15 +29,15 @@ class Draft:
 
     Attributes:
         classes: of the heads.
-        own: the variants, of ``WISHES``, that the architecture is by itself.
-        wishes, granted: those that are asked for beyond, and of these the ones that found a place.
+        own: the variants, of ``VARIANTS``, that the architecture has by definition.
+        variants, applied: the variants asked for, and those of them that were built.
         activation: of the convolutions that name none.
         last: the number of the last layer, -1 at the start.
     """
 
-    def __init__(self, classes: int, wishes: Iterable[str] = ()):
-        self.classes, self.wishes = classes, frozenset(wishes)
-        self.own, self.granted = frozenset[str](), set[str]()
+    def __init__(self, classes: int, variants: Iterable[str] = ()):
+        self.classes, self.variants = classes, frozenset(variants)
+        self.own, self.applied = frozenset[str](), set[str]()
         self.activation = "leaky"
         self._sections: list[str] = []
         self._channels: list[int] = []
@@ -50,11 +50,11 @@ class Draft:
         """How many channels a layer has, the last one if none is named."""
         return self._channels[self.last if layer is None else layer]
 
-    def grants(self, wish: str) -> bool:
-        """Whether to build a variant, asked by who has a place for it."""
-        if wish in self.wishes - self.own:
-            self.granted.add(wish)
-        return wish in self.own | self.granted
+    def applies(self, variant: str) -> bool:
+        """Whether to build a variant here; marks it as applied."""
+        if variant in self.variants - self.own:
+            self.applied.add(variant)
+        return variant in self.own | self.applied
 
     def part(self, comment: str) -> None:
         """A comment over the layers that follow."""
@@ -93,7 +93,7 @@ class Draft:
                         activation=activation, **more)
 
     def residual(self, *filters: int) -> int:
-        """A bottleneck sequence, and around it."""
+        """A bottleneck sequence with a shortcut around it."""
         start = self.last
         self.convs(*filters)
         return self.shortcut(start)
@@ -105,17 +105,17 @@ class Draft:
         return self.add("upsample", self.channels(), stride=stride)
 
     def lateral(self, level: int, filters: int) -> int:
-        """A finer level's features beside the last ones, which grow to its size."""
+        """The last features, upsampled, concatenated with those of a finer level."""
         self.conv(filters)
         above = self.upsample()
         self.at(level)
         return self.route(self.conv(filters), above)
 
     def spp(self, sizes: Sequence[int] = (5, 9, 13), *, ascending: bool = False) -> int:
-        """Spatial pyramid pooling (He et al. 2015): the largest values of three neighbourhoods beside one's own.
+        """Spatial pyramid pooling (He et al. 2015): max pooling with three windows, concatenated with its input.
 
-        sizes: of the neighbourhoods, ascending.
-        ascending: one's own come first, else last, after those of the largest neighbourhood.
+        sizes: of the windows, ascending.
+        ascending: the input comes first, then the windows ascending; else descending, and the input last.
         """
         start = self.last
         pools = []
@@ -124,9 +124,9 @@ class Draft:
             pools.append(self.maxpool(size, 1))
         return self.route(start, *pools) if ascending else self.route(*reversed(pools), start)
 
-    def spp_if_wished(self) -> None:
-        """Where SPP goes in a network that has none, if it is asked for: with a convolution to as many channels."""
-        if self.grants("spp"):
+    def optional_spp(self) -> None:
+        """SPP and a convolution back to as many channels, if the variant is asked for."""
+        if self.applies("spp"):
             channels = self.channels()
             self.spp()
             self.conv(channels)
@@ -143,9 +143,9 @@ class Draft:
 
     def yolo(self, mask: Sequence[int], anchors: Sequence[int], **options: Any) -> int:
         """A head, with the convolution that it reads: variants that are asked for are built here."""
-        if self.grants("sam"):
+        if self.applies("sam"):
             self.sam()
-        gaussian, coords = self.grants("gaussian"), bool(options.get("new_coords", 0))
+        gaussian, coords = self.applies("gaussian"), bool(options.get("new_coords", 0))
         if gaussian:
             options = {key: value for key, value in options.items() if key not in ONLY_YOLO}
             if coords:
@@ -163,7 +163,7 @@ class Draft:
                         **options)
 
     def classifier(self, dropout: float | None = None) -> int:
-        """The end of a network that tells classes."""
+        """A classifier's last layers."""
         self.part("classes")
         self.add("avgpool", self.channels())
         if dropout is not None:

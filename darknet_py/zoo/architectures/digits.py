@@ -1,4 +1,4 @@
-"""A small detector in YOLOv4's manner, for digits: the demonstration, trained by scripts/train_digits.py."""
+"""A small detector of digits with YOLOv4's parts: the demonstration, trained by scripts/examples/digits/train.py."""
 from __future__ import annotations
 
 from darknet_py.zoo.architectures.builder import Draft

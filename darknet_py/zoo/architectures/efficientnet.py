@@ -62,7 +62,7 @@ def coco(d: Draft) -> None:
     d.activation = "leaky"
     d.part("neck")
     d.conv(256)
-    d.spp_if_wished()
+    d.optional_spp()
     start = d.last
     feature = d.conv(256, 3)
     d.part("head at 1/32 of the size")

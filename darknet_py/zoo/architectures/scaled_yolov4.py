@@ -87,7 +87,7 @@ def head(d: Draft, turn: int, feature: int, filters: int, anchors: Sequence[int]
 
 
 def csp_spp(d: Draft, filters: int, pairs: int, *, ascending: bool = False) -> int:
-    """SPP in one of two ways through, with ``pairs`` of convolutions behind it. YOLOv7 calls it SPPCSPC."""
+    """SPP in one of the two branches of a CSP block, with ``pairs`` of convolutions behind it. YOLOv7's SPPCSPC."""
     d.part("CSPSPP")
     start = d.last
     around = d.conv(filters)
@@ -113,7 +113,7 @@ def bottom_up(d: Draft, top: int, filters: int, pairs: int, last: dict[str, Any]
 
 
 def csp_block(d: Draft, filters: int, pairs: int, last: dict[str, Any]) -> int:
-    """A way around, and one through ``pairs`` of convolutions."""
+    """Two branches, concatenated: one convolution, and ``pairs`` of convolutions."""
     start = d.conv(filters)
     around = d.conv(filters)
     d.at(start)

@@ -10,7 +10,7 @@ REGION = {"bias_match": 1, "softmax": 1, "object_scale": 5, "noobject_scale": 1,
 
 
 def yolov2(d: Draft) -> None:
-    """Darknet-19, and finer features that pass it by."""
+    """Darknet-19 with a passthrough layer: finer features, reorganised, beside the coarse ones."""
     level = darknet19(d)
     d.part("neck")
     d.conv(1024, 3)
@@ -19,7 +19,7 @@ def yolov2(d: Draft) -> None:
     d.conv(64)
     fine = d.add("reorg", 4 * 64, stride=2)
     d.route(fine, coarse)
-    d.spp_if_wished()
+    d.optional_spp()
     d.part("head")
     d.conv(1024, 3)
     d.region(ANCHORS, **REGION, jitter=.3, rescore=1)
@@ -51,7 +51,7 @@ def tiny(d: Draft) -> None:
     tiny_backbone(d)
     d.part("head")
     d.conv(1024, 3)
-    d.spp_if_wished()
+    d.optional_spp()
     d.conv(512, 3)
     d.region(ANCHORS, **REGION, jitter=.2, rescore=0)
 
@@ -61,7 +61,7 @@ def yolov1_tiny(d: Draft, *, side: int = 7, boxes: int = 2) -> None:
     tiny_backbone(d, last_stride=2)
     d.part("head")
     d.conv(1024, 3)
-    d.spp_if_wished()
+    d.optional_spp()
     d.conv(256, 3)
     values = side * side * (5 * boxes + d.classes)
     d.add("connected", values, output=values, activation="linear")

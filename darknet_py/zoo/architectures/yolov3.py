@@ -25,7 +25,7 @@ def yolov3(d: Draft, *, own: Iterable[str] = (), anchors: Sequence[int] = ANCHOR
         if turn:
             d.conv(filters)
             d.route(d.upsample(), levels[-1 - turn])
-        if turn == 0 and d.grants("spp"):
+        if turn == 0 and d.applies("spp"):
             d.convs(filters, 2 * filters, filters)
             d.spp()
             feature = d.convs(filters, 2 * filters, filters)
@@ -61,7 +61,7 @@ def tiny(d: Draft) -> None:
     level = tiny_backbone(d)
     d.part("neck")
     d.conv(1024, 3)
-    d.spp_if_wished()
+    d.optional_spp()
     feature = d.conv(256)
     d.part("head: large objects")
     d.conv(512, 3)

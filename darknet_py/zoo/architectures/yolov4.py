@@ -33,10 +33,10 @@ def csp_darknet53(d: Draft, activation: str = "mish") -> list[int]:
 
 def csp_stage(d: Draft, filters: int, blocks: int, *, around: int | None = None, inside: int | None = None,
               bottleneck: int | None = None) -> int:
-    """Half the size; then one half of the channels goes around residual blocks, the other one through them.
+    """Downsampling; then two branches, one past and one through residual blocks, concatenated.
 
     Args:
-        around, inside: the channels of the halves; None for filters // 2.
+        around, inside: the channels of these branches; None for filters // 2.
         bottleneck: the fewer channels within a block; None for ``inside``.
     """
     around, inside = filters // 2 if around is None else around, filters // 2 if inside is None else inside
@@ -115,7 +115,7 @@ def top_down(d: Draft, levels: Sequence[int], deepest: int) -> list[int]:
 
 
 def bottom_up(d: Draft, feature: int, top: int) -> int:
-    """From finer features to those of the next level, beside what came there from above."""
+    """From finer features to those of the next level, concatenated with the top-down ones there."""
     filters = d.channels(top)
     d.part(f"PAN, bottom up: {filters} channels")
     d.at(feature)
@@ -146,7 +146,7 @@ def tiny(d: Draft, *, heads: int = 2) -> None:
         d.maxpool(2, 2)
     d.part("neck")
     d.conv(512, 3)
-    d.spp_if_wished()
+    d.optional_spp()
     feature = d.conv(256)
     anchors = yolov3.TINY_ANCHORS if heads == 2 else ANCHORS
     masks = ((3, 4, 5), (1, 2, 3)) if heads == 2 else ((6, 7, 8), (3, 4, 5), (0, 1, 2))

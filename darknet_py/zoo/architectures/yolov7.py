@@ -14,7 +14,7 @@ INSIDE = (128, 256, 512)        # channels inside the neck's ELAN blocks, which 
 
 def elan(d: Draft, filters: int, out: int, *, convs: int, every: int = 1, divide: int = 1, ascending: bool = False
          ) -> int:
-    """An efficient layer aggregation network: what a row of convolutions yields on its way is concatenated.
+    """An efficient layer aggregation network: the outputs along a chain of convolutions are concatenated.
 
     Args:
         filters, out: channels of the two 1 x 1 convolutions at the start, and of the one at the end.
