@@ -93,7 +93,8 @@ def make_detector(arguments: argparse.Namespace) -> Detector:
     detector = Detector(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
                         data=arguments.data, thresh=arguments.thresh,
                         nms=.45 if arguments.nms is None else arguments.nms, hier_thresh=arguments.hier,
-                        letterbox=arguments.letter_box or None, device=device(arguments))
+                        letterbox=arguments.letter_box or None, device=device(arguments),
+                        stateful=True)         # as C from picture to picture
     warn_of_random(detector.network, arguments.weights)
     return detector
 

@@ -17,7 +17,7 @@ from darknet_py.data.image import read_image, to_tensor
 from darknet_py.errors import DataError
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
-from darknet_py.inference.pipeline import Loaded, Pipeline, Ran, batched
+from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.preprocess import Image, check_takes_images, with_channels
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
@@ -140,20 +140,20 @@ class Classifier:
         Raises:
             DarknetError: the network gives something that is not a number.
         """
-        pipeline = Pipeline(self.backend, self._load, self._read, fresh=True, overlapped=overlapped,
+        pipeline = Pipeline(self.backend, self._preprocess, self._postprocess, fresh=True, overlapped=overlapped,
                             where=lambda image: f"for {_path_of(image) or 'an image'}")
         return pipeline.stream(batched(images, max(1, batch)), batch)
 
-    def _load(self, image: Image) -> Loaded:
+    def _preprocess(self, image: Image) -> Preprocessed:
         channels, height, width = self.network.input_shape
         array = image if isinstance(image, np.ndarray) else read_image(image, channels)
-        return Loaded(middle(with_channels(to_tensor(array), channels), width, height), _path_of(image))
+        return Preprocessed(middle(with_channels(to_tensor(array), channels), width, height), _path_of(image))
 
-    def _read(self, ran: Ran) -> list[Classified]:
-        scores = class_probabilities(ran.outputs[0].flatten(1).float().cpu(), self.tree).numpy()
+    def _postprocess(self, batch: BatchOutputs) -> list[Classified]:
+        scores = class_probabilities(batch.outputs[0].flatten(1).float().cpu(), self.tree).numpy()
         parents = None if self.tree is None else self.tree.parent.tolist()
-        return [Classified(Prediction(row, self.names, parents, path), ran.seconds / len(scores))
-                for row, path in zip(scores, ran.contexts, strict=True)]
+        return [Classified(Prediction(row, self.names, parents, path), batch.seconds / len(scores))
+                for row, path in zip(scores, batch.contexts, strict=True)]
 
 
 def _path_of(image: Image) -> str | None:

@@ -50,6 +50,8 @@ class Detector:
         hier_thresh: the probability that a class of a tree must exceed (C fixes it at .5).
         letterbox: keep the picture's proportions; None does as the cfg says (letter_box=).
         device: "auto" takes a GPU where there is one.
+        stateful: recurrent layers remember the images before, as those of a video (so does C's detector); else each
+            batch begins anew.
         backend: the runtime: "pytorch", "onnxruntime", "openvino", "torchscript", "torch.export".
 
     Attributes:
@@ -64,13 +66,13 @@ class Detector:
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
                  thresh: float = .25, nms: float = .45, hier_thresh: float = .5, letterbox: bool | None = None,
-                 device: str | torch.device = "auto", backend: str = "pytorch"):
+                 device: str | torch.device = "auto", backend: str = "pytorch", stateful: bool = False):
         self.network = load_network(cfg, weights)
         self.postprocess = PostProcessor.of(self.network)
         check_takes_images(self.network)
         self.backend = build_backend(backend, self.network, device)
         self.names = find_names(self.network.cfg.path, weights, self.postprocess.classes, names, data)
-        self.thresh, self.nms, self.hier_thresh = thresh, nms, hier_thresh
+        self.thresh, self.nms, self.hier_thresh, self.stateful = thresh, nms, hier_thresh, stateful
         self.letterbox = bool(self.network.options.letter_box) if letterbox is None else letterbox
 
     @overload
@@ -113,20 +115,21 @@ class Detector:
         Returns:
             Each image and its ``Frame``, or what is wrong with it.
         """
-        pipeline = Pipeline(self.backend, self._load, self._postprocess, overlapped=overlapped)
+        pipeline = Pipeline(self.backend, self._preprocess, self._postprocess, fresh=not self.stateful,
+                            overlapped=overlapped)
         return pipeline.stream(batched(images, max(1, batch)), batch)
 
-    def _load(self, image: Image) -> Preprocessed:
+    def _preprocess(self, image: Image) -> Preprocessed:
         array = image if isinstance(image, np.ndarray) else read_image(image, self.network.input_shape.channels)
         path = None if isinstance(image, np.ndarray) else str(image)
         return Preprocessed(as_input(array, self.network.input_shape, self.letterbox), (array, path))
 
-    def _postprocess(self, ran: BatchOutputs) -> list[Frame]:
+    def _postprocess(self, batch: BatchOutputs) -> list[Frame]:
         with torch.inference_mode():
-            found = self.postprocess.find_boxes(ran.outputs, [array.shape[:2] for array, _ in ran.contexts],
+            found = self.postprocess.find_boxes(batch.outputs, [array.shape[:2] for array, _ in batch.contexts],
                                                 self.thresh, self.nms, self.hier_thresh, self.letterbox)
-            return [Frame(self._detections(*result, array.shape[:2], path), array, ran.seconds / len(found))
-                    for result, (array, path) in zip(found, ran.contexts, strict=True)]
+            return [Frame(self._detections(*result, array.shape[:2], path), array, batch.seconds / len(found))
+                    for result, (array, path) in zip(found, batch.contexts, strict=True)]
 
     def _detections(self, boxes: Tensor, scores: Tensor, image_size: tuple[int, ...], path: str | None) -> Detections:
         """(B, 4) relative boxes and (B, C) scores -> the pairs above zero, the most confident first."""

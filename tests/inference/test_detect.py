@@ -155,3 +155,23 @@ def test_to_installed_packages(detector, demo, picture):
     theirs = pytest.importorskip("supervision") and found.to_supervision()
     assert len(theirs) == len(found) and np.array_equal(theirs.xyxy, found.boxes)
     assert theirs.data["class_name"].tolist() == [one.name for one in found] == frame["name"].tolist()
+
+
+def test_recurrent_layers_begin_anew_unless_asked(tmp_path, demo):
+    """``stateful``: they remember the pictures before, as in C."""
+    cfg = tmp_path / "lstm.cfg"
+    cfg.write_text("[net]\nwidth=32\nheight=32\nchannels=3\n[conv_lstm]\noutput=6\nsize=3\npad=1\nstride=1\n"
+                   "[convolutional]\nfilters=6\nsize=1\n[yolo]\nclasses=1\nnum=1\nmask=0\nanchors=9,9\n")
+    torch.manual_seed(0)
+    load_network(cfg).save_weights(tmp_path / "lstm.weights")
+    picture = cv2.imread(str(demo[2]))
+
+    def scores(stateful):
+        detector = Detector(cfg, tmp_path / "lstm.weights", device="cpu", thresh=0, nms=0, stateful=stateful)
+        return [detector(picture).scores, *(frame.detections.scores for _, frame in detector.stream([picture] * 2))]
+
+    first, *later = scores(False)
+    assert len(first) and all(np.array_equal(one, first) for one in later)
+    remembered = scores(True)
+    assert np.array_equal(remembered[0], first) and not np.array_equal(remembered[1], first)
+    assert not np.array_equal(remembered[2], remembered[1])
