@@ -1,8 +1,13 @@
 """Atomic writing of files (a temporary name, then a rename), and locks between processes."""
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import shutil
+import socket
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,17 +17,32 @@ from filelock import FileLock, Timeout
 
 from darknet_py.errors import DataError
 
+TEMPORARY = re.compile(r"\.darknet-py-([0-9a-f]+)-(\d+)-\d+\.tmp")       # host, process, a count
+HOST = f"{zlib.crc32(socket.gethostname().encode()):x}"
+OLD = 24 * 3600.        # seconds after which a temporary file of another machine is left over
+
+_count = itertools.count()
+_swept: set[Path] = set()
+
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A file to write in place of ``path``: it is renamed to that when all is written, and removed if anything fails.
-    Of a symbolic link the target is replaced; the permissions of an existing file are kept.
+    Of a symbolic link the target is replaced; the permissions of an existing file are kept. What is no regular file (a
+    device, a pipe) is written directly.
 
     Raises:
         OSError: the disk is full, or the folder is missing or not writable.
     """
     target = Path(os.path.realpath(path))
-    temporary = Path(f"{target}.tmp{os.getpid()}")
+    if target.exists() and not target.is_file() and not target.is_dir():
+        with open(target, "wb") as file:
+            yield file
+        return
+    if target.parent not in _swept:
+        _swept.add(target.parent)
+        sweep(target.parent)
+    temporary = target.with_name(f".darknet-py-{HOST}-{os.getpid()}-{next(_count)}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -32,6 +52,29 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that processes left in a folder when they were killed."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = TEMPORARY.fullmatch(entry.name)
+            if found is None:
+                continue
+            here = found[1] == HOST and os.name == "posix"
+            with suppress(OSError):
+                if (here and not _is_running(int(found[2]))) or time.time() - entry.stat().st_mtime > OLD:
+                    os.unlink(entry)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:             # another user's
+        return True
+    return True
 
 
 def write_file(path: Path, data: bytes) -> None:

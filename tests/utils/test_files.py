@@ -1,0 +1,67 @@
+"""Writing of files: whole or not at all, and never over what is no file."""
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from darknet_py.utils import files
+from darknet_py.utils.files import replacing, sweep
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path, link = tmp_path / "a", tmp_path / "link"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    with replacing(link) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new" and link.is_symlink() and path.stat().st_mode & 0o777 == 0o640
+    with pytest.raises(RuntimeError), replacing(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"new" and sorted(os.listdir(tmp_path)) == ["a", "link"]
+
+
+def test_pipes_and_devices_are_written_to(tmp_path):
+    """They would be files afterwards."""
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    with replacing(pipe) as file:
+        file.write(b"through")
+    reader.join(10)
+    assert read == [b"through"] and pipe.is_fifo()
+    null = tmp_path / "null"
+    null.symlink_to("/dev/null")
+    with replacing(null) as file:
+        file.write(b"nowhere")
+    assert (null.is_char_device() and os.listdir(tmp_path) == ["pipe", "null"]) or sorted(os.listdir(tmp_path)) == [
+        "null", "pipe"]
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path, monkeypatch):
+    """At the next write into the folder; what a running process writes stays, and so does what looks alike."""
+    code = ("import os, signal, sys\nfrom darknet_py.utils.files import replacing\n"
+            "with replacing(sys.argv[1]) as file:\n    file.write(b'half')\n    file.flush()\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n")
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=False, timeout=120)
+    left, = tmp_path.iterdir()
+    assert files.TEMPORARY.fullmatch(left.name) and left.read_bytes() == b"half"
+    other = tmp_path / ".darknet-py-notes.tmp"
+    other.write_bytes(b"the user's")
+    running = tmp_path / f".darknet-py-{files.HOST}-{os.getppid()}-0.tmp"
+    foreign = tmp_path / ".darknet-py-0-999999-0.tmp"
+    for path in (running, foreign):
+        path.touch()
+    with replacing(tmp_path / "a") as file:
+        file.write(b"whole")
+    assert sorted(tmp_path.iterdir()) == sorted([other, running, foreign, tmp_path / "a"])
+    os.utime(foreign, (0, 0))
+    sweep(tmp_path)
+    assert not foreign.exists() and running.exists()
+    sweep(Path(tmp_path, "missing"))
