@@ -81,5 +81,5 @@ def test_on_the_command_line(tiny_network, capsys):
     assert capsys.readouterr().out == "0 a_tiny_1_000000.jpg\n1 a_tiny_1_000001.jpg\n"
     assert main([*words, "-prefix", "out", "-format", "png"]) == 0
     assert cv2.imread("out/a_tiny_1_000001.png").shape == (48, 48, 3)
-    assert not list(Path().glob("*.tmp*"))
+    assert not list(Path().glob(".*.tmp"))
     assert main([*words, "-rounds", "0"]) == 1 and "-rounds needs" in capsys.readouterr().err
