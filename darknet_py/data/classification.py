@@ -114,7 +114,7 @@ class ClassifierPictures:
         Raises:
             DataError: it cannot be read.
         """
-        return middle(to_tensor(read_image(self.folder / self.paths[index], self.channels)), width, height)
+        return middle(read_image(self.folder / self.paths[index], self.channels), width, height)
 
     def load(self, indices: Sequence[int], rng: np.random.Generator, width: int, height: int) -> tuple[Tensor, Tensor]:
         """Pictures and their targets.
@@ -139,7 +139,7 @@ class ClassifierPictures:
         for index in indices:
             if self.augmentation is None:
                 image, truth = self._read(index)
-                images.append(middle(to_tensor(image), width, height))
+                images.append(middle(image, width, height))
                 truths.append(truth)
                 continue
             for image, truth in self._made(self.augmentation, index, rng, width, height):

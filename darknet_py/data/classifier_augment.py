@@ -103,10 +103,10 @@ def mixed(parts: Sequence[np.ndarray], way: int, rng: np.random.Generator) -> tu
     return image, [area / (width * height) for area in areas]
 
 
-def middle(x: Tensor, width: int, height: int) -> Tensor:
+def middle(x: Tensor | np.ndarray, width: int, height: int) -> Tensor:
     """Centre crop of a picture whose shorter side is resized to the network's width; edges are repeated where it is too
     small. Darknet: resize_min, crop_image."""
-    _, rows, columns = x.shape
+    rows, columns = x.shape[:2] if isinstance(x, np.ndarray) else x.shape[1:]
     x = resize(x, *((width, rows * width // columns) if columns < rows else (columns * width // rows, width)))
     at = [(torch.arange(size) + int((length - size) / 2)).clamp(0, length - 1)
           for size, length in ((height, x.shape[1]), (width, x.shape[2]))]

@@ -1,10 +1,12 @@
 """Images: reading, and the resizing that Darknet does. Arrays are OpenCV's (H, W, C) BGR, tensors (C, H, W) RGB."""
 from __future__ import annotations
 
+import io
 import os
 import threading
 
 import cv2
+import imagesize
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,9 @@ from torch import Tensor
 
 from darknet_py.errors import DataError
 
+# Pixels beyond which a picture is refused, before it is decoded; Pillow refuses as many.
+MAX_PIXELS = int(os.environ.get("DARKNET_PY_MAX_IMAGE_PIXELS", 178_956_970))
+LARGE = 1 << 24                                                 # numbers of a picture that is not converted whole
 GREY = 0.5                                                       # the bars of a letterbox
 JPEG, JPEG_ENDS = b"\xff\xd8", np.frombuffer(b"\xff\xd9" * 2 ** 16, np.uint8)
 CV_LOG = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2    # OpenCV 5, 4
@@ -58,6 +63,10 @@ def decode_file(path: str | os.PathLike, channels: int = 3) -> tuple[np.ndarray,
         raise DataError(f"{str(path)!r}: cannot read the image: {error}") from None
     if data.size == 0:
         raise DataError(f"{path}: the image file is empty (0 bytes)")
+    width, height = size_in_header(data)
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{path}: expected an image of at most {MAX_PIXELS} pixels, found {width} x {height}; "
+                        "DARKNET_PY_MAX_IMAGE_PIXELS in the environment raises the limit")
     cut = False
     with _quiet_opencv:
         try:
@@ -69,6 +78,21 @@ def decode_file(path: str | os.PathLike, channels: int = 3) -> tuple[np.ndarray,
     if image is None:
         raise DataError(f"{path}: not an image, or a broken one ({data.size} bytes)")
     return image.reshape(*image.shape[:2], channels), cut
+
+
+def size_in_header(data: np.ndarray) -> tuple[int, int]:
+    """Width and height in pixels that the bytes (N,) of an image file claim; 0 and 0 where nothing is known of them.
+
+    Only of the formats with little compression (Sun raster, Radiance, PFM, PAM) nothing is known.
+    """
+    start = data[:1 << 20].tobytes()
+    if start[:1] == b"<":               # SVG, which OpenCV does not decode
+        return 0, 0
+    try:
+        width, height = imagesize.get(io.BytesIO(start), exif_rotation=False)
+    except Exception:                   # of many kinds, for a broken file
+        return 0, 0
+    return max(0, int(width)), max(0, int(height))
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
@@ -104,16 +128,20 @@ def to_tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(x if top is None else np.divide(x, np.float32(top), out=x))
 
 
-def resize(x: Tensor, width: int, height: int) -> Tensor:
-    """Stretch (C, H, W) to (C, height, width): bilinear, the centres of the corner pixels aligned.
+def resize(x: Tensor | np.ndarray, width: int, height: int) -> Tensor:
+    """Stretch (C, H, W), or an OpenCV array, to (C, height, width): bilinear, the centres of the corner pixels aligned.
 
-    Returns x itself where nothing changes.
+    Returns x itself where nothing changes. Of a large array only those pixels are converted that count.
 
     Darknet: resize_image, with what it does at the edges. The last column is the last source column, also where width
     is 1. The last row never gets the share of its lower neighbour, so it comes out nearly black where float32 rounds
     (height - 1) * ((H - 1) / (height - 1)) below H - 1, as for 333 -> 320. A height of 1 is undefined in C, which
     divides by 0: here the last source row.
     """
+    if isinstance(x, np.ndarray):
+        if x.size > LARGE:
+            return _sampled(x, width, height)
+        x = to_tensor(x)
     _, rows, columns = x.shape
     if (columns, rows) == (width, height):
         return x
@@ -127,15 +155,37 @@ def resize(x: Tensor, width: int, height: int) -> Tensor:
     return y
 
 
-def letterbox(x: Tensor, width: int, height: int) -> Tensor:
-    """Fit (C, H, W) into (C, height, width) keeping the proportions, centred on grey (0.5).
+def _sampled(image: np.ndarray, width: int, height: int) -> Tensor:
+    """``resize`` of an OpenCV array by way of the four neighbours of each new pixel."""
+    (rows, of_rows), (columns, of_columns) = _neighbours(image.shape[0], height), _neighbours(image.shape[1], width)
+    columns[-2:], of_columns[-2:] = image.shape[1] - 1, torch.tensor([1., 0.])
+    if rows[-2] != image.shape[0] - 1:
+        of_rows[-1] = 0
+    x = to_tensor(image[np.ix_(rows, columns)])                                     # (C, 2 * height, 2 * width)
+    return (x * of_columns * of_rows[:, None]).unflatten(2, (-1, 2)).sum(3).unflatten(1, (-1, 2)).sum(2)
+
+
+def _neighbours(source: int, target: int) -> tuple[np.ndarray, Tensor]:
+    """Of target pixels on an axis: (2 * target,) the two source pixels around each, and their shares."""
+    step = np.float32(source - 1) / np.float32(target - 1) if target > 1 else np.float32(0)
+    position = np.arange(target, dtype=np.float32) * step
+    position[-1] = _last_position(source, target)
+    lower = position.astype(np.int64)
+    share = torch.from_numpy(position - lower.astype(np.float32))
+    return np.stack([lower, np.minimum(lower + 1, source - 1)], 1).ravel(), torch.stack([1 - share, share], 1).ravel()
+
+
+def letterbox(x: Tensor | np.ndarray, width: int, height: int) -> Tensor:
+    """Fit (C, H, W), or an OpenCV array, into (C, height, width) keeping the proportions, centred on grey (0.5).
 
     Darknet: letterbox_image.
     """
-    new_w, new_h = letterbox_size(x.shape[2], x.shape[1], width, height)
+    rows, columns = x.shape[:2] if isinstance(x, np.ndarray) else x.shape[1:]
+    new_w, new_h = letterbox_size(columns, rows, width, height)
     left, top = (width - new_w) // 2, (height - new_h) // 2
-    boxed = x.new_full((x.shape[0], height, width), GREY)
-    boxed[:, top:top + new_h, left:left + new_w] = resize(x, new_w, new_h)
+    inside = resize(x, new_w, new_h)
+    boxed = inside.new_full((len(inside), height, width), GREY)
+    boxed[:, top:top + new_h, left:left + new_w] = inside
     return boxed
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from darknet_py.cfg.language import Cfg
 from darknet_py.data.classifier_augment import middle
 from darknet_py.data.datafile import count_of, find_names, read_data
-from darknet_py.data.image import read_image, to_tensor
+from darknet_py.data.image import LARGE, read_image, to_tensor
 from darknet_py.errors import DataError
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
@@ -147,7 +147,8 @@ class Classifier:
     def _preprocess(self, image: Image) -> Preprocessed:
         channels, height, width = self.network.input_shape
         array = image if isinstance(image, np.ndarray) else read_image(image, channels)
-        return Preprocessed(middle(with_channels(to_tensor(array), channels), width, height), _path_of(image))
+        x = array if array.size > LARGE else with_channels(to_tensor(array), channels)
+        return Preprocessed(with_channels(middle(x, width, height), channels), _path_of(image))
 
     def _postprocess(self, batch: BatchOutputs) -> list[Classified]:
         scores = class_probabilities(batch.outputs[0].flatten(1).float().cpu(), self.tree).numpy()

@@ -6,8 +6,8 @@ import os
 import numpy as np
 from torch import Tensor
 
+from darknet_py.data.image import LARGE, resize, to_tensor
 from darknet_py.data.image import letterbox as letterbox_image
-from darknet_py.data.image import resize, to_tensor
 from darknet_py.errors import CfgError
 from darknet_py.layers.base import Shape
 from darknet_py.model.network import Network
@@ -27,7 +27,8 @@ def check_takes_images(network: Network) -> None:
 def as_input(image: np.ndarray, shape: Shape, letterbox: bool) -> Tensor:
     """An OpenCV array as a network's input of this shape: (C, H, W) in [0, 1]."""
     fit = letterbox_image if letterbox else resize
-    return fit(with_channels(to_tensor(image), shape.channels), shape.width, shape.height)
+    x = image if image.size > LARGE else with_channels(to_tensor(image), shape.channels)
+    return with_channels(fit(x, shape.width, shape.height), shape.channels)
 
 
 def with_channels(x: Tensor, channels: int) -> Tensor:

@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from darknet_py.data import image as module
 from darknet_py.data.image import (
     CV_FLAGS,
     decode_file,
@@ -16,6 +18,7 @@ from darknet_py.data.image import (
     letterbox_size,
     read_image,
     resize,
+    size_in_header,
     to_tensor,
     undo_letterbox,
 )
@@ -237,3 +240,53 @@ def test_undo_letterbox_is_correct_yolo_boxes(image, target, expected):
     torch.testing.assert_close(undo_letterbox(boxes, *image, *target).flatten(), torch.tensor(expected),
                                rtol=1e-5, atol=1e-6)
     assert undo_letterbox(boxes[:0], *image, *target).shape == (0, 4)
+
+
+@pytest.mark.parametrize("fit", [resize, letterbox])
+@pytest.mark.parametrize("size", [(333, 20, 11, 320), (20, 33, 7, 20), (9, 8, 1, 1), (1, 1, 5, 4), (6, 5, 6, 5),
+                                  (2, 60, 40, 30), (30, 40, 60, 80)])
+def test_large_pictures_are_sampled(fit, size, monkeypatch):
+    """The same numbers, up to rounding, without a conversion of the whole picture."""
+    rows, columns, width, height = size
+    image = np.random.default_rng(0).integers(0, 256, (rows, columns, 3), np.uint8)
+    whole = fit(image, width, height)
+    monkeypatch.setattr(module, "LARGE", -1)
+    monkeypatch.setattr(module, "F", None)
+    torch.testing.assert_close(fit(image, width, height), whole, rtol=0, atol=1e-5)
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of side x side pixels, of one bit each and all the same."""
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(side // 8 + 1)) for _ in range(side)) + packer.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)) \
+        + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_bombs_are_not_decoded(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(bomb(20_000))
+    assert (tmp_path / "a.png").stat().st_size < 60_000
+    with pytest.raises(DataError, match=r"a.png: expected an image of at most 178956970 pixels, found 20000 x 20000; "
+                                        "DARKNET_PY_MAX_IMAGE_PIXELS"):
+        read_image(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(bomb(200))
+    assert read_image(tmp_path / "b.png").shape == (200, 200, 3)
+    monkeypatch.setattr(module, "MAX_PIXELS", 39_999)
+    with pytest.raises(DataError, match="found 200 x 200"):
+        read_image(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "bmp", "ppm", "pgm", "tiff", "webp"])
+def test_sizes_are_read_before_pictures(extension, tmp_path):
+    image = picture(1 if extension == "pgm" else 3)
+    path = save(tmp_path / f"a.{extension}", image)
+    assert size_in_header(np.fromfile(path, np.uint8)) == (12, 8)
+    assert size_in_header(np.frombuffer(path.read_bytes()[:5], np.uint8)) == (0, 0)
+
+
+@pytest.mark.parametrize("data", [b"", b"<svg height='9'/>", b"\xff\xd8\xff", b"II*\0\xff\xff\xff\xff", b"RIFF"])
+def test_sizes_of_what_is_no_picture(data):
+    assert size_in_header(np.frombuffer(data, np.uint8)) == (0, 0)
