@@ -10,6 +10,7 @@ import torch
 
 from darknet_py import DataError as _DataError
 from darknet_py import Detector as _Detector
+from darknet_py import Reason as _Reason
 from darknet_py import load_network as _load_network
 from darknet_py import parse_cfg as _parse_cfg
 from darknet_py.zoo.architectures import ARCHITECTURES as _ARCHITECTURES
@@ -40,7 +41,7 @@ def _official(name: str) -> str:
     file = f"{name}.weights"
     if file not in _OFFICIAL:
         known = [one.removesuffix(".weights") for one in _OFFICIAL if one.endswith(".weights")]
-        raise _DataError(f"there are no official weights of {name}, but of {', '.join(known)}")
+        raise _DataError(f"there are no official weights of {name}, but of {', '.join(known)}", _Reason.UNKNOWN_NAME)
     facts, path = _OFFICIAL[file], _Path(torch.hub.get_dir(), "checkpoints", file)
     mirrors = [f"{mirror.rstrip('/')}/{file}" for mirror in os.environ.get("DARKNET_PY_MIRROR", "").split()]
     url, *others = *mirrors, *facts.urls

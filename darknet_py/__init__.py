@@ -18,7 +18,7 @@ from darknet_py.utils.version import __version__
 _HOMES = {
     "Cfg": "cfg.language", "parse_cfg": "cfg.language", "read_cfg": "cfg.language",
     "CfgError": "errors", "CfgWarning": "errors", "DarknetError": "errors", "DataError": "errors",
-    "DownloadError": "errors", "WeightsError": "errors",
+    "DownloadError": "errors", "Reason": "errors", "WeightsError": "errors",
     "Network": "model.network", "load_network": "model.network",
     "Detections": "inference.detections", "Detector": "inference.detector",
     "Classifier": "inference.classifier", "Prediction": "inference.classifier",
@@ -28,13 +28,13 @@ _HOMES = {
 }
 __all__ = [
     "Cfg", "CfgError", "CfgWarning", "Classifier", "DarknetError", "DataError", "Detections", "Detector",
-    "DownloadError", "Network", "Prediction", "WeightsError", "__version__", "evaluate", "evaluate_classifier",
-    "evaluate_map", "generate", "load_network", "parse_cfg", "perplexity", "read_cfg", "train",
+    "DownloadError", "Network", "Prediction", "Reason", "WeightsError", "__version__", "evaluate",
+    "evaluate_classifier", "evaluate_map", "generate", "load_network", "parse_cfg", "perplexity", "read_cfg", "train",
 ]
 
 if TYPE_CHECKING:
     from darknet_py.cfg.language import Cfg, parse_cfg, read_cfg
-    from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, DownloadError, WeightsError
+    from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, DownloadError, Reason, WeightsError
     from darknet_py.evaluation.classification import evaluate_classifier
     from darknet_py.evaluation.evaluate import evaluate, evaluate_map
     from darknet_py.inference.char_rnn import generate, perplexity

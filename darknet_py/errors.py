@@ -1,6 +1,49 @@
 """Errors and warnings, each one line: file and line, what was expected, what was found."""
 from __future__ import annotations
 
+from enum import Enum, auto
+
+
+class Reason(Enum):
+    """In which way an input is wrong: the ``reason`` of CfgError, WeightsError and DataError, for programs to match."""
+
+    # files and folders
+    MISSING_FILE = auto()       # no such file or folder
+    UNREADABLE = auto()         # it is there, but reading fails: permissions, a folder for a file, a broken disk
+    UNWRITABLE = auto()         # it cannot be written, made, moved or locked
+    ALREADY_EXISTS = auto()     # it would be overwritten
+    IN_USE = auto()             # another process works on it
+    # what is in a file, or in an array
+    WRONG_FORMAT = auto()       # a file of another format, or an array of another type
+    SYNTAX = auto()             # text that does not follow its language
+    CORRUPT = auto()            # damaged: it cannot be decoded
+    TRUNCATED = auto()          # it ends before what it must hold
+    EMPTY = auto()              # nothing in it, or nothing that can be used
+    TOO_LARGE = auto()          # beyond a limit, or the memory
+    UNSAFE = auto()             # code would have to be executed to read it
+    # options, keys and arguments
+    MISSING_KEY = auto()        # a key, or an argument, that is needed here is not given
+    UNKNOWN_NAME = auto()       # a name of a kind, an option, a format or a class that is none of those known
+    BAD_VALUE = auto()          # a value of another type or form
+    OUT_OF_RANGE = auto()       # a number beyond its bounds
+    WRONG_COUNT = auto()        # more or fewer of something than of what it belongs to
+    INDIVISIBLE = auto()        # a number that must divide another does not
+    DUPLICATE = auto()          # what must differ is the same
+    CONFLICT = auto()           # values, or places, that do not go together
+    TOLERATED = auto()          # what Darknet tolerates, and ``strict`` does not
+    # networks
+    SHAPE_MISMATCH = auto()     # a shape that does not fit what it meets
+    BAD_REFERENCE = auto()      # the number of a layer that is not there, or is of a kind that cannot be meant
+    INCOMPATIBLE = auto()       # weights or a state of another network or run
+    WRONG_TASK = auto()         # a network that is not made for what is asked of it
+    UNSUPPORTED = auto()        # it has no counterpart in the format, or on the system, that is asked for
+    WORKER_DIED = auto()        # a process that loads pictures ended
+
+    @classmethod
+    def reading(cls, error: OSError) -> Reason:
+        """Why a file could not be read."""
+        return cls.MISSING_FILE if isinstance(error, FileNotFoundError) else cls.UNREADABLE
+
 
 class DarknetError(Exception):
     """Base of every error that darknet_py raises for its input."""
@@ -11,23 +54,35 @@ class CfgError(DarknetError):
 
     Args:
         message: what was expected and what was found.
+        reason: in which way it is wrong.
         path: the file, or None for text that came from no file.
         line: 1-based line number, or None where the whole file is meant.
     """
 
-    def __init__(self, message: str, path: object = None, line: int | None = None):
+    def __init__(self, message: str, reason: Reason, path: object = None, line: int | None = None):
         super().__init__(f"{locate(path, line)}: {message}")
-        self.message, self.path, self.line = message, path, line
+        self.message, self.reason, self.path, self.line = message, reason, path, line
 
     def __reduce__(self) -> tuple:              # between processes: made again from what it was made of
-        return type(self), (self.message, self.path, self.line)
+        return type(self), (self.message, self.reason, self.path, self.line)
 
 
-class WeightsError(DarknetError):
+class _InputError(DarknetError):
+    """A message, and in which way the input is wrong."""
+
+    def __init__(self, message: str, reason: Reason):
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple:
+        return type(self), (str(self), self.reason)
+
+
+class WeightsError(_InputError):
     """A weights file that cannot be read, or does not fit the network."""
 
 
-class DataError(DarknetError):
+class DataError(_InputError):
     """An image, a label, a list of names, a .data file or a manifest that cannot be used."""
 
 

@@ -35,7 +35,7 @@ from darknet_py.cli.measure import EvaluationInput, progress, warn
 from darknet_py.data.coco import NAMES, read_coco_json
 from darknet_py.data.datafile import find_names
 from darknet_py.data.dataset import read_samples
-from darknet_py.errors import CfgWarning, DarknetError, DataError, WeightsError, printable
+from darknet_py.errors import CfgWarning, DarknetError, DataError, Reason, WeightsError, printable
 from darknet_py.evaluation.coco_ap import ids_of, read_truth
 from darknet_py.evaluation.evaluate import Evaluation, evaluate
 from darknet_py.evaluation.predict import VALID, predict
@@ -155,12 +155,13 @@ def provide_weights(a: argparse.Namespace) -> None:
     if not a.weights.exists():
         if facts is None or not a.download:
             raise WeightsError(f"{a.weights}: no such weights file; {how_to_get(a.weights)}"
-                               f"{'' if facts is None else ', or have it fetched with --download'}")
+                               f"{'' if facts is None else ', or have it fetched with --download'}",
+                               Reason.MISSING_FILE)
         fetch(a.weights, facts if a.weights_url is None else
               facts._replace(urls=(f"{a.weights_url}/{a.weights.name}",)))
     if facts is not None and (wrong := find_mismatch(a.weights, facts.size, facts.sha256)) is not None:
         raise WeightsError(f"{a.weights}: not the official {a.weights.name}: {wrong}; take it away, and have it "
-                           "fetched with --download")
+                           "fetched with --download", Reason.CORRUPT)
 
 
 def archive(a: argparse.Namespace, name: str, target: Path) -> Path:
@@ -168,7 +169,7 @@ def archive(a: argparse.Namespace, name: str, target: Path) -> Path:
     path, facts, url = a.coco / Path(name).name, ARCHIVES[name], f"{a.coco_url}/{name}"
     if not path.exists() and not a.download:
         raise DataError(f"{target}: not there; have it fetched with --download ({facts.size / 1e6:.0f} MB), or get "
-                        f"{url} in another way, and put it into {a.coco}")
+                        f"{url} in another way, and put it into {a.coco}", Reason.MISSING_FILE)
     fetch(path, facts._replace(urls=(url,)))
     return path
 
@@ -191,19 +192,22 @@ def unzip(path: Path, member: str, target: Path) -> None:
                     shutil.copyfileobj(source, file)
                 return
             if not inside:
-                raise DataError(printable(f"{path}: expected {member} in it, found {names[0] if names else 'nothing'}"))
+                raise DataError(printable(f"{path}: expected {member} in it, found {names[0] if names else 'nothing'}"),
+                                Reason.WRONG_FORMAT)
             temporary.mkdir()
             for name in inside:
                 plain = name.removeprefix(f"{member}/")
                 if not re.fullmatch(r"\w[\w.-]*", plain):           # nothing that leads elsewhere
-                    raise DataError(printable(f"{path}: expected pictures in {member}/, found {name}"))
+                    raise DataError(printable(f"{path}: expected pictures in {member}/, found {name}"),
+                                    Reason.WRONG_FORMAT)
                 with zipped.open(name) as source, open(temporary / plain, "wb") as file:
                     shutil.copyfileobj(source, file)
         temporary.rename(target)
     except OSError as error:
-        raise DataError(f"{target}: cannot be unpacked from {path}: {error.strerror or error}") from None
+        raise DataError(f"{target}: cannot be unpacked from {path}: {error.strerror or error}",
+                        Reason.UNWRITABLE) from None
     except (BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be unpacked: {error}") from None
+        raise DataError(f"{path}: cannot be unpacked: {error}", Reason.CORRUPT) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -213,24 +217,27 @@ def check_images(a: argparse.Namespace, path: Path, folder: Path) -> None:
     images = read_coco_json(path)["images"]
     count = SPLITS[a.split].images if a.images is None else a.images
     if len(images) != count:
-        raise DataError(f"{path}: expected the {count} images of {a.split}, found {len(images)} (--images for others)")
+        raise DataError(f"{path}: expected the {count} images of {a.split}, found {len(images)} (--images for others)",
+                        Reason.WRONG_COUNT)
     try:
         there = set(os.listdir(folder))
         missing = [name for image in images[:a.limit] if (name := str(image["file_name"])) not in there]
     except OSError as error:
-        raise DataError(f"{folder}: cannot read the folder: {error.strerror}") from None
+        raise DataError(f"{folder}: cannot read the folder: {error.strerror}", Reason.UNREADABLE) from None
     except (KeyError, TypeError):
-        raise DataError(f"{path}: expected images, each with file_name") from None
+        raise DataError(f"{path}: expected images, each with file_name", Reason.WRONG_FORMAT) from None
     if missing:
         raise DataError(printable(f"{folder}: {len(missing)} of {len(images)} pictures are missing, the first is "
-                                  f"{missing[0]}; take the folder away, and have it fetched with --download"))
+                                  f"{missing[0]}; take the folder away, and have it fetched with --download"),
+                        Reason.MISSING_FILE)
 
 
 def prepare(a: argparse.Namespace, files: Files, world: World) -> EvaluationInput:
     width, height = a.size
     network = load_network(a.cfg, a.weights, width=width, height=height)
     if network.reached < len(network.layers):
-        raise WeightsError(f"{a.weights}: holds the first {network.reached} of {len(network.layers)} layers of {a.cfg}")
+        raise WeightsError(f"{a.weights}: holds the first {network.reached} of {len(network.layers)} layers of {a.cfg}",
+                           Reason.TRUNCATED)
     classes = PostProcessor.of(network).classes
     names = list(NAMES) if a.names is None and classes == len(NAMES) else find_names(a.cfg, a.weights, classes, a.names)
     samples = [sample._replace(image=files.pictures / sample.image.name)
@@ -246,7 +253,7 @@ def run_val(a: argparse.Namespace, files: Files, world: World) -> int:
     truth = read_truth(files.json, measured.names)
     if None in truth.categories:
         raise DataError(f"{files.json}: has no category {measured.names[truth.categories.index(None)]}, which is a "
-                        f"class of {a.weights}")
+                        f"class of {a.weights}", Reason.UNKNOWN_NAME)
     with progress(measured) as bar:
         result = evaluate(measured.network, measured.samples, measured.names,
                           truth=truth._replace(images=truth.images[:a.limit]), progress=bar.track, **measured.options)

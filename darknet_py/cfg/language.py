@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from darknet_py.errors import CfgError, CfgWarning, locate, printable
+from darknet_py.errors import CfgError, CfgWarning, Reason, locate, printable
 from darknet_py.utils.files import replacing
 
 MAX_BYTES = 1 << 19         # the largest cfg that Darknet shipped has 41 kB
@@ -51,14 +51,14 @@ class Cfg:
     path: Path | None = None
     strict: bool = False
 
-    def error(self, message: str, line: int | None = None) -> CfgError:
-        """A CfgError that points into this file."""
-        return CfgError(_line(message), self.path, line)
+    def error(self, message: str, line: int | None = None, reason: Reason = Reason.BAD_VALUE) -> CfgError:
+        """A CfgError that points into this file: at a bad value, unless ``reason`` says otherwise."""
+        return CfgError(_line(message), reason, self.path, line)
 
     def warn(self, message: str, line: int | None = None) -> None:
         """Report what Darknet tolerates: a CfgWarning, or with ``strict`` a CfgError."""
         if self.strict:
-            raise self.error(message, line)
+            raise self.error(message, line, Reason.TOLERATED)
         warnings.warn(CfgWarning(f"{locate(self.path, line)}: {_line(message)}"), stacklevel=2)
 
     def with_value(self, section: int, key: str, value: Any) -> Cfg:
@@ -114,7 +114,7 @@ class Cfg:
             with replacing(path) as file:
                 file.write(self.text.encode("utf-8", "surrogateescape"))
         except OSError as error:
-            raise CfgError(f"cannot write the cfg file: {error.strerror}", path) from None
+            raise CfgError(f"cannot write the cfg file: {error.strerror}", Reason.UNWRITABLE, path) from None
 
 
 @lru_cache(maxsize=1)
@@ -159,15 +159,16 @@ def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool 
             kind = "".join(tokens["kind"].split())
             tail = tokens["tail"].strip()
             if tail and tail[0] not in "#;":
-                raise cfg.error(f"expected nothing after [{kind}], found {_short(tail)}", number)
+                raise cfg.error(f"expected nothing after [{kind}], found {_short(tail)}", number, Reason.SYNTAX)
             sections.append((kind, number, {}, []))
             continue
         key = "".join(tokens["key"].split()) if tag == "entry" else ""
         if not key:
             found = tokens["text"] if tag == "mistake" else f"={tokens['value']}"
-            raise cfg.error(f"expected [section], key=value or a # comment, found {_short(found)}", number)
+            raise cfg.error(f"expected [section], key=value or a # comment, found {_short(found)}", number,
+                            Reason.SYNTAX)
         if not sections:
-            raise cfg.error(f"expected [net] before any option, found {_short(key)}=", number)
+            raise cfg.error(f"expected [net] before any option, found {_short(key)}=", number, Reason.SYNTAX)
         value = tokens["value"].rstrip()
         if not value:
             cfg.warn(f"{key}= has no value and is passed over", number)
@@ -179,10 +180,10 @@ def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool 
         entries.append(Entry(key, "".join(value.split()), number, start, start + len(value)))
         seen.setdefault(key, entries[-1])
     if not sections:
-        raise cfg.error("expected a [net] section, found no sections at all")
+        raise cfg.error("expected a [net] section, found no sections at all", reason=Reason.EMPTY)
     kind, number, *_ = sections[0]
     if kind not in ("net", "network"):
-        raise cfg.error(f"expected [net] as the first section, found [{kind}]", number)
+        raise cfg.error(f"expected [net] as the first section, found [{kind}]", number, Reason.SYNTAX)
     return Cfg(text, tuple(Section(k, n, tuple(e), s) for k, n, s, e in sections), path, strict)
 
 
@@ -196,11 +197,12 @@ def read_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise CfgError(f"cannot read the cfg file: {error.strerror}", path) from None
+        raise CfgError(f"cannot read the cfg file: {error.strerror}", Reason.reading(error), path) from None
     if b"\0" in data:
-        raise CfgError("expected a cfg text file, found binary data (is the order CFG WEIGHTS?)", path)
+        raise CfgError("expected a cfg text file, found binary data (is the order CFG WEIGHTS?)",
+                       Reason.WRONG_FORMAT, path)
     if len(data) > MAX_BYTES:
-        raise CfgError(f"expected a cfg of at most {MAX_BYTES} bytes, found more", path)
+        raise CfgError(f"expected a cfg of at most {MAX_BYTES} bytes, found more", Reason.TOO_LARGE, path)
     return parse_cfg(data.decode("utf-8", "surrogateescape"), path, strict=strict)
 
 

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from darknet_py.cfg.language import Cfg, Entry, Section
+from darknet_py.errors import Reason
 
 Options = TypeVar("Options")
 LIMIT = 2 ** 31             # C keeps these values in an int
@@ -88,7 +89,7 @@ def _read(cfg: Cfg, entry: Entry, text: str, kind: type) -> Any:
     value = kind(match[0]) if len(match[0]) < 400 else LIMIT
     if abs(value) >= (LIMIT if kind is int else 3.4e38):
         raise cfg.error(f"{entry.key}= needs {_EXPECTED[kind]} below {LIMIT if kind is int else 3.4e38}, "
-                        f"found {text[:40]}", entry.line)
+                        f"found {text[:40]}", entry.line, Reason.OUT_OF_RANGE)
     return value
 
 
@@ -111,9 +112,10 @@ def _checker(metadata: Any) -> Callable[[Cfg, Entry, Any], Any]:
             for other, choice in others.items():
                 if str(value).lower().startswith(other):
                     hint = f" ({other} is {entry.key}={choice} here)"
-            raise cfg.error(f"{entry.key}= needs one of {', '.join(choices)}, found {value!r}{hint}", entry.line)
+            raise cfg.error(f"{entry.key}= needs one of {', '.join(choices)}, found {value!r}{hint}", entry.line,
+                            Reason.UNKNOWN_NAME)
         if least is not None and value < least:
-            raise cfg.error(f"{entry.key}= needs at least {least}, found {value}", entry.line)
+            raise cfg.error(f"{entry.key}= needs at least {least}, found {value}", entry.line, Reason.OUT_OF_RANGE)
         return value
 
     return check

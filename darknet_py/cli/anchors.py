@@ -36,7 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Find anchors in Darknet's way and in a better one; write anchors.txt and counters_per_class.txt here."""
-    from darknet_py.errors import DataError
+    from darknet_py.errors import DataError, Reason
     from darknet_py.prepare.anchors import anchors_text, counters_text, find_anchors, fit_of, read_boxes
     from darknet_py.prepare.refit_heads import fit_heads, network_anchors
     network = read_network(arguments)
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f" read labels from {boxes.pictures} images, {len(boxes.sizes)} boxes ", flush=True)
     report(boxes.problems, arguments.data)
     if not len(boxes.sizes):
-        raise DataError(f"{arguments.data}: the pictures under train have no boxes")
+        raise DataError(f"{arguments.data}: the pictures under train have no boxes", Reason.EMPTY)
     sizes = boxes.sizes * (width, height)
     with Progress(0, sys.stderr) as progress:
         found = find_anchors(sizes, count, seed=0 if arguments.seed is None else arguments.seed,

@@ -143,7 +143,7 @@ def find_images(names: Iterable[str]) -> Iterator[str]:
     from glob import glob
 
     from darknet_py.data.datafile import EXTENSIONS
-    from darknet_py.errors import DataError
+    from darknet_py.errors import DataError, Reason
     for name in names:
         if Path(name).is_dir():
             found = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in EXTENSIONS)
@@ -153,7 +153,7 @@ def find_images(names: Iterable[str]) -> Iterator[str]:
         else:
             found, what = sorted(glob(name, recursive=True)), "no file matches this pattern"
         if not found:
-            raise DataError(f"{name}: {what}")
+            raise DataError(f"{name}: {what}", Reason.EMPTY)
         yield from found
 
 
@@ -207,13 +207,13 @@ def write_picture(path: Path, image: np.ndarray) -> None:
     """A picture (H, W, 3) BGR, in the format that its name ends with."""
     import cv2
 
-    from darknet_py.errors import DataError
+    from darknet_py.errors import DataError, Reason
     try:
         ok, data = cv2.imencode(path.suffix or ".jpg", image)
     except cv2.error:
         ok = False
     if not ok:
-        raise DataError(f"{path}: cannot write a picture of this kind")
+        raise DataError(f"{path}: cannot write a picture of this kind", Reason.UNSUPPORTED)
     write_file(path, data.tobytes())
 
 

@@ -168,7 +168,7 @@ def as_json(result: Evaluation) -> dict[str, Any]:
 
 def draw(result: Evaluation, measured: EvaluationInput, folder: Path) -> Iterator[Path]:
     """The pictures; yields their paths."""
-    from darknet_py.errors import DataError
+    from darknet_py.errors import DataError, Reason
     from darknet_py.evaluation.plots import plot_confusion, plot_f1, plot_precision_recall
     from darknet_py.viz.draw import grid
     m = result.map
@@ -176,7 +176,7 @@ def draw(result: Evaluation, measured: EvaluationInput, folder: Path) -> Iterato
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{folder}: cannot make the folder: {error.strerror}") from None
+        raise DataError(f"{folder}: cannot make the folder: {error.strerror}", Reason.UNWRITABLE) from None
     plot_precision_recall(m.curves, m.names, m.ap.tolist(), folder / "precision_recall.png")
     plot_f1(m.curves, m.names, folder / "f1.png")
     plot_confusion(result.mistakes.confusion, m.names, folder / "confusion.png", title)

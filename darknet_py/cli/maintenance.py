@@ -126,7 +126,7 @@ def _visualize(cfg: Cfg, arguments: argparse.Namespace) -> None:
 
 def _whole(cfg: Cfg, paths: Sequence[str]) -> Iterator[Network]:
     """The network with the weights of each file; all but the first are one network, filled anew."""
-    from darknet_py.errors import WeightsError
+    from darknet_py.errors import Reason, WeightsError
     from darknet_py.model.network import load_network
     network = load_network(cfg, paths[0])
     for number, path in enumerate(paths):
@@ -135,7 +135,7 @@ def _whole(cfg: Cfg, paths: Sequence[str]) -> Iterator[Network]:
             network.load_weights(path)
         if network.reached < len(network.layers):
             raise WeightsError(f"{path}: holds the first {network.reached} of {len(network.layers)} layers, "
-                               "expected all")
+                               "expected all", Reason.TRUNCATED)
         yield network
 
 

@@ -38,7 +38,7 @@ def prepare(arguments: argparse.Namespace) -> EvaluationInput:
     from darknet_py.data.coco import category_name
     from darknet_py.data.datafile import entries_of, find_names, opened, read_names
     from darknet_py.data.dataset import class_names, find_near, read_samples
-    from darknet_py.errors import DarknetError, DataError
+    from darknet_py.errors import DarknetError, DataError, Reason
     from darknet_py.inference.postprocess import PostProcessor
     from darknet_py.utils.distributed import World, local_device
     if arguments.images:
@@ -56,7 +56,7 @@ def prepare(arguments: argparse.Namespace) -> EvaluationInput:
         names = own if set(map(category_name, own)) <= set(map(category_name, names)) else names
     if names is not None and len(names) != classes:
         raise DataError(f"{arguments.names or arguments.data}: has {len(names)} names for a network of {classes} "
-                        f"classes ({arguments.cfg})")
+                        f"classes ({arguments.cfg})", Reason.WRONG_COUNT)
     names = find_names(arguments.cfg, arguments.weights, classes, names)
     samples = read_samples(data, "valid", names)
     where = local_device(device(arguments))
@@ -69,12 +69,13 @@ def prepare(arguments: argparse.Namespace) -> EvaluationInput:
 
 def report(network: Network, path: Path) -> None:
     """Make a network with a tree of classes report those of a map file, a number a line (map= of a .data file)."""
-    from darknet_py.errors import DataError
+    from darknet_py.errors import DataError, Reason
     from darknet_py.layers.class_tree import read_map
     from darknet_py.layers.region import Region
     heads = [layer for layer in network.layers if isinstance(layer, Region) and layer.tree is not None]
     if not heads:
-        raise DataError(f"map={path} needs a network with [region] tree=, {network.cfg.path} has none")
+        raise DataError(f"map={path} needs a network with [region] tree=, {network.cfg.path} has none",
+                        Reason.WRONG_TASK)
     for head in heads:
         head.report(read_map(str(path), head.options.classes, head.place))
 

@@ -48,13 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def valid(arguments: argparse.Namespace) -> int:
-    from darknet_py.errors import DataError
+    from darknet_py.errors import DataError, Reason
     from darknet_py.inference.char_rnn import Perplexity, perplexity
     network = read_network(arguments)
     try:
         data = sys.stdin.buffer.read() if arguments.file is None else Path(arguments.file).read_bytes()
     except OSError as error:
-        raise DataError(f"{arguments.file}: cannot read the text: {error.strerror}") from None
+        raise DataError(f"{arguments.file}: cannot read the text: {error.strerror}", Reason.reading(error)) from None
 
     def show(result: Perplexity) -> None:
         progress.update(result.characters, f"perplexity {result.each:.4f}")
@@ -69,7 +69,7 @@ def generate(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from darknet_py.data.datafile import read_lines
-    from darknet_py.errors import DarknetError, DataError
+    from darknet_py.errors import DarknetError, DataError, Reason
     from darknet_py.inference import char_rnn as characters
     if arguments.seed is not None and arguments.seed < 0:
         raise DarknetError(f"-srand needs a number from 0 on, found {arguments.seed}")
@@ -79,10 +79,11 @@ def generate(arguments: argparse.Namespace) -> int:
     if arguments.tokens is not None:
         symbols = [os.fsencode(f"{line} ") for line in read_lines(arguments.tokens)]
         if len(symbols) < count:
-            raise DataError(f"{arguments.tokens}: needs {count} tokens, a line each, found {len(symbols)}")
+            raise DataError(f"{arguments.tokens}: needs {count} tokens, a line each, found {len(symbols)}",
+                            Reason.WRONG_COUNT)
     elif count > 256:
         raise DataError(f"{arguments.cfg}: knows {count} characters, more than there are bytes; -tokens FILE says what "
-                        "they are")
+                        "they are", Reason.OUT_OF_RANGE)
     else:
         symbols = [bytes([value]) for value in range(count)]
     made = characters.generate(network, arguments.len, seed, arguments.temp, np.random.default_rng(arguments.seed),

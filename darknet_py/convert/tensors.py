@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from darknet_py.errors import WeightsError
+from darknet_py.errors import Reason, WeightsError
 from darknet_py.model.network import Network
 from darknet_py.model.weights import VERSION, Header
 
@@ -85,7 +85,7 @@ def read_tensors(path: str | os.PathLike) -> Tensors:
     try:
         open(path, "rb").close()
     except OSError as error:
-        raise WeightsError(f"{path}: cannot read the file: {error.strerror}") from None
+        raise WeightsError(f"{path}: cannot read the file: {error.strerror}", Reason.reading(error)) from None
     return _read_safetensors(path) if _begins(path) == "safetensors" else _read_checkpoint(path)
 
 
@@ -95,7 +95,7 @@ def _read_safetensors(path: str | os.PathLike) -> Tensors:
             metadata = file.metadata()
             named = {name: file.get_tensor(name) for name in file.keys()}           # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a whole .safetensors file: {error}") from None
+        raise WeightsError(f"{path}: not a whole .safetensors file: {error}", Reason.CORRUPT) from None
     metadata = {} if metadata is None else metadata
     return _with_header(path, named, metadata)
 
@@ -106,16 +106,18 @@ def _read_checkpoint(path: str | os.PathLike) -> Tensors:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise WeightsError(f"{path}: holds Python objects, which would have to be executed to be read; expected "
-                           "tensors alone, as of model.state_dict()") from None
+                           "tensors alone, as of model.state_dict()", Reason.UNSAFE) from None
     except (RuntimeError, EOFError, OSError, ValueError, struct.error) as error:
-        raise WeightsError(f"{path}: not a whole PyTorch checkpoint: {str(error).splitlines()[0]}") from None
+        raise WeightsError(f"{path}: not a whole PyTorch checkpoint: {str(error).splitlines()[0]}",
+                           Reason.CORRUPT) from None
     metadata = found if isinstance(found, Mapping) else {}
     for key in NESTED:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
             break
     if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
-        raise WeightsError(f"{path}: expected a state dict (names and tensors), found {type(found).__name__}")
+        raise WeightsError(f"{path}: expected a state dict (names and tensors), found {type(found).__name__}",
+                           Reason.WRONG_FORMAT)
     return _with_header(path, {str(name): value for name, value in found.items() if isinstance(value, Tensor)},
                         metadata)
 
@@ -139,7 +141,7 @@ def _with_header(path: str | os.PathLike, named: dict[str, Tensor], metadata: Ma
         return Tensors(named, Header(*map(int, json.loads(metadata["header"]))), int(metadata["layers"]))
     except (KeyError, ValueError, TypeError):
         raise WeightsError(f"{path}: expected a header of five whole numbers and a number of layers beside the "
-                           "tensors, found something else") from None
+                           "tensors, found something else", Reason.WRONG_FORMAT) from None
 
 
 def fill(network: Network, tensors: Tensors, path: object) -> str:
@@ -158,7 +160,7 @@ def fill(network: Network, tensors: Tensors, path: object) -> str:
     if set(named) <= set(ours):
         how = "by name"
         if missing := [name for name in wanted if name not in named]:
-            raise WeightsError(f"{path}: lacks {missing[0]} of {_place(network, missing[0])}")
+            raise WeightsError(f"{path}: lacks {missing[0]} of {_place(network, missing[0])}", Reason.INCOMPATIBLE)
         pairs = [(name, name) for name in wanted]
     else:
         how = "by order and shape"
@@ -166,7 +168,7 @@ def fill(network: Network, tensors: Tensors, path: object) -> str:
     for name, other in pairs:
         if ours[name].shape != named[other].shape:
             raise WeightsError(f"{path}: {other} is {_sides(named[other])}, {_place(network, name)} needs "
-                               f"{_sides(ours[name])}")
+                               f"{_sides(ours[name])}", Reason.SHAPE_MISMATCH)
     network.load_state_dict({name: named[other].to(torch.float32) for name, other in pairs}, strict=False)
     network.reached = count
     rest = len(named) - len(pairs)
@@ -180,17 +182,18 @@ def _matched(network: Network, named: Mapping[str, Tensor], path: object) -> lis
     owners = [name.removesuffix("weight") for name in ours if name.endswith(".weight") and ".norm." not in name]
     if len(units) != len(owners):
         raise WeightsError(f"{path}: has {len(units)} layers with weights, the network {len(owners)}: these are of "
-                           "another network")
+                           "another network", Reason.INCOMPATIBLE)
     pairs = []
     for prefix, unit in zip(owners, units, strict=True):
         for part, other in unit.items():
             name = prefix + part
             if name not in ours:
-                raise WeightsError(f"{path}: has {other}, for which {_place(network, prefix)} has no place")
+                raise WeightsError(f"{path}: has {other}, for which {_place(network, prefix)} has no place",
+                                   Reason.INCOMPATIBLE)
             pairs.append((name, other))
         if missing := [name for name in ours if name.startswith(prefix) and name[len(prefix):] not in unit]:
             raise WeightsError(f"{path}: lacks what {_place(network, prefix)} has as {missing[0]}, behind "
-                               f"{unit['weight']}")
+                               f"{unit['weight']}", Reason.INCOMPATIBLE)
     return pairs
 
 

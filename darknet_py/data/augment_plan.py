@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 MIXUP, MOSAIC = 1, 3                    # C's numbers for ways of mixing
 PARTS = {0: 1, MIXUP: 2, MOSAIC: 4}     # pictures that make one
@@ -47,13 +47,14 @@ class Augmentation:
     def __post_init__(self):
         for name in ("resize", "saturation", "exposure"):
             if getattr(self, name) <= 0:
-                raise DataError(f"{name}= needs a number above 0, found {getattr(self, name):g}")
+                raise DataError(f"{name}= needs a number above 0, found {getattr(self, name):g}", Reason.OUT_OF_RANGE)
         if self.jitter < 0:
-            raise DataError(f"jitter= needs a number that is not negative, found {self.jitter:g}")
+            raise DataError(f"jitter= needs a number that is not negative, found {self.jitter:g}", Reason.OUT_OF_RANGE)
         if self.mixup not in range(5):
-            raise DataError(f"mixup= needs 0 (off), 1 (mixup), 2 (cutmix), 3 (mosaic) or 4, found {self.mixup}")
+            raise DataError(f"mixup= needs 0 (off), 1 (mixup), 2 (cutmix), 3 (mosaic) or 4, found {self.mixup}",
+                            Reason.OUT_OF_RANGE)
         if self.mixing == MOSAIC and self.letter_box:
-            raise DataError("mosaic=1 and letter_box=1 do not go together: use one of them")
+            raise DataError("mosaic=1 and letter_box=1 do not go together: use one of them", Reason.CONFLICT)
 
     @property
     def mixing(self) -> int:

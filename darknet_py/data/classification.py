@@ -20,7 +20,7 @@ from darknet_py.data.image import read_image, to_tensor
 from darknet_py.data.layout import pick_base
 from darknet_py.data.loader import Batches, Job, Maker, Plan, order_of_epoch
 from darknet_py.data.targets import MiniBatch
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 SECRET_NUM = -1234      # C's mark of an unknown target: of siblings in a tree none of which is right
 BLURRED = .25           # of the pictures
@@ -54,12 +54,12 @@ class ClassifierPictures:
             DataError: no pictures, or names or parents that do not fit ``classes``.
         """
         if not paths:
-            raise DataError("expected pictures, found none")
+            raise DataError("expected pictures, found none", Reason.EMPTY)
         if names is not None and (len(names) < classes or "" in names[:classes]):
             raise DataError(f"expected names for {classes} classes, found "
-                            f"{len(names) if len(names) < classes else 'an empty one'}")
+                            f"{len(names) if len(names) < classes else 'an empty one'}", Reason.WRONG_COUNT)
         if parents is not None and len(parents) != classes:
-            raise DataError(f"expected a tree of {classes} classes, found {len(parents)}")
+            raise DataError(f"expected a tree of {classes} classes, found {len(parents)}", Reason.WRONG_COUNT)
         self.paths, self.names, self.classes = list(paths), None if names is None else list(names[:classes]), classes
         self.augmentation, self.channels, self.folder = augmentation, channels, Path(folder)
         self.parents = None if parents is None else list(parents)
@@ -81,11 +81,12 @@ class ClassifierPictures:
         listed = entries.get(split, entries.get("train"))
         labels = entries.get("labels", entries.get("names"))
         if listed is None or (labels is None and not unsupervised):
-            raise DataError(f"{path}: expected {split}= and labels=, found {', '.join(entries) or 'nothing'}")
+            raise DataError(f"{path}: expected {split}= and labels=, found {', '.join(entries) or 'nothing'}",
+                            Reason.MISSING_KEY)
         names = None if labels is None else read_names(find_near(labels, file))
         text = entries.get("classes", str(len(names or ())))
         if not text.isdecimal() or int(text) < 1:
-            raise DataError(f"{path}: expected classes= and a number above 0, found {text[:40]!r}")
+            raise DataError(f"{path}: expected classes= and a number above 0, found {text[:40]!r}", Reason.BAD_VALUE)
         source = find_near(listed, file)
         if source.is_dir():
             folder = source
@@ -97,7 +98,7 @@ class ClassifierPictures:
             pictures = cls(paths, None if unsupervised else names, int(text), augmentation, channels=channels,
                            parents=parents, folder=folder)
         except DataError as error:
-            raise DataError(f"{path}: {split} ({source}): {error}") from None
+            raise DataError(f"{path}: {split} ({source}): {error}", error.reason) from None
         pictures.source = str(path)
         return pictures
 
@@ -176,7 +177,8 @@ class ClassifierPictures:
                 continue
             return image, self._truth(at)
         raise DataError(f"{self.folder / self.paths[index]}: neither this picture nor the next "
-                        f"{min(len(self), MOST_BROKEN) - 1} can be read; the first: {self.problems[0]}")
+                        f"{min(len(self), MOST_BROKEN) - 1} can be read; the first: {self.problems[0]}",
+                        Reason.UNREADABLE)
 
     def _truth(self, index: int) -> np.ndarray:
         """The target (classes,) float32 of one picture before mixing."""
@@ -235,9 +237,9 @@ class _Classified(Maker):
     def check(self, plan: Plan) -> None:
         if plan.images // plan.subdivisions % self.views:
             raise DataError("contrastive=1 needs an even number of images a mini-batch, found "
-                            f"{plan.images // plan.subdivisions}")
+                            f"{plan.images // plan.subdivisions}", Reason.INDIVISIBLE)
 
-    def __getitem__(self, job: Job) -> tuple[MiniBatch | None, list[Problem], str | None]:
+    def __getitem__(self, job: Job) -> tuple[MiniBatch | None, list[Problem], DataError | None]:
         plan, count, said = job.plan, len(self.pictures), len(self.pictures.problems)
         each = plan.images // plan.subdivisions // self.views
         parts, names = [], []
@@ -248,7 +250,7 @@ class _Classified(Maker):
             try:
                 parts.append(self.pictures.load([index], draw, plan.width, plan.height))
             except DataError as error:
-                return None, self.pictures.problems[said:], str(error)
+                return None, self.pictures.problems[said:], error
             names += [self.pictures.paths[index]] * self.views
         images, truth = (torch.cat(part) for part in zip(*parts, strict=True))
         batch = MiniBatch(images, truth, names, job.iteration, job.subdivision)

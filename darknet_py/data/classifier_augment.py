@@ -13,7 +13,7 @@ from torch import Tensor
 from darknet_py.data.augment_apply import distort
 from darknet_py.data.augment_plan import random_factor
 from darknet_py.data.image import resize
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 MIXUP, CUTMIX, MOSAIC, EITHER = 1, 2, 3, 4          # C's numbers for ways of mixing; the last is cutmix or mosaic
 PARTS = {0: 1, MIXUP: 2, CUTMIX: 2, MOSAIC: 4, EITHER: 4}
@@ -45,14 +45,17 @@ class ClassifierAugmentation:
 
     def __post_init__(self):
         if min(self.min_crop, self.max_crop) < 1:
-            raise DataError(f"min_crop= and max_crop= need at least 1, found {self.min_crop} and {self.max_crop}")
+            raise DataError(f"min_crop= and max_crop= need at least 1, found {self.min_crop} and {self.max_crop}",
+                            Reason.OUT_OF_RANGE)
         for name in ("aspect", "saturation", "exposure"):
             if getattr(self, name) <= 0:
-                raise DataError(f"{name}= needs a number above 0, found {getattr(self, name):g}")
+                raise DataError(f"{name}= needs a number above 0, found {getattr(self, name):g}", Reason.OUT_OF_RANGE)
         if self.mixup not in range(5):
-            raise DataError(f"mixup= needs 0 (off), 1 (mixup), 2 (cutmix), 3 (mosaic) or 4, found {self.mixup}")
+            raise DataError(f"mixup= needs 0 (off), 1 (mixup), 2 (cutmix), 3 (mosaic) or 4, found {self.mixup}",
+                            Reason.OUT_OF_RANGE)
         if not 0 <= self.label_smooth_eps < 1:
-            raise DataError(f"label_smooth_eps= needs a number from 0 to below 1, found {self.label_smooth_eps:g}")
+            raise DataError(f"label_smooth_eps= needs a number from 0 to below 1, found {self.label_smooth_eps:g}",
+                            Reason.OUT_OF_RANGE)
 
 
 def cut_out(a: ClassifierAugmentation, image: np.ndarray, rng: np.random.Generator, width: int, height: int

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from darknet_py.data.layout import PROBES, Annotated, Layout, is_picture, pick_base, relative, split_of
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 NAMES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -71,7 +71,7 @@ def read_coco(path: str | os.PathLike, names: Sequence[str] | None = None) -> li
     classes = {number: wanted.index(name) for number, name in categories if name in wanted}
     if categories and not classes:
         raise DataError(f"{path}: no category is one of the names {wanted[:5]}; "
-                        f"it has {[name for _, name in categories[:5]]}")
+                        f"it has {[name for _, name in categories[:5]]}", Reason.UNKNOWN_NAME)
     try:
         images = data["images"]
         index = {image["id"]: number for number, image in enumerate(images)}
@@ -90,7 +90,7 @@ def read_coco(path: str | os.PathLike, names: Sequence[str] | None = None) -> li
                           size=(float(image["width"]), float(image["height"])))
                 for image, file, part in zip(images, files, parts, strict=True)] if images else []
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: not COCO instances: {type(error).__name__} {error}") from None
+        raise DataError(f"{path}: not COCO instances: {type(error).__name__} {error}", Reason.WRONG_FORMAT) from None
 
 
 def coco_layout(path: Path, files: Sequence[Path] = ()) -> Layout | None:
@@ -169,11 +169,12 @@ def read_coco_json(path: str | os.PathLike) -> CocoJson:
             return known
         data = json.loads(Path(path).read_bytes())
     except OSError as error:
-        raise DataError(f"{path}: cannot read the file: {error.strerror}") from None
+        raise DataError(f"{path}: cannot read the file: {error.strerror}", Reason.reading(error)) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON: {error}") from None
+        raise DataError(f"{path}: not JSON: {error}", Reason.SYNTAX) from None
     if not isinstance(data, dict) or not isinstance(data.get("images"), list):
-        raise DataError(f"{path}: expected COCO instances: an object with images, annotations and categories")
+        raise DataError(f"{path}: expected COCO instances: an object with images, annotations and categories",
+                        Reason.WRONG_FORMAT)
     _PARSED[key] = found = CocoJson(data)
     return found
 
@@ -183,7 +184,7 @@ def coco_categories(path: str | os.PathLike, data: dict) -> list[tuple[int, str]
     try:
         return sorted((int(entry["id"]), str(entry["name"])) for entry in data["categories"])
     except (KeyError, TypeError, ValueError):
-        raise DataError(f"{path}: expected COCO categories, each with id and name") from None
+        raise DataError(f"{path}: expected COCO categories, each with id and name", Reason.WRONG_FORMAT) from None
 
 
 def _coco_folders(path: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from darknet_py.data.layout import (
     split_word,
 )
 from darknet_py.data.voc import read_xml
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 SHAPES = {"box", "ellipse", "polygon", "mask"}       # those that have an area
 MOST_BYTES = 2 ** 29        # of an export
@@ -69,10 +69,11 @@ def _read(path: Path) -> ET.Element:
     if root is None or root.tag != "annotations":
         raise DataError(f"{path}: expected an XML of CVAT for images" + (
             "; one of Pascal VOC belongs to a picture, give the folder of all" if root is not None
-            and root.tag == "annotation" else ", found something else" if path.exists() else ", found no such file"))
+            and root.tag == "annotation" else ", found something else" if path.exists() else ", found no such file"),
+                        Reason.WRONG_FORMAT if path.exists() else Reason.MISSING_FILE)
     if root.find("track") is not None and root.find("image") is None:
         raise DataError(f"{path}: is an export of CVAT for video, which has no pictures; export the task as CVAT for "
-                        "images")
+                        "images", Reason.UNSUPPORTED)
     return root
 
 
@@ -102,7 +103,8 @@ def _rows(image: ET.Element, classes: dict[str, int], path: Path) -> np.ndarray:
         rows = [[classes.get(shape.get("label") or "", UNKNOWN), *box] for shape in image
                 if (box := _box(shape)) is not None]
     except ValueError:
-        raise DataError(f"{path}: image {image.get('id')}: expected width, height and shapes in numbers") from None
+        raise DataError(f"{path}: image {image.get('id')}: expected width, height and shapes in numbers",
+                        Reason.BAD_VALUE) from None
     table = np.array(rows, np.float64).reshape(-1, 5)
     table[:, 1:] = relative(table[:, 1:3], table[:, 3:], size)
     return table.astype(np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 C_SPACE = str.maketrans("", "", " \t\n\r")
 COCO_CLASSES = 80
@@ -45,7 +45,7 @@ def read_data(path: str | os.PathLike) -> DataFile:
             continue
         key, equals, value = line.partition("=")
         if equals == "":
-            raise DataError(f"{path}:{number}: expected 'key = value', got {line!r}")
+            raise DataError(f"{path}:{number}: expected 'key = value', got {line!r}", Reason.SYNTAX)
         if value != "":
             entries.setdefault(key, value)
     return DataFile(path, entries)
@@ -73,7 +73,7 @@ def count_of(data: object, entries: Mapping[str, str], key: str, default: int) -
     with suppress(ValueError):
         if (value := int(entries[key])) > 0:
             return value
-    raise DataError(f"{data}: {key} needs a whole number from 1 on, found {entries[key]!r}")
+    raise DataError(f"{data}: {key} needs a whole number from 1 on, found {entries[key]!r}", Reason.BAD_VALUE)
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:
@@ -81,9 +81,9 @@ def read_lines(path: str | os.PathLike) -> list[str]:
     try:
         text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
-        raise DataError(f"{path}: cannot read the file: {error.strerror}") from None
+        raise DataError(f"{path}: cannot read the file: {error.strerror}", Reason.reading(error)) from None
     except ValueError as error:                 # a NUL in the name
-        raise DataError(f"{str(path)!r}: cannot read the file: {error}") from None
+        raise DataError(f"{str(path)!r}: cannot read the file: {error}", Reason.UNREADABLE) from None
     return text.split("\n")
 
 
@@ -145,7 +145,7 @@ def find_names(cfg: str | os.PathLike | None, weights: str | os.PathLike | None,
             folder = Path(data).absolute().parent
             path = find_file(entry, folder, folder.parent)
             if path is None:
-                raise DataError(f"{data}: no such file of names: {entry}")
+                raise DataError(f"{data}: no such file of names: {entry}", Reason.MISSING_FILE)
             return _checked(read_names(path), classes, path)
     for path in _candidates(cfg, weights, classes):
         if path.is_file() and len(found := read_names(path)) == classes:
@@ -198,7 +198,7 @@ def _candidates(cfg: str | os.PathLike | None, weights: str | os.PathLike | None
 
 def _checked(names: list[str], classes: int, where: object) -> list[str]:
     if len(names) < classes:
-        raise DataError(f"{where}: needs {classes} names, one for each class, got {len(names)}")
+        raise DataError(f"{where}: needs {classes} names, one for each class, got {len(names)}", Reason.WRONG_COUNT)
     if len(names) > classes:
         warnings.warn(f"{where}: has {len(names)} names for a network of {classes} classes; is it the right file?",
                       stacklevel=3)

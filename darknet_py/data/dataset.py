@@ -23,7 +23,7 @@ from darknet_py.data.datafile import (
 from darknet_py.data.formats import find_layout
 from darknet_py.data.layout import PROBES, pick_base
 from darknet_py.data.voc import voc_folders
-from darknet_py.errors import DataError, printable
+from darknet_py.errors import DataError, Reason, printable
 
 SPLITS = ("train", "valid", "difficult")
 OUTSIDE = 1e-3              # how far a box may reach over the picture's edge, relative, before it is worth a word
@@ -94,7 +94,7 @@ def read_samples(source: str | os.PathLike, split: str = "train", names: Sequenc
     Darknet: get_paths, the head of train_detector.
     """
     if split not in SPLITS:
-        raise DataError(f"expected the split {', '.join(SPLITS)}, found {split}")
+        raise DataError(f"expected the split {', '.join(SPLITS)}, found {split}", Reason.UNKNOWN_NAME)
     if Path(source).suffix == ".data":
         found = _read_entry(read_data(source), split, names)
     else:
@@ -102,7 +102,7 @@ def read_samples(source: str | os.PathLike, split: str = "train", names: Sequenc
     if not found and split != "difficult":
         entry = _entry(entries_of(source), split)
         raise DataError(f"{source}: {'' if entry is None else f'{split} = {entry} '}names no pictures to "
-                        f"{'train on' if split == 'train' else 'validate on'}")
+                        f"{'train on' if split == 'train' else 'validate on'}", Reason.EMPTY)
     return found
 
 
@@ -262,7 +262,7 @@ def _read_entry(entries: DataFile, split: str, names: Sequence[str] | None) -> l
     """The samples that a .data file's entry names."""
     path, entry = entries.path, _entry(entries, split)
     if entry is None:
-        raise DataError(f"{path}: expected 'train = LIST', a list of pictures")
+        raise DataError(f"{path}: expected 'train = LIST', a list of pictures", Reason.MISSING_KEY)
     source = find_near(entry, path)
     if split == "difficult":
         if split in entries:
@@ -274,7 +274,7 @@ def _read_entry(entries: DataFile, split: str, names: Sequence[str] | None) -> l
     try:
         return _read(source, split, names)
     except DataError as error:
-        raise DataError(f"{path}: {split} = {entry}: {error}") from None
+        raise DataError(f"{path}: {split} = {entry}: {error}", error.reason) from None
 
 
 def _entry(entries: Mapping[str, str], split: str) -> str | None:
@@ -302,7 +302,8 @@ def _read(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
         return [Sample(Path(one.image), None if one.label is None else Path(one.label), *one[1:3], *one[4:])
                 for one in found]
     if path.suffix.lower() in (*EXTENSIONS, *NO_LISTS):
-        raise DataError(f"{path}: expected a .data file, a list of pictures, a folder or a .json, found {path.suffix}")
+        raise DataError(f"{path}: expected a .data file, a list of pictures, a folder or a .json, found {path.suffix}",
+                        Reason.WRONG_FORMAT)
     lines = [(number, line.strip()) for number, line in enumerate(read_lines(path), 1) if line.strip()]
     base = pick_base([line for _, line in lines], bases(path))
     images = [Path(os.path.join(base, line)) for _, line in lines]

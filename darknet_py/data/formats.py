@@ -10,7 +10,7 @@ from darknet_py.data.datafile import find_label, read_names
 from darknet_py.data.layout import PROBES, Annotated, Layout, files_below, find_folder, is_picture
 from darknet_py.data.voc import is_annotation, loose_layout, voc_layout
 from darknet_py.data.yolo import find_yaml, yolo_layout
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 PICTURES = "pictures with label files"
 NAMES = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")   # what labelling programs write
@@ -49,7 +49,7 @@ def find_layout(path: Path) -> Layout | None:
         exports = [file for file in files if file.suffix.lower() == ".xml" and is_cvat(file)]
         if len(exports) > 1:
             raise DataError(f"{path}: expected one XML of CVAT, found {', '.join(file.name for file in exports[:3])}; "
-                            "give them one by one")
+                            "give them one by one", Reason.WRONG_COUNT)
         if exports:
             return cvat_layout(exports[0])
     return Layout(PICTURES, (), lambda: _names(path, files), lambda *_: [Annotated(str(image), None, str(image))

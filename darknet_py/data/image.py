@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 # Pixels beyond which a picture is refused, before it is decoded; Pillow refuses as many.
 MAX_PIXELS = int(os.environ.get("DARKNET_PY_MAX_IMAGE_PIXELS", 178_956_970))
@@ -58,15 +58,15 @@ def decode_file(path: str | os.PathLike, channels: int = 3) -> tuple[np.ndarray,
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise DataError(f"{path}: cannot read the image: {error.strerror}") from None
+        raise DataError(f"{path}: cannot read the image: {error.strerror}", Reason.reading(error)) from None
     except ValueError as error:                                 # a NUL in the name
-        raise DataError(f"{str(path)!r}: cannot read the image: {error}") from None
+        raise DataError(f"{str(path)!r}: cannot read the image: {error}", Reason.UNREADABLE) from None
     if data.size == 0:
-        raise DataError(f"{path}: the image file is empty (0 bytes)")
+        raise DataError(f"{path}: the image file is empty (0 bytes)", Reason.EMPTY)
     width, height = size_in_header(data)
     if width * height > MAX_PIXELS:
         raise DataError(f"{path}: expected an image of at most {MAX_PIXELS} pixels, found {width} x {height}; "
-                        "DARKNET_PY_MAX_IMAGE_PIXELS in the environment raises the limit")
+                        "DARKNET_PY_MAX_IMAGE_PIXELS in the environment raises the limit", Reason.TOO_LARGE)
     cut = False
     with _quiet_opencv:
         try:
@@ -74,9 +74,9 @@ def decode_file(path: str | os.PathLike, channels: int = 3) -> tuple[np.ndarray,
             if image is None and data[:2].tobytes() == JPEG:
                 cut, image = True, cv2.imdecode(np.concatenate([data, JPEG_ENDS]), CV_FLAGS[channels])
         except cv2.error as error:
-            raise DataError(f"{path}: cannot decode the image: {error.err}") from None
+            raise DataError(f"{path}: cannot decode the image: {error.err}", Reason.CORRUPT) from None
     if image is None:
-        raise DataError(f"{path}: not an image, or a broken one ({data.size} bytes)")
+        raise DataError(f"{path}: not an image, or a broken one ({data.size} bytes)", Reason.CORRUPT)
     return image.reshape(*image.shape[:2], channels), cut
 
 
@@ -110,17 +110,18 @@ def to_tensor(image: np.ndarray) -> Tensor:
     Darknet: mat_to_image, load_image_stb (divides by 255).
     """
     if not isinstance(image, np.ndarray):
-        raise DataError(f"an image must be a numpy array, got {type(image).__name__}")
+        raise DataError(f"an image must be a numpy array, got {type(image).__name__}", Reason.WRONG_FORMAT)
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        raise DataError(f"an image must be (H, W) or (H, W, 1, 3 or 4 channels), got the shape {image.shape}")
+        raise DataError(f"an image must be (H, W) or (H, W, 1, 3 or 4 channels), got the shape {image.shape}",
+                        Reason.SHAPE_MISMATCH)
     if image.size == 0:
-        raise DataError(f"an image must have at least one pixel, got the shape {image.shape}")
+        raise DataError(f"an image must have at least one pixel, got the shape {image.shape}", Reason.EMPTY)
     if image.dtype.kind == "f":
         image, top = image.astype(np.float32), None
     elif image.dtype.kind == "u" and image.dtype.itemsize <= 2:
         top = np.iinfo(image.dtype).max
     else:
-        raise DataError(f"an image must be uint8, uint16 or float, got {image.dtype}")
+        raise DataError(f"an image must be uint8, uint16 or float, got {image.dtype}", Reason.WRONG_FORMAT)
     image = np.ascontiguousarray(image, image.dtype.newbyteorder("="))
     if image.ndim == 3 and image.shape[2] in TO_RGB:
         image = cv2.cvtColor(image, TO_RGB[image.shape[2]])

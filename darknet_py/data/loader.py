@@ -21,7 +21,7 @@ from darknet_py.data.cache import Cache
 from darknet_py.data.dataset import Problem, Sample, read_rows
 from darknet_py.data.image import read_image
 from darknet_py.data.targets import MiniBatch, Truth
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 Scalar = Sequence[float] | float
 TRACKS = 4000               # numbers of objects a picture; their square is below 2^24, where float32 counts exactly
@@ -60,7 +60,7 @@ class Maker(Dataset):
     def check(self, plan: Plan) -> None:
         """DataError for a plan that cannot be made."""
 
-    def __getitem__(self, job: Job) -> tuple[MiniBatch | None, list[Problem], str | None]:
+    def __getitem__(self, job: Job) -> tuple[MiniBatch | None, list[Problem], DataError | None]:
         """A mini-batch, what was wrong with its files, and why there is none."""
         raise AssertionError(f"{type(self).__name__} lacks __getitem__")
 
@@ -102,14 +102,15 @@ class Batches:
                 if self.workers == 0 or str(failure).startswith("Caught"):  # a fault in what it does
                     raise
                 raise DataError("a process that loads pictures has died; is there too little memory (also shared "
-                                f"memory, /dev/shm)? Fewer workers than {self.workers} need less") from failure
+                                f"memory, /dev/shm)? Fewer workers than {self.workers} need less",
+                                Reason.WORKER_DIED) from failure
             self.waited += time.perf_counter() - begin
             for problem in problems:
                 if problem not in self._known:
                     self._known.add(problem)
                     self.problems.append(problem)
             if error is not None:
-                raise DataError(error)
+                raise error
             yield batch
 
     def _jobs(self, start: int, plan: Callable[[int], Plan]) -> Iterator[Job]:
@@ -117,9 +118,11 @@ class Batches:
         while True:
             now = plan(iteration)
             if now.images % now.subdivisions or now.images < now.subdivisions:
-                raise DataError(f"{now.images} images cannot be shared evenly by {now.subdivisions} subdivisions")
+                raise DataError(f"{now.images} images cannot be shared evenly by {now.subdivisions} subdivisions",
+                                Reason.INDIVISIBLE)
             if now.subdivisions % self.world:
-                raise DataError(f"{now.subdivisions} subdivisions cannot be shared evenly by {self.world} processes")
+                raise DataError(f"{now.subdivisions} subdivisions cannot be shared evenly by {self.world} processes",
+                                Reason.INDIVISIBLE)
             self.maker.check(now)
             share = now.subdivisions // self.world
             for subdivision in range(self.rank * share, (self.rank + 1) * share):
@@ -160,9 +163,9 @@ class Loader(Batches):
                  seed: int = 0, workers: int = 0, rank: int = 0, world: int = 1, prefetch: int = 2, pin: bool = False,
                  cache_bytes: int = 2 ** 30):
         if not samples:
-            raise DataError("there are no pictures to train on")
+            raise DataError("there are no pictures to train on", Reason.EMPTY)
         if channels not in (1, 3):
-            raise DataError(f"pictures have 1 or 3 channels, the network takes {channels}")
+            raise DataError(f"pictures have 1 or 3 channels, the network takes {channels}", Reason.SHAPE_MISMATCH)
         maker = _Pictures(samples, classes, augmentation, channels, seed, Cache(len(samples), channels, cache_bytes))
         super().__init__(maker, workers=workers, rank=rank, world=world, prefetch=prefetch, pin=pin)
 
@@ -180,12 +183,13 @@ class _Pictures(Maker):
     def check(self, plan: Plan) -> None:
         a, images = self.augmentation, plan.images // plan.subdivisions
         if a.track and images % plan.time_steps:
-            raise DataError(f"mini-batches of {images} images hold no sequences of {plan.time_steps} time steps")
+            raise DataError(f"mini-batches of {images} images hold no sequences of {plan.time_steps} time steps",
+                            Reason.INDIVISIBLE)
         if a.contrastive and images // plan.time_steps % 2:
             raise DataError(f"contrastive=1 needs an even number of images a mini-batch, found "
-                            f"{images // plan.time_steps}")
+                            f"{images // plan.time_steps}", Reason.INDIVISIBLE)
 
-    def __getitem__(self, job: Job) -> tuple[MiniBatch | None, list[Problem], str | None]:
+    def __getitem__(self, job: Job) -> tuple[MiniBatch | None, list[Problem], DataError | None]:
         plan, problems = job.plan, []       # type: ignore[var-annotated]
         made: list[tuple[np.ndarray, str]] = []
         count = plan.images // plan.subdivisions
@@ -194,7 +198,7 @@ class _Pictures(Maker):
             for number, out in enumerate(images.numpy(), job.subdivision * count):
                 made.append(self._make(job.iteration, number, plan, out, problems))
         except DataError as error:
-            return None, problems, str(error)
+            return None, problems, error
         rows, names = zip(*made, strict=True)
         return MiniBatch(images, Truth.stack(rows), list(names), job.iteration, job.subdivision), problems, None
 
@@ -237,7 +241,8 @@ class _Pictures(Maker):
                 problems.extend(found)
                 self.facts[number] = self._with_tracks(rows, number), cv2.mean(image)
             return number, Source(image, *self.facts[number])
-        raise DataError(f"none of the {len(self.samples)} pictures can be read; the first is {self.samples[0].image}")
+        raise DataError(f"none of the {len(self.samples)} pictures can be read; the first is {self.samples[0].image}",
+                        Reason.UNREADABLE)
 
     def _with_tracks(self, rows: np.ndarray, number: int) -> np.ndarray:
         """Rows with a number for each object of a file, if anyone asks. Darknet: read_boxes, which hashes the path."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 
 class Text:
@@ -28,14 +28,14 @@ class Text:
         try:
             self.bytes = np.fromfile(path, np.uint8)
         except OSError as error:
-            raise DataError(f"{path}: cannot read the text: {error.strerror}") from None
+            raise DataError(f"{path}: cannot read the text: {error.strerror}", Reason.reading(error)) from None
         self.path, self.characters = Path(path), characters
         if len(self.bytes) < 2:
-            raise DataError(f"{path}: expected a text of at least 2 bytes, found {len(self.bytes)}")
+            raise DataError(f"{path}: expected a text of at least 2 bytes, found {len(self.bytes)}", Reason.EMPTY)
         if self.bytes.max() >= characters:
             at = int(np.flatnonzero(self.bytes >= characters)[0])
             raise DataError(f"{path}: byte {at} is {self.bytes[at]}, the network takes bytes below {characters} "
-                            "(inputs=)")
+                            "(inputs=)", Reason.OUT_OF_RANGE)
 
     def __len__(self) -> int:
         return len(self.bytes)

@@ -13,7 +13,7 @@ import numpy as np
 from darknet_py.data.datafile import read_lines
 from darknet_py.data.image import read_image
 from darknet_py.data.layout import PROBES, UNKNOWN, Annotated, Layout, find_folder, is_picture, relative
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 VOC_SETS = {"train": ("train", "trainval"), "valid": ("val", "test"), "difficult": ("val", "test")}
 KINDS = {"annotation", "annotations", "xml", "xmls", "label", "labels", "image", "images", "img", "imgs", "picture",
@@ -143,7 +143,8 @@ def _voc_set(folder: Path, split: str) -> list[str]:
         if (lists / f"{name}.txt").is_file():
             return [line.split()[0] for line in read_lines(lists / f"{name}.txt") if line.strip()]
     if any(lists.glob("*.txt")) and not (lists / "default.txt").is_file():     # CVAT's list of all
-        raise DataError(f"{lists}: expected {' or '.join(f'{name}.txt' for name in VOC_SETS[split])}")
+        raise DataError(f"{lists}: expected {' or '.join(f'{name}.txt' for name in VOC_SETS[split])}",
+                        Reason.MISSING_FILE)
     return sorted(path.stem for path in _annotations(folder))
 
 

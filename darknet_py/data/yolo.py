@@ -10,7 +10,7 @@ import yaml
 
 from darknet_py.data.datafile import plain_label_path, read_lines
 from darknet_py.data.layout import Annotated, Layout, files_below, is_picture
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 MOST_BYTES = 2 ** 22
 KEYS = {"train": ("train",), "valid": ("val", "valid", "validation"), "test": ("test",)}
@@ -38,17 +38,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise DataError(f"{path}: expected the YAML of a data set, found a file of {path.stat().st_size} bytes")
+            raise DataError(f"{path}: expected the YAML of a data set, found a file of {path.stat().st_size} bytes",
+                            Reason.TOO_LARGE)
         data = yaml.safe_load(path.read_bytes())
     except OSError as error:
-        raise DataError(f"{path}: cannot read the file: {error.strerror}") from None
+        raise DataError(f"{path}: cannot read the file: {error.strerror}", Reason.reading(error)) from None
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
-        raise DataError(f"{path}{line}: not YAML: {error.problem}") from None
+        raise DataError(f"{path}{line}: not YAML: {error.problem}", Reason.SYNTAX) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{path}: not YAML: {str(error).splitlines()[0]}", Reason.SYNTAX) from None
     if not isinstance(data, dict):
-        raise DataError(f"{path}: expected entries such as train: and names:, found {type(data).__name__}")
+        raise DataError(f"{path}: expected entries such as train: and names:, found {type(data).__name__}",
+                        Reason.WRONG_FORMAT)
     return {str(key): value for key, value in data.items()}
 
 
@@ -63,7 +65,7 @@ def yolo_layout(path: Path) -> Layout:
     entries = {split: value for split, keys in KEYS.items() for key in reversed(keys)
                if (value := _paths(path, key, data.get(key)))}
     if "train" not in entries and "valid" not in entries:
-        raise DataError(f"{path}: expected train: and val:, folders or lists of pictures")
+        raise DataError(f"{path}: expected train: and val:, folders or lists of pictures", Reason.MISSING_KEY)
     names = _names(path, data)
     roots = _roots(path, data)
     form = "pose" if "kpt_shape" in data else "polygon"
@@ -79,7 +81,8 @@ def _paths(path: Path, key: str, value: object) -> list[str]:
     """An entry that is a path or a list of them."""
     found = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise DataError(f"{path}: expected {key}: with a path or a list of paths, found {str(value)[:60]!r}")
+        raise DataError(f"{path}: expected {key}: with a path or a list of paths, found {str(value)[:60]!r}",
+                        Reason.BAD_VALUE)
     return [one for one in found if one.strip()]
 
 
@@ -89,14 +92,14 @@ def _names(path: Path, data: dict[str, Any]) -> list[str] | None:
     if isinstance(names, dict):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
             raise DataError(f"{path}: expected names: with the numbers from 0 to {len(names) - 1}, found "
-                            f"{', '.join(map(str, names))[:60]}")
+                            f"{', '.join(map(str, names))[:60]}", Reason.BAD_VALUE)
         names = [names[number] for number in range(len(names))]
     if names is None:
         return [str(number) for number in range(count)] if isinstance(count, int) and 0 < count < 2 ** 20 else None
     if not isinstance(names, list) or not names:
-        raise DataError(f"{path}: expected names: with a list of classes, found {str(names)[:60]!r}")
+        raise DataError(f"{path}: expected names: with a list of classes, found {str(names)[:60]!r}", Reason.BAD_VALUE)
     if isinstance(count, int) and count != len(names):
-        raise DataError(f"{path}: nc: {count}, but there are {len(names)} names")
+        raise DataError(f"{path}: nc: {count}, but there are {len(names)} names", Reason.WRONG_COUNT)
     return [str(name) for name in names]
 
 
@@ -115,7 +118,8 @@ def _pictures(path: Path, split: str, entry: str, roots: Sequence[Path]) -> Iter
     places = [root / name for name in (entry, inside) for root in roots]
     found = next((place for place in places if place.exists()), None)
     if found is None:
-        raise DataError(f"{path}: {split}: {entry}: no such folder or list of pictures; looked for {places[0]}")
+        raise DataError(f"{path}: {split}: {entry}: no such folder or list of pictures; looked for {places[0]}",
+                        Reason.MISSING_FILE)
     if found.is_dir():
         yield from ((str(image), str(image)) for image in files_below(found) if is_picture(image))
         return

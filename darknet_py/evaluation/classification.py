@@ -14,7 +14,7 @@ from torch import Tensor
 from darknet_py.data.classification import ClassifierPictures
 from darknet_py.data.datafile import read_data, read_names
 from darknet_py.data.dataset import find_near
-from darknet_py.errors import DataError, printable
+from darknet_py.errors import DataError, Reason, printable
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.classifier import check_classes, class_probabilities, count_outputs, output_layer, tree_of
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed
@@ -139,7 +139,7 @@ def _summed(ranked: Sequence[_Ranked], pictures: ClassifierPictures) -> Classifi
     unlabelled = [one for one in good if one.label < 0]
     if not good:
         raise DataError(f"{pictures.source}: none of the {len(ranked)} pictures can be read; the first: "
-                        f"{broken[0].problem}")
+                        f"{broken[0].problem}", Reason.UNREADABLE)
     problems = []
     if broken:
         problems.append(f"{len(broken)} of {len(ranked)} pictures cannot be read and are left out; the first: "
@@ -170,7 +170,8 @@ def leaves_in(tree: Tree | None, leaves: Sequence[str] | None) -> Tensor | None:
     """(classes,) bool of those that may be predicted; None without a tree, where all may. Darknet: change_leaves."""
     if tree is None:
         if leaves is not None:
-            raise DataError("leaves= needs a network with a tree of classes (tree= in [softmax]), found none")
+            raise DataError("leaves= needs a network with a tree of classes (tree= in [softmax]), found none",
+                            Reason.WRONG_TASK)
         return None
     if leaves is None:
         leaf = torch.ones(len(tree), dtype=torch.bool)
@@ -179,7 +180,7 @@ def leaves_in(tree: Tree | None, leaves: Sequence[str] | None) -> Tensor | None:
     known = set(leaves)
     leaf = torch.tensor([name in known for name in tree.names])
     if not leaf.any():
-        raise DataError(f"leaves= needs names of classes in the tree, found {len(leaves)} others")
+        raise DataError(f"leaves= needs names of classes in the tree, found {len(leaves)} others", Reason.UNKNOWN_NAME)
     return leaf
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from darknet_py.data.coco import category_ids, category_name, coco_categories, read_coco_json
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.evaluation.matching import DetectionTable, GroundTruth
 from darknet_py.ops.boxes import cxcywh_to_xyxy
 
@@ -59,14 +59,15 @@ def read_truth(path: str | os.PathLike, names: Sequence[str]) -> CocoTruth:
     """
     data = read_coco_json(path)
     if "annotations" not in data:
-        raise DataError(f"{path}: has no annotations to measure with; detector valid writes results to send in")
+        raise DataError(f"{path}: has no annotations to measure with; detector valid writes results to send in",
+                        Reason.MISSING_KEY)
     try:
         for number, entry in enumerate(data["annotations"], 1):
             entry.setdefault("id", number)
             entry.setdefault("iscrowd", 0)
             entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
     except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise DataError(f"{path}: not COCO instances: {type(error).__name__} {error}") from None
+        raise DataError(f"{path}: not COCO instances: {type(error).__name__} {error}", Reason.WRONG_FORMAT) from None
     return CocoTruth(data, *ids_of(path, data, names))
 
 

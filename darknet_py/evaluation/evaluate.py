@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from darknet_py.data.dataset import Sample
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.evaluation.coco_ap import CocoResult, CocoTruth, coco_average_precision
 from darknet_py.evaluation.darknet_map import MapResult, average_precision
 from darknet_py.evaluation.error_analysis import Mistakes, find_mistakes
@@ -167,4 +167,4 @@ def _require_objects(predictions: Predictions, classes: int) -> None:
     if not len(predictions.objects.labels):
         said = f"; {predictions.problems[-1]}" if predictions.problems else ""
         raise DataError(f"none of the images has an object of a class from 0 to {classes - 1}, so nothing can be "
-                        f"measured{said}")
+                        f"measured{said}", Reason.EMPTY)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from darknet_py.data.dataset import NO_LABEL, NO_ROWS, Sample, read_rows
 from darknet_py.data.image import read_image
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.evaluation.matching import DetectionTable, GroundTruth
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed
@@ -92,11 +92,13 @@ def predict(network: Network, samples: Sequence[Sample], names: Sequence[str], s
     check_takes_images(network)
     classes = postprocess.classes
     if len(names) != classes:
-        raise DataError(f"expected {classes} names, one for each class of {network.cfg.path}, found {len(names)}")
+        raise DataError(f"expected {classes} names, one for each class of {network.cfg.path}, found {len(names)}",
+                        Reason.WRONG_COUNT)
     if not samples:
-        raise DataError("there are no images to measure with")
+        raise DataError("there are no images to measure with", Reason.EMPTY)
     if difficult is not None and len(difficult) != len(samples):
-        raise DataError(f"needs as many lists of difficult objects as images, {len(samples)}, got {len(difficult)}")
+        raise DataError(f"needs as many lists of difficult objects as images, {len(samples)}, got {len(difficult)}",
+                        Reason.WRONG_COUNT)
     if letterbox is None:
         letterbox = bool(network.options.letter_box)
     backend, shape = PyTorch.copy_of(network, device), network.input_shape
@@ -216,7 +218,8 @@ def _merged(parts: Sequence[_Shard], samples: Sequence[Sample], settings: int) -
     for number, height, width in (size for part in parts for size in part.sizes):
         sizes[number] = height, width
     if not sizes.any():
-        raise DataError(f"none of the {len(samples)} images can be read; the first: {problems[0][1]}")
+        raise DataError(f"none of the {len(samples)} images can be read; the first: {problems[0][1]}",
+                        Reason.UNREADABLE)
     lines = [text for _, text in problems]
     if unlabelled := sorted(number for part in parts for number in part.unlabelled):
         lines.append(f"{len(unlabelled)} of {len(samples)} images have no label file, so they count as images without "

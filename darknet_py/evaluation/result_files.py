@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from darknet_py.data.coco import category_ids
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.evaluation.coco_ap import clipped_boxes
 from darknet_py.evaluation.matching import DetectionTable
 from darknet_py.utils.files import write_file
@@ -58,7 +58,7 @@ def write_results(kind: str, folder: str | os.PathLike, detections: DetectionTab
     KITTI's classes are those of ``names``, not C's fixed lists.
     """
     if kind not in DEFAULT_NAMES:
-        raise DataError(f"eval= needs one of {', '.join(DEFAULT_NAMES)}, found {kind}")
+        raise DataError(f"eval= needs one of {', '.join(DEFAULT_NAMES)}, found {kind}", Reason.UNKNOWN_NAME)
     base = Path(folder, DEFAULT_NAMES[kind] if name is None else name)
     boxes = clipped_boxes(detections, sizes, first=int(kind == "voc"))
     columns = detections.images, detections.labels, detections.scores, boxes
@@ -84,7 +84,8 @@ def write_results(kind: str, folder: str | os.PathLike, detections: DetectionTab
                        (f"{line.image + 1} {line.label + 1} {line.score:f} {_words(line.box)}\n" for line in lines))]
     twice = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()
     if twice:
-        raise DataError(f"several images are called {min(twice)}, and KITTI's files are called after their images")
+        raise DataError(f"several images are called {min(twice)}, and KITTI's files are called after their images",
+                        Reason.DUPLICATE)
     texts: list[list[str]] = [[] for _ in paths]
     for line in lines:
         texts[line.image].append(f"{names[line.label]} -1 -1 -10 {_words(line.box)} -1 -1 -1 -1000 -1000 -1000 -10 "
@@ -127,7 +128,7 @@ def _file_names(names: Sequence[str]) -> Iterator[str]:
     for name in names:
         if "/" in name or "\0" in name or names.count(name) > 1:
             raise DataError(f"expected classes after which files can be called, found {name!r}"
-                            f"{' twice' if names.count(name) > 1 else ''}")
+                            f"{' twice' if names.count(name) > 1 else ''}", Reason.BAD_VALUE)
         yield name
 
 

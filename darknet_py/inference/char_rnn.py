@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.errors import CfgError, DataError
+from darknet_py.errors import CfgError, DataError, Reason
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.classifier import network_output, output_layer
 from darknet_py.model.network import Network
@@ -64,7 +64,7 @@ def perplexity(network: Network, data: bytes, seed: bytes = b"", *, device: str 
     Darknet: valid_char_rnn. A byte of probability 0 makes the perplexity infinite, as in C.
     """
     if len(data) < 2:
-        raise DataError(f"expected a text of at least 2 bytes, found {len(data)}")
+        raise DataError(f"expected a text of at least 2 bytes, found {len(data)}", Reason.EMPTY)
     inputs = count_characters(network)
     text = np.concatenate([checked(seed, inputs, "the seed"), checked(data, inputs, "the text")])
     backend = PyTorch.copy_of(network, device, [output_layer(network)])
@@ -104,7 +104,7 @@ def generate(network: Network, length: int, seed: bytes = b"\n\n", temperature: 
     another text.
     """
     if not temperature > 0:
-        raise DataError(f"the temperature needs a number above 0, found {temperature:g}")
+        raise DataError(f"the temperature needs a number above 0, found {temperature:g}", Reason.OUT_OF_RANGE)
     inputs = count_characters(network)
     read = checked(seed or b"\0", inputs, "the seed")
     rng = np.random.default_rng() if rng is None else rng
@@ -139,7 +139,8 @@ def count_characters(network: Network) -> int:
     outputs = network.layers[place.index].shape.size
     if network.options.width or inputs != outputs:
         raise CfgError(f"is no model of characters: expected [net] with inputs= and no width=, and as many outputs; "
-                       f"found {inputs} inputs, {outputs} outputs", network.cfg.path, place.section.line)
+                       f"found {inputs} inputs, {outputs} outputs",
+                       Reason.WRONG_TASK, network.cfg.path, place.section.line)
     return inputs
 
 
@@ -152,7 +153,8 @@ def checked(data: bytes, characters: int, what: str) -> np.ndarray:
     values = np.frombuffer(data, np.uint8).astype(np.int64)
     if len(values) and values.max() >= characters:
         at = int(np.flatnonzero(values >= characters)[0])
-        raise DataError(f"{what}: byte {at} is {values[at]}, the network takes bytes below {characters} (inputs=)")
+        raise DataError(f"{what}: byte {at} is {values[at]}, the network takes bytes below {characters} (inputs=)",
+                        Reason.OUT_OF_RANGE)
     return values
 
 

@@ -14,7 +14,7 @@ from darknet_py.cfg.language import Cfg
 from darknet_py.data.classifier_augment import middle
 from darknet_py.data.datafile import count_of, find_names, read_data
 from darknet_py.data.image import LARGE, read_image, to_tensor
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, batched
@@ -212,7 +212,7 @@ def count_outputs(network: Network) -> int:
     """
     boxes = next((layer for layer in network.layers if isinstance(layer, DetectionHead)), None)
     if boxes is not None:
-        raise boxes.place.error("finds boxes, so this network does not name whole pictures")
+        raise boxes.place.error("finds boxes, so this network does not name whole pictures", reason=Reason.WRONG_TASK)
     check_takes_images(network)
     return network.layers[output_layer(network)].shape.size
 
@@ -224,4 +224,4 @@ def check_classes(network: Network, classes: int, source: object) -> None:
     layer = network.layers[output_layer(network)]
     if classes != layer.shape.size:
         raise DataError(f"{source}: has {classes} classes, the network {layer.shape.size} ({network.cfg.path}, line "
-                        f"{layer.place.section.line})")
+                        f"{layer.place.section.line})", Reason.WRONG_COUNT)

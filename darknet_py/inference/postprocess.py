@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.data.image import undo_letterbox
-from darknet_py.errors import CfgError
+from darknet_py.errors import CfgError, Reason
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.base import Layer, Shape
 from darknet_py.layers.head import Candidates
@@ -43,7 +43,7 @@ class PostProcessor:
         made = cls([network.layers[head] for head in network.heads], network.input_shape)
         if not made.classes:
             raise CfgError("has no [yolo], [Gaussian_yolo], [region] or [detection] layer, so it detects nothing",
-                           network.cfg.path)
+                           Reason.WRONG_TASK, network.cfg.path)
         return made
 
     def find_boxes(self, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,

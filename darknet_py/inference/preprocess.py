@@ -8,7 +8,7 @@ from torch import Tensor
 
 from darknet_py.data.image import LARGE, resize, to_tensor
 from darknet_py.data.image import letterbox as letterbox_image
-from darknet_py.errors import CfgError
+from darknet_py.errors import CfgError, Reason
 from darknet_py.layers.base import Shape
 from darknet_py.model.network import Network
 
@@ -21,7 +21,7 @@ def check_takes_images(network: Network) -> None:
     """
     if network.input_shape.channels not in (1, 3):
         raise CfgError(f"takes no pictures: its input has {network.input_shape.channels} channels, expected 3 or 1",
-                       network.cfg.path, network.cfg.sections[0].line)
+                       Reason.SHAPE_MISMATCH, network.cfg.path, network.cfg.sections[0].line)
 
 
 def as_input(image: np.ndarray, shape: Shape, letterbox: bool) -> Tensor:

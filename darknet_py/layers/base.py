@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from darknet_py.cfg.language import Cfg, Section
 from darknet_py.cfg.options import NetOptions
-from darknet_py.errors import CfgError
+from darknet_py.errors import CfgError, Reason
 
 MAX_PARAMETERS = 2 ** 29        # 2 GiB of float32; the largest network that Darknet shipped has 277 million
 MAX_OUTPUTS = 2 ** 29           # numbers in one output of one image
@@ -120,9 +120,9 @@ class Place:
     layers: Sequence[Layer]         # those before this one
     context: TrainingContext
 
-    def error(self, message: str, key: str | None = None) -> CfgError:
-        """A CfgError at this section, or at the line of one of its keys."""
-        return self.cfg.error(f"[{self.section.kind}] {message}", self._line(key))
+    def error(self, message: str, key: str | None = None, reason: Reason = Reason.BAD_VALUE) -> CfgError:
+        """A CfgError at this section, or at the line of one of its keys (see ``Cfg.error``)."""
+        return self.cfg.error(f"[{self.section.kind}] {message}", self._line(key), reason)
 
     def warn(self, message: str, key: str | None = None) -> None:
         """The same as a CfgWarning (see ``Cfg.warn``)."""
@@ -141,7 +141,7 @@ class Place:
         index = self.index + reference if reference < 0 else reference
         if not 0 <= index < self.index:
             expected = f"expected one from 0 to {self.index - 1}" if self.index else "but there is none before this one"
-            raise self.error(f"{key}={reference} names layer {index}, {expected}", key)
+            raise self.error(f"{key}={reference} names layer {index}, {expected}", key, Reason.BAD_REFERENCE)
         return index
 
 
@@ -221,7 +221,7 @@ class Layer(nn.Module):
         Raises:
             CfgError: ONNX has nothing for it.
         """
-        raise self.place.error("cannot be said in ONNX")
+        raise self.place.error("cannot be said in ONNX", reason=Reason.UNSUPPORTED)
 
     def onnx_shape(self, resizable: bool) -> Sequence[Any]:
         """The output's shape in ONNX, without the batch; None for a side that depends on the input's."""
@@ -236,7 +236,7 @@ class Layer(nn.Module):
         count = math.prod(shape)
         if count > MAX_PARAMETERS:
             raise self.place.error(f"would need {count} weights ({' x '.join(map(str, shape))}), "
-                                   f"more than the {MAX_PARAMETERS} allowed")
+                                   f"more than the {MAX_PARAMETERS} allowed", reason=Reason.TOO_LARGE)
         return nn.Parameter(torch.empty(shape))
 
     def output(self, channels: int, height: int, width: int) -> Shape:
@@ -244,7 +244,8 @@ class Layer(nn.Module):
         shape = Shape(channels, height, width)
         if min(shape) < 1 or shape.size > MAX_OUTPUTS:
             raise self.place.error(f"would have an output of {shape} (width x height x channels) from "
-                                   f"{' and '.join(map(str, self.shapes))}, expected 1 to {MAX_OUTPUTS} values")
+                                   f"{' and '.join(map(str, self.shapes))}, expected 1 to {MAX_OUTPUTS} values",
+                                   reason=Reason.OUT_OF_RANGE)
         return shape
 
     def check_padded(self, height: int, width: int) -> None:
@@ -252,7 +253,7 @@ class Layer(nn.Module):
         shape = Shape(self.shapes[0].channels, height, width)
         if shape.size > MAX_OUTPUTS:
             raise self.place.error(f"would pad its input from {self.shapes[0]} to {shape} (width x height x channels), "
-                                   f"expected at most {MAX_OUTPUTS} values")
+                                   f"expected at most {MAX_OUTPUTS} values", reason=Reason.TOO_LARGE)
 
     def extra_repr(self) -> str:
         return f"{' + '.join(map(str, self.shapes))} -> {self.shape}"
@@ -261,7 +262,8 @@ class Layer(nn.Module):
 def check_filters(place: Place, shape: Shape, what: str, expected: int) -> None:
     """The classic mistake: filters before a head that do not match its classes and anchors."""
     if shape.channels != expected:
-        raise place.error(f"needs filters={expected} in the layer before it ({what}), got {shape.channels}")
+        raise place.error(f"needs filters={expected} in the layer before it ({what}), got {shape.channels}",
+                          reason=Reason.SHAPE_MISMATCH)
 
 
 KINDS: dict[str, type[Layer]] = {}

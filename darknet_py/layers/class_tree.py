@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.data.datafile import find_file
+from darknet_py.errors import Reason
 from darknet_py.layers.base import Place
 
 MAX_BYTES = 1 << 24
@@ -78,11 +79,11 @@ def read_tree(name: str, place: Place) -> Tree:
             parent = len(names)
         if not words or not -1 <= parent < len(names):
             raise place.error(f"tree={name}, line {number} of {path}: expected a name and the number of an earlier "
-                              f"line or -1, found {line[:40]!r}", "tree")
+                              f"line or -1, found {line[:40]!r}", "tree", Reason.SYNTAX)
         names.append(words[0])
         parents.append(parent)
     if not names:
-        raise place.error(f"tree={name}: {path} is empty", "tree")
+        raise place.error(f"tree={name}: {path} is empty", "tree", Reason.EMPTY)
     return Tree(names, parents)
 
 
@@ -113,7 +114,8 @@ def find(name: str, key: str, place: Place) -> Path:
     near = [] if folder is None else [folder, folder / ".."]
     path = find_file(name, *near) or find_file(os.path.basename(name), *near)
     if path is None:
-        raise place.error(f"{key}={name}: no such file in {', '.join(map(str, [Path(), *near]))}", key)
+        raise place.error(f"{key}={name}: no such file in {', '.join(map(str, [Path(), *near]))}", key,
+                          Reason.MISSING_FILE)
     return path
 
 
@@ -121,7 +123,7 @@ def read_lines(path: Path, key: str, place: Place) -> list[str]:
     """The lines of a small text file, blank ones at its end left out."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise place.error(f"{key}=: {path} is larger than {MAX_BYTES} bytes", key)
+            raise place.error(f"{key}=: {path} is larger than {MAX_BYTES} bytes", key, Reason.TOO_LARGE)
         return path.read_text("utf-8", "replace").rstrip().splitlines()
     except OSError as error:
-        raise place.error(f"{key}=: cannot read {path}: {error.strerror}", key) from None
+        raise place.error(f"{key}=: cannot read {path}: {error.strerror}", key, Reason.reading(error)) from None

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.cfg.options import option
+from darknet_py.errors import Reason
 from darknet_py.layers.activations import ACTIVATIONS
 from darknet_py.layers.base import Blob, LayerOptions, Place, Shape, layer, straight_through
 from darknet_py.layers.batchnorm import Normalized
@@ -81,13 +82,14 @@ class Convolutional(Normalized):
         self.groups = 1 if o.xnor or o.groups < 1 else o.groups
         if shape.channels % self.groups or o.filters % self.groups:
             raise place.error(f"groups={self.groups} must divide the {shape.channels} input channels "
-                              f"and filters={o.filters}", "groups")
+                              f"and filters={o.filters}", "groups", Reason.INDIVISIBLE)
         deformations = [name for name in DEFORMATIONS if getattr(o, name)]
         if len(deformations) > 1:
             raise place.error(f"takes one of {', '.join(DEFORMATIONS)}, found {' and '.join(deformations)}",
-                              deformations[1])
+                              deformations[1], Reason.CONFLICT)
         if deformations and o.size == 1:
-            raise place.error(f"{deformations[0]}=1 needs size=3 or more, found size=1", deformations[0])
+            raise place.error(f"{deformations[0]}=1 needs size=3 or more, found size=1", deformations[0],
+                              Reason.CONFLICT)
         self.stride = (o.stride if o.stride_y < 1 else o.stride_y, o.stride if o.stride_x < 1 else o.stride_x)
         self.dilation = 1 if o.size == 1 else o.dilation
         self.padding = (o.size // 2 if o.pad else o.padding) * self.dilation
@@ -118,12 +120,13 @@ class Convolutional(Normalized):
         other = place.layers[index]
         if not isinstance(other, Convolutional):
             raise place.error(f"share_index={o.share_index} names layer {index}, a [{other.kind}], "
-                              "expected a [convolutional]", "share_index")
+                              "expected a [convolutional]", "share_index", Reason.BAD_REFERENCE)
         mine, theirs = ((layer.options.size, layer.options.filters, layer.shapes[0].channels, layer.groups,
                          bool(layer.options.batch_normalize or layer.options.cbn)) for layer in (self, other))
         if mine != theirs:
             raise place.error(f"share_index={o.share_index} needs equal size, filters, input channels, groups and "
-                              f"batch_normalize: layer {index} has {theirs}, this one {mine}", "share_index")
+                              f"batch_normalize: layer {index} has {theirs}, this one {mine}", "share_index",
+                              Reason.SHAPE_MISMATCH)
         return other.shared or (other,)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.cfg.options import option
+from darknet_py.errors import Reason
 from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
 
 
@@ -36,7 +37,8 @@ class Crop(Layer):
         super().__init__(options, shapes, place)
         o, (channels, height, width) = options, shapes[0]
         if o.crop_height > height or o.crop_width > width:
-            raise place.error(f"cannot take {o.crop_width} x {o.crop_height} out of {width} x {height}", "crop_height")
+            raise place.error(f"cannot take {o.crop_width} x {o.crop_height} out of {width} x {height}", "crop_height",
+                              Reason.SHAPE_MISMATCH)
         self.shape = self.output(channels, o.crop_height, o.crop_width)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.options import option
+from darknet_py.errors import Reason
 from darknet_py.layers.base import LayerOptions, Place, Shape, layer
 from darknet_py.layers.head import Candidates, DetectionHead
 from darknet_py.layers.yolo import class_scores
@@ -54,7 +55,8 @@ class Detection(DetectionHead):
         expected = self.needed_filters(o)
         if self.shape.size != expected:
             raise place.error(f"needs {expected} values from the layer before it ({o.side} x {o.side} cells x (("
-                              f"{o.coords} coords + 1) x {o.num} boxes + {o.classes} classes)), got {self.shape.size}")
+                              f"{o.coords} coords + 1) x {o.num} boxes + {o.classes} classes)), got {self.shape.size}",
+                              reason=Reason.SHAPE_MISMATCH)
 
     @classmethod
     def needed_filters(cls, options: DetectionOptions) -> int:

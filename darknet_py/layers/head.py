@@ -5,6 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from darknet_py.errors import Reason
 from darknet_py.layers.base import Layer
 
 
@@ -62,4 +63,4 @@ class DetectionHead(Head):
         Returns:
             Names of boxes (N, 4, K), x1, y1, x2, y2 relative to the network's input, and of scores (N, classes, K).
         """
-        raise self.place.error("has boxes that cannot be said in ONNX")
+        raise self.place.error("has boxes that cannot be said in ONNX", reason=Reason.UNSUPPORTED)

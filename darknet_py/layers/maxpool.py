@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.cfg.options import option
+from darknet_py.errors import Reason
 from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
 from darknet_py.layers.blur import Blur
 
@@ -47,7 +48,7 @@ class Pool(Layer):
         self.stride = (o.stride if o.stride_y is None else o.stride_y, o.stride if o.stride_x is None else o.stride_x)
         if self.padding > 2 * (self.size - 1):
             raise place.error(f"padding={self.padding} puts windows wholly outside, expected at most "
-                              f"{2 * (self.size - 1)} for size={self.size}", "padding")
+                              f"{2 * (self.size - 1)} for size={self.size}", "padding", Reason.OUT_OF_RANGE)
         self._plan(self.stride)
 
     def _plan(self, stride: tuple[int, int]) -> None:
@@ -84,7 +85,7 @@ class MaxPool(Pool):
             self.shape = self.output(shape.channels, *self.blur.sides(self.shape))
         elif o.maxpool_zero_nonmax and self.shape != shape:
             raise place.error(f"maxpool_zero_nonmax=1 needs an output of the input's size {shape}, "
-                              f"found {self.shape}", "maxpool_zero_nonmax")
+                              f"found {self.shape}", "maxpool_zero_nonmax", Reason.SHAPE_MISMATCH)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.options.maxpool_depth:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.options import option
+from darknet_py.errors import Reason
 from darknet_py.layers.activations import ACTIVATIONS
 from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
 from darknet_py.layers.connected import Connected, ConnectedOptions
@@ -147,7 +148,8 @@ class Crnn(Simple):
         self.self_layer = self.convolution(hidden, options.hidden)
         self.output_layer = self.convolution(hidden, options.output)
         if self.input_layer.shape != hidden or self.self_layer.shape != hidden:
-            raise place.error(f"needs a size, stride and padding that keep {hidden}, found {self.input_layer.shape}")
+            raise place.error(f"needs a size, stride and padding that keep {hidden}, found {self.input_layer.shape}",
+                              reason=Reason.SHAPE_MISMATCH)
         self.shape, self.state_shapes = self.output_layer.shape, (hidden,)
         self.flops = self.count_flops()
 
@@ -258,7 +260,7 @@ class ConvLstm(Recurrent):
         hidden = Shape(o.output, *shape[1:])
         if o.bottleneck and shape != hidden:
             raise place.error(f"bottleneck=1 needs output={shape.channels}, the channels of its input, "
-                              f"found {o.output}", "output")
+                              f"found {o.output}", "output", Reason.SHAPE_MISMATCH)
         if o.peephole:
             for gate in "fio":
                 self.add_module(f"v{gate}", self.convolution(hidden, o.output))
@@ -268,7 +270,8 @@ class ConvLstm(Recurrent):
         for gate in "figo":
             self.add_module(f"u{gate}", self.convolution(shape, o.output))
         if self.wf.shape != hidden:
-            raise place.error(f"needs a size, stride and padding that keep {hidden}, found {self.wf.shape}")
+            raise place.error(f"needs a size, stride and padding that keep {hidden}, found {self.wf.shape}",
+                              reason=Reason.SHAPE_MISMATCH)
         self.activate = ACTIVATIONS[o.lstm_activation]
         self.shape, self.state_shapes = hidden, (hidden, hidden)
         self.bound = 32 * place.net.time_steps if o.state_constrain is None else o.state_constrain

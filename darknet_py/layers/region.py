@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.options import option
+from darknet_py.errors import Reason
 from darknet_py.layers.base import LayerOptions, Place, Shape, check_filters, layer
 from darknet_py.layers.class_tree import read_map, read_tree
 from darknet_py.layers.head import Candidates, DetectionHead
@@ -64,7 +65,8 @@ class Region(DetectionHead):
         self.anchors = take_anchors(o, range(o.num), place)
         self.tree = None if o.tree is None else read_tree(o.tree, place)
         if self.tree is not None and len(self.tree) != o.classes:
-            raise place.error(f"tree={o.tree} has {len(self.tree)} classes, expected classes={o.classes}", "tree")
+            raise place.error(f"tree={o.tree} has {len(self.tree)} classes, expected classes={o.classes}", "tree",
+                              Reason.WRONG_COUNT)
         self.class_map = None if o.map is None else read_map(o.map, o.classes, place)
         self.reported: tuple[int, ...] | None = None
 
@@ -107,7 +109,7 @@ class Region(DetectionHead):
     def onnx_boxes(self, graph: Any, output: str) -> tuple[str, str]:
         if self.tree is not None:
             raise self.place.error("chooses one class down a tree, which has no counterpart in ONNX; its output has",
-                                   "tree")
+                                   "tree", Reason.UNSUPPORTED)
         o, (_, height, width) = self.options, self.shape
         x = graph("Transpose", graph.reshape(output, height * width, self.count, -1), perm=[0, 3, 1, 2])
         xy, wh, objectness, classes, _ = graph.split(x, 1, [2, 2, 1, o.classes, o.coords - 4])      # (N, ., H * W, A)

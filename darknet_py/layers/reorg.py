@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from darknet_py.cfg.options import option
+from darknet_py.errors import Reason
 from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
 
 
@@ -30,7 +31,7 @@ class Reorganized(Layer):
         inner = self.packed_shape()
         if self.shape.size != shapes[0].size or inner.channels % s ** 2:
             raise place.error(f"stride={s} does not fit {shapes[0]}: expected sides that it divides and channels "
-                              f"that its square {s ** 2} divides", "stride")
+                              f"that its square {s ** 2} divides", "stride", Reason.INDIVISIBLE)
         self.window = (1, s, s, 1)
 
     def packed_shape(self) -> Shape:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.options import option
+from darknet_py.errors import Reason
 from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
 
 
@@ -37,17 +38,19 @@ class Route(Layer):
         for index, shape in zip(o.layers, shapes, strict=True):
             if shape[1:] != first[1:]:
                 raise place.error(f"layers= needs inputs of equal width and height, found {first} from "
-                                  f"{o.layers[0]} and {shape} from {index}", "layers")
+                                  f"{o.layers[0]} and {shape} from {index}", "layers", Reason.SHAPE_MISMATCH)
             if shape.channels % o.groups:
-                raise place.error(f"groups={o.groups} must divide the {shape.channels} channels of {index}", "groups")
+                raise place.error(f"groups={o.groups} must divide the {shape.channels} channels of {index}", "groups",
+                                  Reason.INDIVISIBLE)
         if o.group_id >= o.groups:
-            raise place.error(f"group_id={o.group_id} needs a number from 0 to {o.groups - 1}", "group_id")
+            raise place.error(f"group_id={o.group_id} needs a number from 0 to {o.groups - 1}", "group_id",
+                              Reason.OUT_OF_RANGE)
         self.shape = self.output(sum(shape.channels for shape in shapes) // o.groups, *first[1:])
 
     @classmethod
     def sources(cls, options: RouteOptions, place: Place) -> tuple[int, ...]:
         if not options.layers:
-            raise place.error("needs layers=, the layers to take")
+            raise place.error("needs layers=, the layers to take", reason=Reason.MISSING_KEY)
         return tuple(place.resolve(reference, "layers") for reference in options.layers)
 
     def forward(self, *xs: Tensor) -> Tensor:

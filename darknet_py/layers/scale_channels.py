@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from darknet_py.cfg.options import option
+from darknet_py.errors import Reason
 from darknet_py.layers.activations import ACTIVATIONS
 from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
 
@@ -34,13 +35,13 @@ class Product(Layer):
         expected = self.factor_shape(self.shape)
         if factor != expected:
             raise place.error(f"needs {expected} from the layer before it to scale {self.shape}, found {factor}",
-                              "from")
+                              "from", Reason.SHAPE_MISMATCH)
         self.activate = ACTIVATIONS[options.activation]
 
     @classmethod
     def sources(cls, options: SamOptions, place: Place) -> tuple[int, ...]:
         if options.from_ is None:
-            raise place.error("needs from=, the layer to scale")
+            raise place.error("needs from=, the layer to scale", reason=Reason.MISSING_KEY)
         return place.index - 1, place.resolve(options.from_, "from")
 
     def factor_shape(self, shape: Shape) -> Shape:

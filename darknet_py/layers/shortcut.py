@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.options import option
+from darknet_py.errors import Reason
 from darknet_py.layers.activations import ACTIVATIONS
 from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
 
@@ -50,7 +51,8 @@ class Shortcut(Layer):
             _, height, width = self.shape
             down, up = (shape.height // height, shape.width // width), (height // shape.height, width // shape.width)
             if down[0] != down[1] or up[0] != up[1]:
-                raise place.error(f"from= cannot add {shape} to {self.shape}: their sides have no common ratio", "from")
+                raise place.error(f"from= cannot add {shape} to {self.shape}: their sides have no common ratio", "from",
+                                  Reason.SHAPE_MISMATCH)
         count = len(shapes)
         if o.weights_type != "none":
             channels = self.shape.channels if o.weights_type == "per_channel" else 1
@@ -61,7 +63,7 @@ class Shortcut(Layer):
     @classmethod
     def sources(cls, options: ShortcutOptions, place: Place) -> tuple[int, ...]:
         if not options.from_:
-            raise place.error("needs from=, the layers to add")
+            raise place.error("needs from=, the layers to add", reason=Reason.MISSING_KEY)
         return (place.index - 1, *(place.resolve(reference, "from") for reference in options.from_))
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
@@ -82,7 +84,8 @@ class Shortcut(Layer):
         channels, total = self.shape.channels, ""
         for number, (x, shape) in enumerate(zip(xs, self.shapes, strict=True)):
             if shape[1:] != self.shape[1:]:
-                raise self.place.error(f"adds {shape} to {self.shape}, which cannot be said in ONNX", "from")
+                raise self.place.error(f"adds {shape} to {self.shape}, which cannot be said in ONNX", "from",
+                                       Reason.UNSUPPORTED)
             if shape.channels > channels:
                 x = graph.slice(x, 1, 0, channels)
             elif shape.channels < channels:

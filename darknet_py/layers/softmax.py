@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.options import option
+from darknet_py.errors import Reason
 from darknet_py.layers.base import LayerOptions, Place, Shape, check_filters, layer
 from darknet_py.layers.class_tree import read_tree
 from darknet_py.layers.head import Head
@@ -60,12 +61,14 @@ class Softmax(Head):
         super().__init__(options, shapes, place)
         self.classes, self.channels_per_class = self.shape.size, 1
         if self.shape.size % options.groups:
-            raise place.error(f"groups={options.groups} must divide the {self.shape.size} inputs", "groups")
+            raise place.error(f"groups={options.groups} must divide the {self.shape.size} inputs", "groups",
+                              Reason.INDIVISIBLE)
         if options.temperature == 0:
-            raise place.error("temperature= needs a number other than 0", "temperature")
+            raise place.error("temperature= needs a number other than 0", "temperature", Reason.OUT_OF_RANGE)
         self.tree = None if options.tree is None else read_tree(options.tree, place)
         if self.tree is not None and len(self.tree) != self.shape.size:
-            raise place.error(f"tree={options.tree} has {len(self.tree)} classes for {self.shape.size} inputs", "tree")
+            raise place.error(f"tree={options.tree} has {len(self.tree)} classes for {self.shape.size} inputs", "tree",
+                              Reason.WRONG_COUNT)
 
     def forward(self, x: Tensor) -> Tensor:
         o = self.options
@@ -162,8 +165,9 @@ class Contrastive(Trainer):
         yolo: Any = place.layers[index]
         if yolo.kind != "yolo":
             raise place.error(f"yolo_layer={options.yolo_layer} names layer {index}, a [{yolo.kind}], "
-                              "expected a [yolo]", "yolo_layer")
+                              "expected a [yolo]", "yolo_layer", Reason.BAD_REFERENCE)
         size = self.shape.channels // yolo.count
         if size != yolo.embedding_size:
             raise place.error(f"has embeddings of {size} values, expected the {yolo.embedding_size} that layer {index} "
-                              "reads with embedding_layer=; both should name the same [convolutional]", "yolo_layer")
+                              "reads with embedding_layer=; both should name the same [convolutional]", "yolo_layer",
+                              Reason.SHAPE_MISMATCH)

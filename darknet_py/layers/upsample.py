@@ -8,6 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from darknet_py.errors import Reason
 from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
 
 
@@ -31,9 +32,9 @@ class Upsample(Layer):
         super().__init__(options, shapes, place)
         (channels, height, width), stride = shapes[0], options.stride
         if stride == 0:
-            raise place.error("stride= needs a number other than 0", "stride")
+            raise place.error("stride= needs a number other than 0", "stride", Reason.OUT_OF_RANGE)
         if stride < 0 and (height % stride or width % stride):
-            raise place.error(f"stride={stride} must divide the sides of {shapes[0]}", "stride")
+            raise place.error(f"stride={stride} must divide the sides of {shapes[0]}", "stride", Reason.INDIVISIBLE)
         self.shape = (self.output(channels, height * stride, width * stride) if stride > 0 else
                       self.output(channels, height // -stride, width // -stride))
         self.window, self.enlarges = (1, abs(stride), abs(stride), 1), stride > 0

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.options import option
+from darknet_py.errors import Reason
 from darknet_py.layers.base import LayerOptions, Place, Shape, check_filters, layer
 from darknet_py.layers.class_tree import read_map
 from darknet_py.layers.head import Candidates, DetectionHead
@@ -75,7 +76,8 @@ class AnchorHead(DetectionHead):
         o = options
         mask, most = range(o.num) if o.mask is None else o.mask, max(o.num, len(o.anchors) // 2)
         if o.mask is not None and not 0 <= min(o.mask, default=-1) <= max(o.mask) < most:
-            raise place.error(f"mask= needs numbers from 0 to {most - 1} (num={o.num}), found {o.mask}", "mask")
+            raise place.error(f"mask= needs numbers from 0 to {most - 1} (num={o.num}), found {o.mask}", "mask",
+                              Reason.OUT_OF_RANGE)
         self.count = self.channels_per_class = len(mask)
         self.classes = o.classes
         check_filters(place, self.shape, f"{self.count} anchors x ({self.entries} + {o.classes} classes)",
@@ -87,7 +89,7 @@ class AnchorHead(DetectionHead):
         self.all_anchors = anchors[:o.num]      # those that a truth may choose, this head's and the others'
         if o.counters_per_class is not None and len(o.counters_per_class) != o.classes:
             raise place.error(f"counters_per_class= needs {o.classes} values, one a class, "
-                              f"found {len(o.counters_per_class)}", "counters_per_class")
+                              f"found {len(o.counters_per_class)}", "counters_per_class", Reason.WRONG_COUNT)
         self.class_map = None if o.map is None else read_map(o.map, o.classes, place)
 
     @classmethod

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from darknet_py.cfg.language import Cfg, Section, read_cfg
 from darknet_py.cfg.options import NetOptions, bind
-from darknet_py.errors import DarknetError, DataError
+from darknet_py.errors import DarknetError, DataError, Reason
 from darknet_py.layers import KINDS, DetectionHead, Head, Layer, Place, Shape
 from darknet_py.layers.base import MAX_PARAMETERS, StraightThrough, TrainingContext
 from darknet_py.model import weights as weights_file
@@ -67,7 +67,8 @@ class Network(nn.Module):
         sources: list[tuple[int, ...]] = []
         count = 0
         if len(cfg.sections) > MAX_LAYERS:
-            raise cfg.error(f"has {len(cfg.sections) - 1} layers, more than the {MAX_LAYERS} allowed")
+            raise cfg.error(f"has {len(cfg.sections) - 1} layers, more than the {MAX_LAYERS} allowed",
+                            reason=Reason.TOO_LARGE)
         for index, section in enumerate(cfg.sections[1:]):
             place = Place(cfg, section, index, self.options, layers, self.context)
             kind = _kind(cfg, section)
@@ -75,12 +76,14 @@ class Network(nn.Module):
             wanted = kind.sources(options, place)
             final = next((source for source in wanted if source >= 0 and layers[source].final), None)
             if final is not None:
-                raise place.error(f"reads layer {final}, a [{layers[final].kind}], which no other layer can read")
+                raise place.error(f"reads layer {final}, a [{layers[final].kind}], which no other layer can read",
+                                  reason=Reason.BAD_REFERENCE)
             shapes = [self.input_shape if source < 0 else layers[source].shape for source in wanted]
             layer = kind(options, shapes, place)
             count += sum(blob.tensor.numel() for blob in layer.blobs())
             if count > MAX_PARAMETERS:
-                raise place.error(f"brings the network to {count} weights, more than the {MAX_PARAMETERS} allowed")
+                raise place.error(f"brings the network to {count} weights, more than the {MAX_PARAMETERS} allowed",
+                                  reason=Reason.TOO_LARGE)
             layers.append(layer)
             sources.append(wanted)
         self.layers = nn.ModuleList(layers)     # type: ignore[assignment]
@@ -235,7 +238,8 @@ class Network(nn.Module):
                 if tensor.shape != (other := getattr(theirs, name)).shape:
                     place = next(layer for layer in self.layers if ours in layer.modules()).place
                     raise place.error(f"has weights {tuple(tensor.shape)} that would be {tuple(other.shape)} for "
-                                      f"images of {width} x {height}, so this network cannot change its size (random=)")
+                                      f"images of {width} x {height}, so this network cannot change its size (random=)",
+                                      reason=Reason.SHAPE_MISMATCH)
             theirs._parameters, theirs._buffers = ours._parameters, ours._buffers
         return twin.train(self.training)
 
@@ -272,7 +276,7 @@ class Network(nn.Module):
             raise DarknetError(f"the weights end after {self.reached} of {len(self.layers)} layers; {form} needs all")
         for layer in self.layers:
             if layer.stateful:
-                raise layer.place.error(f"remembers earlier images, which {form} cannot say")
+                raise layer.place.error(f"remembers earlier images, which {form} cannot say", reason=Reason.UNSUPPORTED)
 
     def exportable(self, form: str | None = None) -> Network:
         """A folded copy in inference mode, for another runtime; see ``check_exportable`` for ``form``."""
@@ -289,11 +293,12 @@ class Network(nn.Module):
         """The input, with the shape of images where it came flat."""
         dtype = next((parameter.dtype for parameter in self.parameters()), x.dtype)
         if x.dtype != dtype:
-            raise DataError(f"the network takes {dtype}, got {x.dtype}")
+            raise DataError(f"the network takes {dtype}, got {x.dtype}", Reason.WRONG_FORMAT)
         if x.dim() == 2 and x.shape[1] == self.input_shape.size:
             return x.reshape(-1, *self.input_shape)
         if x.dim() != 4 or tuple(x.shape[1:]) != self.input_shape:
-            raise DataError(f"the network takes (N, {', '.join(map(str, self.input_shape))}), got {tuple(x.shape)}")
+            raise DataError(f"the network takes (N, {', '.join(map(str, self.input_shape))}), got {tuple(x.shape)}",
+                            Reason.SHAPE_MISMATCH)
         return x
 
 
@@ -335,10 +340,10 @@ def _net(cfg: Cfg, width: int | None, height: int | None) -> tuple[NetOptions, S
     section = cfg.sections[0]
     options = bind(cfg, section, NetOptions)
     if len(cfg.sections) == 1:
-        raise cfg.error("expected layers after [net], found none", section.line)
+        raise cfg.error("expected layers after [net], found none", section.line, Reason.EMPTY)
     if options.policy == "steps" and not 0 < len(options.steps) == len(options.scales):
         raise cfg.error(f"[net] policy=steps needs as many steps= as scales=, found {len(options.steps)} and "
-                        f"{len(options.scales)}", section.line)
+                        f"{len(options.scales)}", section.line, Reason.WRONG_COUNT)
     options = replace(options, width=options.width if width is None else width,
                       height=options.height if height is None else height)
     shape = Shape(options.channels, options.height, options.width)
@@ -347,7 +352,7 @@ def _net(cfg: Cfg, width: int | None, height: int | None) -> tuple[NetOptions, S
     if shape.size < 1 or shape.size > MAX_PARAMETERS:
         raise cfg.error(f"[net] needs width, height and channels, or inputs, from 1 to {MAX_PARAMETERS} values in all; "
                         f"found width={options.width}, height={options.height}, channels={options.channels}, "
-                        f"inputs={options.inputs}", section.line)
+                        f"inputs={options.inputs}", section.line, Reason.OUT_OF_RANGE)
     return options, shape
 
 
@@ -358,4 +363,5 @@ def _kind(cfg: Cfg, section: Section) -> type[Layer]:
     lower = {kind.lower(): kind for kind in KINDS}
     close = get_close_matches(section.kind.lower(), lower, n=1)
     hint = f"; did you mean [{lower[close[0]]}]?" if close else ""
-    raise cfg.error(f"expected a layer that Darknet knows, found [{section.kind}]{hint}", section.line)
+    raise cfg.error(f"expected a layer that Darknet knows, found [{section.kind}]{hint}", section.line,
+                    Reason.UNKNOWN_NAME)

@@ -6,7 +6,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, Reason
 from darknet_py.layers import DetectionHead
 from darknet_py.model.network import Network
 from darknet_py.model.onnx_graph import Graph
@@ -43,9 +43,11 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
         raise DarknetError("an ONNX model is made of a folded network")
     heads = [network.layers[index] for index in network.heads]
     if outputs != "heads" and (wrong := [head for head in heads if not isinstance(head, DetectionHead)]):
-        raise wrong[0].place.error("has no boxes; without them only the outputs of the heads can be had")
+        raise wrong[0].place.error("has no boxes; without them only the outputs of the heads can be had",
+                                   reason=Reason.WRONG_TASK)
     if resizable and (fixed := [layer for layer in network.layers if not layer.any_size]):
-        raise fixed[0].place.error("has the size of its input built in, so the model cannot be resizable")
+        raise fixed[0].place.error("has the size of its input built in, so the model cannot be resizable",
+                                   reason=Reason.UNSUPPORTED)
     graph = Graph(opset, half=half, resizable=resizable)
     names = {-1: "images"}
     if half:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.errors import WeightsError
+from darknet_py.errors import Reason, WeightsError
 from darknet_py.layers import Blob, Head, Layer
 from darknet_py.utils.files import replacing
 from darknet_py.zoo.manifest import how_to_get
@@ -50,16 +50,17 @@ def read_header(path: str | os.PathLike) -> Header:
         with open(path, "rb") as file:
             start = file.read(20)
     except FileNotFoundError:
-        raise WeightsError(f"{path}: no such weights file; {how_to_get(path)}") from None
+        raise WeightsError(f"{path}: no such weights file; {how_to_get(path)}", Reason.MISSING_FILE) from None
     except OSError as error:
-        raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}") from None
+        raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}", Reason.UNREADABLE) from None
     if len(start) >= 12:
         version: tuple[int, ...] = struct.unpack("<iii", start[:12])
         size = 20 if version[0] * 10 + version[1] >= 2 else 16
         if len(start) >= size:
             seen, = struct.unpack("<Q" if size == 20 else "<I", start[12:size])
             return Header(version[0], version[1], version[2], seen, size)
-    raise WeightsError(f"{path}: expected a header of 16 or 20 bytes, found a file of {len(start)} bytes")
+    raise WeightsError(f"{path}: expected a header of 16 or 20 bytes, found a file of {len(start)} bytes",
+                       Reason.TRUNCATED)
 
 
 def check(path: str | os.PathLike, layers: Sequence[Layer]) -> tuple[Header, int]:
@@ -106,9 +107,10 @@ def load(path: str | os.PathLike, layers: Sequence[Layer],
     try:
         data = np.fromfile(path, "<f4", offset=header.size)     # one array has large pages: twice as fast as many
     except OSError as error:
-        raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}") from None
+        raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}", Reason.UNREADABLE) from None
     if len(data) != sum(sizes):
-        raise WeightsError(f"{path}: expected {sum(sizes)} numbers after the header, could read {len(data)}")
+        raise WeightsError(f"{path}: expected {sum(sizes)} numbers after the header, could read {len(data)}",
+                           Reason.TRUNCATED)
     for (blob, _), values in zip(parts, torch.from_numpy(data).split(sizes), strict=True):
         if blob is not None:
             _put(blob, values, header)
@@ -138,7 +140,7 @@ def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0, versio
             file.flush()
             os.fsync(file.fileno())     # a trained network outlives a crash of the machine
     except OSError as error:
-        raise WeightsError(f"{path}: cannot write the weights file: {error.strerror}") from None
+        raise WeightsError(f"{path}: cannot write the weights file: {error.strerror}", Reason.UNWRITABLE) from None
 
 
 def size_in_bytes(layers: Sequence[Layer]) -> int:
@@ -176,15 +178,16 @@ def _reached(path: str | os.PathLike, size: int, layers: Sequence[Layer], ends: 
             return len(layers)
     what = f"{path}: holds {size / 4:.12g} numbers after its header, the network needs {total}"
     if count >= total:
-        detail = f"{size / 4 - total:.12g} are left over"
+        detail, reason = f"{size / 4 - total:.12g} are left over", Reason.INCOMPATIBLE
     else:
         index = next(i for i, end in enumerate(ends) if end > count)
         place = layers[index].place
         detail = f"it ends inside layer {index} ([{layers[index].kind}], line {place.section.line} of the cfg)"
+        reason = Reason.TRUNCATED
     here = next((layer.classes for layer in layers if isinstance(layer, Head) and layer.channels_per_class), 0)
     there = classes_for(size, layers)
     guess = "" if there is None else f"; this looks like the same network with classes={there} instead of {here}"
-    raise WeightsError(f"{what}; {detail}{guess}")
+    raise WeightsError(f"{what}; {detail}{guess}", reason if there is None else Reason.INCOMPATIBLE)
 
 
 def classes_for(size: int, layers: Sequence[Layer]) -> int | None:

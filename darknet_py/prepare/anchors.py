@@ -10,7 +10,7 @@ import numpy as np
 from darknet_py.data.check import Progress
 from darknet_py.data.datafile import entries_of
 from darknet_py.data.dataset import Problem, class_names, read_objects, read_samples
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 MOST_CLASSES = 10_000       # larger numbers in a label file are mistakes
 MOST_ANCHORS = 256
@@ -86,7 +86,8 @@ def class_count(data: str | os.PathLike) -> int:
     if text is None:
         return len(class_names(data) or [])
     if not text.isdecimal() or not 0 < int(text) <= MOST_CLASSES:
-        raise DataError(f"{data}: expected 'classes = N', N from 1 to {MOST_CLASSES}, found classes = {text}")
+        raise DataError(f"{data}: expected 'classes = N', N from 1 to {MOST_CLASSES}, found classes = {text}",
+                        Reason.BAD_VALUE)
     return int(text)
 
 
@@ -131,11 +132,12 @@ def find_anchors(sizes: np.ndarray, count: int, *, seed: int = 0, restarts: int 
         DataError: there are fewer different sizes than anchors.
     """
     if not 0 < count <= MOST_ANCHORS:
-        raise DataError(f"expected a number of anchors from 1 to {MOST_ANCHORS}, found {count}")
+        raise DataError(f"expected a number of anchors from 1 to {MOST_ANCHORS}, found {count}", Reason.OUT_OF_RANGE)
     sizes = sizes.astype(np.float64)
     kinds, weights = np.unique(sizes, axis=0, return_counts=True)
     if len(kinds) < count:
-        raise DataError(f"{count} anchors need boxes of as many different sizes, found {len(kinds)}")
+        raise DataError(f"{count} anchors need boxes of as many different sizes, found {len(kinds)}",
+                        Reason.WRONG_COUNT)
     few, times = _merged(kinds, weights.astype(np.float64))
     darknet = darknet_anchors(few, count, times, seed)
     candidates = [darknet, _climb(few, times, darknet)]
@@ -256,11 +258,12 @@ def anchors_text(anchors: np.ndarray, width: float) -> str:
     digits, show = (0, "{:3.0f},{:3.0f}") if width > CELLS else (4, "{:2.4f},{:2.4f}")
     rounded = anchors.round(digits)
     if rounded.min() <= 0:
-        raise DataError(f"an anchor of {anchors.min():.3g} is 0 when rounded: are there boxes of less than a pixel?")
+        raise DataError(f"an anchor of {anchors.min():.3g} is 0 when rounded: are there boxes of less than a pixel?",
+                        Reason.OUT_OF_RANGE)
     different = len(np.unique(rounded, axis=0))
     if different < len(anchors):
         raise DataError(f"only {different} of {len(anchors)} anchors differ when rounded: the boxes are too much alike "
-                        "for so many")
+                        "for so many", Reason.DUPLICATE)
     return ", ".join(show.format(*anchor) for anchor in anchors.tolist())
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from darknet_py.data.check import SplitStatistics, about_image
 from darknet_py.data.dataset import Problem
 from darknet_py.data.image import decode_file
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.prepare.similar import Fingerprint, Groups, fingerprint, group_similar
 from darknet_py.prepare.sources import STATISTICS, Picture, Source, merge, read_source, unlabelled
 from darknet_py.prepare.split import stratified_split
@@ -62,9 +62,9 @@ def prepare_dataset(sources: Sequence[str | os.PathLike], out: str | os.PathLike
         DataError: a source that cannot be read, no objects in all of them, or out cannot be written.
     """
     if style not in FORMATS:
-        raise DataError(f"expected the format {', '.join(FORMATS)}, found {style}")
+        raise DataError(f"expected the format {', '.join(FORMATS)}, found {style}", Reason.UNKNOWN_NAME)
     if not 0 <= share <= 1:
-        raise DataError(f"expected a share for training from 0 to 1, found {share:g}")
+        raise DataError(f"expected a share for training from 0 to 1, found {share:g}", Reason.OUT_OF_RANGE)
     out = Path(out)
     own = own_files(out, force)
     _check_apart(out, sources)
@@ -74,7 +74,7 @@ def prepare_dataset(sources: Sequence[str | os.PathLike], out: str | os.PathLike
     problems = [problem for source in read for problem in unlabelled(source.problems)]
     pictures, prints = _examined(pictures, problems, progress)
     if not any(len(picture.rows) for picture in pictures):
-        raise DataError(_nothing(sources, pictures, problems))
+        raise DataError(_nothing(sources, pictures, problems), Reason.EMPTY)
     if resplit:
         for picture in pictures:
             picture.split = None
@@ -99,10 +99,11 @@ def _check_apart(out: Path, others: Sequence[str | os.PathLike], inside: bool = 
     for other in others:
         path = Path(os.path.realpath(other))
         if inside and path.is_relative_to(place):
-            raise DataError(f"{out}: has pictures of the source, such as {other}; -o FOLDER writes another one")
+            raise DataError(f"{out}: has pictures of the source, such as {other}; -o FOLDER writes another one",
+                            Reason.CONFLICT)
         if not inside and path.is_dir() and place.is_relative_to(path):
             raise DataError(f"{out}: lies in {other}, where it would be read as a part of it the next time; -o FOLDER "
-                            "writes another one")
+                            "writes another one", Reason.CONFLICT)
 
 
 def _examined(pictures: Sequence[Picture], problems: list[Problem], progress: Callable[[int, int], None] | None

@@ -12,7 +12,7 @@ import torch
 
 from darknet_py.cfg.language import Cfg
 from darknet_py.cfg.options import NetOptions, bind, keys
-from darknet_py.errors import CfgError
+from darknet_py.errors import CfgError, Reason
 from darknet_py.layers import KINDS, Head
 from darknet_py.model.network import Network
 from darknet_py.prepare.refit_heads import coarsest_step, fitted, size_problem, with_head_values
@@ -47,7 +47,8 @@ def edit_cfg(cfg: Cfg, changes: Mapping[str, Any]) -> Cfg:
     for target, value in changes.items():
         text = "" if value is None else str(value).strip()
         if set(text) & set("#;\r\n\0"):
-            raise cfg.error(f"expected a value without comments and line ends, found {target}={text!r}")
+            raise cfg.error(f"expected a value without comments and line ends, found {target}={text!r}",
+                            reason=Reason.SYNTAX)
         values |= dict.fromkeys(_places(cfg, target, removing=not text), text or None)
     new = cfg
     try:
@@ -65,11 +66,12 @@ def edit_cfg(cfg: Cfg, changes: Mapping[str, Any]) -> Cfg:
             sides = {key: getattr(bind(new, new.sections[0], NetOptions), key)
                      for key in ("width", "height") if values.get((0, key)) is not None}
             if sides and (problem := size_problem(coarsest_step(new), **sides)) is not None:
-                raise new.error(f"[net] {problem}", new.sections[0].first[problem.split("=")[0]].line)
+                raise new.error(f"[net] {problem}", new.sections[0].first[problem.split("=")[0]].line,
+                                Reason.INDIVISIBLE)
         with torch.device("meta"):
             Network(new)
     except CfgError as error:
-        raise cfg.error(error.message, _line_before(cfg, new, error.line)) from None
+        raise cfg.error(error.message, _line_before(cfg, new, error.line), error.reason) from None
     return new
 
 
@@ -89,12 +91,12 @@ def _places(cfg: Cfg, target: str, removing: bool) -> Iterator[tuple[int, str]]:
     match = TARGET.fullmatch(target)
     if match is None:
         raise cfg.error("expected SECTION.key=value, such as net.width=608, yolo[2].mask=6,7,8 or 139.mask=6,7,8, "
-                        f"found {target[:80]!r}")
+                        f"found {target[:80]!r}", reason=Reason.SYNTAX)
     key, found = match["key"], []
     if match["layer"] is not None:
         found = [int(match["layer"]) + 1]
         if found[0] >= len(cfg.sections):
-            raise cfg.error(f"has layers 0 to {len(cfg.sections) - 2}, found {target}")
+            raise cfg.error(f"has layers 0 to {len(cfg.sections) - 2}, found {target}", reason=Reason.BAD_REFERENCE)
     elif match["kind"] in NET and match["turn"] is None:
         found = [0]
     elif match["kind"] in KINDS:
@@ -103,16 +105,17 @@ def _places(cfg: Cfg, target: str, removing: bool) -> Iterator[tuple[int, str]]:
     if match["turn"] is not None and found:
         turn = int(match["turn"])
         if not -len(found) <= turn < len(found):
-            raise cfg.error(f"has [{match['kind']}] sections 0 to {len(found) - 1}, found {target}")
+            raise cfg.error(f"has [{match['kind']}] sections 0 to {len(found) - 1}, found {target}",
+                            reason=Reason.BAD_REFERENCE)
         found = [found[turn]]
     if not found:
         kinds = dict.fromkeys(["net", *(section.kind for section in cfg.sections[1:])])
         raise cfg.error(f"has no section [{match['kind']}]{_hint(match['kind'], kinds, '[{}]')}; it has "
-                        f"{', '.join(f'[{kind}]' for kind in kinds)}")
+                        f"{', '.join(f'[{kind}]' for kind in kinds)}", reason=Reason.UNKNOWN_NAME)
     if removing:
         found = [index for index in found if key in cfg.sections[index].first]
         if not found:
-            raise cfg.error(f"{target}= takes out a key that is not there")
+            raise cfg.error(f"{target}= takes out a key that is not there", reason=Reason.MISSING_KEY)
     for index in found:
         section = cfg.sections[index]
         known = keys(_options(cfg, index))
@@ -120,7 +123,7 @@ def _places(cfg: Cfg, target: str, removing: bool) -> Iterator[tuple[int, str]]:
             hint = _hint(key, known, "{}=")
             if key == "classes" and index and issubclass(KINDS[section.kind], Head):
                 hint = ": its classes are the filters= or output= of the layer that it reads"
-            raise cfg.error(f"[{section.kind}] has no option {key}={hint}", section.line)
+            raise cfg.error(f"[{section.kind}] has no option {key}={hint}", section.line, Reason.UNKNOWN_NAME)
         yield index, key
 
 
@@ -128,7 +131,8 @@ def _options(cfg: Cfg, section: int) -> type:
     """The dataclass of a section's options."""
     kind = cfg.sections[section].kind
     if section and kind not in KINDS:
-        raise cfg.error(f"expected a layer that Darknet knows, found [{kind}]", cfg.sections[section].line)
+        raise cfg.error(f"expected a layer that Darknet knows, found [{kind}]", cfg.sections[section].line,
+                        Reason.UNKNOWN_NAME)
     return KINDS[kind].Options if section else NetOptions
 
 

@@ -16,7 +16,7 @@ from darknet_py.data.batch_plan import plan
 from darknet_py.data.check import Progress
 from darknet_py.data.datafile import find_file
 from darknet_py.data.dataset import Problem, class_names, read_samples
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.model.network import Network
 from darknet_py.model.summary import training_memory
 from darknet_py.model.weights import classes_for
@@ -105,18 +105,19 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
     the learning rate falls at 80 and 90 % of that. Steps at which it rises, as YOLOv1's do, stay.
     """
     if auto_anchors and data is None:
-        raise DataError("anchors are found in the boxes of a data set: expected its .data file too, found none")
+        raise DataError("anchors are found in the boxes of a data set: expected its .data file too, found none",
+                        Reason.MISSING_KEY)
     known = None if data is None else _classes(data)
     if classes is None:
         classes = known
     elif classes < 1:
-        raise DataError(f"expected a number of classes above 0, found {classes}")
+        raise DataError(f"expected a number of classes above 0, found {classes}", Reason.OUT_OF_RANGE)
     elif known is not None and known != classes:
-        raise DataError(f"{data} has {known} classes, asked for {classes}")
+        raise DataError(f"{data} has {known} classes, asked for {classes}", Reason.WRONG_COUNT)
     path = f"{name}.cfg"
     base = parse_cfg(cfg_text(name, classes=classes, variants=variants), path)
     if classes is None:
-        raise DataError(f"{name} is for how many classes? Say so, or name a data set that does")
+        raise DataError(f"{name} is for how many classes? Say so, or name a data set that does", Reason.MISSING_KEY)
     pictures = None if data is None else len(read_samples(data))
     own = bind(base, base.sections[0], NetOptions)
     net = _schedule(own, max(PER_CLASS * classes, LEAST, 0 if pictures is None else pictures))
@@ -128,7 +129,7 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
             if (crop := getattr(own, key)) is not None}
     step = coarsest_step(base)
     if (problem := size_problem(step, width=width, height=height)) is not None:
-        raise DataError(f"{name}: {problem}")
+        raise DataError(f"{name}: {problem}", Reason.INDIVISIBLE)
     network = _built(base, width, height)
     free = available_memory() if memory is None else Memory(memory, "memory")
     net["subdivisions"], needed, largest = _mini_batch(name, network, net.get("batch", own.batch), free)
@@ -136,10 +137,10 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
     sizes, problems = None, []
     if auto_anchors and data is not None:
         if not (count := anchor_count(network)):
-            raise DataError(f"{name} has no heads with anchors")
+            raise DataError(f"{name} has no heads with anchors", Reason.WRONG_TASK)
         boxes = read_boxes(data)
         if not len(boxes.sizes):
-            raise DataError(f"{data}: the pictures under train have no boxes")
+            raise DataError(f"{data}: the pictures under train have no boxes", Reason.EMPTY)
         sizes, problems = boxes.sizes * (network.input_shape.width, network.input_shape.height), boxes.problems
         cfg = fit_heads(cfg, anchors=find_anchors(sizes, count, progress=progress).best, new_masks=True)
     built = _built(cfg)
@@ -197,14 +198,15 @@ def available_memory() -> Memory:
     try:
         return Memory(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "RAM")
     except (AttributeError, OSError, ValueError):       # Windows has no sysconf
-        raise DataError("this system does not tell how much memory it has; say how much training may take") from None
+        raise DataError("this system does not tell how much memory it has; say how much training may take",
+                        Reason.UNSUPPORTED) from None
 
 
 def _classes(data: str | os.PathLike) -> int | None:
     """How many classes a data set says that it has, in all places the same; None where it does not say."""
     count, names = class_count(data), class_names(data)
     if names is not None and count != len(names):
-        raise DataError(f"{data}: classes = {count}, but there are {len(names)} names")
+        raise DataError(f"{data}: classes = {count}, but there are {len(names)} names", Reason.WRONG_COUNT)
     return None if count == 0 else count
 
 
@@ -236,7 +238,8 @@ def _mini_batch(name: str, network: Network, batch: int, memory: Memory) -> tupl
         if batch % (2 * subdivisions):
             raise DataError(f"{name} needs about {gib(needed)} to train on {images} x {largest[0]} x {largest[1]} "
                             f"pixels at once, found {gib(memory.size)} of {memory.what}, {USED * 100:.0f} % of which "
-                            "may be used: take a smaller size, or say how much there is where it will be trained")
+                            "may be used: take a smaller size, or say how much there is where it will be trained",
+                            Reason.TOO_LARGE)
         subdivisions *= 2
 
 

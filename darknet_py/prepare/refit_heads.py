@@ -11,7 +11,7 @@ import torch
 
 from darknet_py.cfg.language import Cfg
 from darknet_py.cfg.options import bind
-from darknet_py.errors import CfgError
+from darknet_py.errors import CfgError, Reason
 from darknet_py.layers import KINDS, DetectionHead, Head, Layer, Shape
 from darknet_py.model.network import Network
 from darknet_py.prepare.anchors import CELLS, anchors_text, by_area
@@ -59,7 +59,7 @@ def fit_heads(cfg: Cfg, *, anchors: np.ndarray | None = None, classes: int | Non
     named = [index for index, layer in enumerate(network.layers)        # whose classes are an option, or all they read
              if isinstance(layer, Head) and (_has(type(layer), "classes") or 0 < layer.classes == layer.shape.channels)]
     if not heads and (anchors is not None or classes is None or not named):
-        raise cfg.error("expected a head with anchors, such as [yolo], found none")
+        raise cfg.error("expected a head with anchors, such as [yolo], found none", reason=Reason.WRONG_TASK)
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         shares = {} if anchors is None else _shares(heads, len(anchors), new_masks)
@@ -165,7 +165,8 @@ def _shares(heads: dict[int, Any], count: int, always: bool) -> dict[int, tuple[
         return {}
     if count < len(masked):
         place = next(iter(masked.values())).place
-        raise place.error(f"is one of {len(masked)} heads, which need an anchor each at least, found {count}")
+        raise place.error(f"is one of {len(masked)} heads, which need an anchor each at least, found {count}",
+                          reason=Reason.WRONG_COUNT)
     if len(masked) == 1 and next(iter(masked.values())).options.mask is None:
         return {}
     finest = sorted(masked, key=lambda index: (-masked[index].shape.width * masked[index].shape.height,
@@ -204,7 +205,7 @@ def _feeders(network: Network, head: int) -> Iterator[tuple[int, str]]:
             yield source, key
         elif source < 0 or any(shape.channels != layer.shape.channels for shape in layer.shapes):
             raise layer.place.error("decides how many channels the head reads, expected a layer with "
-                                    f"{' or '.join(f'{key}=' for key in keys)}")
+                                    f"{' or '.join(f'{key}=' for key in keys)}", reason=Reason.UNSUPPORTED)
         else:
             rest += network.plan[source].sources
         waiting = rest
@@ -220,5 +221,6 @@ def detecting_head(network: Network) -> DetectionHead:
     """
     heads = network.detection_heads
     if not heads:
-        raise network.cfg.error("has no layer that detects: expected [yolo], [Gaussian_yolo], [region] or [detection]")
+        raise network.cfg.error("has no layer that detects: expected [yolo], [Gaussian_yolo], [region] or [detection]",
+                                reason=Reason.WRONG_TASK)
     return next((head for head in reversed(heads) if head.anchored), heads[-1])

@@ -14,7 +14,7 @@ from darknet_py.data.datafile import label_path, read_data
 from darknet_py.data.dataset import NO_LABEL, Problem, Sample, class_names, own_splits, read_objects, read_samples
 from darknet_py.data.formats import find_layout
 from darknet_py.data.layout import files_below, is_picture, split_word
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 MOST_CLASSES = 10_000       # where no names say how many there are
 STATISTICS = "statistics.png"
@@ -67,7 +67,7 @@ def read_source(source: str | os.PathLike) -> Source:
     """
     path = Path(source)
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
+        raise DataError(f"{path}: no such file or folder", Reason.MISSING_FILE)
     path = _data_file(path) or path
     names = class_names(path)
     layout = None if path.suffix == ".data" else find_layout(path)
@@ -189,9 +189,9 @@ def read_remap(texts: Sequence[str]) -> dict[str, str]:
     for part in ",".join(texts).split(",") if texts else ():
         old, equals, new = map(str.strip, part.partition("="))
         if not equals or not old:
-            raise DataError(f"-remap takes OLD=NEW,OTHER= (nothing drops a class), found {part!r}")
+            raise DataError(f"-remap takes OLD=NEW,OTHER= (nothing drops a class), found {part!r}", Reason.SYNTAX)
         if old in found:
-            raise DataError(f"-remap says twice what becomes of {old}")
+            raise DataError(f"-remap says twice what becomes of {old}", Reason.DUPLICATE)
         found[old] = new
     return found
 
@@ -210,10 +210,11 @@ def merge(sources: Sequence[Source], remap: dict[str, str]) -> tuple[list[str], 
         if name not in old_names:
             close = get_close_matches(name, old_names, n=1)
             raise DataError(f"-remap: no class {name}" + (f"; did you mean {close[0]}?" if close else
-                                                           f"; there are {', '.join(old_names[:20])}"))
+                                                           f"; there are {', '.join(old_names[:20])}"),
+                            Reason.UNKNOWN_NAME)
     names = list(dict.fromkeys(new for name in old_names if (new := remap.get(name, name))))
     if old_names and not names:
-        raise DataError("-remap leaves no class")
+        raise DataError("-remap leaves no class", Reason.EMPTY)
     merged: dict[Path, Picture] = {}
     for source in sources:
         now = [remap.get(name, name) for name in source.names]

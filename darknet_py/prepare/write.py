@@ -18,7 +18,7 @@ import yaml
 
 from darknet_py.data.coco import category_ids
 from darknet_py.data.datafile import C_SPACE, label_path
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.prepare.sources import STATISTICS, Picture
 from darknet_py.utils.files import write_file
 
@@ -48,7 +48,7 @@ def own_files(out: Path, force: bool) -> set[str]:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return set()
     if not out.is_dir():
-        raise DataError(f"{out}: is there already, and is no folder")
+        raise DataError(f"{out}: is there already, and is no folder", Reason.ALREADY_EXISTS)
     try:
         found = json.loads((out / MANIFEST).read_bytes())["files"]
         own = {str(name) for name in found} | {MANIFEST}
@@ -57,7 +57,7 @@ def own_files(out: Path, force: bool) -> set[str]:
     if not force:
         raise DataError(f"{out} is there already: -force replaces what this command wrote there, -o FOLDER writes "
                         "another one" if own else f"{out} has files that are not of this command: -o FOLDER writes "
-                        "another one, -force adds to it without replacing any")
+                        "another one, -force adds to it without replacing any", Reason.ALREADY_EXISTS)
     return {name for name in own if not os.path.isabs(name) and ".." not in Path(name).parts}
 
 
@@ -84,7 +84,8 @@ def write_set(out: Path, style: str, parts: Parts, names: Sequence[str], *, abou
     plan = dict(PLANS[style](out, parts, names, copy))
     for name in plan:
         if name not in own and os.path.lexists(out / name):
-            raise DataError(f"{out / name} is there already, and not from this command; -o FOLDER writes another one")
+            raise DataError(f"{out / name} is there already, and not from this command; -o FOLDER writes another one",
+                            Reason.ALREADY_EXISTS)
     manifest = {**about, "format": style, "classes": list(names), "files": [*plan, STATISTICS]}
     for name in own:
         with suppress(OSError):
@@ -126,7 +127,7 @@ def bring(image: Path, target: Path, copy: bool) -> bool:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"{target}: cannot copy the picture: {error.strerror}") from None
+        raise DataError(f"{target}: cannot copy the picture: {error.strerror}", Reason.UNWRITABLE) from None
     return False
 
 
@@ -162,7 +163,7 @@ def _darknet(out: Path, parts: Parts, names: Sequence[str], copy: bool) -> Itera
     probe = place / "obj" / "x.jpg"
     if label_path(probe) != probe.with_suffix(".txt"):
         raise DataError(f"{out}: Darknet would look for labels in {label_path(probe).parent} because of the folder's "
-                        "name; -o FOLDER writes another one")
+                        "name; -o FOLDER writes another one", Reason.CONFLICT)
     taken: set[str] = set()
     for split, part in parts.items():
         lines = []

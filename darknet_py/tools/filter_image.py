@@ -7,7 +7,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, Reason
 from darknet_py.layers import Layer
 from darknet_py.layers.batchnorm import Normalized
 from darknet_py.layers.connected import Connected
@@ -36,7 +36,7 @@ def picture_of_filters(network: Network, index: int | None = None) -> np.ndarray
         raise DarknetError(f"-layer needs a number from 0 to {len(network.layers) - 1}, found {index}")
     x = _filters(network.layers[index])
     if x is None:
-        raise network.layers[index].place.error("has no filters of its own")
+        raise network.layers[index].place.error("has no filters of its own", reason=Reason.BAD_REFERENCE)
     low, high = (bound.view(-1, 1, 1, 1) for bound in x.flatten(1).aminmax(dim=1))
     flat = high - low < 1e-9
     x = ((x - low.masked_fill(flat, 0)) / (high - low).masked_fill(flat, 1)).clamp(0, 1)        # (n, C, h, w)

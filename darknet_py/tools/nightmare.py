@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.data.image import resize, to_tensor
-from darknet_py.errors import DarknetError, DataError, locate
+from darknet_py.errors import DarknetError, DataError, Reason, locate
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.preprocess import with_channels
 from darknet_py.model.network import Network
@@ -42,9 +42,9 @@ class NightmareOptions:
     def __post_init__(self) -> None:
         for name in ("range", "octaves", "rounds"):
             if getattr(self, name) < 1:
-                raise DataError(f"-{name} needs a number from 1 on, found {getattr(self, name)}")
+                raise DataError(f"-{name} needs a number from 1 on, found {getattr(self, name)}", Reason.OUT_OF_RANGE)
         if not self.zoom > 0:
-            raise DataError(f"-zoom needs a number above 0, found {self.zoom:g}")
+            raise DataError(f"-zoom needs a number above 0, found {self.zoom:g}", Reason.OUT_OF_RANGE)
 
 
 def nightmare(network: Network, image: np.ndarray, layer: int, options: NightmareOptions | None = None,
@@ -71,7 +71,7 @@ def nightmare(network: Network, image: np.ndarray, layer: int, options: Nightmar
     layers = range(layer - o.range // 2, layer - o.range // 2 + o.range)
     if layers[0] < 0 or layers[-1] >= len(network.layers):
         raise DataError(f"LAYER and -range ask for layers {layers[0]} to {layers[-1]}, expected numbers from 0 to "
-                        f"{len(network.layers) - 1}")
+                        f"{len(network.layers) - 1}", Reason.BAD_REFERENCE)
     x = with_channels(to_tensor(image), network.input_shape.channels).contiguous()
     return _dream(copy.deepcopy(network).eval().requires_grad_(False), x, layers, o, rng)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from darknet_py.errors import DarknetError, WeightsError
+from darknet_py.errors import DarknetError, Reason, WeightsError
 from darknet_py.layers import Layer
 from darknet_py.layers.batchnorm import Norm, Normalized
 from darknet_py.layers.convolutional import Convolutional
@@ -85,13 +85,13 @@ def oneoff(network: Network, path: str | os.PathLike, layer: int | None = None) 
     head, last = layers[-1], layers[-2] if len(layers) > 1 else None
     if not isinstance(last, Convolutional) or last.shared or not isinstance(head, Head) or not head.channels_per_class:
         raise head.place.error("ends the network, which oneoff without LAYER expects to end in a [convolutional] and a "
-                               "head with anchors")
+                               "head with anchors", reason=Reason.WRONG_TASK)
     classes = head.options.classes
     classifier = Convolutional(replace(last.options, filters=classes), last.shapes, last.place)
     _, reached, _ = weights.load(path, [*layers[:-2], classifier])
     if reached < len(layers) - 1:
         raise WeightsError(f"{path}: holds the first {reached} layers, expected {len(layers) - 1}, the last of "
-                           f"{classes} filters")
+                           f"{classes} filters", Reason.TRUNCATED)
     last.reset_parameters()
     start = getattr(head, "entries", 5)         # box and objectness come before the classes
     for blob, given in zip(last.blobs(), classifier.blobs(), strict=True):
@@ -178,7 +178,8 @@ def _first(network: Network) -> Convolutional:
     """The layer that sees the pictures."""
     layer = next((layer for layer in network.layers if any(layer.blobs())), network.layers[0])
     if not isinstance(layer, Convolutional) or layer.shared or layer.weight.shape[1] != 3:
-        raise layer.place.error("comes first, where a [convolutional] whose filters have 3 channels is expected")
+        raise layer.place.error("comes first, where a [convolutional] whose filters have 3 channels is expected",
+                                reason=Reason.WRONG_TASK)
     return layer
 
 

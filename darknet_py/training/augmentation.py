@@ -22,7 +22,7 @@ def augmentation_of(network: Network) -> Augmentation:
     try:
         wanted = Augmentation(**shared, jitter=options.jitter, resize=options.resize, max_boxes=options.max)
     except DataError as error:
-        raise cfg.error(str(error)) from None
+        raise cfg.error(str(error), reason=error.reason) from None
     if net.cutmix or net.mixup in (2, 4):
         key = "cutmix" if net.cutmix else "mixup"
         cfg.warn(f"[net] {key}={getattr(net, key)}: cutmix is for classifiers, this detector trains "
@@ -47,4 +47,4 @@ def classifier_augmentation_of(network: Network) -> ClassifierAugmentation:
     try:
         return ClassifierAugmentation(**shared)
     except DataError as error:
-        raise network.cfg.error(str(error)) from None
+        raise network.cfg.error(str(error), reason=error.reason) from None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_py.cfg.options import NetOptions
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.training.schedule import learning_rate
 from darknet_py.viz.figures import save_figure, write_figure
 
@@ -113,7 +113,8 @@ def plot_schedule(net: NetOptions, path: str | os.PathLike) -> None:
         DataError: there are no iterations (max_batches=), or the picture cannot be written.
     """
     if net.max_batches < 1:
-        raise DataError(f"[net] needs max_batches= of at least 1 for a schedule, found {net.max_batches}")
+        raise DataError(f"[net] needs max_batches= of at least 1 for a schedule, found {net.max_batches}",
+                        Reason.MISSING_KEY)
     iterations = _turns(net)
     figure, axes = _figure(f"policy={net.policy}  learning_rate={net.learning_rate:g}  burn_in={net.burn_in}",
                            net.max_batches)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from darknet_py.errors import DataError, WeightsError
+from darknet_py.errors import DataError, Reason, WeightsError
 from darknet_py.training.iteration import Engine
 from darknet_py.utils.files import replacing
 
@@ -53,7 +53,7 @@ def save(path: Path, engine: Engine, facts: dict[str, Any], statistics: Sequence
         fresh.replace(path)
         upcoming.replace(path.with_suffix(".state"))
     except OSError as error:
-        raise WeightsError(f"{path}: cannot write it and its state: {error.strerror}") from None
+        raise WeightsError(f"{path}: cannot write it and its state: {error.strerror}", Reason.UNWRITABLE) from None
     finally:
         fresh.unlink(missing_ok=True)
 
@@ -112,7 +112,7 @@ def restore(path: Path, engine: Engine) -> dict[str, Any]:
         for index, tensor in under(tensors, "statistics/").items():         # absent in states of earlier versions
             engine.statistics[int(index)].copy_(tensor)
     except (KeyError, IndexError, RuntimeError, DataError) as error:
-        raise WeightsError(f"{path}: does not fit this network: {error}") from None
+        raise WeightsError(f"{path}: does not fit this network: {error}", Reason.INCOMPATIBLE) from None
     engine.context.rolling = tensors["rolling"].cpu()
     engine.context.seen = known["seen"]
     if known.get("amp", engine.amp) == engine.amp:

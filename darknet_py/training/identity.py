@@ -15,7 +15,7 @@ from darknet_py.cfg.language import Cfg, Section, parse_cfg
 from darknet_py.data.batch_plan import mini_batch
 from darknet_py.data.datafile import entries_of
 from darknet_py.data.dataset import find_near
-from darknet_py.errors import CfgError, CfgWarning
+from darknet_py.errors import CfgError, CfgWarning, Reason
 from darknet_py.losses import LOSSES
 from darknet_py.model.network import Network
 from darknet_py.training import checkpoint
@@ -98,13 +98,16 @@ def trainable(cfg: Cfg) -> Network:
         network = Network(cfg)
     net, line = network.options, cfg.sections[0].line
     if not any(layer.kind in LOSSES for layer in network.layers):
-        raise CfgError(f"has nothing to train: expected one of [{'], ['.join(sorted(LOSSES))}], found none", cfg.path)
+        raise CfgError(f"has nothing to train: expected one of [{'], ['.join(sorted(LOSSES))}], found none",
+                       Reason.WRONG_TASK, cfg.path)
     if net.max_batches < 1:
-        raise cfg.error(f"[net] needs max_batches= for training, found {net.max_batches}", line)
+        raise cfg.error(f"[net] needs max_batches= for training, found {net.max_batches}", line, Reason.MISSING_KEY)
     if net.batch < net.subdivisions:
-        raise cfg.error(f"[net] batch={net.batch} cannot be cut into subdivisions={net.subdivisions}", line)
+        raise cfg.error(f"[net] batch={net.batch} cannot be cut into subdivisions={net.subdivisions}", line,
+                        Reason.INDIVISIBLE)
     if mini_batch(net) * net.subdivisions == 1 and network.detection_heads:
-        raise cfg.error("[net] batch=1 is for testing; training needs more, such as batch=64 and subdivisions=16", line)
+        raise cfg.error("[net] batch=1 is for testing; training needs more, such as batch=64 and subdivisions=16", line,
+                        Reason.OUT_OF_RANGE)
     return network
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.layers import DetectionHead, Layer
 from darknet_py.layers.batchnorm import Norm
 from darknet_py.layers.convolutional import DEFORMATIONS, Convolutional
@@ -86,7 +86,8 @@ class Optimizer:
                     stages = deform.stages(kind)
                     if kind and parameter[:, :, 0, 0].numel() % stages:
                         raise layer.place.error(f"{kind}=1 needs a number of kernels that {stages} divides, "
-                                                f"found {parameter.shape[0]} x {parameter.shape[1]}", kind)
+                                                f"found {parameter.shape[0]} x {parameter.shape[1]}", kind,
+                                                Reason.INDIVISIBLE)
                     rule = rule._replace(
                         centred=bool(o.grad_centr and layer.norm is not None and not parameter[0].numel() % WARP),
                         reverse=0. if net.adam else o.reverse, deformed=kind, angle=int(o.angle))
@@ -205,7 +206,8 @@ class Optimizer:
             parameter = parameters.get(name)
             if parameter is None or (value.dim() and value.shape != parameter.shape):
                 expected = "no such tensor" if parameter is None else f"{tuple(parameter.shape)}"
-                raise DataError(f"the optimiser's state has {key} of {tuple(value.shape)}, the network {expected}")
+                raise DataError(f"the optimiser's state has {key} of {tuple(value.shape)}, the network {expected}",
+                                Reason.INCOMPATIBLE)
             kept = torch.empty_like(parameter) if value.dim() else torch.empty_like(value, device=parameter.device)
             loaded.setdefault(parameter, {})[kind] = kept.copy_(value)      # fused kernels need the parameter's strides
         self.inner.state.clear()

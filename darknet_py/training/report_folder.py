@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cv2
 
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.training.curves import Entry, plot_results, write_table
 from darknet_py.training.pictures import Drawing
 from darknet_py.training.report_page import render
@@ -118,7 +118,7 @@ class ReportFolder:
                 warnings.simplefilter("ignore")         # of letters that the font lacks
                 yield
         except (ValueError, RuntimeError, cv2.error) as error:
-            raise DataError(f"{self.path}: {str(error).splitlines()[0]}") from error
+            raise DataError(f"{self.path}: {str(error).splitlines()[0]}", Reason.UNWRITABLE) from error
         finally:
             self.spent += time.monotonic() - begin
 

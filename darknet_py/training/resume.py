@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from darknet_py.errors import DataError, WeightsError
+from darknet_py.errors import DataError, Reason, WeightsError
 from darknet_py.model.weights import read_header
 from darknet_py.training import checkpoint
 from darknet_py.training.identity import Identity
@@ -100,7 +100,7 @@ def start(asked: Asked) -> Decision:
     try:
         return decide(asked, look(asked))
     except OSError as error:
-        raise DataError(f"{error.filename}: cannot read it: {error.strerror}") from None
+        raise DataError(f"{error.filename}: cannot read it: {error.strerror}", Reason.reading(error)) from None
 
 
 def look(asked: Asked) -> Found:
@@ -151,7 +151,8 @@ def decide(asked: Asked, found: Found) -> Decision:
         began, begins = Identity.known(found.state.facts).first, asked.run.first
         other = "other " if began is not None and begins is not None and began[:2] == begins[:2] else ""
         raise DataError(f"{found.state.weights}: is of a run that began with {_named(began)}, this one begins with "
-                        f"{other}{_named(begins)}; {_ways(found, found.state, 'give the same weights to go on')}")
+                        f"{other}{_named(begins)}; {_ways(found, found.state, 'give the same weights to go on')}",
+                        Reason.INCOMPATIBLE)
     moved = tuple(path for path in found.weights if path != given and not (
         given is not None and NUMBERED.fullmatch(path.name) and found.weights[path] <= found.seen))
     moved += tuple(path for path in found.others if path.suffix != ".jsonl") if moved else ()
@@ -193,13 +194,13 @@ def _check_data(asked: Asked, found: Found, state: State, known: Identity) -> No
         moved = old in found.gone and new is not None and Path(str(old)).name == Path(new).name
         if old not in (None, new) and not moved:
             raise DataError(f"{state.weights}: is of a run on {what}{old}, this one is on {what}{new}; "
-                            + _ways(found, state, "go on with the data it began with"))
+                            + _ways(found, state, "go on with the data it began with"), Reason.INCOMPATIBLE)
 
 
 def _check_layers(asked: Asked, found: Found, state: State, known: Identity) -> None:
     if other := known.other_layer(asked.run):
         raise WeightsError(f"{state.weights}: is of another network than {asked.name}.cfg: {other}; "
-                           + _ways(found, state, "go on with the cfg it began with"))
+                           + _ways(found, state, "go on with the cfg it began with"), Reason.INCOMPATIBLE)
 
 
 def _began_alike(asked: Asked, found: Found) -> bool:
@@ -259,7 +260,7 @@ def set_aside(moved: Iterable[Path], copied: Iterable[Path], folder: Path) -> No
             shutil.move(path, folder / path.name)
     except OSError as error:
         raise DataError(f"{folder}: cannot move there what would be written over: {error.strerror}; nothing was "
-                        "overwritten") from None
+                        "overwritten", Reason.UNWRITABLE) from None
 
 
 def make_folder(path: Path) -> None:
@@ -271,6 +272,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{path}: cannot make the folder for weights (backup=): {error.strerror}") from None
+        raise DataError(f"{path}: cannot make the folder for weights (backup=): {error.strerror}",
+                        Reason.UNWRITABLE) from None
     if not os.access(path, os.W_OK):
-        raise DataError(f"{path}: the folder for weights (backup=) is closed to us")
+        raise DataError(f"{path}: the folder for weights (backup=) is closed to us", Reason.UNWRITABLE)

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from darknet_py.cfg.language import Cfg
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, Reason
 from darknet_py.layers import Head
 from darknet_py.model.network import Network
 
@@ -94,9 +94,10 @@ def find_ranges(network: Network, keys: Sequence[str] | None = None) -> list[Ran
             raise DarknetError(f"expected keys that can be tuned ({', '.join(NET | HEAD)}), found {key}"
                                + (f"; did you mean {close[0]}?" if close else ""))
         if key not in able:
-            raise network.cfg.error(f"{key}= cannot be tuned here; what can be is {', '.join(able)}")
+            raise network.cfg.error(f"{key}= cannot be tuned here; what can be is {', '.join(able)}",
+                                    reason=Reason.UNKNOWN_NAME)
     if not able:
-        raise network.cfg.error("has nothing that could be tuned")
+        raise network.cfg.error("has nothing that could be tuned", reason=Reason.WRONG_TASK)
     return [r for r in able.values() if not keys or r.key in keys]
 
 

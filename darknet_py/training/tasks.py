@@ -17,7 +17,7 @@ from darknet_py.data.dataset import Problem, Sample, class_names, find_near, rea
 from darknet_py.data.loader import Batches, Loader, Plan
 from darknet_py.data.targets import MiniBatch
 from darknet_py.data.text import Text
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.evaluation.classification import evaluate_classifier, read_leaves
 from darknet_py.evaluation.error_analysis import find_mistakes
 from darknet_py.evaluation.evaluate import map_and_predictions
@@ -117,13 +117,13 @@ class Detection(Task):
         self.names = class_names(data) or [str(label) for label in range(head.classes)]
         if len(self.names) != head.classes:
             raise DataError(f"{data}: has {len(self.names)} names for a network of {head.classes} classes "
-                            f"({network.cfg.path}, line {head.place.section.line})")
+                            f"({network.cfg.path}, line {head.place.section.line})", Reason.WRONG_COUNT)
         samples = read_samples(data, "train", self.names)
         self.valid, self.difficult = ((read_samples(data, split, self.names) for split in ("valid", "difficult"))
                                       if settings.evaluate else ([], []))
         if self.difficult and len(self.difficult) != len(self.valid):
             raise DataError(f"{data}: difficult= lists {len(self.difficult)} pictures, expected the "
-                            f"{len(self.valid)} of valid=")
+                            f"{len(self.valid)} of valid=", Reason.WRONG_COUNT)
         self.samples, problems = check_for_training(samples, head.classes)
         self.count, self.notes = len(self.samples), listed(problems)
         self.loader = Loader(self.samples, head.classes, augmentation_of(network), seed=seed,
@@ -215,7 +215,7 @@ class Characters(Task):
         super().__init__(settings, world)
         entries = entries_of(data) if Path(data).suffix == ".data" else {"train": str(data)}
         if "train" not in entries:
-            raise DataError(f"{data}: expected train=TEXT, found none")
+            raise DataError(f"{data}: expected train=TEXT, found none", Reason.MISSING_KEY)
         self.texts = {split: Text(find_near(entries[split], Path(data)), network.input_shape.size)
                       for split in ("train", "valid") if split in entries}
         self.steps, self.seed = network.options.time_steps, seed

@@ -18,7 +18,7 @@ from darknet_py.data import batch_plan
 from darknet_py.data.datafile import count_of, entries_of, opened
 from darknet_py.data.loader import Plan
 from darknet_py.data.targets import MiniBatch
-from darknet_py.errors import CfgError, DarknetError, WeightsError
+from darknet_py.errors import CfgError, DarknetError, Reason, WeightsError
 from darknet_py.training import checkpoint, resume
 from darknet_py.training.events import Event, Finished, Iteration, Note, Saved, Scored, Started
 from darknet_py.training.identity import Identity, trainable
@@ -146,10 +146,11 @@ class Run:
                               "there is no .state file that belongs to it")
         if self.iteration >= self.last and start.todo == "train":
             raise WeightsError(f"{start.weights}: was trained for {self.iteration} iterations already, and the run "
-                               f"ends at {self.last}; raise max_batches, or train from the start with -clear")
+                               f"ends at {self.last}; raise max_batches, or train from the start with -clear",
+                               Reason.OUT_OF_RANGE)
         if start.weights is not None and self.network.reached == 0 and any(any(layer.blobs())
                                                                            for layer in self.network.layers):
-            raise WeightsError(f"{start.weights}: holds no weights for any layer")
+            raise WeightsError(f"{start.weights}: holds no weights for any layer", Reason.EMPTY)
         self.engine.context.seen = self.iteration * self.images
         if start.todo == "train":
             self.task: Task = task_for(data, self.network, settings, self.seed, self.world, self.device)
@@ -169,7 +170,7 @@ class Run:
                       if count % self.world.size == 0 and plan.images % count == 0), None)
         if count is None:
             raise CfgError(f"a batch of {plan.images} images cannot be shared by {self.world.size} processes",
-                           self.cfg.path)
+                           Reason.INDIVISIBLE, self.cfg.path)
         return plan._replace(subdivisions=count)
 
     def __iter__(self) -> Iterator[Event]:

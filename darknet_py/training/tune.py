@@ -19,7 +19,7 @@ import torch
 from darknet_py.cfg.language import Cfg, read_cfg
 from darknet_py.cfg.options import NetOptions
 from darknet_py.data.datafile import entries_of
-from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, WeightsError
+from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, Reason, WeightsError
 from darknet_py.model.network import Network
 from darknet_py.training.chart import plot_trials
 from darknet_py.training.events import Iteration, Note, Saved
@@ -190,14 +190,14 @@ class Tuning:
                                         load_if_exists=True)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DataError(f"{path}: expected the study of an earlier tuning, found something else; take it away, or "
-                            "start afresh with -clear") from None
+                            "start afresh with -clear", Reason.WRONG_FORMAT) from None
         known = study.user_attrs.get("made_for")
         if known is None:
             study.set_user_attr("made_for", made_for)
         elif known != made_for:
             other = ", ".join(key for key, value in made_for.items() if known.get(key) != value)
             raise DataError(f"{path}: is the study of another tuning (other: {other}); start afresh with -clear, or "
-                            "choose another folder with -backup")
+                            "choose another folder with -backup", Reason.INCOMPATIBLE)
         states = optuna.trial.TrialState
         for trial in study.get_trials(deepcopy=False, states=[states.RUNNING]):
             study.tell(trial.number, state=states.FAIL)
@@ -242,7 +242,7 @@ class Tuning:
             yield
         except OSError as error:
             raise DataError(f"{error.filename or self.folder}: cannot write what tuning has found: {error.strerror}; "
-                            "the same command goes on from the last whole trial") from None
+                            "the same command goes on from the last whole trial", Reason.UNWRITABLE) from None
 
 
 def _length(net: NetOptions, share: float, asked: int | None) -> tuple[int, list[str]]:

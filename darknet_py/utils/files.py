@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 TEMPORARY = re.compile(r"\.darknet-py-([0-9a-f]+)-(\d+)-\d+\.tmp")       # host, process, a count
 HOST = f"{zlib.crc32(socket.gethostname().encode()):x}"
@@ -88,7 +88,7 @@ def write_file(path: Path, data: bytes) -> None:
         with replacing(path) as file:
             file.write(data)
     except OSError as error:
-        raise DataError(f"{path}: cannot write the file: {error.strerror}") from None
+        raise DataError(f"{path}: cannot write the file: {error.strerror}", Reason.UNWRITABLE) from None
 
 
 class ProcessLock:
@@ -112,9 +112,9 @@ class ProcessLock:
             self.lock.acquire()
         except Timeout:
             raise DataError(f"{path.parent}: {self._who()} is {doing}; wait for its end, or choose another folder with "
-                            "-backup") from None
+                            "-backup", Reason.IN_USE) from None
         except OSError as error:
-            raise DataError(f"{path}: cannot lock it: {error.strerror}") from None
+            raise DataError(f"{path}: cannot lock it: {error.strerror}", Reason.UNWRITABLE) from None
         except NotImplementedError:             # a file system without locks
             return
         with suppress(OSError), replacing(self.holder) as file:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 LEAST_CROP, DASH = 48, 8                        # pixels: the smallest side of a crop; a dash
@@ -57,7 +57,7 @@ def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[st
     labels, scores = torch.as_tensor(labels).long().tolist(), torch.as_tensor(scores).tolist()
     if not len(boxes) == len(labels) == len(scores):
         raise DataError(f"needs a label and a score for each of {len(boxes)} boxes, "
-                        f"got {len(labels)} labels and {len(scores)} scores")
+                        f"got {len(labels)} labels and {len(scores)} scores", Reason.WRONG_COUNT)
     limit = boxes.new_tensor([width - 1, height - 1] * 2)
     corners = boxes.nan_to_num().round().clamp(boxes.new_zeros(4), limit).int().tolist()
     order = sorted(range(len(corners)), key=lambda k: scores[k])
@@ -160,12 +160,13 @@ def _as_bgr(image: np.ndarray) -> np.ndarray:
     """A contiguous BGR copy."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise DataError(f"an image to draw on must be uint8 (H, W) or (H, W, C), got {got}")
+        raise DataError(f"an image to draw on must be uint8 (H, W) or (H, W, C), got {got}", Reason.WRONG_FORMAT)
     image = np.atleast_3d(image)
     if image.shape[2] == 3:
         return image.copy(order="C")
     if image.shape[2] not in TO_BGR:
-        raise DataError(f"an image to draw on must have 1, 3 or 4 channels, got {image.shape[2]}")
+        raise DataError(f"an image to draw on must have 1, 3 or 4 channels, got {image.shape[2]}",
+                        Reason.SHAPE_MISMATCH)
     return cv2.cvtColor(np.ascontiguousarray(image), TO_BGR[image.shape[2]])
 
 

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from darknet_py.errors import DarknetError, DataError, printable
+from darknet_py.errors import DarknetError, DataError, Reason, printable
 
 SOURCE = ("AP and AP50 in per cent on COCO test-dev, with an input of size x size; FPS of Darknet on a Tesla V100, one "
           "image at a time. README of AlexeyAB/darknet; for YOLOv7, of WongKinYiu/yolov7 (its PyTorch program)")
@@ -142,24 +142,27 @@ def read_manifest(path: str | os.PathLike) -> dict[str, Published]:
     try:
         data = json.loads(Path(path).read_bytes())
     except OSError as error:
-        raise DataError(f"{path}: cannot read the manifest: {error.strerror}") from None
+        raise DataError(f"{path}: cannot read the manifest: {error.strerror}", Reason.reading(error)) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON: {error}") from None
+        raise DataError(f"{path}: not JSON: {error}", Reason.SYNTAX) from None
     if not isinstance(data, dict) or not isinstance(data.get("files"), dict):
-        raise DataError(f'{path}: expected a manifest: {{"files": {{"a.weights": {{"urls": ..., "bytes": ...}}}}}}')
+        raise DataError(f'{path}: expected a manifest: {{"files": {{"a.weights": {{"urls": ..., "bytes": ...}}}}}}',
+                        Reason.WRONG_FORMAT)
     for name, entry in data["files"].items():
         where = f"{path}: {name}"
         if not re.fullmatch(r"\w[\w.+-]*", name):                   # nothing that leads to another folder
-            raise DataError(printable(f"{path}: expected the plain name of a file, found {name}"))
+            raise DataError(printable(f"{path}: expected the plain name of a file, found {name}"), Reason.BAD_VALUE)
         if not isinstance(entry, dict):
-            raise DataError(printable(f"{where}: expected an object, found {_short(entry)}"))
+            raise DataError(printable(f"{where}: expected an object, found {_short(entry)}"), Reason.BAD_VALUE)
         if wrong := sorted((set(entry) - set(_KEYS)) | ({"urls", "bytes"} - set(entry))):
             raise DataError(printable(f"{where}: expected urls, bytes and perhaps {', '.join(list(_KEYS)[2:])}; "
-                                      f"{wrong[0]} is {'none of them' if wrong[0] in entry else 'missing'}"))
+                                      f"{wrong[0]} is {'none of them' if wrong[0] in entry else 'missing'}"),
+                            Reason.WRONG_FORMAT)
         for key, value in entry.items():
             expected, fits = _KEYS[key]
             if not fits(value):
-                raise DataError(printable(f"{where}: {key}: expected {expected}, found {_short(value)}"))
+                raise DataError(printable(f"{where}: {key}: expected {expected}, found {_short(value)}"),
+                                Reason.BAD_VALUE)
     return {name: Published(
         tuple(entry["urls"]), entry["bytes"], tuple(map(str.lower, entry.get("sha256", []))), entry.get("cfg"),
         entry.get("layers"), tuple(Figures(*(figures.get(key) for key in _FIGURES))

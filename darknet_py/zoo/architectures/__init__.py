@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.zoo.architectures import ablations, digits, efficientnet, yolov2, yolov3, yolov4, yolov7
 from darknet_py.zoo.architectures import scaled_yolov4 as scaled
 from darknet_py.zoo.architectures.builder import VARIANTS, Draft
@@ -130,11 +130,12 @@ def cfg_text(name: str, *, classes: int | None = None, variants: Iterable[str] =
     if name not in ARCHITECTURES:
         close = get_close_matches(name, ARCHITECTURES, n=1)
         raise DataError(f"expected an architecture ({', '.join(ARCHITECTURES)}), found {name}"
-                        + (f"; did you mean {close[0]}?" if close else ""))
+                        + (f"; did you mean {close[0]}?" if close else ""), Reason.UNKNOWN_NAME)
     architecture = ARCHITECTURES[name]
     draft = Draft(architecture.classes if classes is None else classes, variants)
     architecture.build(draft)
     if left := draft.variants - draft.applied:
-        raise DataError(f"{name} has no place for {', '.join(sorted(left))}: {VARIANTS[min(left)]}")
+        raise DataError(f"{name} has no place for {', '.join(sorted(left))}: {VARIANTS[min(left)]}",
+                        Reason.UNSUPPORTED)
     options = {**architecture.net, **net}
     return draft.text(architecture.title, {"height": options["width"], **options})
