@@ -1,5 +1,6 @@
 """Shared by the tests: where things lie, and the order of the tests."""
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -37,6 +38,14 @@ def web(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     with Web() as server:
         yield server
+
+
+@contextmanager
+def raises(kind, reason, says=""):
+    """Expects an error of this kind and for this reason; ``says`` is a pattern for where its words matter."""
+    with pytest.raises(kind, match=says) as caught:
+        yield caught
+    assert caught.value.reason is reason
 
 
 TINY_CFG = """[net]

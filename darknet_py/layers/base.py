@@ -245,7 +245,7 @@ class Layer(nn.Module):
         if min(shape) < 1 or shape.size > MAX_OUTPUTS:
             raise self.place.error(f"would have an output of {shape} (width x height x channels) from "
                                    f"{' and '.join(map(str, self.shapes))}, expected 1 to {MAX_OUTPUTS} values",
-                                   reason=Reason.OUT_OF_RANGE)
+                                   reason=Reason.OUT_OF_RANGE if min(shape) < 1 else Reason.TOO_LARGE)
         return shape
 
     def check_padded(self, height: int, width: int) -> None:

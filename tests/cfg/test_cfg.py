@@ -5,10 +5,10 @@ import warnings
 
 import pytest
 import torch
-from conftest import SHARED
+from conftest import SHARED, raises
 
 from darknet_py.cfg.language import MAX_BYTES, Cfg, parse_cfg, read_cfg
-from darknet_py.errors import CfgError, CfgWarning
+from darknet_py.errors import CfgError, CfgWarning, Reason
 from darknet_py.model.network import Network
 
 ORIGINALS = SHARED / "reference/cfg"
@@ -52,23 +52,25 @@ def test_entries_know_their_place():
         (3, "4", "4"), (6, "-1,-2", "-1 , -2"), (7, "-3", "-3")]
 
 
-@pytest.mark.parametrize("text, message", [
-    ("", "x.cfg: expected a [net] section, found no sections at all"),
-    ("# nothing\n\n", "x.cfg: expected a [net] section, found no sections at all"),
-    ("\nwidth=4\n[net]\n", "x.cfg:2: expected [net] before any option, found 'width'="),
-    ("[convolutional]\n", "x.cfg:1: expected [net] as the first section, found [convolutional]"),
-    ("[net]\nwidth\n", "x.cfg:2: expected [section], key=value or a # comment, found 'width'"),
-    ("[net]\nwidth 4\n", "x.cfg:2: expected [section], key=value or a # comment, found 'width 4'"),
-    ("[net]\n\n=4\n", "x.cfg:3: expected [section], key=value or a # comment, found '=4'"),
-    ("[net\nwidth=4\n", "x.cfg:1: expected [section], key=value or a # comment, found '[net'"),
-    ("[net] width=4\n", "x.cfg:1: expected nothing after [net], found 'width=4'"),
-    ("[net]\n\t\t\tx\n", "x.cfg:2: expected [section], key=value or a # comment, found 'x'"),
-    ("[net]\n" + "x" * 99, "x.cfg:2: expected [section], key=value or a # comment, found '" + "x" * 40 + "...'"),
-    ("[net]\n\x1b[2J\udcff\n", r"x.cfg:2: expected [section], key=value or a # comment, found '\x1b[2J\udcff'"),
-    ("[\x1b]\n", r"x.cfg:1: expected [net] as the first section, found [\x1b]"),
+@pytest.mark.parametrize("text, reason, message", [
+    ("", Reason.EMPTY, "x.cfg: expected a [net] section, found no sections at all"),
+    ("# nothing\n\n", Reason.EMPTY, "x.cfg: expected a [net] section, found no sections at all"),
+    ("\nwidth=4\n[net]\n", Reason.SYNTAX, "x.cfg:2: expected [net] before any option, found 'width'="),
+    ("[convolutional]\n", Reason.SYNTAX, "x.cfg:1: expected [net] as the first section, found [convolutional]"),
+    ("[net]\nwidth\n", Reason.SYNTAX, "x.cfg:2: expected [section], key=value or a # comment, found 'width'"),
+    ("[net]\nwidth 4\n", Reason.SYNTAX, "x.cfg:2: expected [section], key=value or a # comment, found 'width 4'"),
+    ("[net]\n\n=4\n", Reason.SYNTAX, "x.cfg:3: expected [section], key=value or a # comment, found '=4'"),
+    ("[net\nwidth=4\n", Reason.SYNTAX, "x.cfg:1: expected [section], key=value or a # comment, found '[net'"),
+    ("[net] width=4\n", Reason.SYNTAX, "x.cfg:1: expected nothing after [net], found 'width=4'"),
+    ("[net]\n\t\t\tx\n", Reason.SYNTAX, "x.cfg:2: expected [section], key=value or a # comment, found 'x'"),
+    ("[net]\n" + "x" * 99, Reason.SYNTAX,
+     "x.cfg:2: expected [section], key=value or a # comment, found '" + "x" * 40 + "...'"),
+    ("[net]\n\x1b[2J\udcff\n", Reason.SYNTAX,
+     r"x.cfg:2: expected [section], key=value or a # comment, found '\x1b[2J\udcff'"),
+    ("[\x1b]\n", Reason.SYNTAX, r"x.cfg:1: expected [net] as the first section, found [\x1b]"),
 ])
-def test_what_is_no_cfg(text, message):
-    with pytest.raises(CfgError) as caught:
+def test_what_is_no_cfg(text, reason, message):
+    with raises(CfgError, reason) as caught:
         parse_cfg(text, "x.cfg")
     assert str(caught.value) == message
 
@@ -82,7 +84,7 @@ def test_what_c_tolerates(text, message):
         cfg = parse_cfg(text, "x.cfg")
     assert [str(warning.message) for warning in caught] == [message]
     assert sections(cfg) == [("net", {"width": "4"})]
-    with pytest.raises(CfgError) as error:
+    with raises(CfgError, Reason.TOLERATED) as error:
         parse_cfg(text, "x.cfg", strict=True)
     assert str(error.value) == message
 
@@ -93,22 +95,22 @@ def test_long_lines_take_no_longer():
         assert len(parse_cfg(text).sections) == 1
 
 
-@pytest.mark.parametrize("content, message", [
-    (None, "cannot read the cfg file: No such file or directory"),
-    (b"[net]\0", "expected a cfg text file, found binary data (is the order CFG WEIGHTS?)"),
-    (b"#" * (MAX_BYTES + 1), f"expected a cfg of at most {MAX_BYTES} bytes, found more"),
+@pytest.mark.parametrize("content, reason, message", [
+    (None, Reason.MISSING_FILE, "cannot read the cfg file: No such file or directory"),
+    (b"[net]\0", Reason.WRONG_FORMAT, "expected a cfg text file, found binary data (is the order CFG WEIGHTS?)"),
+    (b"#" * (MAX_BYTES + 1), Reason.TOO_LARGE, f"expected a cfg of at most {MAX_BYTES} bytes, found more"),
 ])
-def test_unreadable_files(content, message, tmp_path):
+def test_unreadable_files(content, reason, message, tmp_path):
     path = tmp_path / "x.cfg"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(CfgError) as caught:
+    with raises(CfgError, reason) as caught:
         read_cfg(path)
     assert str(caught.value) == f"{path}: {message}"
 
 
 def test_folder_as_cfg(tmp_path):
-    with pytest.raises(CfgError, match=r"cannot read the cfg file: Is a directory$"):
+    with raises(CfgError, Reason.UNREADABLE):
         read_cfg(tmp_path)
 
 
@@ -136,7 +138,7 @@ def test_round_trip(data, tmp_path):
 def test_failed_write(target, tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(CfgError, match="cannot write the cfg file"):
+    with raises(CfgError, Reason.UNWRITABLE):
         parse_cfg("[net]").write(tmp_path / target)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from conftest import raises
 
 from darknet_py.cfg.language import parse_cfg
 from darknet_py.cfg.options import NetOptions, bind, option
-from darknet_py.errors import CfgError, CfgWarning
+from darknet_py.errors import CfgError, CfgWarning, Reason
 from darknet_py.layers import KINDS
 from darknet_py.model.network import Network
 
@@ -69,29 +70,29 @@ def test_what_c_tolerates_is_a_warning_and_with_strict_an_error(line, field, val
     with pytest.warns(CfgWarning) as caught:
         assert getattr(bound(line, strict=False), field) == value
     assert [str(warning.message) for warning in caught] == [f"{place}: {message}"]
-    with pytest.raises(CfgError, match=f"^{re.escape(f'{place}: {message}')}$"):
+    with raises(CfgError, Reason.TOLERATED, f"^{re.escape(f'{place}: {message}')}$"):
         bound(line)
 
 
-@pytest.mark.parametrize("line, message", [
-    ("whole=x", "whole= needs a whole number, found 'x'"),
-    ("whole=-", "whole= needs a whole number, found '-'"),
-    ("whole=\u0663", "whole= needs a whole number, found '\u0663'"),
-    ("whole=2147483648", "whole= needs a whole number below 2147483648, found 2147483648"),
-    ("whole=-2147483648", "whole= needs a whole number below 2147483648, found -2147483648"),
-    ("whole=" + "9" * 5000, "whole= needs a whole number below 2147483648, found " + "9" * 40),
-    ("number=nan", "number= needs a number, found 'nan'"),
-    ("number=inf", "number= needs a number, found 'inf'"),
-    ("number=1e400", "number= needs a number below 3.4e+38, found 1e400"),
-    ("number=.", "number= needs a number, found '.'"),
-    ("wholes=1,,2", "wholes= needs a whole number, found ''"),
-    ("numbers=1,b", "numbers= needs a number, found 'b'"),
-    ("kind=bete", "kind= needs one of alpha, beta, found 'bete' (did you mean beta?)"),
-    ("kind=zzz", "kind= needs one of alpha, beta, found 'zzz'"),
-    ("least=0", "least= needs at least 1, found 0"),
+@pytest.mark.parametrize("line, reason, message", [
+    ("whole=x", Reason.BAD_VALUE, "whole= needs a whole number, found 'x'"),
+    ("whole=-", Reason.BAD_VALUE, "whole= needs a whole number, found '-'"),
+    ("whole=\u0663", Reason.BAD_VALUE, "whole= needs a whole number, found '\u0663'"),
+    ("whole=2147483648", Reason.OUT_OF_RANGE, "whole= needs a whole number below 2147483648, found 2147483648"),
+    ("whole=-2147483648", Reason.OUT_OF_RANGE, "whole= needs a whole number below 2147483648, found -2147483648"),
+    ("whole=" + "9" * 5000, Reason.OUT_OF_RANGE, "whole= needs a whole number below 2147483648, found " + "9" * 40),
+    ("number=nan", Reason.BAD_VALUE, "number= needs a number, found 'nan'"),
+    ("number=inf", Reason.BAD_VALUE, "number= needs a number, found 'inf'"),
+    ("number=1e400", Reason.OUT_OF_RANGE, "number= needs a number below 3.4e+38, found 1e400"),
+    ("number=.", Reason.BAD_VALUE, "number= needs a number, found '.'"),
+    ("wholes=1,,2", Reason.BAD_VALUE, "wholes= needs a whole number, found ''"),
+    ("numbers=1,b", Reason.BAD_VALUE, "numbers= needs a number, found 'b'"),
+    ("kind=bete", Reason.UNKNOWN_NAME, "kind= needs one of alpha, beta, found 'bete' (did you mean beta?)"),
+    ("kind=zzz", Reason.UNKNOWN_NAME, "kind= needs one of alpha, beta, found 'zzz'"),
+    ("least=0", Reason.OUT_OF_RANGE, "least= needs at least 1, found 0"),
 ])
-def test_values_that_have_no_meaning(line, message):
-    with pytest.raises(CfgError) as caught:
+def test_values_that_have_no_meaning(line, reason, message):
+    with raises(CfgError, reason) as caught:
         bound(line)
     assert str(caught.value) == f"x.cfg:2: {message}"
     assert caught.value.line == 2
@@ -100,121 +101,149 @@ def test_values_that_have_no_meaning(line, message):
 YOLO = "[yolo]\nclasses=1\nnum=1\nanchors=1,2\n"
 
 
-@pytest.mark.parametrize("body, message", [
+@pytest.mark.parametrize("body, reason, message", [
     # [net]
-    ("", "1: expected layers after [net], found none"),
+    ("", Reason.EMPTY, "1: expected layers after [net], found none"),
     # kinds
-    ("[convolution]\n", "5: expected a layer that Darknet knows, found [convolution]; did you mean [convolutional]?"),
-    ("[Yolo]\n", "5: expected a layer that Darknet knows, found [Yolo]; did you mean [yolo]?"),
-    ("[zzz]\n", "5: expected a layer that Darknet knows, found [zzz]"),
-    ("[]\n", "5: expected a layer that Darknet knows, found []"),
-    (CONV + NET, "7: expected a layer that Darknet knows, found [net]"),
+    ("[convolution]\n", Reason.UNKNOWN_NAME,
+     "5: expected a layer that Darknet knows, found [convolution]; did you mean [convolutional]?"),
+    ("[Yolo]\n", Reason.UNKNOWN_NAME, "5: expected a layer that Darknet knows, found [Yolo]; did you mean [yolo]?"),
+    ("[zzz]\n", Reason.UNKNOWN_NAME, "5: expected a layer that Darknet knows, found [zzz]"),
+    ("[]\n", Reason.UNKNOWN_NAME, "5: expected a layer that Darknet knows, found []"),
+    (CONV + NET, Reason.UNKNOWN_NAME, "7: expected a layer that Darknet knows, found [net]"),
     # references
-    ("[route]\n", "5: [route] needs layers=, the layers to take"),
-    ("[shortcut]\n", "5: [shortcut] needs from=, the layers to add"),
-    ("[sam]\n", "5: [sam] needs from=, the layer to scale"),
-    ("[route]\nlayers=-1\n", "6: [route] layers=-1 names layer -1, but there is none before this one"),
-    (CONV + "[route]\nlayers=1\n", "8: [route] layers=1 names layer 1, expected one from 0 to 0"),
-    (CONV + "[route]\nlayers=-1,5\n" + CONV, "8: [route] layers=5 names layer 5, expected one from 0 to 0"),
-    (CONV + "[shortcut]\nfrom=-2\n", "8: [shortcut] from=-2 names layer -1, expected one from 0 to 0"),
-    (CONV + "[conv]\nshare_index=-2\n", "8: [conv] share_index=-2 names layer -1, expected one from 0 to 0"),
+    ("[route]\n", Reason.MISSING_KEY, "5: [route] needs layers=, the layers to take"),
+    ("[shortcut]\n", Reason.MISSING_KEY, "5: [shortcut] needs from=, the layers to add"),
+    ("[sam]\n", Reason.MISSING_KEY, "5: [sam] needs from=, the layer to scale"),
+    ("[route]\nlayers=-1\n", Reason.BAD_REFERENCE,
+     "6: [route] layers=-1 names layer -1, but there is none before this one"),
+    (CONV + "[route]\nlayers=1\n", Reason.BAD_REFERENCE, "8: [route] layers=1 names layer 1, expected one from 0 to 0"),
+    (CONV + "[route]\nlayers=-1,5\n" + CONV, Reason.BAD_REFERENCE,
+     "8: [route] layers=5 names layer 5, expected one from 0 to 0"),
+    (CONV + "[shortcut]\nfrom=-2\n", Reason.BAD_REFERENCE,
+     "8: [shortcut] from=-2 names layer -1, expected one from 0 to 0"),
+    (CONV + "[conv]\nshare_index=-2\n", Reason.BAD_REFERENCE,
+     "8: [conv] share_index=-2 names layer -1, expected one from 0 to 0"),
     ("[max]\n[conv]\nshare_index=0\n",
-     "7: [conv] share_index=0 names layer 0, a [maxpool], expected a [convolutional]"),
+     Reason.BAD_REFERENCE, "7: [conv] share_index=0 names layer 0, a [maxpool], expected a [convolutional]"),
     # shapes
     (CONV + "[max]\nstride=2\n[route]\nlayers=0,1\n",
+     Reason.SHAPE_MISMATCH,
      "10: [route] layers= needs inputs of equal width and height, found 8 x 8 x 6 from 0 and 4 x 4 x 6 from 1"),
-    (CONV + "[route]\nlayers=0\ngroups=4\n", "9: [route] groups=4 must divide the 6 channels of 0"),
-    (CONV + "[route]\nlayers=0\ngroups=2\ngroup_id=2\n", "10: [route] group_id=2 needs a number from 0 to 1"),
+    (CONV + "[route]\nlayers=0\ngroups=4\n", Reason.INDIVISIBLE, "9: [route] groups=4 must divide the 6 channels of 0"),
+    (CONV + "[route]\nlayers=0\ngroups=2\ngroup_id=2\n", Reason.OUT_OF_RANGE,
+     "10: [route] group_id=2 needs a number from 0 to 1"),
     (CONV + "[sam]\nfrom=0\n[max]\nstride=2\n[sam]\nfrom=0\n",
-     "12: [sam] needs 8 x 8 x 6 from the layer before it to scale 8 x 8 x 6, found 4 x 4 x 6"),
+     Reason.SHAPE_MISMATCH, "12: [sam] needs 8 x 8 x 6 from the layer before it to scale 8 x 8 x 6, found 4 x 4 x 6"),
     (CONV + "[scale_channels]\nfrom=0\n",
+     Reason.SHAPE_MISMATCH,
      "8: [scale_channels] needs 1 x 1 x 6 from the layer before it to scale 8 x 8 x 6, found 8 x 8 x 6"),
-    ("[conv]\nsize=9\n", "5: [conv] would have an output of 0 x 0 x 1 (width x height x channels) from 8 x 8 x 3, "
+    ("[conv]\nsize=9\n", Reason.OUT_OF_RANGE,
+     "5: [conv] would have an output of 0 x 0 x 1 (width x height x channels) from 8 x 8 x 3, "
      "expected 1 to 536870912 values"),
-    ("[conv]\nfilters=4\ngroups=2\n", "7: [conv] groups=2 must divide the 3 input channels and filters=4"),
-    ("[crop]\ncrop_height=9\n", "6: [crop] cannot take 1 x 9 out of 8 x 8"),
-    ("[reorg]\nstride=2\n", "6: [reorg] stride=2 does not fit 8 x 8 x 3: expected sides that it divides and channels "
+    ("[conv]\nfilters=4\ngroups=2\n", Reason.INDIVISIBLE,
+     "7: [conv] groups=2 must divide the 3 input channels and filters=4"),
+    ("[crop]\ncrop_height=9\n", Reason.SHAPE_MISMATCH, "6: [crop] cannot take 1 x 9 out of 8 x 8"),
+    ("[reorg]\nstride=2\n", Reason.INDIVISIBLE,
+     "6: [reorg] stride=2 does not fit 8 x 8 x 3: expected sides that it divides and channels "
      "that its square 4 divides"),
-    ("[upsample]\nstride=-3\n", "6: [upsample] stride=-3 must divide the sides of 8 x 8 x 3"),
-    ("[upsample]\nstride=0\n", "6: [upsample] stride= needs a number other than 0"),
-    ("[max]\nsize=2\npadding=3\n", "7: [max] padding=3 puts windows wholly outside, expected at most 2 for size=2"),
+    ("[upsample]\nstride=-3\n", Reason.INDIVISIBLE, "6: [upsample] stride=-3 must divide the sides of 8 x 8 x 3"),
+    ("[upsample]\nstride=0\n", Reason.OUT_OF_RANGE, "6: [upsample] stride= needs a number other than 0"),
+    ("[max]\nsize=2\npadding=3\n", Reason.OUT_OF_RANGE,
+     "7: [max] padding=3 puts windows wholly outside, expected at most 2 for size=2"),
     # heads
     ("[conv]\nfilters=255\n" + YOLO,
-     "7: [yolo] needs filters=6 in the layer before it (1 anchors x (5 + 1 classes)), got 255"),
+     Reason.SHAPE_MISMATCH, "7: [yolo] needs filters=6 in the layer before it (1 anchors x (5 + 1 classes)), got 255"),
     (CONV + "[Gaussian_yolo]\nclasses=3\n",
+     Reason.SHAPE_MISMATCH,
      "7: [Gaussian_yolo] needs filters=12 in the layer before it (1 anchors x (9 + 3 classes)), got 6"),
     (CONV + "[region]\nclasses=2\n",
+     Reason.SHAPE_MISMATCH,
      "7: [region] needs filters=7 in the layer before it (1 anchors x (4 + 1 + 2 classes)), got 6"),
-    (CONV + "[detection]\nside=2\ncoords=4\n", "7: [detection] needs 24 values from the layer before it (2 x 2 cells x "
+    (CONV + "[detection]\nside=2\ncoords=4\n", Reason.SHAPE_MISMATCH,
+     "7: [detection] needs 24 values from the layer before it (2 x 2 cells x "
      "((4 coords + 1) x 1 boxes + 1 classes)), got 384"),
-    (CONV + YOLO + "mask=0,1\n", "11: [yolo] mask= needs numbers from 0 to 0 (num=1), found (0, 1)"),
-    (CONV + YOLO + "mask=,\n", "11: [yolo] mask= needs numbers from 0 to 0 (num=1), found ()"),
-    (CONV + YOLO + "counters_per_class=1,2\n", "11: [yolo] counters_per_class= needs 1 values, one a class, found 2"),
-    (CONV + YOLO + "map=no/such.map\n", "11: [yolo] map=no/such.map: no such file in ., ., .."),
-    ("[softmax]\ngroups=5\n", "6: [softmax] groups=5 must divide the 192 inputs"),
-    ("[softmax]\ntree=.\n", "6: [softmax] tree=.: no such file in ., ., .."),
+    (CONV + YOLO + "mask=0,1\n", Reason.OUT_OF_RANGE,
+     "11: [yolo] mask= needs numbers from 0 to 0 (num=1), found (0, 1)"),
+    (CONV + YOLO + "mask=,\n", Reason.OUT_OF_RANGE, "11: [yolo] mask= needs numbers from 0 to 0 (num=1), found ()"),
+    (CONV + YOLO + "counters_per_class=1,2\n", Reason.WRONG_COUNT,
+     "11: [yolo] counters_per_class= needs 1 values, one a class, found 2"),
+    (CONV + YOLO + "map=no/such.map\n", Reason.MISSING_FILE, "11: [yolo] map=no/such.map: no such file in ., ., .."),
+    ("[softmax]\ngroups=5\n", Reason.INDIVISIBLE, "6: [softmax] groups=5 must divide the 192 inputs"),
+    ("[softmax]\ntree=.\n", Reason.MISSING_FILE, "6: [softmax] tree=.: no such file in ., ., .."),
     ("[conv]\nfilters=6\n[region]\nclasses=1\nanchors=1,2\n[softmax]\n",
-     "10: [softmax] reads layer 1, a [region], which no other layer can read"),
+     Reason.BAD_REFERENCE, "10: [softmax] reads layer 1, a [region], which no other layer can read"),
     # sizes: all refused before anything is allocated
-    ("[conv]\nfilters=1000000000\n", "5: [conv] would have an output of 8 x 8 x 1000000000 (width x height x channels) "
+    ("[conv]\nfilters=1000000000\n", Reason.TOO_LARGE,
+     "5: [conv] would have an output of 8 x 8 x 1000000000 (width x height x channels) "
      "from 8 x 8 x 3, expected 1 to 536870912 values"),
-    ("[avg]\n[conv]\nfilters=500000000\n", "6: [conv] would need 1500000000 weights (500000000 x 3 x 1 x 1), "
+    ("[avg]\n[conv]\nfilters=500000000\n", Reason.TOO_LARGE,
+     "6: [conv] would need 1500000000 weights (500000000 x 3 x 1 x 1), "
      "more than the 536870912 allowed"),
-    ("[conn]\noutput=2000000000\n", "5: [conn] would have an output of 1 x 1 x 2000000000 (width x height x channels) "
+    ("[conn]\noutput=2000000000\n", Reason.TOO_LARGE,
+     "5: [conn] would have an output of 1 x 1 x 2000000000 (width x height x channels) "
      "from 8 x 8 x 3, expected 1 to 536870912 values"),
-    ("[conv]\nsize=3\npad=1\ndilation=1000000\n", "5: [conv] would pad its input from 8 x 8 x 3 to "
+    ("[conv]\nsize=3\npad=1\ndilation=1000000\n", Reason.TOO_LARGE, "5: [conv] would pad its input from 8 x 8 x 3 to "
      "2000008 x 2000008 x 3 (width x height x channels), expected at most 536870912 values"),
-    ("[max]\nsize=100000\n", "5: [max] would pad its input from 8 x 8 x 3 to 100007 x 100007 x 3 "
+    ("[max]\nsize=100000\n", Reason.TOO_LARGE, "5: [max] would pad its input from 8 x 8 x 3 to 100007 x 100007 x 3 "
      "(width x height x channels), expected at most 536870912 values"),
-    ("[upsample]\nstride=100000\n", "5: [upsample] would have an output of 800000 x 800000 x 3 (width x height x "
+    ("[upsample]\nstride=100000\n", Reason.TOO_LARGE,
+     "5: [upsample] would have an output of 800000 x 800000 x 3 (width x height x "
      "channels) from 8 x 8 x 3, expected 1 to 536870912 values"),
-    ("[conv]\nfilters=6\n[yolo]\nnum=2147483647\n", "7: [yolo] needs filters=53687091175 in the layer before it "
+    ("[conv]\nfilters=6\n[yolo]\nnum=2147483647\n", Reason.SHAPE_MISMATCH,
+     "7: [yolo] needs filters=53687091175 in the layer before it "
      "(2147483647 anchors x (5 + 20 classes)), got 6"),
-    ("[conv]\nfilters=25\n[region]\nnum=2147483647\n", "7: [region] needs filters=53687091175 in the layer before it "
+    ("[conv]\nfilters=25\n[region]\nnum=2147483647\n", Reason.SHAPE_MISMATCH,
+     "7: [region] needs filters=53687091175 in the layer before it "
      "(2147483647 anchors x (4 + 1 + 20 classes)), got 25"),
 ])
-def test_networks_that_have_no_meaning(body, message, tmp_path, monkeypatch):
+def test_networks_that_have_no_meaning(body, reason, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CfgError) as caught:
+    with raises(CfgError, reason) as caught:
         Network(parse_cfg(NET + body, "x.cfg"))
     assert str(caught.value) == f"x.cfg:{message}"
 
 
-@pytest.mark.parametrize("net, message", [
-    ("width=8\n", "1: [net] needs width, height and channels, or inputs, from 1 to 536870912 values in all; "
+@pytest.mark.parametrize("net, reason, message", [
+    ("width=8\n", Reason.OUT_OF_RANGE,
+     "1: [net] needs width, height and channels, or inputs, from 1 to 536870912 values in all; "
      "found width=8, height=0, channels=0, inputs=None"),
-    ("width=100000\nheight=100000\nchannels=3\n", "1: [net] needs width, height and channels, or inputs, from 1 to "
+    ("width=100000\nheight=100000\nchannels=3\n", Reason.OUT_OF_RANGE,
+     "1: [net] needs width, height and channels, or inputs, from 1 to "
      "536870912 values in all; found width=100000, height=100000, channels=3, inputs=None"),
-    ("inputs=-1\n", "1: [net] needs width, height and channels, or inputs, from 1 to 536870912 values in all; "
+    ("inputs=-1\n", Reason.OUT_OF_RANGE,
+     "1: [net] needs width, height and channels, or inputs, from 1 to 536870912 values in all; "
      "found width=0, height=0, channels=0, inputs=-1"),
-    ("inputs=1\nwidth=-1\n", "3: width= needs at least 0, found -1"),
-    ("inputs=1\nbatch=0\n", "3: batch= needs at least 1, found 0"),
-    ("inputs=1\npolicy=step_s\n", "3: policy= needs one of constant, step, exp, poly, steps, sigmoid, random, sgdr, "
+    ("inputs=1\nwidth=-1\n", Reason.OUT_OF_RANGE, "3: width= needs at least 0, found -1"),
+    ("inputs=1\nbatch=0\n", Reason.OUT_OF_RANGE, "3: batch= needs at least 1, found 0"),
+    ("inputs=1\npolicy=step_s\n", Reason.UNKNOWN_NAME,
+     "3: policy= needs one of constant, step, exp, poly, steps, sigmoid, random, sgdr, "
      "found 'step_s' (did you mean steps?)"),
-    ("inputs=1\npolicy=CosineAnnealing\n", "3: policy= needs one of constant, step, exp, poly, steps, sigmoid, random, "
+    ("inputs=1\npolicy=CosineAnnealing\n", Reason.UNKNOWN_NAME,
+     "3: policy= needs one of constant, step, exp, poly, steps, sigmoid, random, "
      "sgdr, found 'CosineAnnealing' (cosine is policy=sgdr here)"),
 ])
-def test_net_sections_that_have_no_meaning(net, message):
-    with pytest.raises(CfgError) as caught:
+def test_net_sections_that_have_no_meaning(net, reason, message):
+    with raises(CfgError, reason) as caught:
         Network(parse_cfg(f"[net]\n{net}[conn]\n", "x.cfg"))
     assert str(caught.value) == f"x.cfg:{message}"
 
 
 def test_an_unknown_activation_is_an_error():
     message = r"^x.cfg:6: activation= needs one of linear, .* found 'leeky' \(did you mean leaky\?\)$"
-    with pytest.raises(CfgError, match=message):
+    with raises(CfgError, Reason.UNKNOWN_NAME, message):
         Network(parse_cfg(NET + "[conv]\nactivation=leeky\n", "x.cfg"))
 
 
 def test_total_of_weights_is_bounded(monkeypatch):
     monkeypatch.setattr("darknet_py.model.network.MAX_PARAMETERS", 200)
     message = "x.cfg:15: [convolutional] brings the network to 234 weights, more than the 200 allowed"
-    with pytest.raises(CfgError, match=f"^{re.escape(message)}$"):
+    with raises(CfgError, Reason.TOO_LARGE, f"^{re.escape(message)}$"):
         Network(parse_cfg(NET + CONV * 6, "x.cfg"))
 
 
 def test_number_of_layers_is_bounded():
-    with pytest.raises(CfgError, match=r"^x.cfg: has 10001 layers, more than the 10000 allowed$"):
+    with raises(CfgError, Reason.TOO_LARGE, r"^x.cfg: has 10001 layers, more than the 10000 allowed$"):
         Network(parse_cfg(NET + "[empty]\n" * 10_001, "x.cfg"))
 
 
@@ -255,7 +284,7 @@ def test_networks_with_a_warning(body, message):
     with pytest.warns(CfgWarning) as caught:
         Network(parse_cfg(NET + body, "x.cfg"))
     assert [str(warning.message) for warning in caught] == [f"x.cfg:{message}"]
-    with pytest.raises(CfgError, match=re.escape(message)):
+    with raises(CfgError, Reason.TOLERATED, re.escape(message)):
         Network(parse_cfg(NET + body, "x.cfg", strict=True))
 
 
@@ -283,24 +312,25 @@ def test_files_that_a_cfg_names(tmp_path, monkeypatch):
 def test_maps_that_have_no_meaning(content, message, tmp_path):
     path = tmp_path / "map"
     path.write_text(content)
-    with pytest.raises(CfgError) as caught:
+    with raises(CfgError, Reason.BAD_VALUE) as caught:
         Network(parse_cfg(NET + CONV + f"{YOLO}map={path}\n", "x.cfg"))
     assert str(caught.value) == f"x.cfg:11: [yolo] map={path}, {message.replace('FILE', str(path))}"
 
 
-@pytest.mark.parametrize("content, message", [
-    ("", "FILE is empty"),
-    ("a\n\nb\n", "line 2 of FILE: expected a name and the number of an earlier line or -1, found ''"),
-    ("a 0\n", "line 1 of FILE: expected a name and the number of an earlier line or -1, found 'a 0'"),
-    ("a -1\nb 2\n", "line 2 of FILE: expected a name and the number of an earlier line or -1, found 'b 2'"),
-    ("a x\n", "line 1 of FILE: expected a name and the number of an earlier line or -1, found 'a x'"),
-    ("a -2\n", "line 1 of FILE: expected a name and the number of an earlier line or -1, found 'a -2'"),
-    ("a -1\nb -1\n", "has 2 classes for 192 inputs"),
+@pytest.mark.parametrize("content, reason, message", [
+    ("", Reason.EMPTY, "FILE is empty"),
+    ("a\n\nb\n", Reason.SYNTAX, "line 2 of FILE: expected a name and the number of an earlier line or -1, found ''"),
+    ("a 0\n", Reason.SYNTAX, "line 1 of FILE: expected a name and the number of an earlier line or -1, found 'a 0'"),
+    ("a -1\nb 2\n", Reason.SYNTAX,
+     "line 2 of FILE: expected a name and the number of an earlier line or -1, found 'b 2'"),
+    ("a x\n", Reason.SYNTAX, "line 1 of FILE: expected a name and the number of an earlier line or -1, found 'a x'"),
+    ("a -2\n", Reason.SYNTAX, "line 1 of FILE: expected a name and the number of an earlier line or -1, found 'a -2'"),
+    ("a -1\nb -1\n", Reason.WRONG_COUNT, "has 2 classes for 192 inputs"),
 ])
-def test_trees_that_have_no_meaning(content, message, tmp_path):
+def test_trees_that_have_no_meaning(content, reason, message, tmp_path):
     path = tmp_path / "tree"
     path.write_text(content)
-    with pytest.raises(CfgError) as caught:
+    with raises(CfgError, reason) as caught:
         Network(parse_cfg(NET + f"[softmax]\ntree={path}\n", "x.cfg"))
     found = str(caught.value).replace(f"tree={path}", "").replace(str(path), "FILE")
     assert found.startswith("x.cfg:6: [softmax] ") and found.endswith(message)

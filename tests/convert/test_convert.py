@@ -10,14 +10,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import ROOT, kit
+from conftest import ROOT, kit, raises
 from safetensors.torch import save_file
 
 from darknet_py import load_network, parse_cfg
 from darknet_py.cli import main
 from darknet_py.convert import convert, parity
 from darknet_py.convert.formats import FORMATS, Wanted
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, Reason, WeightsError
 from darknet_py.layers import KINDS as KINDS_BY_NAME
 from darknet_py.layers.yolo import Yolo
 from darknet_py.zoo.architectures import cfg_text
@@ -288,6 +288,18 @@ def test_what_cannot_be(here, capsys, weights, out, flags, message):
     error = capsys.readouterr().err
     assert error.startswith(f"darknet-py: {message}") and error.count("\n") == 1
     assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("weights, reason", [
+    ("evil.pt", Reason.UNSAFE), ("empty.pt", Reason.WRONG_FORMAT), ("broken.pt", Reason.CORRUPT),
+    ("nothing.pt", Reason.MISSING_FILE), ("other.pt", Reason.INCOMPATIBLE), ("shape.pt", Reason.SHAPE_MISMATCH),
+    ("missing.safetensors", Reason.INCOMPATIBLE), ("short.safetensors", Reason.CORRUPT),
+    ("header.safetensors", Reason.WRONG_FORMAT),
+])
+def test_why_weights_are_refused(here, weights, reason):
+    prepare_wrong(weights)
+    with raises(WeightsError, reason):
+        convert("a.cfg", weights, "b.weights")
 
 
 def test_a_package_that_is_missing(here, capsys, monkeypatch):

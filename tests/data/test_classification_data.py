@@ -8,12 +8,13 @@ import make_classifier_set
 import numpy as np
 import pytest
 import torch
+from conftest import raises
 
 from darknet_py.cfg.language import parse_cfg
 from darknet_py.data.classification import SECRET_NUM, ClassifierPictures
 from darknet_py.data.classifier_augment import CUTMIX, EITHER, MIXUP, MOSAIC, ClassifierAugmentation, cut_out
 from darknet_py.data.image import to_tensor
-from darknet_py.errors import CfgError, DataError
+from darknet_py.errors import CfgError, DataError, Reason
 from darknet_py.model.network import Network
 from darknet_py.training.augmentation import classifier_augmentation_of
 
@@ -182,7 +183,7 @@ def test_classes_in_paths_and_what_is_noted(folder):
     assert [(problem.path.name, problem.error) for problem in found.problems] == \
         [("hotdog_ape.png", False), ("thing.png", False), ("dog_broken.png", True)]
     assert "names 2 classes (ape, dog)" in str(found.problems[0])
-    with pytest.raises(DataError, match=r"neither this picture nor the next 0 can be read.*not an image"):
+    with raises(DataError, Reason.UNREADABLE, r"neither this picture nor the next 0 can be read.*not an image"):
         ClassifierPictures(["dog_broken.png"], NAMES, 4, folder=folder).load([0], rng(), SIZE, SIZE)
 
 
@@ -242,17 +243,19 @@ def test_folder_as_a_list(made):
     assert len(found) == 24 and found.load([0], rng(), 32, 32)[1].sum() == 1
 
 
-@pytest.mark.parametrize("text, message", [
-    ("train=train.txt\nclasses=6\n", r"expected train= and labels=, found train, classes"),
-    ("train=train.txt\nlabels=pictures.names\nclasses=9\n", r"expected names for 9 classes, found 6"),
-    ("train=train.txt\nlabels=pictures.names\nclasses=many\n", r"expected classes= and a number above 0, found 'many'"),
-    ("train=nowhere.txt\nlabels=pictures.names\n", r"nowhere.txt: cannot read"),
-    ("train=empty.txt\nlabels=pictures.names\n", r"empty.txt\): expected pictures, found none"),
+@pytest.mark.parametrize("text, reason, message", [
+    ("train=train.txt\nclasses=6\n", Reason.MISSING_KEY, r"expected train= and labels=, found train, classes"),
+    ("train=train.txt\nlabels=pictures.names\nclasses=9\n", Reason.WRONG_COUNT,
+     r"expected names for 9 classes, found 6"),
+    ("train=train.txt\nlabels=pictures.names\nclasses=many\n", Reason.BAD_VALUE,
+     r"expected classes= and a number above 0, found 'many'"),
+    ("train=nowhere.txt\nlabels=pictures.names\n", Reason.MISSING_FILE, r"nowhere.txt: cannot read"),
+    ("train=empty.txt\nlabels=pictures.names\n", Reason.EMPTY, r"empty.txt\): expected pictures, found none"),
 ])
-def test_faulty_data_files(made, text, message):
+def test_faulty_data_files(made, text, reason, message):
     (made / "empty.txt").write_text("\n\n")
     (made / "faulty.data").write_text(text)
-    with pytest.raises(DataError, match=message):
+    with raises(DataError, reason, message):
         ClassifierPictures.from_data(made / "faulty.data")
 
 
@@ -272,5 +275,5 @@ def test_augmentation_of_a_cfg(text, expected):
 
 @pytest.mark.parametrize("text", ["aspect=0", "mixup=9", "label_smooth_eps=1", "min_crop=0", "exposure=-1"])
 def test_augmentation_that_makes_no_sense(text):
-    with pytest.raises(CfgError, match=f"{text.split('=')[0]}.* need"):
+    with raises(CfgError, Reason.OUT_OF_RANGE, f"{text.split('=')[0]}.* need"):
         classifier_augmentation_of(Network(parse_cfg(CFG.format(text + "\n"))))

@@ -4,11 +4,12 @@ from __future__ import annotations
 import os
 
 import pytest
+from conftest import raises
 
 from darknet_py.data import datafile
 from darknet_py.data.datafile import find_file, find_names, read_data, read_lines, read_names
 from darknet_py.data.dataset import class_names, read_samples
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.training.settings import Settings
 from darknet_py.training.trainer import Run
 
@@ -44,12 +45,12 @@ def test_read_data(text, expected):
 
 def test_read_data_says_where():
     write({"a.data": "# head\nclasses = 2\ntrain.txt\n"})
-    with pytest.raises(DataError, match=r"^a\.data:3: expected 'key = value', got 'train\.txt'$"):
+    with raises(DataError, Reason.SYNTAX, r"^a\.data:3: expected 'key = value', got 'train\.txt'$"):
         read_data("a.data")
     for read in (read_data, read_names):
-        with pytest.raises(DataError, match=r"^gone: cannot read the file: No such file or directory$"):
+        with raises(DataError, Reason.MISSING_FILE, r"^gone: cannot read the file: No such file or directory$"):
             read("gone")
-        with pytest.raises(DataError, match="cannot read the file"):
+        with raises(DataError, Reason.UNREADABLE):
             read(".")
 
 
@@ -106,17 +107,18 @@ def test_find_names(files, arguments, expected):
     assert find_names(**{"classes": 3, **arguments}) == expected
 
 
-@pytest.mark.parametrize("files, arguments, complaint", [
-    ({}, {"names": "gone.names"}, r"^gone\.names: cannot read the file"),
-    ({"n": THREE}, {"names": "n"}, r"^n: needs 4 names, one for each class, got 3$"),
-    ({}, {"names": ["a"]}, r"^names: needs 4 names, one for each class, got 1$"),
-    ({}, {"data": "gone.data"}, r"^gone\.data: cannot read the file"),
-    ({"o.data": "names = n"}, {"data": "o.data"}, r"^o\.data: no such file of names: n$"),
-    ({"o.data": "names = n", "n": THREE}, {"data": "o.data"}, r"^n: needs 4 names, one for each class, got 3$"),
+@pytest.mark.parametrize("files, arguments, reason, complaint", [
+    ({}, {"names": "gone.names"}, Reason.MISSING_FILE, r"^gone\.names: cannot read the file"),
+    ({"n": THREE}, {"names": "n"}, Reason.WRONG_COUNT, r"^n: needs 4 names, one for each class, got 3$"),
+    ({}, {"names": ["a"]}, Reason.WRONG_COUNT, r"^names: needs 4 names, one for each class, got 1$"),
+    ({}, {"data": "gone.data"}, Reason.MISSING_FILE, r"^gone\.data: cannot read the file"),
+    ({"o.data": "names = n"}, {"data": "o.data"}, Reason.MISSING_FILE, r"^o\.data: no such file of names: n$"),
+    ({"o.data": "names = n", "n": THREE}, {"data": "o.data"}, Reason.WRONG_COUNT,
+     r"^n: needs 4 names, one for each class, got 3$"),
 ])
-def test_names_that_were_asked_for_must_fit(files, arguments, complaint):
+def test_names_that_were_asked_for_must_fit(files, arguments, reason, complaint):
     write(files)
-    with pytest.raises(DataError, match=complaint):
+    with raises(DataError, reason, complaint):
         find_names("x.cfg", None, 4, **arguments)
 
 

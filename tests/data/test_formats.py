@@ -7,12 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import raises
 from hypothesis import given
 from hypothesis import strategies as st
 
 from darknet_py.data.dataset import class_names, own_splits, read_objects, read_samples
 from darknet_py.data.formats import find_layout
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.prepare.check_dataset import check_dataset
 
 NAMES = ["cat", "dog"]
@@ -190,30 +191,41 @@ def test_cvat_shapes():
     assert found == pytest.approx(np.array(wanted), abs=1e-6)
 
 
-@pytest.mark.parametrize("files, source, complaint", [
-    ({"d.yaml": "train: [a"}, "d.yaml", r"^d\.yaml:1: not YAML: "),
-    ({"d.yaml": "- a"}, "d.yaml", r"^d\.yaml: expected entries such as train: and names:, found list"),
-    ({"d.yaml": "names: [a]"}, "d.yaml", r"^d\.yaml: expected train: and val:"),
-    ({"d.yaml": "train: 3"}, "d.yaml", r"^d\.yaml: expected train: with a path or a list of paths, found '3'"),
-    ({"d.yaml": "train: x\nnames: {1: a}"}, "d.yaml", r"expected names: with the numbers from 0 to 0, found 1"),
-    ({"d.yaml": "train: x\nnames: 3"}, "d.yaml", r"^d\.yaml: expected names: with a list of classes, found '3'"),
-    ({"d.yaml": "train: x\nnc: 3\nnames: [a]"}, "d.yaml", r"^d\.yaml: nc: 3, but there are 1 names"),
-    ({"d.yaml": "train: x\nnames: [a]"}, "d.yaml", r"^d\.yaml: train: x: no such folder or list of pictures"),
-    ({"d.yaml": "!!python/object/apply:os.system ['echo']"}, "d.yaml", r"^d\.yaml:1: not YAML: "),
-    ({}, "gone.yaml", r"^gone\.yaml: cannot read the file"),
-    ({}, "gone.xml", r"^gone\.xml: expected an XML of CVAT for images, found no such file"),
-    ({"x.xml": "<annotation></annotation>"}, "x.xml", "one of Pascal VOC belongs to a picture, give the folder"),
-    ({"x.xml": "<annotations><image"}, "x.xml", "expected an XML of CVAT for images, found something else"),
-    ({"x.xml": "<annotations><track id='0'/></annotations>"}, "x.xml", "an export of CVAT for video"),
+@pytest.mark.parametrize("files, source, reason, complaint", [
+    ({"d.yaml": "train: [a"}, "d.yaml", Reason.SYNTAX, r"^d\.yaml:1: not YAML: "),
+    ({"d.yaml": "- a"}, "d.yaml", Reason.WRONG_FORMAT,
+     r"^d\.yaml: expected entries such as train: and names:, found list"),
+    ({"d.yaml": "names: [a]"}, "d.yaml", Reason.MISSING_KEY, r"^d\.yaml: expected train: and val:"),
+    ({"d.yaml": "train: 3"}, "d.yaml", Reason.BAD_VALUE,
+     r"^d\.yaml: expected train: with a path or a list of paths, found '3'"),
+    ({"d.yaml": "train: x\nnames: {1: a}"}, "d.yaml", Reason.BAD_VALUE,
+     r"expected names: with the numbers from 0 to 0, found 1"),
+    ({"d.yaml": "train: x\nnames: 3"}, "d.yaml", Reason.BAD_VALUE,
+     r"^d\.yaml: expected names: with a list of classes, found '3'"),
+    ({"d.yaml": "train: x\nnc: 3\nnames: [a]"}, "d.yaml", Reason.WRONG_COUNT,
+     r"^d\.yaml: nc: 3, but there are 1 names"),
+    ({"d.yaml": "train: x\nnames: [a]"}, "d.yaml", Reason.MISSING_FILE,
+     r"^d\.yaml: train: x: no such folder or list of pictures"),
+    ({"d.yaml": "!!python/object/apply:os.system ['echo']"}, "d.yaml", Reason.SYNTAX, r"^d\.yaml:1: not YAML: "),
+    ({}, "gone.yaml", Reason.MISSING_FILE, r"^gone\.yaml: cannot read the file"),
+    ({}, "gone.xml", Reason.MISSING_FILE, r"^gone\.xml: expected an XML of CVAT for images, found no such file"),
+    ({"x.xml": "<annotation></annotation>"}, "x.xml", Reason.WRONG_FORMAT,
+     "one of Pascal VOC belongs to a picture, give the folder"),
+    ({"x.xml": "<annotations><image"}, "x.xml", Reason.WRONG_FORMAT,
+     "expected an XML of CVAT for images, found something else"),
+    ({"x.xml": "<annotations><track id='0'/></annotations>"}, "x.xml", Reason.UNSUPPORTED,
+     "an export of CVAT for video"),
     ({"x.xml": "<annotations><image id='4' name='a.jpg' width='x' height='2'/></annotations>"}, "x.xml",
-     r"^x\.xml: image 4: expected width, height and shapes in numbers"),
+     Reason.BAD_VALUE, r"^x\.xml: image 4: expected width, height and shapes in numbers"),
     ({"x.xml": "<annotations><image id='4' name='a.jpg' width='2' height='2'><polygon points='1;2'/></image>"
-               "</annotations>"}, "x.xml", r"^x\.xml: image 4: expected width, height and shapes in numbers"),
-    ({"s/1.xml": cvat(), "s/2.xml": cvat(), "s/a.jpg": JPEG}, "s", "expected one XML of CVAT, found 1.xml, 2.xml"),
+               "</annotations>"}, "x.xml", Reason.BAD_VALUE,
+     r"^x\.xml: image 4: expected width, height and shapes in numbers"),
+    ({"s/1.xml": cvat(), "s/2.xml": cvat(), "s/a.jpg": JPEG}, "s", Reason.WRONG_COUNT,
+     "expected one XML of CVAT, found 1.xml, 2.xml"),
 ])
-def test_bad_sources(files, source, complaint):
+def test_bad_sources(files, source, reason, complaint):
     write(files)
-    with pytest.raises(DataError, match=complaint) as caught:
+    with raises(DataError, reason, complaint) as caught:
         read_samples(source)
     assert "\n" not in str(caught.value)
 

@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import raises
 
 from darknet_py.data.augment_plan import Augmentation
 from darknet_py.data.cache import Cache
 from darknet_py.data.dataset import Sample
 from darknet_py.data.loader import Loader, Plan
 from darknet_py.data.targets import MiniBatch, Truth
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 
 COUNT = 10
 CHANGED = Augmentation(jitter=.2, flip=1, hue=.1, saturation=1.5, exposure=1.5, mosaic=1, gaussian_noise=5)
@@ -151,11 +152,11 @@ def test_broken_pictures_are_replaced_and_reported_once(samples, workers):
 def test_no_picture_at_all(samples, workers):
     for sample in samples:
         sample.image.unlink()
-    with pytest.raises(DataError, match=r"^none of the 10 pictures can be read; the first is .*0.png$"):
+    with raises(DataError, Reason.UNREADABLE, r"^none of the 10 pictures can be read; the first is .*0.png$"):
         take(Loader(samples, COUNT, Augmentation(), workers=workers), 1)
-    with pytest.raises(DataError, match="there are no pictures"):
+    with raises(DataError, Reason.EMPTY):
         Loader([], COUNT, Augmentation())
-    with pytest.raises(DataError, match="pictures have 1 or 3 channels, the network takes 4"):
+    with raises(DataError, Reason.SHAPE_MISMATCH):
         Loader(samples, COUNT, Augmentation(), channels=4)
 
 
@@ -164,7 +165,7 @@ def test_the_death_of_a_worker_is_an_error(samples):
     next(batches)
     for child in multiprocessing.active_children():
         os.kill(child.pid, signal.SIGKILL)
-    with pytest.raises(DataError, match="a process that loads pictures has died"):
+    with raises(DataError, Reason.WORKER_DIED):
         for _ in range(9):
             next(batches)
 
@@ -225,7 +226,7 @@ def test_pairs_are_views_of_one_picture(samples, track):
 ])
 def test_plans_that_do_not_divide(samples, plan, options, message):
     world = options.pop("world", 1)
-    with pytest.raises(DataError, match=message):
+    with raises(DataError, Reason.INDIVISIBLE, message):
         take(Loader(samples, COUNT, Augmentation(**options), world=world), 1, plan=lambda iteration: plan)
 
 

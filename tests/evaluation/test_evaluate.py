@@ -4,9 +4,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SHARED
+from conftest import ROOT, SHARED, raises
 
-from darknet_py import CfgError, DarknetError, DataError, Detector, load_network
+from darknet_py import CfgError, DarknetError, DataError, Detector, Reason, load_network
 from darknet_py.cfg.language import parse_cfg
 from darknet_py.data.dataset import Sample, read_samples
 from darknet_py.evaluation.coco_ap import clipped_boxes
@@ -184,7 +184,8 @@ def test_pictures_without_labels_are_counted(labelled, tmp_path):
     result = evaluate_map(network, [sample, bare, bare], names)
     assert result.problems == (f"2 of 3 images have no label file, so they count as images without objects; the first: "
                                f"{tmp_path / 'a.png'}",)
-    with pytest.raises(DataError, match=r"none of the images has an object of a class from 0 to 2.*have no label file"):
+    with raises(DataError, Reason.EMPTY,
+                r"none of the images has an object of a class from 0 to 2.*have no label file"):
         evaluate_map(network, [bare], names)
     (tmp_path / "a.txt").write_text("0 .5 .5 .2 .2\n3 .5 .5 .2 .2\n")
     result = evaluate_map(network, [bare], names)
@@ -246,7 +247,7 @@ def test_broken_pictures_are_left_out(labelled, tmp_path):
     result = evaluate_map(network, [bad, sample, bad], names, batch=2)
     assert len(result.problems) == 2 and all("bad.jpg" in line for line in result.problems)
     assert result.objects.sum() == len(sample.rows) and result.recall == 1
-    with pytest.raises(DataError, match=r"none of the 1 images.*bad\.jpg"):
+    with raises(DataError, Reason.UNREADABLE, r"none of the 1 images.*bad\.jpg"):
         evaluate_map(network, [bad], names)
 
 
@@ -262,12 +263,12 @@ def test_numbers_that_are_none(labelled):
 
 def test_bad_input(labelled):
     network, names, sample = labelled
-    for error, samples, arguments, message in (
-            (DataError, [], {}, "no images"), (DataError, [sample], {"names": names[:1]}, "expected 3 names"),
-            (DataError, [sample], {"difficult": [sample, sample]}, "difficult")):
-        with pytest.raises(error, match=message):
+    for samples, arguments, reason, message in (
+            ([], {}, Reason.EMPTY, "images"), ([sample], {"names": names[:1]}, Reason.WRONG_COUNT, "names"),
+            ([sample], {"difficult": [sample, sample]}, Reason.WRONG_COUNT, "difficult")):
+        with raises(DataError, reason, message):
             evaluate_map(network, samples, **{"names": names, **arguments})
-    with pytest.raises(CfgError, match="detects nothing"):
+    with raises(CfgError, Reason.WRONG_TASK):
         evaluate_map(load_network(parse_cfg("[net]\ninputs=4\n[softmax]\n")), [sample], names)
 
 

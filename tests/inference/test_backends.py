@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from darknet_py import DarknetError, DataError, Detector, load_network
+from darknet_py import DarknetError, DataError, Detector, Reason, load_network
 from darknet_py.inference.backends import BACKENDS, build_backend
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
@@ -71,7 +71,7 @@ class Sum(Backend):
 
 def load(item):
     if item % 7 == 3:
-        raise DataError(f"{item} cannot be read")
+        raise DataError(f"{item} cannot be read", Reason.CORRUPT)
     return Preprocessed(torch.full((1, 2, 2), float(item)), item)
 
 

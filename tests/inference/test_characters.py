@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import measured_weights
+from conftest import measured_weights, raises
 
-from darknet_py import DataError, generate, load_network, parse_cfg, perplexity, train
+from darknet_py import DataError, Reason, generate, load_network, parse_cfg, perplexity, train
 from darknet_py.cli import main
 from darknet_py.data.text import Text
 
@@ -47,13 +47,13 @@ def test_sequences(tmp_path):
     assert (x.flatten(1).sum(1) == 1).all() and (truth.sum(1) == 1).all()
 
 
-@pytest.mark.parametrize("text, message", [
-    (None, "cannot read the text"), (b"a", "at least 2 bytes, found 1"),
-    (b"ab\xc3\xa4", r"byte 2 is 195, the network takes bytes below 128 \(inputs=\)")])
-def test_texts_that_do_not_fit(tmp_path, text, message):
+@pytest.mark.parametrize("text, reason, message", [
+    (None, Reason.MISSING_FILE, "cannot read the text"), (b"a", Reason.EMPTY, "at least 2 bytes, found 1"),
+    (b"ab\xc3\xa4", Reason.OUT_OF_RANGE, r"byte 2 is 195, the network takes bytes below 128 \(inputs=\)")])
+def test_texts_that_do_not_fit(tmp_path, text, reason, message):
     if text is not None:
         (tmp_path / "a.txt").write_bytes(text)
-    with pytest.raises(DataError, match=message):
+    with raises(DataError, reason, message):
         Text(tmp_path / "a.txt", 128)
 
 

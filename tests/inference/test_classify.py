@@ -10,9 +10,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY_CFG, kit, measured_weights
+from conftest import ROOT, TINY_CFG, kit, measured_weights, raises
 
-from darknet_py import CfgError, Classifier, DarknetError, DataError, evaluate_classifier, load_network, parse_cfg
+from darknet_py import (
+    CfgError,
+    Classifier,
+    DarknetError,
+    DataError,
+    Reason,
+    evaluate_classifier,
+    load_network,
+    parse_cfg,
+)
 from darknet_py.cli import main
 from darknet_py.data.classification import ClassifierPictures
 from darknet_py.evaluation.classification import ranks
@@ -257,11 +266,11 @@ def test_half_a_weights_file(folder, capsys):
 
 
 def test_other_networks_are_refused(folder):
-    with pytest.raises(CfgError, match="finds boxes"):
+    with raises(CfgError, Reason.WRONG_TASK):
         Path("tiny.cfg").write_text(TINY_CFG)
         load_network("tiny.cfg").save_weights("tiny.weights")
         Classifier("tiny.cfg", "tiny.weights")
-    with pytest.raises(DataError, match="the data set: has 2 classes, the network 6"):
+    with raises(DataError, Reason.WRONG_COUNT, "the data set: has 2 classes, the network 6"):
         evaluate_classifier(load_network("flat.cfg"), ClassifierPictures(["a.png"], ["a", "b"], 2))
 
 
@@ -272,7 +281,7 @@ def test_loading_ahead():
     def load(number):
         begun.append(number)
         if number == 7:
-            raise DataError("seven")
+            raise DataError("seven", Reason.CORRUPT)
         return number
 
     items = prefetch(load, range(20), 2, 3)

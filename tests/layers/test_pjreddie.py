@@ -5,8 +5,9 @@
 import numpy as np
 import pytest
 import torch
+from conftest import raises
 
-from darknet_py import CfgError, load_network, parse_cfg
+from darknet_py import CfgError, Reason, load_network, parse_cfg
 
 NET = "[net]\nwidth=5\nheight=4\nchannels=3\n"
 CASES = [   # cfg, outputs at 0, 7, 19 and last, their sum, the sum of their absolute values
@@ -44,7 +45,8 @@ def test_iseg():
     network, x = load_network(parse_cfg(NET + "[iseg]\nclasses=1\nids=2\n")), torch.randn(2, 3, 4, 5)
     (y,) = network(x)
     torch.testing.assert_close(y, torch.cat([x[:, :1].sigmoid(), x[:, 1:]], 1))
-    with pytest.raises(CfgError, match=r"needs filters=6 in the layer before it \(4 classes \+ 2 ids\), got 3"):
+    with raises(CfgError, Reason.SHAPE_MISMATCH,
+                r"needs filters=6 in the layer before it \(4 classes \+ 2 ids\), got 3"):
         load_network(parse_cfg(NET + "[iseg]\nclasses=4\nids=2\n"))
 
 

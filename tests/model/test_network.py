@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import raises
 
 from darknet_py import load_network
 from darknet_py.cfg.language import parse_cfg
-from darknet_py.errors import CfgError, DarknetError, DataError
+from darknet_py.errors import CfgError, DarknetError, DataError, Reason
 from darknet_py.model.network import Network
 
 PACKAGE = Path(__file__).parents[2] / "darknet_py"
@@ -118,10 +119,10 @@ def test_every_output_is_freed_once(text):
 
 @pytest.mark.parametrize("shape", [(3, 8, 12), (1, 3, 12, 8), (1, 1, 8, 12), (2, 287), (1, 3, 8, 12, 1), (288,), ()])
 def test_inputs_of_another_shape(network, shape):
-    with pytest.raises(DataError) as caught:
+    with raises(DataError, Reason.SHAPE_MISMATCH) as caught:
         network(torch.zeros(shape))
     assert str(caught.value) == f"the network takes (N, 3, 8, 12), got {shape}"
-    with pytest.raises(DataError):
+    with raises(DataError, Reason.SHAPE_MISMATCH):
         network.trace(torch.zeros(shape))
 
 
@@ -150,7 +151,7 @@ def test_another_size_than_the_cfg_says(size, expected):
 
 @pytest.mark.parametrize("size", [{"width": 0}, {"height": -1}, {"width": 2 ** 40}])
 def test_impossible_sizes(size):
-    with pytest.raises(CfgError, match=r"^x.cfg:1: \[net\] needs width, height and channels, or inputs"):
+    with raises(CfgError, Reason.OUT_OF_RANGE, r"^x.cfg:1: \[net\] needs width, height and channels, or inputs"):
         load_network(parse_cfg(TWO_HEADS, "x.cfg"), **size)
 
 

@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from conftest import raises
 
 from darknet_py import load_network
 from darknet_py.cfg.language import parse_cfg
-from darknet_py.errors import WeightsError
+from darknet_py.errors import Reason, WeightsError
 from darknet_py.model.network import Network
 from darknet_py.model.weights import read_header
 
@@ -250,43 +251,48 @@ def test_a_partial_file_leaves_the_rest_to_chance(tmp_path):
     assert net.layers[1].bias.eq(0).all() and net.layers[1].weight.abs().max() <= (2 / 27) ** .5
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"", "expected a header of 16 or 20 bytes, found a file of 0 bytes"),
-    (b"x" * 11, "expected a header of 16 or 20 bytes, found a file of 11 bytes"),
-    (header()[:19], "expected a header of 16 or 20 bytes, found a file of 19 bytes"),
-    (header() + floats(73), "holds 73 numbers after its header, the network needs 74; "
+@pytest.mark.parametrize("content, reason, message", [
+    (b"", Reason.TRUNCATED, "expected a header of 16 or 20 bytes, found a file of 0 bytes"),
+    (b"x" * 11, Reason.TRUNCATED, "expected a header of 16 or 20 bytes, found a file of 11 bytes"),
+    (header()[:19], Reason.TRUNCATED, "expected a header of 16 or 20 bytes, found a file of 19 bytes"),
+    (header() + floats(73), Reason.TRUNCATED, "holds 73 numbers after its header, the network needs 74; "
      "it ends inside layer 1 ([connected], line 8 of the cfg)"),
-    (header() + floats(19), "holds 19 numbers after its header, the network needs 74; "
+    (header() + floats(19), Reason.TRUNCATED, "holds 19 numbers after its header, the network needs 74; "
      "it ends inside layer 1 ([connected], line 8 of the cfg)"),
-    (header() + floats(17), "holds 17 numbers after its header, the network needs 74; "
+    (header() + floats(17), Reason.TRUNCATED, "holds 17 numbers after its header, the network needs 74; "
      "it ends inside layer 0 ([convolutional], line 5 of the cfg)"),
-    (header() + floats(74)[:-1], "holds 73.75 numbers after its header, the network needs 74; "
+    (header() + floats(74)[:-1], Reason.TRUNCATED, "holds 73.75 numbers after its header, the network needs 74; "
      "it ends inside layer 1 ([connected], line 8 of the cfg)"),
-    (header() + floats(18) + b"x", "holds 18.25 numbers after its header, the network needs 74; "
+    (header() + floats(18) + b"x", Reason.TRUNCATED, "holds 18.25 numbers after its header, the network needs 74; "
      "it ends inside layer 1 ([connected], line 8 of the cfg)"),
-    (header() + floats(75), "holds 75 numbers after its header, the network needs 74; 1 are left over"),
-    (header() + floats(74) + b"xy", "holds 74.5 numbers after its header, the network needs 74; 0.5 are left over"),
-    (header(minor=1, size=16) + floats(80), "holds 80 numbers after its header, the network needs 74; 6 are left over"),
+    (header() + floats(75), Reason.INCOMPATIBLE,
+     "holds 75 numbers after its header, the network needs 74; 1 are left over"),
+    (header() + floats(74) + b"xy", Reason.INCOMPATIBLE,
+     "holds 74.5 numbers after its header, the network needs 74; 0.5 are left over"),
+    (header(minor=1, size=16) + floats(80), Reason.INCOMPATIBLE,
+     "holds 80 numbers after its header, the network needs 74; 6 are left over"),
 ])
-def test_files_that_do_not_fit_change_nothing(content, message, tmp_path):
+def test_files_that_do_not_fit_change_nothing(content, reason, message, tmp_path):
     path, net = tmp_path / "x.weights", network(SMALL)
     net.seen, before = 5, tensors(net)
     path.write_bytes(content)
-    with pytest.raises(WeightsError) as caught:
+    with raises(WeightsError, reason) as caught:
         net.load_weights(path)
     assert str(caught.value) == f"{path}: {message}"
     assert same(tensors(net), before) and net.seen == 5
 
 
-@pytest.mark.parametrize("name, reason", [
-    ("missing", "no such weights file; it is none of the official weights, so it has to be copied there, or trained"),
-    (".", "cannot read the weights file: Is a directory"), ("file/x", "cannot read the weights file: Not a directory"),
-    ("x" * 300, "cannot read the weights file: File name too long")])
-def test_unreadable_files(name, reason, tmp_path):
+@pytest.mark.parametrize("name, reason, message", [
+    ("missing", Reason.MISSING_FILE,
+     "no such weights file; it is none of the official weights, so it has to be copied there, or trained"),
+    (".", Reason.UNREADABLE, "cannot read the weights file: Is a directory"),
+    ("file/x", Reason.UNREADABLE, "cannot read the weights file: Not a directory"),
+    ("x" * 300, Reason.UNREADABLE, "cannot read the weights file: File name too long")])
+def test_unreadable_files(name, reason, message, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(WeightsError) as caught:
+    with raises(WeightsError, reason) as caught:
         network(SMALL).load_weights(tmp_path / name)
-    assert str(caught.value) == f"{tmp_path / name}: {reason}"
+    assert str(caught.value) == f"{tmp_path / name}: {message}"
 
 
 HEADS = """[net]
@@ -314,7 +320,7 @@ def test_guess_of_the_classes(kind, entries, more, here, there, tmp_path):
 
     path = tmp_path / "x.weights"
     make(there).save_weights(path)
-    with pytest.raises(WeightsError) as caught:
+    with raises(WeightsError, Reason.INCOMPATIBLE) as caught:
         make(here).load_weights(path)
     assert str(caught.value).endswith(f"; this looks like the same network with classes={there} instead of {here}")
 
@@ -326,7 +332,7 @@ def test_guess_with_two_heads(tmp_path):
         return network(head + "[route]\nlayers=0\n" + tail)
 
     make(4).save_weights(tmp_path / "x")
-    with pytest.raises(WeightsError, match=r"with classes=4 instead of 20$"):
+    with raises(WeightsError, Reason.INCOMPATIBLE, r"with classes=4 instead of 20$"):
         make(20).load_weights(tmp_path / "x")
 
 
@@ -335,7 +341,7 @@ def test_guess_with_two_heads(tmp_path):
 def test_failed_save_leaves_nothing(target, reason, tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(WeightsError) as caught:
+    with raises(WeightsError, Reason.UNWRITABLE) as caught:
         network(SMALL).save_weights(tmp_path / target)
     assert str(caught.value) == f"{tmp_path / target}: cannot write the weights file: {reason}"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
@@ -350,7 +356,7 @@ def test_failure_in_the_middle_of_a_save_keeps_the_old_file(tmp_path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(WeightsError, match=r"cannot write the weights file: No space left on device$"):
+    with raises(WeightsError, Reason.UNWRITABLE, r"cannot write the weights file: No space left on device$"):
         network(SMALL, 2).save_weights(path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.weights"]
@@ -359,7 +365,7 @@ def test_failure_in_the_middle_of_a_save_keeps_the_old_file(tmp_path, monkeypatc
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_closed_folder(tmp_path):
     (tmp_path / "closed").mkdir(0o500)
-    with pytest.raises(WeightsError, match=r"cannot write the weights file: Permission denied$"):
+    with raises(WeightsError, Reason.UNWRITABLE):
         network(SMALL).save_weights(tmp_path / "closed" / "x")
 
 
@@ -369,7 +375,8 @@ def test_a_network_without_weights(tmp_path):
     assert (tmp_path / "x").read_bytes() == header()
     assert net.load_weights(tmp_path / "x") == 1
     (tmp_path / "x").write_bytes(header() + floats(1))
-    with pytest.raises(WeightsError, match=r"holds 1 numbers after its header, the network needs 0; 1 are left over$"):
+    with raises(WeightsError, Reason.INCOMPATIBLE,
+                r"holds 1 numbers after its header, the network needs 0; 1 are left over$"):
         net.load_weights(tmp_path / "x")
 
 

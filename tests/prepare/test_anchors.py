@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
+from conftest import SHARED, raises
 
 from darknet_py.cfg.language import parse_cfg, read_cfg
 from darknet_py.cli import main
-from darknet_py.errors import CfgError, DataError
+from darknet_py.errors import CfgError, DataError, Reason
 from darknet_py.model.network import Network
 from darknet_py.prepare import anchors as module
 from darknet_py.prepare.anchors import (
@@ -140,13 +140,13 @@ def test_many_sizes_are_taken_together(monkeypatch):
     assert fit_of(sizes, found.best).iou > max(exact - .002, fit_of(sizes, found.darknet).iou)
 
 
-@pytest.mark.parametrize("sizes, count, message", [
-    ([[8, 8], [8, 8], [4, 4]], 3, "3 anchors need boxes of as many different sizes, found 2"),
-    ([[8, 8]], 0, "expected a number of anchors from 1 to 256, found 0"),
-    ([[8, 8]], 257, "expected a number of anchors from 1 to 256, found 257"),
+@pytest.mark.parametrize("sizes, count, reason, message", [
+    ([[8, 8], [8, 8], [4, 4]], 3, Reason.WRONG_COUNT, "3 anchors need boxes of as many different sizes, found 2"),
+    ([[8, 8]], 0, Reason.OUT_OF_RANGE, "expected a number of anchors from 1 to 256, found 0"),
+    ([[8, 8]], 257, Reason.OUT_OF_RANGE, "expected a number of anchors from 1 to 256, found 257"),
 ])
-def test_impossible_numbers(sizes, count, message):
-    with pytest.raises(DataError, match=message):
+def test_impossible_numbers(sizes, count, reason, message):
+    with raises(DataError, reason, message):
         find_anchors(np.float32(sizes), count)
 
 
@@ -160,12 +160,12 @@ def test_the_text_of_anchors(anchors, width, text):
     assert anchors_text(np.array(anchors), width) == text
 
 
-@pytest.mark.parametrize("anchors, message", [
-    ([[8.4, 9], [7.6, 9], [3, 3]], "only 2 of 3 anchors differ when rounded"),
-    ([[.4, 9]], "an anchor of 0.4 is 0 when rounded"),
+@pytest.mark.parametrize("anchors, reason, message", [
+    ([[8.4, 9], [7.6, 9], [3, 3]], Reason.DUPLICATE, "only 2 of 3 anchors differ when rounded"),
+    ([[.4, 9]], Reason.OUT_OF_RANGE, "an anchor of 0.4 is 0 when rounded"),
 ])
-def test_anchors_that_no_text_tells_apart(anchors, message):
-    with pytest.raises(DataError, match=message):
+def test_anchors_that_no_text_tells_apart(anchors, reason, message):
+    with raises(DataError, reason, message):
         anchors_text(np.array(anchors), 416)
 
 
@@ -213,14 +213,15 @@ def test_counts_of_classes(labelled, data, counts):
     assert read_boxes("train.txt").counts.tolist() == [2, 1, 0, 1]
 
 
-@pytest.mark.parametrize("files, message", [
-    ({"o.data": "classes=two\ntrain=train.txt\n"}, "o.data: expected 'classes = N', N from 1 to 10000, found classes"),
-    ({"o.data": "classes=2\n"}, "o.data: expected 'train = LIST'"),
-    ({"train.txt": "\n"}, "o.data: train = train.txt names no pictures to train on"),
+@pytest.mark.parametrize("files, reason, message", [
+    ({"o.data": "classes=two\ntrain=train.txt\n"}, Reason.BAD_VALUE,
+     "o.data: expected 'classes = N', N from 1 to 10000, found classes"),
+    ({"o.data": "classes=2\n"}, Reason.MISSING_KEY, "o.data: expected 'train = LIST'"),
+    ({"train.txt": "\n"}, Reason.EMPTY, "o.data: train = train.txt names no pictures to train on"),
 ])
-def test_data_that_cannot_be_read(labelled, files, message):
+def test_data_that_cannot_be_read(labelled, files, reason, message):
     write(files)
-    with pytest.raises(DataError, match=message):
+    with raises(DataError, reason, message):
         read_boxes("o.data")
 
 
@@ -307,17 +308,19 @@ def test_filters_lie_behind_layers_that_keep_their_number():
     assert new == text.replace("filters=14", "filters=16").replace("classes=2", "classes=3")
 
 
-@pytest.mark.parametrize("text, anchors, message", [
-    (FINE, FOUR, r"m.cfg: expected a head with anchors, such as \[yolo\], found none"),
-    (heads("0,1", "2,3"), FOUR[:1], r"m.cfg:10: \[yolo\] is one of 2 heads, which need an anchor each at least, "
-                                    "found 1"),
+@pytest.mark.parametrize("text, anchors, reason, message", [
+    (FINE, FOUR, Reason.WRONG_TASK, r"m.cfg: expected a head with anchors, such as \[yolo\], found none"),
+    (heads("0,1", "2,3"), FOUR[:1], Reason.WRONG_COUNT,
+     r"m.cfg:10: \[yolo\] is one of 2 heads, which need an anchor each at least, found 1"),
     (FINE + "[conv]\nfilters=7\n[route]\nlayers=-1,-1\n[yolo]\nclasses=2\nnum=2\nanchors=1,1, 2,2\n", FOUR,
+     Reason.UNSUPPORTED,
      r"m.cfg:10: \[route\] decides how many channels the head reads, expected a layer with filters="),
-    (heads("0,1", "2,7"), FOUR, r"m.cfg:23: \[yolo\] mask= needs numbers from 0 to 3"),
-    (heads("0,1", "2,3").replace("filters=14 ", "groups=2\nfilters=14 "), FOUR[:3], r"m.cfg:\d+: \[conv"),
+    (heads("0,1", "2,7"), FOUR, Reason.OUT_OF_RANGE, r"m.cfg:23: \[yolo\] mask= needs numbers from 0 to 3"),
+    (heads("0,1", "2,3").replace("filters=14 ", "groups=2\nfilters=14 "), FOUR[:3], Reason.INDIVISIBLE,
+     r"m.cfg:\d+: \[conv"),
 ])
-def test_what_cannot_be_fitted(text, anchors, message):
-    with pytest.raises(CfgError, match=message):
+def test_what_cannot_be_fitted(text, anchors, reason, message):
+    with raises(CfgError, reason, message):
         fit_heads(parse_cfg(text, "m.cfg"), anchors=anchors)
 
 

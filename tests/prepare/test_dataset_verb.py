@@ -9,10 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import raises
 from test_prepare import flat, make_set, named, read_back, run, same, snapshot
 from test_split import scene
 
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.prepare.sources import read_remap
 
 
@@ -111,7 +112,7 @@ def test_a_picture_that_is_named_twice_comes_once():
 
 def test_read_remap():
     assert read_remap(["a = b, c=", "d=e=f"]) == {"a": "b", "c": "", "d": "e=f"}
-    with pytest.raises(DataError):
+    with raises(DataError, Reason.SYNTAX):
         read_remap(["=a"])
 
 

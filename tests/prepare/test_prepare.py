@@ -8,11 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import raises
 from test_split import scene
 
 from darknet_py.cli import main
 from darknet_py.data.dataset import class_names, own_splits, read_rows, read_samples
 from darknet_py.data.image import read_image
+from darknet_py.errors import DataError, Reason
 from darknet_py.prepare.dataset import prepare_dataset
 
 WIDTH, HEIGHT = 80, 60
@@ -284,6 +286,8 @@ def test_files_of_others_are_not_replaced(capsys):
     make_set("set")
     Path("out").mkdir()
     Path("out/obj.names").write_text("mine")
+    with raises(DataError, Reason.ALREADY_EXISTS):
+        prepare_dataset(["set"], Path("out"))
     assert run("set", "-o", "out") == 1
     assert "out has files that are not of this command: -o FOLDER writes another one" in capsys.readouterr().err
     assert run("set", "-o", "out", "-force") == 1

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import raises
 
-from darknet_py import DarknetError, DataError, load_network
+from darknet_py import DarknetError, DataError, Reason, load_network
 from darknet_py.cli import main
 from darknet_py.data.image import to_tensor
 from darknet_py.tools.nightmare import NightmareOptions, nightmare
@@ -57,12 +58,13 @@ def test_options(tiny_network):
     assert dream(tiny_network, 0, image=grey)[1][0].shape == image.shape
 
 
-@pytest.mark.parametrize("layer, options, message", [
-    (3, {}, "LAYER and -range ask for layers 3 to 3, expected numbers from 0 to 2"), (-1, {}, "layers -1 to -1"),
-    (0, {"range": 2}, "layers -1 to 0"), (0, {"octaves": 0}, "-octaves needs a number from 1 on, found 0"),
-    (0, {"zoom": 0}, "-zoom needs a number above 0")])
-def test_what_cannot_be_dreamt(tiny_network, layer, options, message):
-    with pytest.raises(DataError, match=message):
+@pytest.mark.parametrize("layer, options, reason, message", [
+    (3, {}, Reason.BAD_REFERENCE, "LAYER and -range ask for layers 3 to 3, expected numbers from 0 to 2"),
+    (-1, {}, Reason.BAD_REFERENCE, "layers -1 to -1"), (0, {"range": 2}, Reason.BAD_REFERENCE, "layers -1 to 0"),
+    (0, {"octaves": 0}, Reason.OUT_OF_RANGE, "-octaves needs a number from 1 on, found 0"),
+    (0, {"zoom": 0}, Reason.OUT_OF_RANGE, "-zoom needs a number above 0")])
+def test_what_cannot_be_dreamt(tiny_network, layer, options, reason, message):
+    with raises(DataError, reason, message):
         dream(tiny_network, layer, **options)
 
 

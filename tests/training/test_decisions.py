@@ -3,8 +3,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import raises
 
-from darknet_py import DataError, WeightsError
+from darknet_py import DataError, Reason, WeightsError
 from darknet_py.training import resume
 from darknet_py.training.identity import Identity
 
@@ -105,7 +106,7 @@ def test_decisions(case):
     run = replace(IDENTITY, first=asked.get("first"))
     asked = resume.Asked("a", FOLDER, run, **{"last": 100} | {k: v for k, v in asked.items() if k != "first"})
     if isinstance(expected, str):
-        with pytest.raises((DataError, WeightsError), match=expected) as error:
+        with raises((DataError, WeightsError), Reason.INCOMPATIBLE, expected) as error:
             resume.decide(asked, resume.Found(**found))
         assert "state" not in found or str(error.value).endswith(
             "start afresh with -clear (what is there moves to previous-1), or choose another folder with -backup")

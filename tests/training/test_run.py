@@ -9,9 +9,9 @@ from pathlib import Path
 import make_classifier_set
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, raises
 
-from darknet_py import CfgError, DarknetError, DataError, WeightsError, load_network, train
+from darknet_py import CfgError, DarknetError, DataError, Reason, WeightsError, load_network, train
 from darknet_py.cli import main
 from darknet_py.training import checkpoint
 from darknet_py.training.events import Iteration, Note, Saved, Scored
@@ -73,7 +73,7 @@ def test_a_run_goes_on_where_nothing_can_be_measured(tiny):
     assert [note.text for note in of(events, Note) if "not measured: none of the images has an object" in note.text]
     change("tiny.data", "valid=valid.txt", "valid=valid.txt\ndifficult=train.txt")
     Path("bare.txt").write_text("0 .5 .5 .3 .3\n")
-    with pytest.raises(DataError, match=r"difficult= lists 6 pictures, expected the 1 of valid="):
+    with raises(DataError, Reason.WRONG_COUNT, r"difficult= lists 6 pictures, expected the 1 of valid="):
         collect("tiny.data", "tiny.cfg", evaluate=True, clear=True)
 
 
@@ -167,7 +167,7 @@ def test_a_full_disk(tiny, monkeypatch):
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
     events = []
-    with pytest.raises(WeightsError, match=r"tiny_last.weights.new\d+: .*No space left on device"):
+    with raises(WeightsError, Reason.UNWRITABLE, r"tiny_last.weights.new\d+: .*No space left on device"):
         train("tiny.data", "tiny.cfg", on_event=events.append, **QUICK)
     assert len(of(events, Iteration)) == 12
     assert [note.text.endswith("training goes on") for note in of(events, Note)] == [True, True]
@@ -208,25 +208,24 @@ def no_heads(tiny):
     change("tiny.cfg", Path("tiny.cfg").read_text().split("\n\n")[-1], "[avgpool]\n")
 
 
-WRONG = {                   # what to do to the files -> what is said
-    "batch 1": (("tiny.cfg", "batch=4\nsubdivisions=2", "batch=1"), CfgError,
-                r"tiny.cfg:1: \[net\] batch=1 is for testing"),
-    "subdivisions": (("tiny.cfg", "subdivisions=2", "subdivisions=8"), CfgError, "cannot be cut into subdivisions=8"),
-    "no end": (("tiny.cfg", "max_batches=12", ""), CfgError, r"tiny.cfg:1: \[net\] needs max_batches="),
-    "no heads": (no_heads, CfgError, "nothing to train"),
-    "classes": (("tiny.names", "dark\n", ""), DataError, "has 1 names for a network of 2 classes"),
-    "no list": (("tiny.data", "train=train.txt", "train=none.txt"), DataError, "none.txt"),
-    "no pictures": (lambda _: Path("train.txt").write_text("\n"), DataError, "no pictures to train on"),
-    "backup is a file": (("tiny.data", "backup=backup", "backup=tiny.cfg"), DataError, "cannot make the folder"),
-    "savelast": (("tiny.data", "savelast=4", "savelast=x"), DataError, "savelast needs a whole number from 1 on"),
+WRONG = {                   # what to do to the files -> the error
+    "batch 1": (("tiny.cfg", "batch=4\nsubdivisions=2", "batch=1"), CfgError, Reason.OUT_OF_RANGE, "tiny.cfg:1: "),
+    "subdivisions": (("tiny.cfg", "subdivisions=2", "subdivisions=8"), CfgError, Reason.INDIVISIBLE, "tiny.cfg:1: "),
+    "no end": (("tiny.cfg", "max_batches=12", ""), CfgError, Reason.MISSING_KEY, "tiny.cfg:1: "),
+    "no heads": (no_heads, CfgError, Reason.WRONG_TASK, "tiny.cfg: "),
+    "classes": (("tiny.names", "dark\n", ""), DataError, Reason.WRONG_COUNT, "1 names for a network of 2 classes"),
+    "no list": (("tiny.data", "train=train.txt", "train=none.txt"), DataError, Reason.MISSING_FILE, "none.txt"),
+    "no pictures": (lambda _: Path("train.txt").write_text("\n"), DataError, Reason.EMPTY, "train.txt"),
+    "backup is a file": (("tiny.data", "backup=backup", "backup=tiny.cfg"), DataError, Reason.UNWRITABLE, "tiny.cfg: "),
+    "savelast": (("tiny.data", "savelast=4", "savelast=x"), DataError, Reason.BAD_VALUE, "savelast .* found 'x'"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_mistakes(tiny, case, capsys):
-    how, error, message = WRONG[case]
+    how, error, reason, message = WRONG[case]
     how(tiny) if callable(how) else change(*how)
-    with pytest.raises(error, match=message):
+    with raises(error, reason, message):
         train("tiny.data", "tiny.cfg", **QUICK)
     assert main(["detector", "train", "tiny.data", "tiny.cfg", "-device", "cpu"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -367,5 +366,5 @@ def test_a_classifier(tmp_path, monkeypatch, capsys):
     assert out.out.count("avg loss") == 300 and "top-1 = " in out.out
     assert "now: darknet-py classifier predict set/pictures.data c.cfg backup/c_best.weights IMAGE\n" in out.out
     change("set/pictures.data", "classes = 6", "classes = 5")
-    with pytest.raises(DataError, match="has 5 classes, the network 6"):
+    with raises(DataError, Reason.WRONG_COUNT, "has 5 classes, the network 6"):
         train("set/pictures.data", "c.cfg", **QUICK, clear=True)

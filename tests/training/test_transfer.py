@@ -3,9 +3,9 @@ import warnings
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, raises
 
-from darknet_py import WeightsError, load_network
+from darknet_py import Reason, WeightsError, load_network
 from darknet_py.cfg.language import parse_cfg, read_cfg
 from darknet_py.prepare.edit_cfg import edit_cfg
 from darknet_py.prepare.refit_heads import fit_heads
@@ -67,7 +67,7 @@ def test_weights_of_other_classes(name, tmp_path):
             assert bias.eq(0).all() and weight.lt(.1).any() and weight.isfinite().all() and weight.ne(0).any()
         else:
             assert all(torch.equal(a, b) for a, b in zip(blobs(ours), blobs(theirs), strict=True))
-    with pytest.raises(WeightsError, match="this looks like the same network with classes="):
+    with raises(WeightsError, Reason.INCOMPATIBLE, "this looks like the same network with classes="):
         load_network(small, path)
 
 
@@ -98,5 +98,5 @@ def test_other_networks_are_refused(changes, tmp_path):
     with pytest.raises(WeightsError, match=r"big.weights: holds 8858734 numbers after its header, the network needs"):
         start_network(quiet(cfg, **changes), path)
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(WeightsError, match="holds 8858733 numbers after its header"):
+    with raises(WeightsError, Reason.INCOMPATIBLE, "holds 8858733 numbers after its header"):
         start_network(quiet(cfg, **{"yolo.classes": 3}), path)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, raises
 
-from darknet_py import CfgError, DarknetError, DataError
+from darknet_py import CfgError, DarknetError, DataError, Reason
 from darknet_py.cfg.language import parse_cfg, read_cfg
 from darknet_py.cfg.options import NetOptions
 from darknet_py.cli import main
@@ -95,7 +95,7 @@ def test_kill(tiny):
     process = subprocess.Popen([sys.executable, "-m", "darknet_py", *WORDS, "-trials", "100"], stdout=subprocess.PIPE,
                                env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, text=True)
     assert any(line.startswith("trial 2:") for line in process.stdout)
-    with pytest.raises(DataError, match=f"process {process.pid} is tuning tiny there"):
+    with raises(DataError, Reason.IN_USE, f"process {process.pid} is tuning tiny there"):
         search()
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -241,7 +241,7 @@ def test_without_optuna(tiny, capsys, monkeypatch):
 
 def test_data_that_fail_end_the_search(tiny, monkeypatch):
     tuning = Tuning("tiny.data", "tiny.cfg", settings=QUICK, trials=2, population=2)
-    monkeypatch.setattr(tune.Run, "__iter__", lambda self: (_ for _ in ()).throw(DataError("gone")))
+    monkeypatch.setattr(tune.Run, "__iter__", lambda self: (_ for _ in ()).throw(DataError("gone", Reason.EMPTY)))
     with pytest.raises(DataError, match="gone"):
         list(tuning)
     assert tuning.done == []

@@ -6,8 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from conftest import raises
 
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.viz.draw import LIGHT, class_colour, draw_detections, text_colour
 
 NAMES = ["cat", "a rather long name for such a small thing"]
@@ -86,13 +87,13 @@ def test_colours_are_stable_and_distinct():
     assert text_colour((255, 0, 0)) == LIGHT != text_colour((0, 255, 255))
 
 
-@pytest.mark.parametrize("image, boxes, labels, complaint", [
-    (None, [], [], "got NoneType"),
-    (np.zeros((4, 4, 3), np.float32), [], [], r"got float32 \(4, 4, 3\)"),
-    (np.zeros((4, 4, 2), np.uint8), [], [], "1, 3 or 4 channels, got 2"),
-    (np.zeros((0, 4, 3), np.uint8), [], [], r"got uint8 \(0, 4, 3\)"),
-    (grey(4, 4), [[0, 0, 1, 1]], [], "each of 1 boxes, got 0 labels and 0 scores"),
+@pytest.mark.parametrize("image, boxes, labels, reason, complaint", [
+    (None, [], [], Reason.WRONG_FORMAT, "got NoneType"),
+    (np.zeros((4, 4, 3), np.float32), [], [], Reason.WRONG_FORMAT, r"got float32 \(4, 4, 3\)"),
+    (np.zeros((4, 4, 2), np.uint8), [], [], Reason.SHAPE_MISMATCH, "1, 3 or 4 channels, got 2"),
+    (np.zeros((0, 4, 3), np.uint8), [], [], Reason.WRONG_FORMAT, r"got uint8 \(0, 4, 3\)"),
+    (grey(4, 4), [[0, 0, 1, 1]], [], Reason.WRONG_COUNT, "each of 1 boxes, got 0 labels and 0 scores"),
 ])
-def test_draw_refuses(image, boxes, labels, complaint):
-    with pytest.raises(DataError, match=complaint):
+def test_draw_refuses(image, boxes, labels, reason, complaint):
+    with raises(DataError, reason, complaint):
         draw_detections(image, boxes, labels, [], NAMES)

@@ -8,11 +8,11 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from conftest import ROOT, SHARED
+from conftest import ROOT, SHARED, raises
 
 from darknet_py.cfg.language import Cfg, parse_cfg, read_cfg
 from darknet_py.data.datafile import read_data, read_names
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, Reason
 from darknet_py.model.network import Network
 from darknet_py.zoo.architectures import ARCHITECTURES, VARIANTS, cfg_text
 
@@ -98,5 +98,5 @@ def test_variants_build_or_are_refused(name, variant):
 
 
 def test_unknown_name():
-    with pytest.raises(DataError, match=r"found yolo4; did you mean yolov4\?"):
+    with raises(DataError, Reason.UNKNOWN_NAME, r"found yolo4; did you mean yolov4\?"):
         cfg_text("yolo4")

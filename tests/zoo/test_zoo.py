@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SHARED
+from conftest import ROOT, SHARED, raises
 from web import Page
 
-from darknet_py import DataError, parse_cfg, read_cfg
+from darknet_py import DataError, Reason, parse_cfg, read_cfg
 from darknet_py.cli import main
 from darknet_py.model.network import Network
 from darknet_py.model.weights import size_in_bytes
@@ -73,36 +73,45 @@ def test_the_manifest():
     assert OFFICIAL["yolov4.weights"].figures[0] == Figures(608, 43.5, 65.7, 62)
 
 
-@pytest.mark.parametrize("text, message", [
-    (None, "cannot read the manifest: No such file"), (b"{", "not JSON: "), (b"\xff\xfe\xff", "not JSON: "),
-    (b"[" * 10 ** 5, "not JSON: "), (b"1" * 5000, "not JSON: "), ([], 'expected a manifest: {"files": '),
-    ({"files": []}, 'expected a manifest: {"files": '),
-    ({"files": {"../a": A}}, "expected the plain name of a file, found ../a"),
-    ({"files": {"/a": A}}, "expected the plain name of a file, found /a"),
-    ({"files": {"\x1b[m": A}}, r"expected the plain name of a file, found \x1b[m"),
-    ({"files": {"a": []}}, "a: expected an object, found []"),
-    ({"files": {"a": {"urls": ["https://a/b"]}}}, "bytes is missing"),
-    ({"files": {"a": A | {"sha": []}}}, "expected urls, bytes and perhaps sha256, cfg, layers, figures; sha is none"),
-    ({"files": {"a": A | {"": []}}}, "figures;  is none of them"),
-    ({"files": {"a": A | {"urls": []}}}, "a: urls: expected URLs that begin with https:// or http://, found []"),
-    ({"files": {"a": A | {"urls": "http://a"}}}, 'urls: expected URLs that begin with https:// or http://, found "h'),
-    ({"files": {"a": A | {"urls": ["file:///etc/passwd"]}}}, "urls: expected URLs"),
-    ({"files": {"a": A | {"bytes": "9"}}}, 'a: bytes: expected a number of bytes, found "9"'),
-    ({"files": {"a": A | {"bytes": True}}}, "a: bytes: expected a number of bytes, found true"),
-    ({"files": {"a": A | {"bytes": 0}}}, "a: bytes: expected a number of bytes, found 0"),
-    ({"files": {"a": A | {"sha256": SHA}}}, "a: sha256: expected hashes of 64 hexadecimal digits, found "),
-    ({"files": {"a": A | {"sha256": [SHA[:-1] + "x"]}}}, "a: sha256: expected hashes of 64 hexadecimal digits, found "),
-    ({"files": {"a": A | {"cfg": "a"}}}, 'a: cfg: expected the name of a .cfg file or null, found "a"'),
-    ({"files": {"a": A | {"layers": -1}}}, "a: layers: expected a number of layers or null, found -1"),
-    ({"files": {"a": A | {"figures": {"AP": 1}}}}, "a: figures: expected objects with size, and AP, AP50 or FPS, "),
-    ({"files": {"a": A | {"figures": [{"AP": 1}]}}}, "a: figures: expected"),
-    ({"files": {"a": A | {"figures": [{"size": 9, "AP": float("nan")}]}}}, "a: figures: expected"),
+@pytest.mark.parametrize("text, reason, message", [
+    (None, Reason.MISSING_FILE, "cannot read the manifest: No such file"), (b"{", Reason.SYNTAX, "not JSON: "),
+    (b"\xff\xfe\xff", Reason.SYNTAX, "not JSON: "), (b"[" * 10 ** 5, Reason.SYNTAX, "not JSON: "),
+    (b"1" * 5000, Reason.SYNTAX, "not JSON: "), ([], Reason.WRONG_FORMAT, 'expected a manifest: {"files": '),
+    ({"files": []}, Reason.WRONG_FORMAT, 'expected a manifest: {"files": '),
+    ({"files": {"../a": A}}, Reason.BAD_VALUE, "expected the plain name of a file, found ../a"),
+    ({"files": {"/a": A}}, Reason.BAD_VALUE, "expected the plain name of a file, found /a"),
+    ({"files": {"\x1b[m": A}}, Reason.BAD_VALUE, r"expected the plain name of a file, found \x1b[m"),
+    ({"files": {"a": []}}, Reason.BAD_VALUE, "a: expected an object, found []"),
+    ({"files": {"a": {"urls": ["https://a/b"]}}}, Reason.WRONG_FORMAT, "bytes is missing"),
+    ({"files": {"a": A | {"sha": []}}}, Reason.WRONG_FORMAT,
+     "expected urls, bytes and perhaps sha256, cfg, layers, figures; sha is none"),
+    ({"files": {"a": A | {"": []}}}, Reason.WRONG_FORMAT, "figures;  is none of them"),
+    ({"files": {"a": A | {"urls": []}}}, Reason.BAD_VALUE,
+     "a: urls: expected URLs that begin with https:// or http://, found []"),
+    ({"files": {"a": A | {"urls": "http://a"}}}, Reason.BAD_VALUE,
+     'urls: expected URLs that begin with https:// or http://, found "h'),
+    ({"files": {"a": A | {"urls": ["file:///etc/passwd"]}}}, Reason.BAD_VALUE, "urls: expected URLs"),
+    ({"files": {"a": A | {"bytes": "9"}}}, Reason.BAD_VALUE, 'a: bytes: expected a number of bytes, found "9"'),
+    ({"files": {"a": A | {"bytes": True}}}, Reason.BAD_VALUE, "a: bytes: expected a number of bytes, found true"),
+    ({"files": {"a": A | {"bytes": 0}}}, Reason.BAD_VALUE, "a: bytes: expected a number of bytes, found 0"),
+    ({"files": {"a": A | {"sha256": SHA}}}, Reason.BAD_VALUE,
+     "a: sha256: expected hashes of 64 hexadecimal digits, found "),
+    ({"files": {"a": A | {"sha256": [SHA[:-1] + "x"]}}}, Reason.BAD_VALUE,
+     "a: sha256: expected hashes of 64 hexadecimal digits, found "),
+    ({"files": {"a": A | {"cfg": "a"}}}, Reason.BAD_VALUE,
+     'a: cfg: expected the name of a .cfg file or null, found "a"'),
+    ({"files": {"a": A | {"layers": -1}}}, Reason.BAD_VALUE,
+     "a: layers: expected a number of layers or null, found -1"),
+    ({"files": {"a": A | {"figures": {"AP": 1}}}}, Reason.BAD_VALUE,
+     "a: figures: expected objects with size, and AP, AP50 or FPS, "),
+    ({"files": {"a": A | {"figures": [{"AP": 1}]}}}, Reason.BAD_VALUE, "a: figures: expected"),
+    ({"files": {"a": A | {"figures": [{"size": 9, "AP": float("nan")}]}}}, Reason.BAD_VALUE, "a: figures: expected"),
 ])
-def test_bad_manifests(run, tmp_path, text, message):
+def test_bad_manifests(run, tmp_path, text, reason, message):
     path = tmp_path / "m.json"
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else json.dumps(text).encode())
-    with pytest.raises(DataError):
+    with raises(DataError, reason):
         read_manifest(path)
     code, out, err = run("download", "a", "-manifest", path)
     assert (code, out, err.count("\n")) == (1, "", 1) and err.startswith(f"darknet-py: {path}: ") and message in err

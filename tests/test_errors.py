@@ -1,0 +1,49 @@
+"""Reasons of errors: all are given, all are tested, and they cross from process to process."""
+import ast
+import pickle
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import darknet_py
+from darknet_py import CfgError, DataError, Reason, WeightsError
+
+PACKAGE = Path(darknet_py.__file__).parent
+
+
+@cache
+def reasons(folder):
+    """The members that the files of a folder name; the enum's own file and this one left out."""
+    return {node.attr for path in folder.rglob("*.py") if path.name not in ("errors.py", "test_errors.py")
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Reason"}
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_given_and_tested(reason):
+    assert reason.name in reasons(PACKAGE) and reason.name in reasons(Path(__file__).parent)
+
+
+def test_every_reason_says_what_it_means():
+    lines = [line for line in (PACKAGE / "errors.py").read_text().splitlines() if "= auto()" in line]
+    assert len(lines) == len(Reason) and all(line.partition("# ")[2] for line in lines)
+
+
+@pytest.mark.parametrize("error, said", [
+    (DataError("a: is empty", Reason.EMPTY), "a: is empty"),
+    (WeightsError("a: ends early", Reason.TRUNCATED), "a: ends early"),
+    (CfgError("no value", Reason.BAD_VALUE, Path("a.cfg"), 3), "a.cfg:3: no value"),
+    (CfgError("no value", Reason.BAD_VALUE), "<cfg>: no value"),
+])
+def test_errors_cross_processes(error, said):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and again.reason is error.reason and vars(again) == vars(error)
+    assert str(again) == str(error) == said
+
+
+@pytest.mark.parametrize("error, reason", [(FileNotFoundError(), Reason.MISSING_FILE),
+                                           (PermissionError(), Reason.UNREADABLE),
+                                           (NotADirectoryError(), Reason.UNREADABLE)])
+def test_reasons_of_the_system(error, reason):
+    assert Reason.reading(error) is reason
