@@ -41,7 +41,7 @@ def web(monkeypatch):
 
 
 @contextmanager
-def raises(kind, reason, says=""):
+def raises(kind, reason, says=None):
     """Expects an error of this kind and for this reason; ``says`` is a pattern for where its words matter."""
     with pytest.raises(kind, match=says) as caught:
         yield caught
