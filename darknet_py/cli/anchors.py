@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
                              progress=shown(progress, "searches"))
     text, counters = anchors_text(found.best, width), counters_text(boxes.counts)
     cfg = None if network is None or arguments.write is None else fit_heads(network.cfg, anchors=found.best)
-    rows = {"Darknet's k-means": found.darknet, "k-means++ and climbing": found.best}
+    rows = {"Darknet's k-means": found.darknet, "k-means++ and gradient ascent": found.best}
     if network is not None:
         rows = {f"{Path(network.cfg.path or '').name} as it is": network_anchors(network)} | rows
     print("\n".join(["", *table(sizes, rows), "", counters]))

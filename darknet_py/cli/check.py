@@ -14,7 +14,7 @@ from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
     from darknet_py.data.check import SplitStatistics
-    from darknet_py.prepare.check_dataset import Report
+    from darknet_py.prepare.check_dataset import DatasetReport
 
 MANY = 100          # problems that are printed unless -all asks for more, and classes in the table
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     return int(report.errors > 0)
 
 
-def summary(report: Report) -> Iterator[str]:
+def summary(report: DatasetReport) -> Iterator[str]:
     """The tables of pictures, classes and sizes."""
     from darknet_py.errors import printable
     if report.splits:
@@ -68,7 +68,7 @@ def summary(report: Report) -> Iterator[str]:
     yield f"{counted(report.errors, 'error')}, {counted(report.warnings, 'warning')}"
 
 
-def sizes(split: SplitStatistics, report: Report) -> Iterator[str]:
+def sizes(split: SplitStatistics, report: DatasetReport) -> Iterator[str]:
     """The sizes of pictures and boxes: smallest, median, largest."""
     import numpy as np
     yield ""

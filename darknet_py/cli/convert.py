@@ -37,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.convert import convert
-    from darknet_py.convert.formats import Wanted
-    wanted = Wanted(arguments.outputs, arguments.opset, arguments.fp16, arguments.batch, arguments.resizable,
+    from darknet_py.convert.formats import ExportOptions
+    options = ExportOptions(arguments.outputs, arguments.opset, arguments.fp16, arguments.batch, arguments.resizable,
                     arguments.thresh, arguments.nms)
-    done = convert(arguments.cfg, arguments.weights, arguments.out, to=arguments.to, wanted=wanted,
+    done = convert(arguments.cfg, arguments.weights, arguments.out, to=arguments.to, options=options,
                    width=arguments.width, height=arguments.height, check=not arguments.no_check, images=arguments.image)
     print(f"read {arguments.weights}: {done.source}")
     for path, size in done.files.items():

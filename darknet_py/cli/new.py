@@ -18,7 +18,7 @@ from darknet_py.cli.edit import check_free
 from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from darknet_py.prepare.new_cfg import New, Pretrained
+    from darknet_py.prepare.new_cfg import NewCfg, Pretrained
 
 VARIANTS = {"sam": "spatial attention before the heads", "gaussian": "heads that tell how sure they are of their boxes",
           "spp": "spatial pyramid pooling"}
@@ -76,7 +76,7 @@ def read_memory(gib: float | None) -> int | None:
     return None if gib is None else int(gib * 2 ** 30)
 
 
-def summary(new: New, data: str | None) -> Iterator[str]:
+def summary(new: NewCfg, data: str | None) -> Iterator[str]:
     """What was set, and why."""
     from darknet_py.layers import DetectionHead, Head
     from darknet_py.prepare.new_cfg import FALLS, LEAST, PER_CLASS, USED, gib
@@ -107,7 +107,7 @@ def row(key: str, value: object, why: str) -> str:
     return f"{key:<14}{value!s:<15} {why}".rstrip()
 
 
-def next_steps(new: New, out: str, data: str | None) -> Iterator[str]:
+def next_steps(new: NewCfg, out: str, data: str | None) -> Iterator[str]:
     """What to type now."""
     from darknet_py.prepare.new_cfg import first_weights
     detects, beside = bool(new.network.detection_heads), Path(out).parent

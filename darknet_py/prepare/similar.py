@@ -1,4 +1,4 @@
-"""Near-duplicates and sequences: which pictures of a data set look so alike that a split must not part them."""
+"""Near-duplicates and sequences: groups of similar pictures, which a split must keep on one side."""
 from __future__ import annotations
 
 import re
@@ -20,14 +20,14 @@ BLOCK = 1024                # hashes that are compared at once
 
 
 class Fingerprint(NamedTuple):
-    """What is kept of a picture to compare it: a perceptual hash of 64 bits, and (16, 16) uint8 of grey."""
+    """A picture's features for comparison: a perceptual hash of 64 bits, and a grey thumbnail (16, 16) uint8."""
     hash: int
     thumbnail: np.ndarray
 
 
 class Groups(NamedTuple):
-    """of: (P,) int, the same number for pictures that belong together. alike: how many pictures have such company.
-    cut: how many groups were too large to stay whole."""
+    """of: (P,) int, the number of each picture's group. alike: how many pictures are in groups of two or more.
+    cut: how many groups were too large and were cut."""
     of: np.ndarray
     alike: int
     cut: int
