@@ -1,7 +1,7 @@
-"""Look for mistakes in a data set before training, and in how a cfg fits it.
+"""Check a data set before training, and whether a cfg fits it.
 
-Prints a line a mistake, with file and line, then what the data set holds. Exit status: 0 without errors (warnings are
-no errors), else 1.
+Prints a line a problem, with file and line, then statistics of the data set. Exit status: 0 without errors (warnings
+are no errors), else 1.
 """
 from __future__ import annotations
 
@@ -87,5 +87,5 @@ def sizes(split: SplitStatistics, report: DatasetReport) -> Iterator[str]:
                f"median {middle[0]:.3g} x {middle[1]:.3g} {unit}")
 
 
-def counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -84,7 +84,7 @@ def default_out(source: str, style: str) -> str:
 
 
 def sources(made: Prepared, resplit: bool) -> Iterator[str]:
-    """What was found where."""
+    """Format, pictures, classes and splits of each source."""
     for source in made.sources:
         names = ", ".join(source.names[:NAMED]) + (", ..." if source.names[NAMED:] else "")
         yield (f"{source.path}: {source.kind}, {counted(len(source.pictures), 'picture')}, "
@@ -97,7 +97,7 @@ def sources(made: Prepared, resplit: bool) -> Iterator[str]:
 
 
 def result(made: Prepared, arguments: argparse.Namespace, share: float, out: str) -> Iterator[str]:
-    """What was made, and what to type now."""
+    """The split, the files that were written, and the next commands."""
     groups, written = made.groups, made.written
     if made.assigned:
         yield (f"split: {counted(made.assigned, 'picture')} by -split {share:g} and -seed {arguments.seed}, each class "
@@ -107,7 +107,7 @@ def result(made: Prepared, arguments: argparse.Namespace, share: float, out: str
             ", and stay together" if made.assigned else "") + (
             f"; {counted(groups.cut, 'group')} too large for that {'was' if groups.cut == 1 else 'were'} cut into runs"
             if groups.cut else "")
-    how = [f"{count:,} {what}" for count, what in (
+    how = [f"{count:,} {kind}" for count, kind in (
         (written.in_place, "pictures where they are"), (written.linked, "pictures as links"),
         (written.copied, "pictures as copies")) if count]
     yield f"wrote {out}: {' and '.join(how)}, {counted(written.files, 'other file')}, of them a chart, statistics.png"

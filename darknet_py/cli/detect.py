@@ -109,7 +109,7 @@ def read_network(arguments: argparse.Namespace) -> Network:
 
 
 def warn_of_random(network: Network, weights: str) -> None:
-    """Say so where a weights file does not fill a network."""
+    """Warn where a weights file does not have all layers of a network."""
     if network.reached < len(network.layers):
         print(f"warning: {weights}: holds the first {network.reached} of {len(network.layers)} layers; the others have "
               "random weights", file=sys.stderr)
@@ -147,13 +147,13 @@ def find_images(names: Iterable[str]) -> Iterator[str]:
     for name in names:
         if Path(name).is_dir():
             found = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in EXTENSIONS)
-            what = "found no pictures in this folder"
+            problem = "found no pictures in this folder"
         elif Path(name).exists() or not any(c in name for c in "*?["):
-            found, what = [name], ""
+            found, problem = [name], ""
         else:
-            found, what = sorted(glob(name, recursive=True)), "no file matches this pattern"
+            found, problem = sorted(glob(name, recursive=True)), "no file matches this pattern"
         if not found:
-            raise DataError(f"{name}: {what}")
+            raise DataError(f"{name}: {problem}")
         yield from found
 
 
@@ -170,7 +170,7 @@ def ask_for_images() -> Iterator[str]:
 
 
 def lines(detections: Detections, ext_output: bool) -> Iterator[str]:
-    """What Darknet prints: boxes by their left edge, a box's classes together, the likeliest first.
+    """Darknet's printout: boxes by their left edge, a box's classes together, the likeliest first.
 
     Darknet: draw_detections_v3.
     """

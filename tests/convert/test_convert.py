@@ -141,7 +141,7 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a", "r"])
-@pytest.mark.parametrize("out, wanted", [
+@pytest.mark.parametrize("out, options", [
     ("b.onnx", {}), ("b.onnx", {"outputs": "boxes"}), ("b.onnx", {"outputs": "nms"}), ("b.onnx", {"opset": 13}),
     ("b.onnx", {"opset": 18, "outputs": "nms"}), ("b.onnx", {"half": True}),
     ("b.onnx", {"half": True, "outputs": "nms"}),
