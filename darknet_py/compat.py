@@ -45,7 +45,7 @@ Detected = tuple[str, str, tuple[float, float, float, float]]   # name, per cent
 
 
 class BOX(NamedTuple):
-    """Center and size, in the unit that was asked for."""
+    """Center and size, in parts of the image or in pixels, see ``get_network_boxes``."""
 
     x: float
     y: float

@@ -22,7 +22,7 @@ class Progress:
     """Shows ``update`` calls on a stream.
 
     Args:
-        total: what ``done`` counts up to; 0 where nobody knows.
+        total: of ``done``; 0 where it is not known.
         stream: a terminal gets a bar that is drawn over and over; any other stream gets a line at most every
             ``interval`` seconds, and one at the end if there was one before; None says nothing.
         start: what was done before this run, so that it does not count for the rate.

@@ -179,7 +179,7 @@ def beginning(event: Started) -> Iterator[str]:
         total = "" if split.objects is None else f", {sum(count for _, count in split.objects):,} objects: "
         yield f"{split.name:<12}{split.total:,} {split.unit}{total}{', '.join(objects)}"
     if len(event.splits) < 2:
-        yield "valid       not measured on, for want of -map"
+        yield "valid       not evaluated; -map does"
     yield f"weights     {event.weights}"
     parts = f"{event.subdivisions} subdivision{'s' * (event.subdivisions > 1)}"
     yield (f"iterations  {event.iteration + 1:,} to {event.last:,}, each of a batch of {event.images} in {parts}: "

@@ -77,7 +77,7 @@ class Net:
 
     def getPerfProfile(self) -> tuple[int, np.ndarray]:
         """Ticks (``cv2.getTickFrequency()`` a second) of the last ``forward``, and those of its layers (L, 1), which
-        are not told apart: the last one has them all."""
+        are not measured separately: the last one has them all."""
         timings = np.zeros((len(self._layers), 1))
         timings[-1:] = self._ticks
         return self._ticks, timings

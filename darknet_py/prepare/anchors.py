@@ -161,7 +161,7 @@ def darknet_anchors(sizes: np.ndarray, count: int, weights: np.ndarray | None = 
         weights: how many boxes of each size there are; None for one.
         seed: C takes the time.
 
-    Darknet: do_kmeans. It starts from boxes chosen by chance, among which may be equal ones, and moves each anchor to
+    Darknet: do_kmeans. It starts from randomly chosen boxes, among which may be equal ones, and moves each anchor to
     the mean of the boxes that it overlaps most, until none of them changes its anchor, at most 1000 times. An anchor
     without boxes stays. The mean is not where the overlap is largest: see ``find_anchors``.
     """

@@ -135,7 +135,7 @@ def _labels(data: str | os.PathLike, entries: Mapping[str, str], network: Networ
 
 def _classes(data: str | os.PathLike, entries: Mapping[str, str], names: Sequence[str] | None, heads: Sequence[Head],
              report: DatasetReport) -> int | None:
-    """How many classes there are, as the heads, else the .data file, else the names say; None where nobody does."""
+    """The number of classes: that of the heads, else the .data file, else the names; None where none has it."""
     count = None if names is None else len(names)
     text = entries.get("classes")
     if text is not None:

@@ -123,8 +123,8 @@ def _examined(pictures: Sequence[Picture], problems: list[Problem], progress: Ca
         if isinstance(found, str):
             problems.append(Problem(picture.image, 0, found))
             continue
-        problems += [Problem(picture.image, 0, said, error=False)
-                     for said in about_image(found[1], picture.stated, picture.size)]
+        problems += [Problem(picture.image, 0, message, error=False)
+                     for message in about_image(found[1], picture.stated, picture.size)]
         good.append(picture)
         prints.append(found[0])
     return good, prints

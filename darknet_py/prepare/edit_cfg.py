@@ -52,7 +52,7 @@ def edit_cfg(cfg: Cfg, changes: Mapping[str, Any]) -> Cfg:
     new = cfg
     try:
         with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")         # what the cfg is warned of is said when it is built, below
+            warnings.simplefilter("ignore")         # the cfg's warnings are given when it is built, below
             new = cfg.with_values(values)
             _check_types(new, values)
             try:
@@ -61,7 +61,7 @@ def edit_cfg(cfg: Cfg, changes: Mapping[str, Any]) -> Cfg:
                 network = fitted(new)
             layers = {(index - 1, key): value for (index, key), value in values.items() if index}
             new = with_head_values(network, layers)
-            new = new.with_values(values)           # filters that were asked for, which are refused if they do not fit
+            new = new.with_values(values)           # filters among the changes, which are refused if they do not fit
             sides = {key: getattr(bind(new, new.sections[0], NetOptions), key)
                      for key in ("width", "height") if values.get((0, key)) is not None}
             if sides and (problem := size_problem(coarsest_step(new), **sides)) is not None:

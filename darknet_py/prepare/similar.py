@@ -15,7 +15,7 @@ ALIKE = .95                 # correlation of the thumbnails of near-duplicates
 FOLLOWS = .9                # of consecutive frames
 SIDE = 16                   # of a thumbnail
 FLAT = 1.                   # standard deviation below which a thumbnail has nothing to correlate
-ROUNDS = 32                 # different pictures of one hash, such as those of one colour, that are told apart
+ROUNDS = 32                 # different pictures of one hash, such as those of one colour, that are compared
 BLOCK = 1024                # hashes that are compared at once
 
 

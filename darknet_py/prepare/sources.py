@@ -173,9 +173,9 @@ def unlabelled(problems: Sequence[Problem]) -> list[Problem]:
     missing = [problem for problem in problems if problem.message == NO_LABEL]
     if len(missing) < 2:
         return list(problems)
-    told = Problem(missing[0].path, 0, f"no label file, as of {len(missing):,} pictures: pictures without objects",
+    merged = Problem(missing[0].path, 0, f"no label file, as of {len(missing):,} pictures: pictures without objects",
                    error=False)
-    return [*(problem for problem in problems if problem.message != NO_LABEL), told]
+    return [*(problem for problem in problems if problem.message != NO_LABEL), merged]
 
 
 def read_remap(texts: Sequence[str]) -> dict[str, str]:
