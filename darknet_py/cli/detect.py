@@ -191,11 +191,11 @@ def rounded(x: float) -> float:
     return math.copysign(math.floor(abs(x) + .5), x)
 
 
-def picture_path(wanted: str | None, image: str, several: bool, used: set[Path]) -> Path:
+def picture_path(chosen: str | None, image: str, several: bool, used: set[Path]) -> Path:
     """Where the picture with boxes goes. ``used`` keeps apart images of equal names from different folders."""
-    if not several and (wanted is None or not Path(wanted).is_dir()):
-        return Path("predictions.jpg" if wanted is None else wanted)
-    folder, stem = Path("predictions" if wanted is None else wanted), Path(image).stem
+    if not several and (chosen is None or not Path(chosen).is_dir()):
+        return Path("predictions.jpg" if chosen is None else chosen)
+    folder, stem = Path("predictions" if chosen is None else chosen), Path(image).stem
     path, number = folder / f"{stem}.jpg", 2
     while path in used:
         path, number = folder / f"{stem}_{number}.jpg", number + 1

@@ -97,7 +97,7 @@ def summary(new: NewCfg, data: str | None) -> Iterator[str]:
     up_to = "up to " if new.largest != (net.width, net.height) else ""
     yield row("subdivisions", net.subdivisions, f"{net.batch // net.subdivisions} of them at once, at {up_to}"
               f"{new.largest[0]} x {new.largest[1]}, take about {gib(new.needed)}; {USED * 100:.0f} % of "
-              f"{gib(new.memory.size)} of {new.memory.what} may be used")
+              f"{gib(new.memory.size)} of {new.memory.name} may be used")
     if new.fits is not None:
         before, after = (f"{100 * fit.iou:.1f} %" for fit in new.fits)
         yield row("anchors", after, f"mean overlap with the boxes of {data}; {before} with the published ones")

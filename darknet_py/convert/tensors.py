@@ -153,13 +153,13 @@ def fill(network: Network, tensors: Tensors, path: object) -> str:
     """
     ours = network.state_dict()
     count = len(network.layers) if tensors.layers is None else tensors.layers
-    wanted = {name: tensor for name, tensor in ours.items() if int(name.split(".")[1]) < count}
+    needed = {name: tensor for name, tensor in ours.items() if int(name.split(".")[1]) < count}
     named = {name: value for name, value in tensors.named.items() if not name.endswith(NOT_WEIGHTS)}
     if set(named) <= set(ours):
         how = "by name"
-        if missing := [name for name in wanted if name not in named]:
+        if missing := [name for name in needed if name not in named]:
             raise WeightsError(f"{path}: lacks {missing[0]} of {_place(network, missing[0])}")
-        pairs = [(name, name) for name in wanted]
+        pairs = [(name, name) for name in needed]
     else:
         how = "by order and shape"
         pairs = _matched(network, named, path)

@@ -162,8 +162,8 @@ def empty_classes(split: SplitStatistics, names: Sequence[str], path: Path) -> I
              for label, count in enumerate(split.per_class.tolist()) if count == 0]
     if empty and split.objects:
         more = f" and {len(empty) - FEW} more" if len(empty) > FEW else ""
-        what = "1 class has" if len(empty) == 1 else f"{len(empty)} classes have"
-        yield Problem(path, 0, f"{what} no object in {split.name}: {', '.join(empty[:FEW])}{more}", error=False)
+        subject = "1 class has" if len(empty) == 1 else f"{len(empty)} classes have"
+        yield Problem(path, 0, f"{subject} no object in {split.name}: {', '.join(empty[:FEW])}{more}", error=False)
 
 
 def _in_threads(samples: Sequence[Sample], limits: NetworkLimits, decode: bool) -> Iterator[_Examined]:

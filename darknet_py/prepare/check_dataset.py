@@ -190,12 +190,12 @@ def _settings(network: Network) -> Iterator[Problem]:
         yield about("max_batches= needs the number of iterations, found none", "max_batches", True)
     elif net.policy == "steps" and max(net.steps) >= net.max_batches:
         yield about(f"steps= has {max(net.steps)}, which max_batches={net.max_batches} never reaches", "steps")
-    for what, size, cells in {(what, getattr(network.input_shape, what), getattr(layer.shape, what))
+    for side, size, cells in {(side, getattr(network.input_shape, side), getattr(layer.shape, side))
                               for layer in network.layers
-                              if isinstance(layer, DetectionHead) and layer.anchored for what in ("width", "height")}:
+                              if isinstance(layer, DetectionHead) and layer.anchored for side in ("width", "height")}:
         stride = 2 ** round(math.log2(max(1, size / cells)))
         if size != stride * cells:
-            yield about(f"{what}={size} is no multiple of {stride}, the step of a head with {cells} cells", what)
+            yield about(f"{side}={size} is no multiple of {stride}, the step of a head with {cells} cells", side)
 
 
 def _anchors(heads: Sequence[Head], report: DatasetReport) -> Iterator[Problem]:

@@ -43,7 +43,7 @@ class Memory(NamedTuple):
     """Memory for training: bytes, and which memory it is, in words."""
 
     size: int
-    what: str
+    name: str
 
 
 class NewCfg(NamedTuple):
@@ -235,7 +235,7 @@ def _mini_batch(name: str, network: Network, batch: int, memory: Memory) -> tupl
             return subdivisions, needed, largest
         if batch % (2 * subdivisions):
             raise DataError(f"{name} needs about {gib(needed)} to train on {images} x {largest[0]} x {largest[1]} "
-                            f"pixels at once, found {gib(memory.size)} of {memory.what}, {USED * 100:.0f} % of which "
+                            f"pixels at once, found {gib(memory.size)} of {memory.name}, {USED * 100:.0f} % of which "
                             "may be used: take a smaller size, or say how much there is where it will be trained")
         subdivisions *= 2
 

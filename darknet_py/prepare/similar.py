@@ -115,9 +115,9 @@ def near_pairs(hashes: np.ndarray, distance: int) -> Iterator[tuple[np.ndarray, 
             for at in range(0, len(members) - 1, BLOCK):
                 block, others = members[at:at + BLOCK], members[at:]
                 a, b = np.nonzero(_bits(hashes[block, None] ^ hashes[None, others]) <= distance)
-                ahead = a < b
-                if ahead.any():
-                    yield block[a[ahead]], others[b[ahead]]
+                ordered = a < b
+                if ordered.any():
+                    yield block[a[ordered]], others[b[ordered]]
 
 
 def _bits(values: np.ndarray) -> np.ndarray:

@@ -136,8 +136,8 @@ def _picture(sample: Sample, split: str | None, classes: int) -> tuple[Picture, 
     """A sample with its rows, and what is wrong with them."""
     rows, _, path, problems = read_objects(sample, classes)
     image = Path(_absolute(sample))
-    wanted = label_path(image)
-    in_place = sample.rows is None and (Path(os.path.abspath(path)) == wanted or not (path.exists() or wanted.exists()))
+    own = label_path(image)
+    in_place = sample.rows is None and (Path(os.path.abspath(path)) == own or not (path.exists() or own.exists()))
     if sample.rows is None and sample.form == "box" and any(problem.error for problem in problems):
         rows, _, path, others = read_objects(sample._replace(form="polygon"), classes)
         problems, in_place = others, False

@@ -29,7 +29,7 @@ class NightmareOptions:
         DataError: values that have no meaning.
     """
 
-    range: int = 1          # layers about the wanted one, one of which each step takes
+    range: int = 1          # layers around LAYER, one of which each step takes
     iters: int = 10         # steps a round
     octaves: int = 4        # sizes, each 3/4 of the one before, one of which each step takes
     rate: float = .04       # how far a step goes
