@@ -41,11 +41,11 @@ __all__ = [
 ]
 
 Name = str | bytes | os.PathLike        # of a file
-Found = tuple[str, str, tuple[float, float, float, float]]      # name, per cent, (center x, center y, width, height)
+Detected = tuple[str, str, tuple[float, float, float, float]]   # name, per cent, (center x, center y, width, height)
 
 
 class BOX(NamedTuple):
-    """Center and size, in the unit that was asked for."""
+    """Center and size, in parts of the image or in pixels, see ``get_network_boxes``."""
 
     x: float
     y: float
@@ -70,7 +70,7 @@ class DETECTION:
 
 
 class DETNUMPAIR(NamedTuple):
-    """What was found in one image of a batch."""
+    """The detections of one image of a batch, and their number."""
 
     num: int
     dets: list[DETECTION]
@@ -94,7 +94,7 @@ class IMAGE:
 
 @dataclass
 class METADATA:
-    """What a .data file says. ``names`` are bytes, as from C."""
+    """The classes of a .data file. ``names`` are bytes, as from C."""
 
     classes: int
     names: list[bytes]
@@ -102,7 +102,7 @@ class METADATA:
 
 @dataclass
 class Loaded:
-    """A network, and what it gave last: that of its heads, for ``get_network_boxes``."""
+    """A network, and the last outputs of its heads, for ``get_network_boxes``."""
 
     network: DarknetNetwork
     backend: PyTorch = field(repr=False)
@@ -188,7 +188,7 @@ def predict(network: Loaded, data: Any) -> np.ndarray:
     """Run the network on numbers: (c, h, w) of its input, as an array or a pointer to c_float.
 
     Returns:
-        float32 what its last layer gives, flat: of a classifier the probabilities.
+        float32 its last layer's output, flat: of a classifier the probabilities.
     """
     channels, height, width = network.network.input_shape
     return _predict(network, IMAGE(width, height, channels, data).numbers())
@@ -261,14 +261,14 @@ def network_predict_batch(network: Loaded, image: IMAGE, batch_size: int, w: int
 
 
 def do_nms_sort(detections: Sequence[DETECTION], num: int, classes: int, nms: float) -> None:
-    """Non-maximum suppression in each class: what goes gets the probability 0."""
+    """Non-maximum suppression in each class: suppressed boxes get the probability 0."""
     scores = [one.prob + [0.] * (classes - len(one.prob)) for one in detections[:num]]
     for one, left in zip(detections, _suppressed(detections[:num], scores, nms), strict=False):
         one.prob = left[:len(one.prob)]
 
 
 def do_nms_obj(detections: Sequence[DETECTION], num: int, classes: int, nms: float) -> None:
-    """Non-maximum suppression by objectness, whatever the classes: what goes gets the probabilities 0."""
+    """Non-maximum suppression by objectness, whatever the classes: suppressed boxes get the probabilities 0."""
     scores = [[one.objectness] for one in detections[:num]]
     for one, (left,) in zip(detections, _suppressed(detections[:num], scores, nms), strict=False):
         if left == 0:
@@ -292,13 +292,13 @@ def remove_negatives_faster(detections: Sequence[DETECTION], class_names: Sequen
             if (best := one.best_class_idx) >= 0]
 
 
-def decode_detection(detections: Iterable) -> list[Found]:
+def decode_detection(detections: Iterable) -> list[Detected]:
     """Probabilities as text, in per cent."""
     return [(str(name), str(round(probability * 100, 2)), box) for name, probability, box in detections]
 
 
 def detect_image(network: Loaded, class_names: Sequence[str], image: IMAGE, thresh: float = .5, hier_thresh: float = .5,
-                 nms: float = .45) -> list[Found]:
+                 nms: float = .45) -> list[Detected]:
     """Find objects in an image.
 
     Returns:
@@ -324,7 +324,7 @@ def class_colors(names: Iterable[str]) -> dict[str, tuple[int, int, int]]:
     return {name: (random.randint(0, 255), random.randint(0, 255), random.randint(0, 255)) for name in names}
 
 
-def print_detections(detections: Iterable[Found], coordinates: bool = False) -> None:
+def print_detections(detections: Iterable[Detected], coordinates: bool = False) -> None:
     print("\nObjects:")
     for name, confidence, (x, y, w, h) in detections:
         where = f"    (left_x: {x:.0f}   top_y:  {y:.0f}   width:   {w:.0f}   height:  {h:.0f})" if coordinates else ""
@@ -346,7 +346,7 @@ def reset_rnn(network: Loaded) -> None:
 
 
 def _nothing(*_: Any) -> None:
-    """There is nothing to do."""
+    """Does nothing: C frees memory or sets up the CPU here."""
 
 
 free_image = free_detections = free_batch_detections = free_network_ptr = init_cpu = _nothing

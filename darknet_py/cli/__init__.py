@@ -24,13 +24,13 @@ VERBS = {               # verb -> (module with add_arguments, run, perhaps prepa
     "classifier": ("classifier", "Darknet's verbs for classifiers: classifier train|valid|predict DATA CFG [WEIGHTS]"),
     "rnn": ("rnn", "Darknet's verbs for character models: rnn train|valid|generate CFG [WEIGHTS]"),
     "convert": ("convert", "to ONNX, OpenVINO, TorchScript, safetensors ... and back: convert CFG WEIGHTS OUT"),
-    "nightmare": ("nightmare", "what a layer sees in a picture, enhanced: nightmare CFG WEIGHTS IMAGE LAYER"),
+    "nightmare": ("nightmare", "amplify a layer's activations in a picture: nightmare CFG WEIGHTS IMAGE LAYER"),
     "new": ("new", "write a cfg for one's own classes: new NAME -classes N [-size 416] [-data DATA]"),
     "edit": ("edit", "change values of a cfg: edit CFG SECTION.KEY=VALUE..."),
     "dataset": ("dataset", "from a folder of pictures to a data set: dataset SOURCE... [-split .8] [-o OUT]"),
     "check": ("check", "look for mistakes before training: check DATA [CFG]"),
     "download": ("download", "fetch weights, whole and checked: download NAME... [-list]"),
-    "zoo": ("zoo", "the networks that there are: cost, accuracy, whether their weights are here"),
+    "zoo": ("zoo", "the networks in cfg/: cost, accuracy, whether their weights are here"),
     "info": ("info", "the table of layers and its sums: info CFG [WEIGHTS]"),
     "partial": ("maintenance", "write the first layers' weights: partial CFG WEIGHTS OUT N"),
     "average": ("maintenance", "the mean of several files' weights: average CFG OUT WEIGHTS..."),
@@ -43,7 +43,7 @@ VERBS = {               # verb -> (module with add_arguments, run, perhaps prepa
     "statistics": ("maintenance", "mean and variance of each layer's weights: statistics CFG WEIGHTS"),
     "ops": ("maintenance", "multiplications and additions for an image: ops CFG"),
     "visualize": ("maintenance", "a picture of a layer's filters: visualize CFG WEIGHTS [OUT]"),
-    "preview": ("preview", "a picture of what training will see: preview DATA CFG"),
+    "preview": ("preview", "a grid of augmented training pictures: preview DATA CFG"),
     "schedule": ("schedule", "draw the learning rate over the iterations: schedule CFG [-out FILE]"),
 }
 
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check_order(parsed: argparse.Namespace) -> None:
-    """The classic mistake of those verbs that begin with DATA CFG."""
+    """Refuse CFG DATA, a frequent mistake with the verbs that begin with DATA CFG."""
     data, cfg = getattr(parsed, "data", None), getattr(parsed, "cfg", None)
     if data is not None and (data.endswith(".cfg") or str(cfg).endswith(".data")):
         raise DarknetError(printable(f"expected a data set and then a .cfg file, found {data} {cfg}; is the order DATA "
@@ -97,7 +97,7 @@ def normalized(word: str) -> str:
 
 
 def _without_verb(words: Sequence[str]) -> int:
-    """--help, --version, or what to say to anything else."""
+    """--help, --version, or the error for anything else."""
     if "--version" in words:
         from darknet_py.utils.version import __version__
         print(f"darknet-py {__version__}")

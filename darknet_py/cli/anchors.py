@@ -35,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Find anchors in Darknet's way and in a better one; write anchors.txt and counters_per_class.txt here."""
+    """Find anchors by Darknet's k-means and by ``find_anchors``; write anchors.txt and counters_per_class.txt here."""
     from darknet_py.errors import DataError, Reason
     from darknet_py.prepare.anchors import anchors_text, counters_text, find_anchors, fit_of, read_boxes
     from darknet_py.prepare.refit_heads import fit_heads, network_anchors
@@ -44,18 +44,18 @@ def run(arguments: argparse.Namespace) -> int:
     count = cluster_count(arguments, network)
     print(f"\n num_of_clusters = {count}, width = {width}, height = {height} ", flush=True)
     with Progress(0, sys.stderr) as progress:
-        boxes = read_boxes(arguments.data, progress=shown(progress, "label files"))
+        boxes = read_boxes(arguments.data, progress=tracker(progress, "label files"))
     print(f" read labels from {boxes.pictures} images, {len(boxes.sizes)} boxes ", flush=True)
-    report(boxes.problems, arguments.data)
+    print_problems(boxes.problems, arguments.data)
     if not len(boxes.sizes):
         raise DataError(f"{arguments.data}: the pictures under train have no boxes", Reason.EMPTY)
     sizes = boxes.sizes * (width, height)
     with Progress(0, sys.stderr) as progress:
         found = find_anchors(sizes, count, seed=0 if arguments.seed is None else arguments.seed,
-                             progress=shown(progress, "searches"))
+                             progress=tracker(progress, "searches"))
     text, counters = anchors_text(found.best, width), counters_text(boxes.counts)
     cfg = None if network is None or arguments.write is None else fit_heads(network.cfg, anchors=found.best)
-    rows = {"Darknet's k-means": found.darknet, "k-means++ and climbing": found.best}
+    rows = {"Darknet's k-means": found.darknet, "k-means++ and gradient ascent": found.best}
     if network is not None:
         rows = {f"{Path(network.cfg.path or '').name} as it is": network_anchors(network)} | rows
     print("\n".join(["", *table(sizes, rows), "", counters]))
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_network(arguments: argparse.Namespace) -> Network | None:
-    """The network of the cfg that is named, if any, with its filters put right."""
+    """The network of the cfg that is named, if any, with the filters before its heads corrected."""
     import torch
 
     from darknet_py.cfg.language import read_cfg
@@ -130,13 +130,13 @@ def cluster_count(arguments: argparse.Namespace, network: Network | None) -> int
     return count
 
 
-def shown(progress: Progress, what: str) -> Callable[[int, int], None]:
-    """What shows how many of something are done."""
-    return lambda done, total: progress.track(done, total, what)
+def tracker(progress: Progress, unit: str) -> Callable[[int, int], None]:
+    """A progress callback that shows the number of units done."""
+    return lambda done, total: progress.track(done, total, unit)
 
 
-def report(problems: Sequence[Problem], data: str) -> None:
-    """Say what is wrong with the labels: the first errors, or else warnings."""
+def print_problems(problems: Sequence[Problem], data: str) -> None:
+    """Print the first problems with the labels, errors before warnings."""
     problems = sorted(problems, key=lambda problem: not problem.error)
     for problem in problems[:FEW]:
         print(f"{'error' if problem.error else 'warning'}: {problem}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""Look for mistakes in a data set before training, and in how a cfg fits it.
+"""Check a data set before training, and whether a cfg fits it.
 
-Prints a line a mistake, with file and line, then what the data set holds. Exit status: 0 without errors (warnings are
-no errors), else 1.
+Prints a line a problem, with file and line, then statistics of the data set. Exit status: 0 without errors (warnings
+are no errors), else 1.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
     from darknet_py.data.check import SplitStatistics
-    from darknet_py.prepare.check_dataset import Report
+    from darknet_py.prepare.check_dataset import DatasetReport
 
 MANY = 100          # problems that are printed unless -all asks for more, and classes in the table
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     return int(report.errors > 0)
 
 
-def summary(report: Report) -> Iterator[str]:
+def summary(report: DatasetReport) -> Iterator[str]:
     """The tables of pictures, classes and sizes."""
     from darknet_py.errors import printable
     if report.splits:
@@ -68,7 +68,7 @@ def summary(report: Report) -> Iterator[str]:
     yield f"{counted(report.errors, 'error')}, {counted(report.warnings, 'warning')}"
 
 
-def sizes(split: SplitStatistics, report: Report) -> Iterator[str]:
+def sizes(split: SplitStatistics, report: DatasetReport) -> Iterator[str]:
     """The sizes of pictures and boxes: smallest, median, largest."""
     import numpy as np
     yield ""
@@ -87,5 +87,5 @@ def sizes(split: SplitStatistics, report: Report) -> Iterator[str]:
                f"median {middle[0]:.3g} x {middle[1]:.3g} {unit}")
 
 
-def counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

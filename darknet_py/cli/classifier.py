@@ -1,7 +1,7 @@
 """Darknet's verbs for classifiers.
 
-classifier train DATA CFG [WEIGHTS]                train a network that names whole pictures, as darknet-py train does
-classifier valid DATA CFG WEIGHTS                  how often it is right on the pictures that DATA names under valid
+classifier train DATA CFG [WEIGHTS]                train a classifier, as darknet-py train does
+classifier valid DATA CFG WEIGHTS                  its accuracy on the pictures that DATA names under valid
 classifier predict DATA CFG WEIGHTS [IMAGE]...     the likeliest classes of pictures, folders or patterns
 """
 from __future__ import annotations
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def valid(arguments: argparse.Namespace) -> int:
-    """Under torchrun the processes share the pictures, and the first one speaks."""
+    """Print the accuracy; under torchrun the processes share the pictures, and rank 0 prints."""
     from darknet_py.cfg.language import read_cfg
     from darknet_py.data.classification import ClassifierPictures
     from darknet_py.evaluation.classification import evaluate_classifier, read_leaves
@@ -88,7 +88,7 @@ def valid(arguments: argparse.Namespace) -> int:
 
 
 def predict(arguments: argparse.Namespace) -> int:
-    """A picture that cannot be read is reported, and the others go on."""
+    """Print the likeliest classes of each picture; one that cannot be read is reported, and the others go on."""
     from darknet_py.cfg.language import read_cfg
     from darknet_py.errors import DataError
     from darknet_py.inference.classifier import Classifier
@@ -104,17 +104,17 @@ def predict(arguments: argparse.Namespace) -> int:
             failed += 1
             continue
         print(f"{path}: Predicted in {one.seconds * 1000:.3f} milli-seconds.")
-        for guess in one.prediction.top(top):
-            if guess.parent is None:
-                print(f"{guess.name}: {guess.score:f}")
+        for each in one.prediction.top(top):
+            if each.parent is None:
+                print(f"{each.name}: {each.score:f}")
             else:
-                print(f"{guess.label}, {guess.name}: {guess.score:f}, parent: "
-                      f"{names[guess.parent] if guess.parent >= 0 else 'Root'} ")
+                print(f"{each.label}, {each.name}: {each.score:f}, parent: "
+                      f"{names[each.parent] if each.parent >= 0 else 'Root'} ")
         sys.stdout.flush()
     return int(failed > 0)
 
 
 def top_of(arguments: argparse.Namespace, classes: int) -> int:
-    """How many classes to look at: the flag's, else the data file's."""
+    """How many of the likeliest classes count: the flag's number, else the data file's."""
     from darknet_py.data.datafile import count_of, read_data
     return min(classes, arguments.topk or count_of(arguments.data, read_data(arguments.data), "top", 1))

@@ -1,11 +1,11 @@
-"""Write a network in another format, for another runtime, or take its weights back from one.
+"""Convert a network to the format of another runtime, or its weights back from one.
 
 OUT's extension tells the format: .onnx, .xml (OpenVINO IR), .torchscript, .pt2 (torch.export), .safetensors, .pt (a
 state dict), .weights. WEIGHTS may be a .weights file, or a .safetensors file or PyTorch state dict, of ours or of
 another program, whose tensors are then matched by order and shape; nothing in them is executed.
 
-Each conversion ends with a check: both run on random images, and on those of -image, and the worst difference is told.
-If it is too large nothing is written.
+Each conversion ends with a check: both run on random images, and on those of -image, and the worst difference is
+printed. If it is too large nothing is written.
 """
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.convert import convert
-    from darknet_py.convert.formats import Wanted
-    wanted = Wanted(arguments.outputs, arguments.opset, arguments.fp16, arguments.batch, arguments.resizable,
+    from darknet_py.convert.formats import ExportOptions
+    options = ExportOptions(arguments.outputs, arguments.opset, arguments.fp16, arguments.batch, arguments.resizable,
                     arguments.thresh, arguments.nms)
-    done = convert(arguments.cfg, arguments.weights, arguments.out, to=arguments.to, wanted=wanted,
+    done = convert(arguments.cfg, arguments.weights, arguments.out, to=arguments.to, options=options,
                    width=arguments.width, height=arguments.height, check=not arguments.no_check, images=arguments.image)
     print(f"read {arguments.weights}: {done.source}")
     for path, size in done.files.items():

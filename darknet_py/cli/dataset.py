@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     if len(problems) > MANY and not arguments.all:
         print(f"... and {len(problems) - MANY:,} more: -all prints them")
     print()
-    from darknet_py.prepare.check_dataset import Report
-    for line in summary(Report(problems=problems, names=made.names, splits=made.splits)):
+    from darknet_py.prepare.check_dataset import DatasetReport
+    for line in summary(DatasetReport(problems=problems, names=made.names, splits=made.splits)):
         print(line)
     for line in result(made, arguments, share, out):
         print(printable(line))
@@ -84,7 +84,7 @@ def default_out(source: str, style: str) -> str:
 
 
 def sources(made: Prepared, resplit: bool) -> Iterator[str]:
-    """What was found where."""
+    """Format, pictures, classes and splits of each source."""
     for source in made.sources:
         names = ", ".join(source.names[:NAMED]) + (", ..." if source.names[NAMED:] else "")
         yield (f"{source.path}: {source.kind}, {counted(len(source.pictures), 'picture')}, "
@@ -97,17 +97,17 @@ def sources(made: Prepared, resplit: bool) -> Iterator[str]:
 
 
 def result(made: Prepared, arguments: argparse.Namespace, share: float, out: str) -> Iterator[str]:
-    """What was made, and what to type now."""
+    """The split, the files that were written, and the next commands."""
     groups, written = made.groups, made.written
-    if made.dealt:
-        yield (f"split: {counted(made.dealt, 'picture')} by -split {share:g} and -seed {arguments.seed}, each class in "
-               "that share")
+    if made.assigned:
+        yield (f"split: {counted(made.assigned, 'picture')} by -split {share:g} and -seed {arguments.seed}, each class "
+               "in that share")
     if groups.alike:
         yield f"{groups.alike:,} pictures look like others, or are frames of one sequence" + (
-            ", and stay together" if made.dealt else "") + (
+            ", and stay together" if made.assigned else "") + (
             f"; {counted(groups.cut, 'group')} too large for that {'was' if groups.cut == 1 else 'were'} cut into runs"
             if groups.cut else "")
-    how = [f"{count:,} {what}" for count, what in (
+    how = [f"{count:,} {kind}" for count, kind in (
         (written.in_place, "pictures where they are"), (written.linked, "pictures as links"),
         (written.copied, "pictures as copies")) if count]
     yield f"wrote {out}: {' and '.join(how)}, {counted(written.files, 'other file')}, of them a chart, statistics.png"

@@ -109,7 +109,7 @@ def read_network(arguments: argparse.Namespace) -> Network:
 
 
 def warn_of_random(network: Network, weights: str) -> None:
-    """Say so where a weights file does not fill a network."""
+    """Warn where a weights file does not have all layers of a network."""
     if network.reached < len(network.layers):
         print(f"warning: {weights}: holds the first {network.reached} of {len(network.layers)} layers; the others have "
               "random weights", file=sys.stderr)
@@ -147,13 +147,13 @@ def find_images(names: Iterable[str]) -> Iterator[str]:
     for name in names:
         if Path(name).is_dir():
             found = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in EXTENSIONS)
-            what = "found no pictures in this folder"
+            problem = "found no pictures in this folder"
         elif Path(name).exists() or not any(c in name for c in "*?["):
-            found, what = [name], ""
+            found, problem = [name], ""
         else:
-            found, what = sorted(glob(name, recursive=True)), "no file matches this pattern"
+            found, problem = sorted(glob(name, recursive=True)), "no file matches this pattern"
         if not found:
-            raise DataError(f"{name}: {what}", Reason.EMPTY)
+            raise DataError(f"{name}: {problem}", Reason.EMPTY)
         yield from found
 
 
@@ -170,7 +170,7 @@ def ask_for_images() -> Iterator[str]:
 
 
 def lines(detections: Detections, ext_output: bool) -> Iterator[str]:
-    """What Darknet prints: boxes by their left edge, a box's classes together, the likeliest first.
+    """Darknet's printout: boxes by their left edge, a box's classes together, the likeliest first.
 
     Darknet: draw_detections_v3.
     """
@@ -191,11 +191,11 @@ def rounded(x: float) -> float:
     return math.copysign(math.floor(abs(x) + .5), x)
 
 
-def picture_path(wanted: str | None, image: str, several: bool, used: set[Path]) -> Path:
+def picture_path(chosen: str | None, image: str, several: bool, used: set[Path]) -> Path:
     """Where the picture with boxes goes. ``used`` keeps apart images of equal names from different folders."""
-    if not several and (wanted is None or not Path(wanted).is_dir()):
-        return Path("predictions.jpg" if wanted is None else wanted)
-    folder, stem = Path("predictions" if wanted is None else wanted), Path(image).stem
+    if not several and (chosen is None or not Path(chosen).is_dir()):
+        return Path("predictions.jpg" if chosen is None else chosen)
+    folder, stem = Path("predictions" if chosen is None else chosen), Path(image).stem
     path, number = folder / f"{stem}.jpg", 2
     while path in used:
         path, number = folder / f"{stem}_{number}.jpg", number + 1

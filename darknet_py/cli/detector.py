@@ -3,7 +3,7 @@
 detector train DATA CFG [WEIGHTS]           train a network, as darknet-py train does
 detector test DATA CFG WEIGHTS [IMAGE]...   find objects in pictures, as darknet-py detect does
 detector map DATA CFG WEIGHTS               mean average precision on the pictures that DATA names under valid
-detector recall DATA CFG WEIGHTS            how many of their objects are proposed at all
+detector recall DATA CFG WEIGHTS            recall of the proposals, whatever their class, on these pictures
 detector valid DATA CFG WEIGHTS             files of detections in the format that DATA names under eval: voc (default),
                                             coco, bdd, kitti or imagenet; -out gives them another name
 detector calc_anchors DATA [CFG]            anchors that fit the boxes of train, into anchors.txt
@@ -18,10 +18,10 @@ from darknet_py.cli import anchors, detect, evaluate, train
 ACTIONS = {"test": ("detect", "run"), "train": ("train", "run"), "map": ("measure", "run_map"),
            "recall": ("measure", "run_recall"), "valid": ("measure", "run_valid"),
            "calc_anchors": ("anchors", "run")}                  # -> module and function
-# flags that Darknet takes with any of its verbs, and that mean nothing to these: accepted, as there
-IDLE = ("benchmark-layers", "show-imgs")
-IDLE_VALUES = ("avgframes", "c", "chart", "http-post-host", "json-port", "mjpeg-port", "out-filename",
-               "prefix", "time-limit-sec")
+# flags that Darknet accepts with any of its verbs, and that have no effect here: accepted and ignored
+IGNORED = ("benchmark-layers", "show-imgs")
+IGNORED_VALUES = ("avgframes", "c", "chart", "http-post-host", "json-port", "mjpeg-port", "out-filename",
+                  "prefix", "time-limit-sec")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluate.add_flags(parser)
     train.add_flags(parser)
     anchors.add_flags(parser)
-    for name in IDLE:
+    for name in IGNORED:
         parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
-    for name in IDLE_VALUES:
+    for name in IGNORED_VALUES:
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
 
 

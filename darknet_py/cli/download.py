@@ -2,9 +2,9 @@
 
 A NAME is a file (yolov4.conv.137, yolov4.weights, or just yolov4), or a cfg for all of its files (yolov4.cfg).
 
-A download that broke off goes on where it ended. A file takes its name once its size and, as far as it is known, its
-SHA-256 are right; one that is there already is never written over. Mirrors are asked first, those of -mirror before
-those in the environment's DARKNET_PY_MIRROR (folders' URLs, separated by spaces), and last the URLs of the manifest.
+An interrupted download resumes. A file takes its name once its size and, as far as it is known, its SHA-256 are right;
+an existing file is never overwritten. Mirrors are asked first, those of -mirror before those in the environment's
+DARKNET_PY_MIRROR (folders' URLs, separated by spaces), and last the URLs of the manifest.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from darknet_py.errors import DarknetError, DownloadError
 from darknet_py.zoo.manifest import OFFICIAL, Published, find_files, read_manifest
 
 MB = 10 ** 6
-MISSING = "download"        # the state of what is not here
+MISSING = "download"        # the state of a file that is not here
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,17 +67,17 @@ def targets(out: str | None, names: list[str]) -> dict[str, Path]:
 
 
 def fetch(path: Path, facts: Published) -> str:
-    """Download, with a bar of megabytes. Returns what to say of the file that is there now."""
+    """Download, with a progress bar in megabytes. Returns a line about the file."""
     from darknet_py.zoo.download import download
-    with Progress(facts.size // MB, sys.stderr, start=begun(path) // MB) as bar:
+    with Progress(facts.size // MB, sys.stderr, start=partial_size(path) // MB) as bar:
         url = download(facts.urls[0], path, mirrors=facts.urls[1:], size=facts.size, sha256=facts.sha256,
                        progress=lambda done, _: bar.update(done // MB, f"MB of {path.name}"))
     return (f"{path}: {'is here already' if url is None else f'fetched from {url}'}; "
             f"{'size and SHA-256 are right' if facts.sha256 else 'its size is right, its SHA-256 is not known'}")
 
 
-def begun(path: Path) -> int:
-    """Bytes that a broken download left."""
+def partial_size(path: Path) -> int:
+    """Bytes of an interrupted download."""
     part = Path(f"{path}.part")
     return part.stat().st_size if part.exists() else 0
 
@@ -86,7 +86,7 @@ def state(path: Path, facts: Published) -> str:
     """Whether a file is here, as far as its size tells."""
     if path.exists():
         return "here" if path.stat().st_size == facts.size else "wrong size"
-    return f"{begun(path) / facts.size:.0%} here" if begun(path) else MISSING
+    return f"{partial_size(path) / facts.size:.0%} here" if partial_size(path) else MISSING
 
 
 def table(files: dict[str, Published], paths: dict[str, Path]) -> Iterator[str]:

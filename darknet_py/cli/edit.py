@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check_free(out: str, force: bool) -> None:
-    """Raise a DarknetError where a file would be overwritten unasked."""
+    """Raise a DarknetError where a file would be overwritten without -force."""
     from darknet_py.errors import DarknetError
     if not force and Path(out).exists():
         raise DarknetError(f"{out} is there already: -force overwrites it, -o FILE writes another one")

@@ -87,8 +87,8 @@ def summary(result: Evaluation) -> Iterator[str]:
     yield (f"  at scores above {m.thresh:g}: precision {m.precision:.2%}, recall {m.recall:.2%}, F1 {m.f1:.4f}; "
            f"TP {m.tp.sum()}, FP {m.fp.sum()}, FN {m.fn}; average IoU {m.average_iou:.2%}")
     yield ""
-    yield (f"COCO's measure (pycocotools): {coco.settings}; the 100 surest of an image and class; right is an overlap "
-           "from .50 to .95 or more; 101 recall points")
+    yield (f"COCO's measure (pycocotools): {coco.settings}; the 100 highest scores of an image and class; right is an "
+           "overlap from .50 to .95 or more; 101 recall points")
     for row in COCO_ROWS:
         yield "  " + "  ".join(f"{name:<5} {shown(coco.figures[name]):>7}" for name in row)
     yield ""
@@ -121,8 +121,8 @@ def mistakes(result: Evaluation) -> Iterator[str]:
     analysis, m = result.mistakes, result.map
     counts = dict(zip(KINDS, analysis.counts.sum(0).tolist(), strict=True))
     yield (f"Errors at scores above {m.thresh:g}: {', '.join(f'{kind} {counts[kind]}' for kind in KINDS)}")
-    yield ("(Here, in F1 and in the pictures the surest detection of an object is right; Darknet's TP and FP take the "
-           "first in an order of its own.)")
+    yield ("(Here, in F1 and in the pictures the detection of the highest score is right for an object; Darknet's TP "
+           "and FP take the first in an order of its own.)")
     matrix = analysis.confusion[:-1, :-1] * (1 - np.eye(len(m.names), dtype=np.int64))
     worst = sorted(zip(*np.nonzero(matrix), strict=True), key=lambda at: -matrix[at])[:5]
     if worst:

@@ -1,4 +1,4 @@
-"""What a network is made of: the table of layers that Darknet prints, and sums; no weights are needed or allocated."""
+"""Summary of a network: the table of layers that Darknet prints, and totals; no weights are needed or allocated."""
 from __future__ import annotations
 
 import argparse

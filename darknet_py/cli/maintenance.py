@@ -1,4 +1,4 @@
-"""Darknet's verbs that look at weights and change them. OUT may be WEIGHTS.
+"""Darknet's maintenance verbs, which inspect and change weights. OUT may be WEIGHTS.
 
 average CFG OUT WEIGHTS...      the mean of several files' weights
 partial CFG WEIGHTS OUT N       the first N layers, as a start for training another network on top of them
@@ -6,9 +6,9 @@ oneoff CFG WEIGHTS OUT          CFG is a detector, WEIGHTS a classifier of its c
 oneoff CFG WEIGHTS OUT LAYER    WEIGHTS, of a smaller network, fill CFG's layers from 0 on and again from LAYER on
 rgbgr CFG WEIGHTS OUT           for pictures whose red and blue are swapped
 rescale CFG WEIGHTS OUT         for inputs in [0, 1] instead of [-1, 1]
-reset CFG WEIGHTS OUT           batch normalisation goes into the weights, and one that changes nothing stays
-denormalize CFG WEIGHTS OUT     batch normalisation goes into the weights; for a cfg without batch_normalize=
-normalize CFG WEIGHTS OUT       batch normalisation that changes nothing; for a cfg with batch_normalize=1 throughout
+reset CFG WEIGHTS OUT           fold batch normalisation into the weights, and keep an identity normalisation
+denormalize CFG WEIGHTS OUT     fold batch normalisation into the weights; for a cfg without batch_normalize=
+normalize CFG WEIGHTS OUT       add identity batch normalisation; for a cfg with batch_normalize=1 throughout
 statistics CFG WEIGHTS          root mean square ("MSE", as C calls it), mean and variance of each layer's weights
 ops CFG                         the table of layers; multiplications and additions by weights, for one image
 visualize CFG WEIGHTS [OUT]     a picture of a layer's filters, the first layer's without -layer

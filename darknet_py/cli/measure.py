@@ -47,7 +47,7 @@ def prepare(arguments: argparse.Namespace) -> EvaluationInput:
     network = read_network(arguments)
     data = opened(arguments.data)
     if (entry := entries_of(data).get("map")) is not None:
-        report(network, find_near(entry, Path(data)))
+        apply_map(network, find_near(entry, Path(data)))
     classes = PostProcessor.of(network).classes
     names = class_names(data) if arguments.names is None else read_names(arguments.names)
     if names is not None and arguments.names is None and not arguments.data.endswith(".data"):
@@ -67,7 +67,7 @@ def prepare(arguments: argparse.Namespace) -> EvaluationInput:
     return EvaluationInput(network, names, samples, options, world)
 
 
-def report(network: Network, path: Path) -> None:
+def apply_map(network: Network, path: Path) -> None:
     """Make a network with a tree of classes report those of a map file, a number a line (map= of a .data file)."""
     from darknet_py.errors import DataError, Reason
     from darknet_py.layers.class_tree import read_map

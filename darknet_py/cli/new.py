@@ -13,14 +13,14 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.anchors import report
+from darknet_py.cli.anchors import print_problems
 from darknet_py.cli.edit import check_free
 from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from darknet_py.prepare.new_cfg import New, Pretrained
+    from darknet_py.prepare.new_cfg import NewCfg, Pretrained
 
-VARIANTS = {"sam": "spatial attention before the heads", "gaussian": "heads that tell how sure they are of their boxes",
+VARIANTS = {"sam": "spatial attention before the heads", "gaussian": "Gaussian YOLO heads, with uncertainties of boxes",
           "spp": "spatial pyramid pooling"}
 
 
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="SIZE", help="of the input, 416 or 416x320 (default: the architecture's)")
     parser.add_argument("--data", help="a .data file: its classes, and how many pictures there are to train on")
     parser.add_argument("--anchors", choices=["auto"], help="auto: those that fit the boxes of -data")
-    for variant, what in VARIANTS.items():
-        parser.add_argument(f"--{variant}", action="store_true", help=what)
+    for variant, text in VARIANTS.items():
+        parser.add_argument(f"--{variant}", action="store_true", help=text)
     parser.add_argument("--memory", type=float, metavar="GIB", help="that training may take (default: what the GPU has "
                         "free, or without one this machine)")
     parser.add_argument("--out", "--o", metavar="FILE", help="the cfg to write (default NAME-custom.cfg)")
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         new = new_cfg(name, classes=arguments.classes, size=size, data=arguments.data, memory=memory,
                       auto_anchors=arguments.anchors == "auto",
                       variants=[name for name in VARIANTS if getattr(arguments, name)], progress=progress.track)
-    report(new.problems, arguments.data)
+    print_problems(new.problems, arguments.data)
     new.cfg.write(out)
     for line in summary(new, arguments.data):
         print(line)
@@ -76,8 +76,8 @@ def read_memory(gib: float | None) -> int | None:
     return None if gib is None else int(gib * 2 ** 30)
 
 
-def summary(new: New, data: str | None) -> Iterator[str]:
-    """What was set, and why."""
+def summary(new: NewCfg, data: str | None) -> Iterator[str]:
+    """The values that were set, and why."""
     from darknet_py.layers import DetectionHead, Head
     from darknet_py.prepare.new_cfg import FALLS, LEAST, PER_CLASS, USED, gib
     net, layers = new.network.options, [new.network.layers[index] for index in new.network.heads]
@@ -97,7 +97,7 @@ def summary(new: New, data: str | None) -> Iterator[str]:
     up_to = "up to " if new.largest != (net.width, net.height) else ""
     yield row("subdivisions", net.subdivisions, f"{net.batch // net.subdivisions} of them at once, at {up_to}"
               f"{new.largest[0]} x {new.largest[1]}, take about {gib(new.needed)}; {USED * 100:.0f} % of "
-              f"{gib(new.memory.size)} of {new.memory.what} may be used")
+              f"{gib(new.memory.size)} of {new.memory.name} may be used")
     if new.fits is not None:
         before, after = (f"{100 * fit.iou:.1f} %" for fit in new.fits)
         yield row("anchors", after, f"mean overlap with the boxes of {data}; {before} with the published ones")
@@ -107,8 +107,8 @@ def row(key: str, value: object, why: str) -> str:
     return f"{key:<14}{value!s:<15} {why}".rstrip()
 
 
-def next_steps(new: New, out: str, data: str | None) -> Iterator[str]:
-    """What to type now."""
+def next_steps(new: NewCfg, out: str, data: str | None) -> Iterator[str]:
+    """The next commands."""
     from darknet_py.prepare.new_cfg import first_weights
     detects, beside = bool(new.network.detection_heads), Path(out).parent
     start, weights = first_weights(new.cfg, new.network, "weights", beside), None
@@ -126,7 +126,7 @@ def next_steps(new: New, out: str, data: str | None) -> Iterator[str]:
 
 
 def cut(start: Pretrained, beside: Path) -> Generator[str, None, str]:
-    """What cuts the layers that fit out of weights that are here; returns the file that comes of it."""
+    """The commands that cut the layers that fit out of weights that are here; returns the new file's name."""
     from darknet_py.data.datafile import find_file
     from darknet_py.zoo.manifest import OFFICIAL
     cfg = OFFICIAL[start.file].cfg or ""

@@ -1,4 +1,7 @@
-"""What a layer of a network sees in a picture, enhanced. Writes IMAGE_CFG_LAYER_000000.jpg, a picture a round."""
+"""Gradient ascent on a picture (DeepDream) that amplifies the strong activations of a layer.
+
+Writes IMAGE_CFG_LAYER_000000.jpg, a picture a round.
+"""
 from __future__ import annotations
 
 import argparse

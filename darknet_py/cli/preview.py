@@ -1,4 +1,4 @@
-"""See what training will see: a grid of augmented training pictures with their boxes.
+"""Draw a grid of augmented training pictures with their boxes.
 
 The options are those of the cfg: of [net] and of the last head. Views of one picture (contrastive=1) stand side by
 side, the pictures of a sequence (track=1) in a row.

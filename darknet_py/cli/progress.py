@@ -1,4 +1,4 @@
-"""How far something has come: tqdm's bar on a terminal, else a line now and then."""
+"""Progress: tqdm's bar on a terminal, else a line at intervals."""
 from __future__ import annotations
 
 import io
@@ -22,7 +22,7 @@ class Progress:
     """Shows ``update`` calls on a stream.
 
     Args:
-        total: what ``done`` counts up to; 0 where nobody knows.
+        total: of ``done``; 0 where it is not known.
         stream: a terminal gets a bar that is drawn over and over; any other stream gets a line at most every
             ``interval`` seconds, and one at the end if there was one before; None says nothing.
         start: what was done before this run, so that it does not count for the rate.
@@ -43,13 +43,13 @@ class Progress:
         self.close()
 
     def update(self, done: int, text: str = "") -> None:
-        """``done`` of the total, and what else to say."""
+        """``done`` of the total, and further text."""
         self.bar.text = text
         self.bar.update(done - self.bar.n)
 
     def track(self, done: int, total: int, text: str = "") -> None:
-        """``update``, as functions of the library report; another total is another work, with a rate of its own, which
-        counts from here, for nobody knows how long it took to come here."""
+        """``update``, as the library's progress callback. Another total begins another bar, whose rate counts from
+        ``done``, since the time before is not known."""
         if total != self.bar.total:
             self.bar.close()
             self.bar = self._begin(total, done)
@@ -63,7 +63,7 @@ class Progress:
             self.lines.flush()
 
     def close(self) -> None:
-        """Take the bar away; where there were lines, say how it ended."""
+        """Remove the bar; where there were lines, print the last state."""
         self.bar.close()
         self.stream.flush()
 
@@ -72,14 +72,14 @@ class Progress:
         return self.bar.format_dict["words"]
 
     def _begin(self, total: int, start: int) -> _Bar:
-        # with a delay, however short, it is not drawn before something was done
+        # with a delay, however short, the bar is not drawn before the first update
         return _Bar(plain=not self.terminal, total=total, initial=start, file=self.stream, leave=False, position=0,
                     mininterval=REFRESH if self.terminal else self.interval, miniters=0, smoothing=SMOOTHING, nrows=24,
                     delay=1e-9)
 
 
 class _Bar(tqdm):
-    """tqdm in our words; ``plain``: with a line of its own for each drawing."""
+    """tqdm with our text; ``plain``: each drawing is a line of its own."""
 
     monitor_interval = 0                # no thread beside us: processes that load pictures are forked
     _lock = threading.RLock()           # nor a lock that processes share
@@ -123,7 +123,7 @@ class _Bar(tqdm):
 
 
 def _columns(stream: Any) -> int:
-    """Of a terminal, less one, for some begin a new line after the last; 79 where it does not say."""
+    """The columns of a terminal, less one, for some wrap after the last; 79 where they are not known."""
     try:
         columns = os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):

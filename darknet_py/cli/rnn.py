@@ -2,7 +2,7 @@
 
 rnn train CFG [WEIGHTS] -file TEXT       train one, as darknet-py train TEXT CFG [WEIGHTS] does
 rnn valid CFG WEIGHTS < TEXT             its perplexity on the standard input, or on -file TEXT
-rnn generate CFG WEIGHTS                 text that it makes up after a seed
+rnn generate CFG WEIGHTS                 sample text after a seed
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", dest="text", metavar="TEXT", default="\n\n", help="valid, generate: what the network "
                         "reads first (default two line feeds)")
     parser.add_argument("--len", type=int, metavar="N", default=1000, help="generate: characters (default 1000)")
-    parser.add_argument("--temp", type=float, default=.7, help="generate: the lower, the likelier the likely "
+    parser.add_argument("--temp", type=float, default=.7, help="generate: the lower, the sharper the distribution "
                         "(default .7)")
     parser.add_argument("--tokens", metavar="FILE", help="generate: what to print for each number, a line each")
 

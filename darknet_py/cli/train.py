@@ -1,4 +1,4 @@
-"""Train a network, or go on from where a run was cut off.
+"""Train a network, or resume an interrupted run.
 
 Into the data file's backup folder go NAME_last.weights every 100 iterations, NAME_1000.weights and so on,
 NAME_best.weights with -map, NAME_final.weights, a log, and NAME_report/index.html, a page with pictures of the run;
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.training.trainer import Run
     gpus = [] if arguments.gpus is None else arguments.gpus.split(",")
     if len(gpus) > 1 and "WORLD_SIZE" not in os.environ:
-        return on_several(gpus, arguments.typed)
+        return launch_processes(gpus, arguments.typed)
     if gpus and arguments.i is None:
         arguments.i = int(gpus[0]) if "WORLD_SIZE" not in os.environ and gpus[0].isdigit() else None
     training = Run(arguments.data, read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, Settings(
@@ -111,8 +111,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def on_several(gpus: list[str], words: list[str]) -> int:
-    """One process a GPU. gpus: numbers among those that CUDA_VISIBLE_DEVICES leaves; words: of the command line."""
+def launch_processes(gpus: list[str], words: list[str]) -> int:
+    """Run the command with one process a GPU.
+
+    gpus: numbers among those that CUDA_VISIBLE_DEVICES leaves. words: of the command line.
+    """
     import torch
 
     from darknet_py.errors import DarknetError
@@ -126,7 +129,7 @@ def on_several(gpus: list[str], words: list[str]) -> int:
 
 
 def stop_signals() -> list[int]:
-    """A list that Ctrl-C, or a polite kill, makes longer; the second one works as ever."""
+    """A list to which SIGINT (Ctrl-C) and SIGTERM are appended; a second signal ends the process as usual."""
     caught: list[int] = []
 
     def stop(number: int, frame: object) -> None:
@@ -139,7 +142,7 @@ def stop_signals() -> list[int]:
 
 
 def lines(event: Event, plain: bool = True) -> Iterator[str]:
-    """What is said of an event, for good; of an iteration only where lines are ``plain``."""
+    """The lines printed for an event; for an iteration only where output is ``plain``."""
     from darknet_py.training.events import Finished, Iteration, Note, Saved, Scored, Started
     from darknet_py.training.report import console_line
     if isinstance(event, Started):
@@ -160,13 +163,13 @@ def lines(event: Event, plain: bool = True) -> Iterator[str]:
 
 
 def state(event: Iteration) -> str:
-    """What the bar says beside it."""
+    """The text beside the progress bar."""
     waits = f", waits {event.waited / event.seconds:.0%} for data" if event.waited > .1 * event.seconds else ""
     return f"loss {event.average:.4g}, rate {event.rate:.3g}, {event.size[0]} x {event.size[1]}{waits}"
 
 
 def beginning(event: Started) -> Iterator[str]:
-    """What is trained, on what, from where and to where."""
+    """The lines of the start: device, data, initial weights, iterations, size, output folder."""
     yield f"device      {event.device}"
     for split in event.splits:
         objects = []
@@ -176,7 +179,7 @@ def beginning(event: Started) -> Iterator[str]:
         total = "" if split.objects is None else f", {sum(count for _, count in split.objects):,} objects: "
         yield f"{split.name:<12}{split.total:,} {split.unit}{total}{', '.join(objects)}"
     if len(event.splits) < 2:
-        yield "valid       not measured on, for want of -map"
+        yield "valid       not evaluated; -map does"
     yield f"weights     {event.weights}"
     parts = f"{event.subdivisions} subdivision{'s' * (event.subdivisions > 1)}"
     yield (f"iterations  {event.iteration + 1:,} to {event.last:,}, each of a batch of {event.images} in {parts}: "
@@ -190,7 +193,7 @@ def beginning(event: Started) -> Iterator[str]:
 
 
 def ending(event: Finished) -> Iterator[str]:
-    """How it ended."""
+    """The lines of the end: reason, iterations, time, scores."""
     if event.stopped is not None:
         yield f"stopped after iteration {event.iteration:,}: {event.stopped}"
     scores = "" if event.score is None else (
@@ -201,7 +204,7 @@ def ending(event: Finished) -> Iterator[str]:
 
 
 def next_commands(training: Run, arguments: argparse.Namespace, weights: Path) -> Iterator[str]:
-    """What to type now, to use the weights and to measure them."""
+    """The next commands, to use the weights and to evaluate them."""
     network, files = training.network, [arguments.data, arguments.cfg, str(weights)]
     if network.detection_heads:
         words = [["detector", "test", *files, "IMAGE"], ["detector", "map", *files]]

@@ -1,7 +1,7 @@
-"""Look for better hyper-parameters of a cfg, by a genetic algorithm over short trials.
+"""Search for better hyper-parameters of a cfg, by a genetic algorithm over short trials.
 
-Into the data file's backup folder go NAME_tuned.cfg, the best cfg so far; NAME_trials.csv and NAME_trials.png, what was
-tried; and NAME_study.log. Stop it whenever you like: the same command goes on. It needs the package optuna.
+Into the data file's backup folder go NAME_tuned.cfg, the best cfg so far; NAME_trials.csv and NAME_trials.png, all
+trials; and NAME_study.log. An interrupted search resumes with the same command. It needs the package optuna.
 """
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
                 progress.update(done * tuning.iterations + event.iteration,
                                 f"trial {done + 1} of {arguments.trials}, loss {event.average:.4g}")
             elif isinstance(event, Trial):
-                progress.print(said(event, tuning))
+                progress.print(trial_line(event, tuning))
             elif isinstance(event, Saved):
                 progress.print(f"saved {event.path}")
             elif isinstance(event, Note):
@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def said(trial: Trial, tuning: Tuning) -> str:
-    """A line a trial."""
+def trial_line(trial: Trial, tuning: Tuning) -> str:
+    """The line printed for a trial."""
     from darknet_py.training.search_space import text_of
     best = tuning.done[trial.best - 1]
     values = " ".join(f"{key}={text_of(value)}" for key, value in trial.values.items())
@@ -79,7 +79,7 @@ def said(trial: Trial, tuning: Tuning) -> str:
 
 
 def summary(tuning: Tuning) -> list[str]:
-    """What was found: scores, and the values beside the cfg's own."""
+    """The result: scores, and the best values beside the cfg's own."""
     from darknet_py.training.search_space import text_of
     best, first = tuning.best, tuning.done[0]
     if best is None or best.score == 0:

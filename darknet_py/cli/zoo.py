@@ -1,4 +1,4 @@
-"""The networks of the zoo: what they cost, what is published of them, and whether their weights are here.
+"""The networks of the zoo: BFLOPs, parameters, published AP and FPS, and whether their weights are here.
 
 AP and AP50 (COCO test-dev, per cent) and FPS (Tesla V100) were measured by others, with an input as large as stands
 under "at"; all else is counted. Weights are looked for in the current folder and in weights/.
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def card(name: str) -> dict[str, Any]:
-    """What there is to know of a network, None where nothing is published. It is built without memory for weights."""
+    """A network's row of the table, None where nothing is published. It is built without memory for weights."""
     import torch
 
     from darknet_py.cfg.language import parse_cfg

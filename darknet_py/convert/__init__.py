@@ -1,4 +1,4 @@
-"""A network's weights from one format to another, with a check that both compute the same."""
+"""Conversion of networks and weights to other formats and back, with a check of parity."""
 from __future__ import annotations
 
 import os
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.language import Cfg, read_cfg
-from darknet_py.convert.formats import FORMATS, Wanted
+from darknet_py.convert.formats import FORMATS, ExportOptions
 from darknet_py.convert.parity import Parity, compare
 from darknet_py.convert.tensors import fill, holds_tensors, read_tensors
 from darknet_py.data.image import read_image
@@ -21,16 +21,16 @@ from darknet_py.inference.preprocess import as_input
 from darknet_py.model.network import Network
 from darknet_py.model.weights import Header, read_header
 
-PLAIN = Wanted()
+PLAIN = ExportOptions()
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What ``convert`` did.
+    """The result of ``convert``.
 
     files: written, with their sizes in bytes.
-    source: what was read, in words.
-    parity: how the results of both compare; None without a check.
+    source: the weights that were read, in words.
+    parity: the difference between the results of both; None without a check.
     """
 
     files: dict[Path, int]
@@ -39,20 +39,20 @@ class Conversion:
 
 
 def convert(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, out: str | os.PathLike, *, to: str | None = None,
-            wanted: Wanted = PLAIN, width: int | None = None, height: int | None = None, check: bool = True,
+            options: ExportOptions = PLAIN, width: int | None = None, height: int | None = None, check: bool = True,
             images: Sequence[str | os.PathLike] = ()) -> Conversion:
-    """Write a network in another format, and see whether it computes the same there.
+    """Write a network in another format, and check that it computes the same there.
 
     Args:
         weights: a .weights file; or tensors to come back from: a .safetensors file or a PyTorch state dict, ours or
             another program's, whose tensors are then matched by order and shape.
         out: a path; its extension tells the format unless ``to`` does.
-        wanted: what the model is to give, and how.
+        options: of the model.
         width, height: of the input, instead of the cfg's.
         check: run both on random input, and on ``images``.
 
     Raises:
-        DarknetError: the weights do not fit, the format cannot say the network, its package is missing, or the results
+        DarknetError: the weights do not fit, the format cannot express it, its package is missing, or the results
             differ. No file is left behind then.
     """
     out = Path(out)
@@ -62,11 +62,11 @@ def convert(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, out: str |
                            f"{name if name else 'no extension'}; -to names it")
     network, header, source = load(cfg, weights, width, height)
     kind = FORMATS[name]
-    kind.check(network, wanted)
+    kind.check(network, options)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=_folder(out)) as folder:
         path = Path(folder, out.name)
-        kind.write(network, header, path, wanted)
-        parity = compare(network, kind, path, wanted, _inputs(network, images)) if check else None
+        kind.write(network, header, path, options)
+        parity = compare(network, kind, path, options, _inputs(network, images)) if check else None
         if parity is not None and not parity.good:
             raise DarknetError(f"{out}: not written, for it computes something else: {parity}")
         files = {}

@@ -1,4 +1,4 @@
-"""The formats: how each is written, and how it runs, in the runtime that it is made for."""
+"""Formats of conversion: a table of how each is written, and loaded into its runtime."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ from darknet_py.utils.files import write_file
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a model is to be.
+class ExportOptions:
+    """Options of an exported model.
 
     outputs: "heads", "boxes" or "nms" (see ``model.onnx_model.onnx_model``); the last two are for ONNX and OpenVINO.
     opset: of ONNX.
@@ -47,32 +47,32 @@ class Wanted:
 class Format(NamedTuple):
     """A format.
 
-    about: what it is.
-    write: network, header, path, wanted.
-    load: what is written, ready to run.
-    graph: it holds what the network computes, and not the weights alone.
-    offers: fields of ``Wanted`` that it heeds.
+    about: its name in words.
+    write: takes network, header, path, options.
+    load: makes a backend of the written file.
+    graph: it holds the computation, not the weights alone.
+    offers: fields of ``ExportOptions`` that it supports.
     packages: that it needs beyond ours.
     """
 
     about: str
-    write: Callable[[Network, Header, Path, Wanted], None]
+    write: Callable[[Network, Header, Path, ExportOptions], None]
     load: Callable[[Network, Path], Backend]
     graph: bool = True
     offers: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
 
-    def check(self, network: Network, wanted: Wanted) -> None:
-        """See whether it can be written.
+    def check(self, network: Network, options: ExportOptions) -> None:
+        """Check that the network can be written with these options.
 
         Raises:
             DarknetError
         """
-        for name, value in vars(wanted).items():
-            if value != getattr(Wanted, name) and name not in self.offers:
+        for name, value in vars(options).items():
+            if value != getattr(ExportOptions, name) and name not in self.offers:
                 raise DarknetError(f"{self.about} cannot be had with {name}={value}")
-        if wanted.batch is not None and wanted.batch < 1:
-            raise DarknetError(f"expected a batch of 1 image or more, found {wanted.batch}")
+        if options.batch is not None and options.batch < 1:
+            raise DarknetError(f"expected a batch of 1 image or more, found {options.batch}")
         for package in self.packages:
             try:
                 import_module(package)
@@ -82,20 +82,20 @@ class Format(NamedTuple):
             network.check_exportable(self.about)
 
 
-def write_weights(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
+def write_weights(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
     weights_file.save(path, network.layers[:network.reached], header.seen, header[:3])
 
 
-def write_safetensors(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
+def write_safetensors(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
     write_file(path, safetensors_bytes(network, header))
 
 
-def write_checkpoint(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
+def write_checkpoint(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
     write_file(path, checkpoint_bytes(network, header))
 
 
 def read_back(network: Network, path: Path) -> PyTorch:
-    """The same network with the weights of a file."""
+    """A copy of the network with the weights of a file."""
     other = Network(network.cfg, width=network.input_shape.width, height=network.input_shape.height)
     other.reset_parameters()
     if holds_tensors(path):
@@ -116,35 +116,35 @@ class Halved(nn.Module):
         return tuple(output.float() for output in self.network(x.half()))
 
 
-def _module(network: Network, wanted: Wanted) -> tuple[nn.Module, Tensor]:
+def _module(network: Network, options: ExportOptions) -> tuple[nn.Module, Tensor]:
     module = network.exportable()
-    example = torch.zeros(2 if wanted.batch is None else wanted.batch, *network.input_shape)
-    return (Halved(module) if wanted.half else module), example
+    example = torch.zeros(2 if options.batch is None else options.batch, *network.input_shape)
+    return (Halved(module) if options.half else module), example
 
 
-def write_torchscript(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
-    module, example = _module(network, wanted)
+def write_torchscript(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
+    module, example = _module(network, options)
     torch.jit.save(trace(module, example), str(path))
 
 
-def write_exported(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
-    module, example = _module(network, wanted)
-    torch.export.save(export(module, example, wanted.batch), str(path))
+def write_exported(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
+    module, example = _module(network, options)
+    torch.export.save(export(module, example, options.batch), str(path))
 
 
-def write_onnx(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
+def write_onnx(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
     from darknet_py.model.onnx_model import onnx_model
-    model = onnx_model(network.exportable(), outputs=wanted.outputs, opset=wanted.opset, half=wanted.half,
-                       resizable=wanted.resizable, batch=wanted.batch, threshold=wanted.threshold, nms=wanted.nms)
+    model = onnx_model(network.exportable(), outputs=options.outputs, opset=options.opset, half=options.half,
+                       resizable=options.resizable, batch=options.batch, threshold=options.threshold, nms=options.nms)
     write_file(path, model.SerializeToString())
 
 
-def write_openvino(network: Network, header: Header, path: Path, wanted: Wanted) -> None:
+def write_openvino(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
     import openvino
     onnx_file = path.with_suffix(".onnx")
-    write_onnx(network, header, onnx_file, wanted)
+    write_onnx(network, header, onnx_file, options)
     model = openvino.convert_model(str(onnx_file))
-    openvino.save_model(model, str(path), compress_to_fp16=wanted.half)
+    openvino.save_model(model, str(path), compress_to_fp16=options.half)
     onnx_file.unlink()
 
 

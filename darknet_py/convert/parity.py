@@ -1,4 +1,4 @@
-"""Whether a converted model computes what the network computes."""
+"""Parity of a converted model: the difference between its results and the network's."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from darknet_py.convert.formats import Format, Wanted
+from darknet_py.convert.formats import ExportOptions, Format
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.layers import DetectionHead
@@ -20,7 +20,7 @@ from darknet_py.ops.nms import nms
 
 EXACT, CLOSE, HALF = 0., 1e-3, 5e-2         # the error allowed: of the weights alone, of another runtime, of float16
 TINY = 1e-6                                 # of outputs that are 0 throughout
-FEW = .02                                   # the part of detections that suppression may choose otherwise
+FEW = .02                                   # the share of detections that suppression may choose otherwise
 
 
 @dataclass(frozen=True)
@@ -43,39 +43,39 @@ class Parity:
         return f"worst error {self.error:.2g} over {self.images} images (allowed: {self.allowed:g})"
 
 
-def compare(network: Network, kind: Format, path: Path, wanted: Wanted, images: Tensor) -> Parity:
-    """Run the network and what was made of it on images (N, C, H, W) in [0, 1].
+def compare(network: Network, kind: Format, path: Path, options: ExportOptions, images: Tensor) -> Parity:
+    """Run the network and the converted model on images (N, C, H, W) in [0, 1].
 
-    Detections behind suppression hang on the last bits of scores and overlaps. So for them the boxes before it are
-    compared, in a model that is written for that, and then what suppression makes of these very boxes.
+    Suppression depends on the last bits of scores and overlaps. So with outputs="nms" the boxes before suppression are
+    compared, of a second model that gives them, and then the suppression of these very boxes.
     """
-    run, allowed = kind.load(network, path), HALF if wanted.half else CLOSE if kind.graph else EXACT
-    if wanted.outputs != "nms":
-        return Parity(_worst(network, run, wanted, images), allowed, len(images))
+    run, allowed = kind.load(network, path), HALF if options.half else CLOSE if kind.graph else EXACT
+    if options.outputs != "nms":
+        return Parity(_worst(network, run, options, images), allowed, len(images))
     with TemporaryDirectory() as folder:
-        before, everything = replace(wanted, outputs="boxes"), Path(folder, path.name)
+        before, everything = replace(options, outputs="boxes"), Path(folder, path.name)
         kind.write(network, Header(*VERSION, 0, 20), everything, before)
         find = kind.load(network, everything)
-        errors = [suppressed_error(find(x), run(x), wanted) for x in _batches(images, wanted)]
+        errors = [suppressed_error(find(x), run(x), options) for x in _batches(images, options)]
         return Parity(max(_worst(network, find, before, images), *errors), allowed, len(images))
 
 
-def _worst(network: Network, run: Backend, wanted: Wanted, images: Tensor) -> float:
-    """The worst difference between what the network and the model give."""
-    return max(_difference(expected(network, x, wanted), run(x)) for x in _batches(images, wanted))
+def _worst(network: Network, run: Backend, options: ExportOptions, images: Tensor) -> float:
+    """The worst difference between the outputs of the network and the model."""
+    return max(_difference(expected(network, x, options), run(x)) for x in _batches(images, options))
 
 
-def _batches(images: Tensor, wanted: Wanted) -> Iterator[Tensor]:
+def _batches(images: Tensor, options: ExportOptions) -> Iterator[Tensor]:
     """All images at once, or as many as a model takes; then the last ones may come twice."""
-    step = len(images) if wanted.batch is None else wanted.batch
+    step = len(images) if options.batch is None else options.batch
     for x in images.split(step):
         yield torch.cat([x, *[x[:1]] * (step - len(x))])
 
 
-def expected(network: Network, x: Tensor, wanted: Wanted) -> Sequence[Tensor]:
-    """What a model of these outputs is to give."""
+def expected(network: Network, x: Tensor, options: ExportOptions) -> Sequence[Tensor]:
+    """The network's results in the form of the model's outputs."""
     outputs = PyTorch(network)(x)
-    if wanted.outputs == "heads":
+    if options.outputs == "heads":
         return outputs
     found = [all_boxes(network, head, output) for head, output in zip(network.heads, outputs, strict=True)]
     return [torch.cat(some, 1) for some in zip(*found, strict=True)]
@@ -91,16 +91,16 @@ def all_boxes(network: Network, head: int, output: Tensor) -> tuple[Tensor, Tens
 
 
 @torch.no_grad()
-def _difference(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
+def _difference(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> float:
     worst = 0.
-    for one, other in zip(wanted, found, strict=True):
+    for one, other in zip(reference, outputs, strict=True):
         sizes = one.abs()
         worst = max(worst, float(((one - other).abs() / sizes.maximum(sizes.max().clamp(TINY, 1))).max()))
     return worst
 
 
-def suppressed_error(before: Sequence[Tensor], after: Sequence[Tensor], wanted: Wanted) -> float:
-    """How far detections are from what suppression should leave.
+def suppressed_error(before: Sequence[Tensor], after: Sequence[Tensor], options: ExportOptions) -> float:
+    """The difference between a model's detections and those that suppression of its boxes should leave.
 
     Args:
         before: boxes (N, K, 4) and scores (N, K, classes).
@@ -113,7 +113,7 @@ def suppressed_error(before: Sequence[Tensor], after: Sequence[Tensor], wanted: 
     boxes, scores, image, box, score, label = *before, *after
     errors = []
     for number, (ours, likely) in enumerate(zip(boxes, scores, strict=True)):
-        left = nms(xyxy_to_cxcywh(ours), torch.where(likely > wanted.threshold, likely, 0), wanted.nms)
+        left = nms(xyxy_to_cxcywh(ours), torch.where(likely > options.threshold, likely, 0), options.nms)
         place, classes = (left > 0).nonzero(as_tuple=True)
         here = image == number
         mine, theirs = (torch.cat([corners.asinh(), sure[:, None], kind[:, None].float()], 1)

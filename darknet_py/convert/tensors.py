@@ -1,4 +1,4 @@
-"""Weights as named tensors: .safetensors and PyTorch's .pt, out and back in, and what other programs call them."""
+"""Weights as named tensors: writing and reading of .safetensors and PyTorch's .pt, and matching of foreign names."""
 from __future__ import annotations
 
 import io
@@ -22,15 +22,15 @@ from darknet_py.model.network import Network
 from darknet_py.model.weights import VERSION, Header
 
 EXTENSIONS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
-NOT_WEIGHTS = "num_batches_tracked"         # what PyTorch counts beside the weights of batch normalisation
+NOT_WEIGHTS = "num_batches_tracked"         # PyTorch's counter beside the weights of batch normalisation
 NESTED = ("state_dict", "model", "ema", "model_state_dict", "weights")      # where checkpoints keep the tensors
 
 class Tensors(NamedTuple):
-    """What a file holds.
+    """The tensors of a file.
 
     named: by name, in the file's order.
-    header: of the .weights file that they once came from, else as Darknet writes it.
-    layers: how many leading layers they are, where the file says so.
+    header: of the .weights file that they came from, else as Darknet writes it.
+    layers: how many leading layers they belong to, where the file says so.
     """
 
     named: dict[str, Tensor]
@@ -102,7 +102,7 @@ def _read_safetensors(path: str | os.PathLike) -> Tensors:
 
 def _read_checkpoint(path: str | os.PathLike) -> Tensors:
     try:
-        with _harmless():
+        with _numpy_allowed():
             found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise WeightsError(f"{path}: holds Python objects, which would have to be executed to be read; expected "
@@ -122,8 +122,8 @@ def _read_checkpoint(path: str | os.PathLike) -> Tensors:
                         metadata)
 
 
-def _harmless() -> AbstractContextManager:
-    """Let NumPy's numbers be read too, which training programs keep beside the tensors; before PyTorch 2.6 they are
+def _numpy_allowed() -> AbstractContextManager:
+    """Allow NumPy's numbers too, which training programs keep beside the tensors; before PyTorch 2.6 they are
     refused."""
     if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
         return nullcontext()
@@ -134,7 +134,7 @@ def _harmless() -> AbstractContextManager:
 
 
 def _with_header(path: str | os.PathLike, named: dict[str, Tensor], metadata: Mapping) -> Tensors:
-    """What ``safetensors_bytes`` and ``checkpoint`` wrote beside the tensors."""
+    """Tensors with the header and number of layers of the metadata, where the file has them."""
     if "header" not in metadata:
         return Tensors(named)
     try:
@@ -148,20 +148,20 @@ def fill(network: Network, tensors: Tensors, path: object) -> str:
     """Give a network the weights of a file: ours by name, those of other programs by order and shape.
 
     Returns:
-        What was done, in a line.
+        How the tensors were matched, in a line.
 
     Raises:
         WeightsError: they do not fit; the network is as it was.
     """
     ours = network.state_dict()
     count = len(network.layers) if tensors.layers is None else tensors.layers
-    wanted = {name: tensor for name, tensor in ours.items() if int(name.split(".")[1]) < count}
+    needed = {name: tensor for name, tensor in ours.items() if int(name.split(".")[1]) < count}
     named = {name: value for name, value in tensors.named.items() if not name.endswith(NOT_WEIGHTS)}
     if set(named) <= set(ours):
         how = "by name"
-        if missing := [name for name in wanted if name not in named]:
+        if missing := [name for name in needed if name not in named]:
             raise WeightsError(f"{path}: lacks {missing[0]} of {_place(network, missing[0])}", Reason.INCOMPATIBLE)
-        pairs = [(name, name) for name in wanted]
+        pairs = [(name, name) for name in needed]
     else:
         how = "by order and shape"
         pairs = _matched(network, named, path)

@@ -127,8 +127,8 @@ def check_samples(samples: Sequence[Sample], limits: NetworkLimits, name: str, *
     if boxes:
         found.boxes = np.concatenate(boxes)
     found.sizes = np.array(sizes, np.int64).reshape(-1, 2)
-    if said := list(other_annotations(unlabelled)):
-        problems = [problem for problem in problems if problem.message != NO_LABEL] + said
+    if others := list(other_annotations(unlabelled)):
+        problems = [problem for problem in problems if problem.message != NO_LABEL] + others
     if found.pictures > found.broken and found.objects == 0:
         problems.append(Problem(_place(samples[0].where)[0], 0, _no_objects(limits.classes)))
     return found, problems
@@ -162,8 +162,8 @@ def empty_classes(split: SplitStatistics, names: Sequence[str], path: Path) -> I
              for label, count in enumerate(split.per_class.tolist()) if count == 0]
     if empty and split.objects:
         more = f" and {len(empty) - FEW} more" if len(empty) > FEW else ""
-        what = "1 class has" if len(empty) == 1 else f"{len(empty)} classes have"
-        yield Problem(path, 0, f"{what} no object in {split.name}: {', '.join(empty[:FEW])}{more}", error=False)
+        subject = "1 class has" if len(empty) == 1 else f"{len(empty)} classes have"
+        yield Problem(path, 0, f"{subject} no object in {split.name}: {', '.join(empty[:FEW])}{more}", error=False)
 
 
 def _in_threads(samples: Sequence[Sample], limits: NetworkLimits, decode: bool) -> Iterator[_Examined]:
@@ -197,8 +197,8 @@ def _examine(sample: Sample, limits: NetworkLimits, decode: bool) -> _Examined:
         try:
             image, cut = decode_file(sample.image)
             size = image.shape[1], image.shape[0]
-            for said in about_image(cut, sample.size, size):
-                problems.insert(0, _about_picture(sample, said, error=False))
+            for message in about_image(cut, sample.size, size):
+                problems.insert(0, _about_picture(sample, message, error=False))
         except DataError as error:
             wrong = str(error).removeprefix(f"{sample.image}: ")
     elif wrong is None and not cv2.haveImageReader(os.fspath(sample.image)):

@@ -240,7 +240,7 @@ class _Classified(Maker):
                             f"{plan.images // plan.subdivisions}", Reason.INDIVISIBLE)
 
     def __getitem__(self, job: Job) -> tuple[MiniBatch | None, list[Problem], DataError | None]:
-        plan, count, said = job.plan, len(self.pictures), len(self.pictures.problems)
+        plan, count, noted = job.plan, len(self.pictures), len(self.pictures.problems)
         each = plan.images // plan.subdivisions // self.views
         parts, names = [], []
         for number in range(job.subdivision * each, (job.subdivision + 1) * each):
@@ -250,11 +250,11 @@ class _Classified(Maker):
             try:
                 parts.append(self.pictures.load([index], draw, plan.width, plan.height))
             except DataError as error:
-                return None, self.pictures.problems[said:], error
+                return None, self.pictures.problems[noted:], error
             names += [self.pictures.paths[index]] * self.views
         images, truth = (torch.cat(part) for part in zip(*parts, strict=True))
         batch = MiniBatch(images, truth, names, job.iteration, job.subdivision)
-        return batch, self.pictures.problems[said:], None
+        return batch, self.pictures.problems[noted:], None
 
 
 def _shared(truths: Sequence[np.ndarray], shares: Sequence[float]) -> np.ndarray:

@@ -67,10 +67,10 @@ def read_coco(path: str | os.PathLike, names: Sequence[str] | None = None) -> li
     """
     data = read_coco_json(path)
     categories = [(number, category_name(name)) for number, name in _classes(path, data)]
-    wanted = [name for _, name in categories] if names is None else list(map(category_name, names))
-    classes = {number: wanted.index(name) for number, name in categories if name in wanted}
+    selected = [name for _, name in categories] if names is None else list(map(category_name, names))
+    classes = {number: selected.index(name) for number, name in categories if name in selected}
     if categories and not classes:
-        raise DataError(f"{path}: no category is one of the names {wanted[:5]}; "
+        raise DataError(f"{path}: no category is one of the names {selected[:5]}; "
                         f"it has {[name for _, name in categories[:5]]}", Reason.UNKNOWN_NAME)
     try:
         images = data["images"]

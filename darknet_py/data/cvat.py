@@ -56,10 +56,10 @@ def cvat_layout(path: Path) -> Layout:
         return list(dict.fromkeys([*filter(None, labels), *sorted(used)]))
 
     def read(split: str, classes: Sequence[str] | None) -> list[Annotated]:
-        wanted = {name: number for number, name in enumerate(names() if classes is None else classes)}
+        numbers = {name: number for number, name in enumerate(names() if classes is None else classes)}
         chosen = [image for image, own in zip(images, found, strict=True) if not splits or own == split]
         paths = _pictures(path, chosen)
-        return [Annotated(file, _rows(image, wanted, path), f"{path}: image {image.get('id')}", size=_size(image))
+        return [Annotated(file, _rows(image, numbers, path), f"{path}: image {image.get('id')}", size=_size(image))
                 for file, image in zip(paths, chosen, strict=True)]
     return Layout("CVAT for images", splits, names, read)
 

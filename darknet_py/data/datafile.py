@@ -119,7 +119,7 @@ def find_names(cfg: str | os.PathLike | None, weights: str | os.PathLike | None,
 
     In this order: ``names``; the ``names`` (else ``labels``) entry of ``data``; a .names file beside the cfg or the
     weights, of the same stem or the only one there; coco.names in ``cfg/`` or beside the cfg, for 80 classes; the
-    class numbers. What was asked for must fit, what was only found is used where its count equals classes.
+    class numbers. Names that are passed must fit; files that are found are used where their count equals classes.
 
     Args:
         cfg, weights: the model's files, or None.

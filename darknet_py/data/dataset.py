@@ -26,7 +26,7 @@ from darknet_py.data.voc import voc_folders
 from darknet_py.errors import DataError, Reason, printable
 
 SPLITS = ("train", "valid", "difficult")
-OUTSIDE = 1e-3              # how far a box may reach over the picture's edge, relative, before it is worth a word
+OUTSIDE = 1e-3              # how far a box may reach over the picture's edge, relative, before there is a warning
 NO_LISTS = (".cfg", ".weights", ".names")
 LINE_FORMS = ("box", "polygon", "pose")     # of label lines; the others may be boxes too
 NO_LABEL = "no label file: a picture without objects"

@@ -86,8 +86,8 @@ def find_folder(parent: Path, *names: str) -> Path | None:
     for name in names:
         if (parent / name).is_dir():
             return parent / name
-    wanted = {name.lower() for name in names}
+    lowered = {name.lower() for name in names}
     try:
-        return next((path for path in sorted(parent.iterdir()) if path.name.lower() in wanted and path.is_dir()), None)
+        return next((path for path in sorted(parent.iterdir()) if path.name.lower() in lowered and path.is_dir()), None)
     except OSError:
         return None

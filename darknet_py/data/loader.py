@@ -1,4 +1,4 @@
-"""Mini-batches of training pictures from worker processes: the same whatever their number, and wherever one starts."""
+"""Mini-batches of training pictures from worker processes, independent of their number and of the first iteration."""
 from __future__ import annotations
 
 import contextlib
@@ -28,7 +28,7 @@ TRACKS = 4000               # numbers of objects a picture; their square is belo
 
 
 class Plan(NamedTuple):
-    """What an iteration is made of.
+    """The mini-batches of an iteration.
 
     width, height: of its pictures, in pixels.
     images: how many, over all subdivisions and time steps.
@@ -55,7 +55,7 @@ class Job(NamedTuple):
 
 
 class Maker(Dataset):
-    """What makes mini-batches, in a worker or not."""
+    """The data set that makes mini-batches, in a worker or in the main process."""
 
     def check(self, plan: Plan) -> None:
         """DataError for a plan that cannot be made."""

@@ -14,7 +14,7 @@ class Truth(NamedTuple):
 
     boxes: (N, M, 4) float32 cxcywh, relative to the network's input; 0 where there is none.
     labels: (N, M) int64 class numbers, -1 where there is no box.
-    tracks: (N, M) int64, which object it is, the same in all pictures of a sequence; 0 where nobody said.
+    tracks: (N, M) int64, which object it is, the same in all pictures of a sequence; 0 where it is not known.
     """
 
     boxes: Tensor

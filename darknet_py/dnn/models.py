@@ -1,4 +1,4 @@
-"""``Model`` and its kinds: networks with what makes a picture their input."""
+"""``cv2.dnn``'s high-level models: ``Model``, ``DetectionModel``, ``ClassificationModel``."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from darknet_py.dnn.net import Error, Net, readNet
 
 
 class Model:
-    """A network and how a picture becomes its input. Arguments and results: see OpenCV's ``cv2.dnn.Model``."""
+    """A network and its preprocessing of pictures. Arguments and results: see OpenCV's ``cv2.dnn.Model``."""
 
     def __init__(self, network: Net | str, config: str = ""):
         self._net = network if isinstance(network, Net) else readNet(network, config)
@@ -62,7 +62,7 @@ class Model:
         return self
 
     def predict(self, frame: np.ndarray) -> tuple[np.ndarray, ...]:
-        """What the network's ends give for a picture."""
+        """The network's outputs for a picture."""
         if 0 in self._size:
             raise Error("the size of the network's input is not known; call setInputSize or setInputParams")
         how = cv2.dnn.Image2BlobParams()
@@ -74,12 +74,12 @@ class Model:
 
 
 class DetectionModel(Model):
-    """A network that finds boxes. Its heads then suppress none themselves."""
+    """A detector. Non-maximum suppression in its heads is turned off."""
 
     def __init__(self, network: Net | str, config: str = ""):
         super().__init__(network, config)
         self._across = False
-        self._net._cuts = {head: (thresh, 0.) for head, (thresh, _) in self._net._cuts.items()}
+        self._net._thresholds = {head: (thresh, 0.) for head, (thresh, _) in self._net._thresholds.items()}
 
     def setNmsAcrossClasses(self, value: bool) -> DetectionModel:
         self._across = value
@@ -94,13 +94,13 @@ class DetectionModel(Model):
 
         Args:
             confThreshold: the least score.
-            nmsThreshold: the overlap above which the less sure box of a class goes; 0 keeps all.
+            nmsThreshold: the overlap above which the box of the lower score is suppressed in a class; 0 keeps all.
 
         Returns:
             (K,) int32 classes, (K,) float32 scores, (K, 4) int32 left, top, width, height in pixels inside the picture,
-            class by class with the surest first; three empty tuples where nothing is found.
+            class by class with falling scores; three empty tuples where nothing is found.
         """
-        if not self._net._cuts:
+        if not self._net._thresholds:
             raise Error("expected a network that ends in [yolo] or [region]; this one finds no boxes")
         rows = np.concatenate(self.predict(frame))
         scores = rows[:, 5:]
@@ -119,7 +119,7 @@ class DetectionModel(Model):
 
 
 class ClassificationModel(Model):
-    """A network that names whole pictures."""
+    """A classifier."""
 
     def __init__(self, network: Net | str, config: str = ""):
         super().__init__(network, config)
@@ -133,7 +133,7 @@ class ClassificationModel(Model):
         return self._softmax
 
     def classify(self, frame: np.ndarray) -> tuple[int, float]:
-        """The likeliest class, and how likely it is."""
+        """The class of the highest score, and that score."""
         if len(self._names) != 1:
             raise Error(f"expected a network with one end, found {len(self._names)}: {', '.join(self._names)}")
         scores = self.predict(frame)[0].reshape(-1)
@@ -150,8 +150,8 @@ def _scalar(value: float | Sequence[float]) -> tuple[float, ...]:
 
 
 def _pixels(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(K, 4) center and size in parts of a picture -> (K, 4) int32 left, top, width, height, cut to it. What is less
-    than a pixel goes, as in OpenCV."""
+    """(K, 4) center and size relative to a picture -> (K, 4) int32 left, top, width, height in pixels, clipped to it.
+    Fractions of a pixel are cut off, as in OpenCV."""
     x, y, w, h = (boxes * np.array([width, height] * 2, np.float32)).astype(np.int32).T
     left = np.clip(x - np.fix(w / 2).astype(np.int32), 0, width - 1)
     top = np.clip(y - np.fix(h / 2).astype(np.int32), 0, height - 1)

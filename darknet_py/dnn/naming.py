@@ -1,4 +1,4 @@
-"""What OpenCV makes of Darknet's sections: names and types of layers, in its order."""
+"""OpenCV's layers of a Darknet network: their names, types and order."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from darknet_py.layers.base import Layer as DarknetLayer
 from darknet_py.layers.softmax import Trainer
 from darknet_py.model.network import Network
 
-# What OpenCV calls a section: the beginning of the name, and the type.
+# OpenCV's names of the sections: the prefix of the layer's name, and the type.
 TYPES = {
     "convolutional": ("conv", "Convolution"), "connected": ("fullyConnected", "InnerProduct"),
     "maxpool": ("pool", "Pooling"), "avgpool": ("avgpool", "Pooling"), "softmax": ("softmax", "Softmax"),
@@ -23,17 +23,17 @@ ACTIVATION_TYPES = {"relu": "ReLU", "leaky": "ReLU", "swish": "Swish", "mish": "
 
 
 class Layer(NamedTuple):
-    """A layer of OpenCV: a section of the cfg is one to three of them, of which the last one has its output."""
+    """A layer of OpenCV: a section of the cfg becomes one to three of them, the last of which has its output."""
 
     name: str
     type: str
     section: int        # the number of Darknet's layer
-    form: str           # "whole"; "permuted": a head's input, channels last; "inner": nothing that is ever there
+    form: str           # "whole"; "permuted": a head's input, channels last; "inner": never computed separately
 
 
 def layers_of(network: Network) -> Iterator[Layer]:
-    """The layers that OpenCV makes of the sections, in its order."""
-    number = 0                                          # in names; it goes on faster than that of sections
+    """OpenCV's layers of all sections, in its order."""
+    number = 0                                          # in names; it differs from the section's index
     for index, layer in enumerate(network.layers):
         parts = _parts(layer)
         for part in parts:
@@ -44,7 +44,7 @@ def layers_of(network: Network) -> Iterator[Layer]:
 
 
 class _Part(NamedTuple):
-    """``name``: its beginning. ``advance``: of the number in the next name."""
+    """``name``: the prefix. ``advance``: increment of the number in the next name."""
 
     name: str
     type: str
@@ -52,7 +52,7 @@ class _Part(NamedTuple):
 
 
 def _parts(layer: DarknetLayer) -> list[_Part]:
-    """The layers that OpenCV makes of one section."""
+    """OpenCV's layers of one section."""
     kind, o = layer.kind, layer.options
     if isinstance(layer, DetectionHead):
         return [_Part("permute", "Permute", 0), _Part("detection_out" if kind == "region" else kind, "Region")]
@@ -71,8 +71,8 @@ def _parts(layer: DarknetLayer) -> list[_Part]:
     return parts
 
 
-def ends_of(network: Network) -> list[int]:
-    """The layers whose output nobody reads, but for those that only train."""
+def output_layers(network: Network) -> list[int]:
+    """The layers whose output no other layer reads, except those that are for training alone."""
     read = {source for step in network.plan for source in step.sources}
     return [index for index, layer in enumerate(network.layers)
             if index not in read and (layer.passes_on or not isinstance(layer, Trainer))]

@@ -1,4 +1,4 @@
-"""``Net``, and how it is read."""
+"""``cv2.dnn.Net`` on darknet_py: reading of Darknet's files, layers by OpenCV's names, forward in OpenCV's format."""
 from __future__ import annotations
 
 import os
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.language import parse_cfg, read_cfg
-from darknet_py.dnn.naming import Layer, ends_of, layers_of
+from darknet_py.dnn.naming import Layer, layers_of, output_layers
 from darknet_py.errors import DarknetError
 from darknet_py.inference.backends.base import not_finite
 from darknet_py.inference.backends.pytorch import PyTorch, prepare_for_inference
@@ -25,14 +25,14 @@ from darknet_py.model.network import Network, load_network
 from darknet_py.ops.nms import nms
 
 INPUT_NAMES = ("", "data")
-CUTS = {"region": (.001, .4)}       # thresh= and nms_threshold= where a section has none, as OpenCV chooses them
-OTHER_CUTS = (.2, 0.)
+THRESHOLDS = {"region": (.001, .4)}     # OpenCV's defaults of thresh= and nms_threshold=
+OTHER_THRESHOLDS = (.2, 0.)
 
 Buffer = bytes | bytearray | memoryview | np.ndarray
 
 
 class Error(DarknetError, cv2.error):       # type: ignore[misc]
-    """What went wrong, for those who catch ``cv2.error`` as for those who catch ``DarknetError``."""
+    """An error that is both a ``cv2.error`` and a ``DarknetError``."""
 
     def __init__(self, message: str):
         super().__init__(message)
@@ -41,13 +41,13 @@ class Error(DarknetError, cv2.error):       # type: ignore[misc]
 
 
 class Net:
-    """A network, as ``readNetFromDarknet`` gives it. Arguments and results: see OpenCV's ``cv2.dnn.Net``."""
+    """A network, made by ``readNetFromDarknet``. Arguments and results: see OpenCV's ``cv2.dnn.Net``."""
 
     def __init__(self, network: Network, ready: bool):
         self._network, self._ready = network, ready     # ready: there are weights
-        self._layers, self._ends = list(layers_of(network)), ends_of(network)
+        self._layers, self._outputs = list(layers_of(network)), output_layers(network)
         self._ids = {layer.name: number for number, layer in enumerate(self._layers, 1)}
-        self._cuts = {head.place.index: _cuts(head) for head in network.detection_heads}
+        self._thresholds = {head.place.index: _thresholds(head) for head in network.detection_heads}
         self._sizes: dict[tuple[int, int], Network] = {}
         self._blob: Tensor | None = None
         self._ticks = 0
@@ -59,7 +59,7 @@ class Net:
         return tuple(layer.name for layer in self._layers)
 
     def getLayerId(self, layer: str) -> int:
-        """Counted from 1, for the input is layer 0; -1 where there is none."""
+        """The layer's number from 1 on (the input is layer 0); -1 for an unknown name."""
         return 0 if layer == "_input" else self._ids.get(layer, -1)
 
     def getLayer(self, layerId: int | str) -> Layer:
@@ -73,17 +73,17 @@ class Net:
         return np.array([self._ids[name] for name in self.getUnconnectedOutLayersNames()], np.int32)
 
     def getUnconnectedOutLayersNames(self) -> tuple[str, ...]:
-        return tuple(layer.name for layer in self._layers if layer.form == "whole" and layer.section in self._ends)
+        return tuple(layer.name for layer in self._layers if layer.form == "whole" and layer.section in self._outputs)
 
     def getPerfProfile(self) -> tuple[int, np.ndarray]:
         """Ticks (``cv2.getTickFrequency()`` a second) of the last ``forward``, and those of its layers (L, 1), which
-        are not told apart: the last one has them all."""
+        are not measured separately: the last one has them all."""
         timings = np.zeros((len(self._layers), 1))
         timings[-1:] = self._ticks
         return self._ticks, timings
 
     def setPreferableBackend(self, backendId: int) -> None:
-        """Does nothing: what computes follows from the target."""
+        """Does nothing: the device follows from the target."""
 
     def setPreferableTarget(self, targetId: int) -> None:
         """DNN_TARGET_CUDA is the GPU, DNN_TARGET_CUDA_FP16 the GPU in half precision, all others are the CPU."""
@@ -105,11 +105,11 @@ class Net:
 
     def setInput(self, blob: np.ndarray, name: str = "", scalefactor: float = 1.0,
                  mean: float | Sequence[float] = ()) -> None:
-        """What ``forward`` computes with: (blob - mean) * scalefactor.
+        """Set the input of ``forward``: (blob - mean) * scalefactor.
 
         Args:
-            blob: (N, C, H, W) float or uint8. A size other than the cfg's is the network's from then on.
-            mean: of each channel; a number alone is that of the first, as it is to OpenCV.
+            blob: (N, C, H, W) float or uint8. Its size may differ from the cfg's.
+            mean: of each channel; a single number is that of the first, as in OpenCV.
         """
         if name not in INPUT_NAMES:
             raise Error(f'expected the input "data", found "{name}"')
@@ -123,11 +123,11 @@ class Net:
 
     def forward(self, outputName: str | Sequence[str] = "", *, outBlobNames: Sequence[str] | None = None
                 ) -> np.ndarray | tuple[np.ndarray, ...]:
-        """Run the network on what ``setInput`` got.
+        """Run the network on the input of ``setInput``.
 
         Returns:
             float32: one array for a name, or for none, which means the last layer; a tuple for a sequence of names.
-            Of a head a row for each place and anchor: center x, center y, width, height in parts of the input,
+            Of a head a row for each cell and anchor: center x, center y, width, height in parts of the input,
             objectness, and the classes' scores, 0 up to ``thresh=`` ([yolo]: .2, [region]: .001), in [region]
             also after non-maximum suppression. (R, 5 + C), of several images (N, R, 5 + C). Of other layers
             (N, C, H, W), and (N, C) from a [connected] on.
@@ -151,49 +151,50 @@ class Net:
             raise Error("forward needs an input; call setInput first")
         start = cv2.getTickCount()
         with _errors(), torch.inference_mode():
-            network = self._sized(*self._blob.shape[1:])
-            outputs = PyTorch(network, [_computed(network, layer) for layer in layers])(self._blob)
+            network = self._network_for(*self._blob.shape[1:])
+            outputs = PyTorch(network, [_source(network, layer) for layer in layers])(self._blob)
             results = tuple(self._result(network, layer, output.float()).cpu().numpy()
                             for layer, output in zip(layers, outputs, strict=True))
         self._ticks = cv2.getTickCount() - start
         return results
 
-    def _sized(self, channels: int, height: int, width: int) -> Network:
+    def _network_for(self, channels: int, height: int, width: int) -> Network:
         """The network for a blob of that size."""
         if (channels, height, width) == self._network.input_shape or channels != self._network.input_shape.channels:
-            return self._network                # which complains of another number of channels
+            return self._network                # which refuses another number of channels
         if (height, width) not in self._sizes:
             twin = self._network.resized(width, height)
             twin.set_time_steps(1)
             self._sizes[height, width] = twin
         return self._sizes[height, width]
 
-    def _result(self, network: Network, wanted: Layer, output: Tensor) -> Tensor:
-        """One layer's output in OpenCV's form."""
-        layer = network.layers[wanted.section]
-        if wanted.form == "permuted":
+    def _result(self, network: Network, named: Layer, output: Tensor) -> Tensor:
+        """The output of one of OpenCV's layers in OpenCV's format."""
+        layer = network.layers[named.section]
+        if named.form == "permuted":
             return output.permute(0, 2, 3, 1).contiguous()
         if not isinstance(layer, DetectionHead):
-            return output.flatten(1) if _is_flat(network, wanted.section) else output.contiguous()
+            return output.flatten(1) if _is_flat(network, named.section) else output.contiguous()
         if not output.isfinite().all():
             raise Error(not_finite(layer, output))
-        rows = _rows(layer, output, network.input_shape.width, network.input_shape.height, *self._cuts[wanted.section])
+        rows = _rows(layer, output, network.input_shape.width, network.input_shape.height,
+                     *self._thresholds[named.section])
         return rows[0] if len(rows) == 1 else rows
 
 
-def _computed(network: Network, wanted: Layer) -> int:
-    """The section whose output a layer of OpenCV has, or is made from."""
-    index = wanted.section
-    if wanted.form == "permuted":
+def _source(network: Network, named: Layer) -> int:
+    """The section whose output is that of a layer of OpenCV, or becomes it by a permutation."""
+    index = named.section
+    if named.form == "permuted":
         return network.plan[index].sources[0]
     while network.layers[index].passes_on:
         index = network.plan[index].sources[0]
     return index
 
 
-def _cuts(layer: DarknetLayer) -> tuple[float, float]:
-    """Up to which score a head's is 0, and the overlap above which the less sure box's is; 0: none is."""
-    first, (thresh, overlap) = layer.place.section.first, CUTS.get(layer.kind, OTHER_CUTS)
+def _thresholds(layer: DarknetLayer) -> tuple[float, float]:
+    """A head's score threshold, and its overlap threshold of non-maximum suppression; 0 suppresses none."""
+    first, (thresh, overlap) = layer.place.section.first, THRESHOLDS.get(layer.kind, OTHER_THRESHOLDS)
     try:
         thresh = float(first["thresh"].value) if "thresh" in first else thresh
         if layer.kind != "region" and "nms_threshold" in first:
@@ -213,11 +214,12 @@ def _is_flat(network: Network, index: int) -> bool:
 
 
 def _rows(layer: DetectionHead, output: Tensor, width: int, height: int, thresh: float, overlap: float) -> Tensor:
-    """(N, R, 5 + C) of what a head gave, place by place, and of a place anchor by anchor."""
-    found = layer.decode(output, width, height, -torch.inf, .5)
-    certain = output.unflatten(3, (layer.count, -1))[..., 4].flatten() if layer.kind == "region" else found.objectness
-    scores = torch.where(found.scores > thresh, found.scores, 0)
-    rows = torch.cat([found.boxes, certain[:, None], scores], 1).unflatten(0, (len(output), -1))
+    """(N, R, 5 + C) decoded output of a head, cell by cell, and within a cell anchor by anchor."""
+    decoded = layer.decode(output, width, height, -torch.inf, .5)
+    objectness = output.unflatten(3, (layer.count, -1))[..., 4].flatten() if layer.kind == "region" \
+        else decoded.objectness
+    scores = torch.where(decoded.scores > thresh, decoded.scores, 0)
+    rows = torch.cat([decoded.boxes, objectness[:, None], scores], 1).unflatten(0, (len(output), -1))
     if isinstance(layer, AnchorHead):                                       # C has anchor by anchor
         rows = rows.unflatten(1, (layer.count, -1)).transpose(1, 2).flatten(1, 2)
     if overlap:
@@ -237,7 +239,7 @@ def _errors() -> Iterator[None]:
 
 
 def readNetFromDarknet(cfgFile: str | os.PathLike | Buffer, darknetModel: str | os.PathLike | Buffer = "") -> Net:
-    """A network from a .cfg and a .weights file, or from what is in them. Without weights it has names and no outputs.
+    """A network from a .cfg and a .weights file, or their contents. Without weights it has names and no outputs.
 
     Raises:
         Error: with file and line.
@@ -255,8 +257,8 @@ def readNetFromDarknet(cfgFile: str | os.PathLike | Buffer, darknetModel: str | 
 
 
 def readNet(model: Any, config: Any = "", framework: Any = "") -> Any:
-    """``readNet(weights, cfg)``, in either order, or ``readNet("darknet", weights, cfg)`` with buffers. What is not
-    Darknet's goes to ``cv2.dnn.readNet``."""
+    """``readNet(weights, cfg)``, in either order, or ``readNet("darknet", weights, cfg)`` with buffers. Other formats
+    are passed on to ``cv2.dnn.readNet``."""
     if isinstance(model, str) and model == "darknet":
         return readNetFromDarknet(framework, config)
     paths = [os.fspath(path) for path in (model, config) if isinstance(path, (str, os.PathLike))]

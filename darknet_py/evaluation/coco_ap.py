@@ -110,7 +110,7 @@ def coco_average_precision(detections: DetectionTable, objects: GroundTruth, siz
         progress: called now and then with how many steps are done, of how many.
 
     pycocotools: COCOeval for boxes, whose parameters are COCO's: overlaps from .5 to .95, 101 recalls, of each image
-    and class the 100 surest detections.
+    and class the 100 detections of the highest scores.
     """
     from pycocotools.cocoeval import COCOeval
     truth = make_truth(objects, sizes, names) if truth is None else truth

@@ -11,7 +11,7 @@ from darknet_py.evaluation.matching import DetectionTable, GroundTruth, firsts, 
 
 
 class Curve(NamedTuple):
-    """The detections of a class, the surest first: (D,) float32 score, (D,) whether it is right; and how many objects
+    """The detections of a class, by falling score: (D,) float32 score, (D,) whether it is right; and how many objects
     there are."""
 
     scores: np.ndarray
@@ -52,7 +52,7 @@ class MapResult:
         tp, fp: (C,) right and wrong detections with a score above ``thresh``.
         average_iou: of the right ones with their objects, the wrong ones counted as 0.
         detections: how many there are of any score.
-        iou_thresh, points, thresh: as they were asked for.
+        iou_thresh, points, thresh: see ``average_precision``.
         curves: of each class.
         problems: why images and labels were left out, a line each.
     """

@@ -107,7 +107,7 @@ def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[st
         samples: the images and their labels. One that cannot be read is left out, and listed in ``problems``.
         names: of the network's classes.
         iou_thresh, points, thresh: see ``average_precision``.
-        nms: overlap above which the less sure box goes; 0 keeps all.
+        nms: overlap above which the box of the lower score is suppressed; 0 keeps all.
         letterbox: keep the pictures' proportions; None does as the cfg says (letter_box=).
         difficult: for each sample one whose labels are objects that need not be found.
         batch: images at a time; None takes what suits their size. Recurrent networks see one after the other.
@@ -165,6 +165,6 @@ def _map(predictions: Predictions, names: Sequence[str], iou_thresh: float, poin
 def _require_objects(predictions: Predictions, classes: int) -> None:
     """DataError where the ground truth has no object."""
     if not len(predictions.objects.labels):
-        said = f"; {predictions.problems[-1]}" if predictions.problems else ""
+        detail = f"; {predictions.problems[-1]}" if predictions.problems else ""
         raise DataError(f"none of the images has an object of a class from 0 to {classes - 1}, so nothing can be "
-                        f"measured{said}", Reason.EMPTY)
+                        f"measured{detail}", Reason.EMPTY)

@@ -20,7 +20,7 @@ WRITTEN = 30            # classes of a confusion matrix whose numbers are writte
 
 
 class ClassCurve(Protocol):
-    """Detections of a class, the surest first."""
+    """Detections of a class, by falling score."""
 
     @property
     def scores(self) -> np.ndarray: ...

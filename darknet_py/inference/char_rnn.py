@@ -144,7 +144,7 @@ def count_characters(network: Network) -> int:
     return inputs
 
 
-def checked(data: bytes, characters: int, what: str) -> np.ndarray:
+def checked(data: bytes, characters: int, source: str) -> np.ndarray:
     """(N,) int64 bytes, after a check that the network takes them.
 
     Raises:
@@ -153,7 +153,7 @@ def checked(data: bytes, characters: int, what: str) -> np.ndarray:
     values = np.frombuffer(data, np.uint8).astype(np.int64)
     if len(values) and values.max() >= characters:
         at = int(np.flatnonzero(values >= characters)[0])
-        raise DataError(f"{what}: byte {at} is {values[at]}, the network takes bytes below {characters} (inputs=)",
+        raise DataError(f"{source}: byte {at} is {values[at]}, the network takes bytes below {characters} (inputs=)",
                         Reason.OUT_OF_RANGE)
     return values
 

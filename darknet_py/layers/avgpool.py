@@ -1,4 +1,4 @@
-"""[avgpool]"""
+"""[avgpool]: global average pooling."""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What every layer kind shares: shapes, common options, wiring, and the registry of kinds."""
+"""The base class of layers: shapes, common options, wiring, and the registry of kinds."""
 from __future__ import annotations
 
 import math
@@ -194,7 +194,7 @@ class Layer(nn.Module):
         """Fill the parameters as C does for a network without weights."""
 
     def fold(self) -> None:
-        """Merge batch normalisation into the weights, for inference; there is no way back."""
+        """Fold batch normalisation into the weights, for inference; it cannot be undone."""
         for part in self.children():
             if isinstance(part, Layer):
                 part.fold()
@@ -203,7 +203,7 @@ class Layer(nn.Module):
         """How many steps the images of one call make up, for a recurrent layer."""
 
     def reset_state(self) -> None:
-        """Forget what a recurrent layer remembers."""
+        """Reset the state of a recurrent layer."""
 
     def darknet_output(self, output: Tensor, *xs: Tensor) -> Tensor:
         """What C has in ``l.output`` after this layer ran, where that is not simply ``forward``'s result."""
@@ -219,7 +219,7 @@ class Layer(nn.Module):
             The name of the output.
 
         Raises:
-            CfgError: ONNX has nothing for it.
+            CfgError: ONNX cannot express it.
         """
         raise self.place.error("cannot be said in ONNX", reason=Reason.UNSUPPORTED)
 
@@ -260,7 +260,7 @@ class Layer(nn.Module):
 
 
 def check_filters(place: Place, shape: Shape, what: str, expected: int) -> None:
-    """The classic mistake: filters before a head that do not match its classes and anchors."""
+    """Check the number of filters before a head, which must match its classes and anchors."""
     if shape.channels != expected:
         raise place.error(f"needs filters={expected} in the layer before it ({what}), got {shape.channels}",
                           reason=Reason.SHAPE_MISMATCH)

@@ -18,7 +18,7 @@ FOLDED = 16         # channels at a time, for large temporaries cost more than t
 
 
 class _CrossNorm(torch.autograd.Function):
-    """Normalisation by statistics that are more than the mini-batch's, going back as if they were its own."""
+    """Normalisation by statistics of several mini-batches, with the gradient as if they were this one's own."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -106,8 +106,8 @@ class Normalized(Layer):
         self.activate_in_place = IN_PLACE.get(activation, self.activate)
 
     def finish(self, x: Tensor, norm: Norm | None) -> Tensor:
-        """What comes after the weights, and the bias if there is no ``norm``: the layer's own, or that of the layer
-        whose weights it shares. It may overwrite x."""
+        """Normalisation (``norm``: the layer's own, or that of the layer whose weights it shares; None where the bias
+        was added already), and activation. It may overwrite x."""
         x = x if norm is None else norm(x)
         return self.activate(x) if x.requires_grad else self.activate_in_place(x)
 

@@ -27,7 +27,7 @@ class Blur:
         return cls(2 if antialiasing == 2 else 3, stride) if antialiasing else None
 
     def sides(self, shape: Shape) -> tuple[int, int]:
-        """Height and width of what it makes of ``shape``; below 1 where that is too small."""
+        """Height and width of the output for an input of ``shape``; below 1 where that is too small."""
         height, width = ((side + 2 * (self.size // 3) - self.size) // step + 1
                          for side, step in zip(shape[1:], self.stride, strict=True))
         return height, width

@@ -1,4 +1,4 @@
-"""[connected]"""
+"""[connected]: dense layer."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ class _BoundedGradient(torch.autograd.Function):
 
 @layer("connected", "conn", options=ConnectedOptions)
 class Connected(Normalized):
-    """A dense layer: every output sees every input.
+    """A dense (fully connected) layer.
 
     Darknet: make_connected_layer. In files: biases, weights, [scales, mean, variance]; the weights are transposed where
     the header's major or minor version is above 1000. Going back, the GPU code (backward_connected_layer_gpu) keeps

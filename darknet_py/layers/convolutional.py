@@ -1,4 +1,4 @@
-"""[convolutional]"""
+"""[convolutional]: convolution."""
 from __future__ import annotations
 
 import math

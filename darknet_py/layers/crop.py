@@ -1,4 +1,4 @@
-"""[crop]"""
+"""[crop]: centre crop."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class CropOptions(LayerOptions):
 
 @layer("crop", options=CropOptions)
 class Crop(Layer):
-    """The middle of the image.
+    """The centre crop of the image.
 
     Darknet: make_crop_layer, forward_crop_layer_gpu. An odd difference of the sides puts the window half a pixel
     between two places; the GPU code averages them (the CPU code takes the first).

@@ -1,4 +1,4 @@
-"""[deconvolutional], of pjreddie/darknet"""
+"""[deconvolutional], of pjreddie/darknet: transposed convolution."""
 from __future__ import annotations
 
 import math

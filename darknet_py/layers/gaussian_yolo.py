@@ -1,4 +1,4 @@
-"""[Gaussian_yolo], YOLOv3 whose coordinates come with their uncertainty."""
+"""[Gaussian_yolo], the head of Gaussian YOLOv3, which predicts mean and deviation of each coordinate."""
 from __future__ import annotations
 
 from collections.abc import Sequence

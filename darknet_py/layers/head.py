@@ -1,4 +1,4 @@
-"""What heads share: layers whose output is the network's, and those of them that hold boxes."""
+"""Base classes of heads: layers whose output is the network's, and those of them with boxes."""
 from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple
@@ -44,11 +44,11 @@ class DetectionHead(Head):
 
     @classmethod
     def needed_filters(cls, options: Any) -> int:
-        """How many channels the head reads, or values if it is not ``anchored``."""
+        """The number of channels that the head reads, or of values if it is not ``anchored``."""
         raise AssertionError(f"{cls.__name__} lacks needed_filters")
 
     def decode(self, output: Tensor, width: int, height: int, threshold: float, tree_threshold: float) -> Candidates:
-        """Boxes from what ``forward`` gave.
+        """Decode the output of ``forward`` to boxes.
 
         Args:
             width, height: the network input's size in pixels.

@@ -1,4 +1,4 @@
-"""[implicit]"""
+"""[implicit]: learnt values (implicit knowledge of YOLOR)."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

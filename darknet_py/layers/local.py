@@ -1,4 +1,4 @@
-"""[local]"""
+"""[local]: locally connected layer."""
 from __future__ import annotations
 
 import math

@@ -1,8 +1,8 @@
-"""[rnn], [gru], [lstm], [crnn], [conv_lstm] and [history]: layers that remember.
+"""[rnn], [gru], [lstm], [crnn], [conv_lstm] and [history]: recurrent layers.
 
 Their input is (time_steps * batch, ...): all images of the first step, then all of the second, and so on, as in C.
-Where time_steps does not divide the images they are one step, which is how C runs outside training. What the layers
-remember stays from one call to the next until ``reset_state``, or until the batch has another size.
+Where time_steps does not divide the images they are one step, which is how C runs outside training. The state is
+kept from one call to the next until ``reset_state``, or until the batch has another size.
 """
 from __future__ import annotations
 

@@ -71,8 +71,8 @@ class Region(DetectionHead):
         self.reported: tuple[int, ...] | None = None
 
     def report(self, numbers: Sequence[int]) -> None:
-        """Let ``decode`` tell the probabilities of these classes of the tree, each box's of all of them, instead of the
-        one class that is sure enough: how YOLO9000 is measured with the classes of another data set.
+        """Make ``decode`` give the probabilities of these classes of the tree for each box, instead of the one class
+        above the threshold. So YOLO9000 is evaluated with the classes of another data set.
 
         Darknet: the ``map`` of get_region_boxes, of 200 classes whatever its length.
         """

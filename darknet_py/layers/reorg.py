@@ -1,4 +1,4 @@
-"""[reorg] and [reorg3d]: squares of places become channels, and back."""
+"""[reorg] and [reorg3d]: space to depth, and back."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ class Reorg(Reorganized):
 
 @layer("reorg3d", options=ReorgOptions)
 class Reorg3d(Reorganized):
-    """Space to depth as one expects it. Darknet: reorg_layer.c, which indexes its *output* as the packed side."""
+    """The usual space to depth. Darknet: reorg_layer.c, which indexes its *output* as the packed side."""
 
     def packed_shape(self) -> Shape:
         return self.shape

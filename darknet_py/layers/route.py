@@ -1,4 +1,4 @@
-"""[route]"""
+"""[route]: concatenation of outputs."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class RouteOptions(LayerOptions):
 
 @layer("route", options=RouteOptions)
 class Route(Layer):
-    """Earlier outputs side by side along the channels, or one group of channels of each.
+    """Earlier outputs concatenated along the channels, or one group of channels of each.
 
     Darknet: parse_route, forward_route_layer. Inputs of different width and height leave C with an output of no size
     and a flat copy of the numbers; that is an error here.

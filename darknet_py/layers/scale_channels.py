@@ -1,4 +1,4 @@
-"""[scale_channels] and [sam]: an earlier output times this one."""
+"""[scale_channels] and [sam]: channel and spatial attention, as products of two outputs."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class ScaleChannelsOptions(SamOptions):
 
 
 class Product(Layer):
-    """The output of ``from`` times the output before, which is stretched over what it lacks."""
+    """The output of ``from`` times the output before, which is broadcast to its shape."""
 
     any_size = True
 

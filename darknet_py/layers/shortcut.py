@@ -1,4 +1,4 @@
-"""[shortcut]"""
+"""[shortcut]: residual sum of outputs."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

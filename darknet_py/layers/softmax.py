@@ -1,4 +1,4 @@
-"""[softmax], [cost], [contrastive], and pjreddie's [logistic] and [iseg]: where networks without boxes end."""
+"""[softmax], [cost], [contrastive], and pjreddie's [logistic] and [iseg]: heads without boxes."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -132,7 +132,7 @@ class Iseg(Head):
 
 
 class Trainer(Head):
-    """A head that computes only in training; its output stays zero without truths, as in C."""
+    """A head that computes in training alone; its output is zero without ground truth, as in C."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
@@ -143,7 +143,7 @@ class Trainer(Head):
 
 @layer("cost", options=CostOptions)
 class Cost(Trainer):
-    """The distance of the layer before to the truth. Darknet: cost_layer.c."""
+    """The distance of the output before to the target. Darknet: cost_layer.c."""
 
     passes_on = True
     any_size = True
@@ -151,7 +151,7 @@ class Cost(Trainer):
 
 @layer("contrastive", options=ContrastiveOptions)
 class Contrastive(Trainer):
-    """Pulls embeddings of equal objects together and those of others apart.
+    """Contrastive learning: embeddings of equal objects become similar, those of others dissimilar.
 
     Darknet: make_contrastive_layer. For yolo_layer=0 C reads through a null pointer; here it means whole images.
     """

@@ -1,4 +1,4 @@
-"""[upsample]"""
+"""[upsample]: nearest-neighbour upsampling."""
 from __future__ import annotations
 
 from collections.abc import Sequence

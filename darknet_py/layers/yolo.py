@@ -1,4 +1,4 @@
-"""[yolo], the head of YOLOv3 and later, and what it shares with [Gaussian_yolo]."""
+"""[yolo], the head of YOLOv3 and later, and the base class that it shares with [Gaussian_yolo]."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ NO_LAYER = 999_999
 
 @dataclass(frozen=True)
 class AnchorOptions(LayerOptions):
-    """What [yolo] and [Gaussian_yolo] share. All from ``max`` on matters to training alone."""
+    """Options of both [yolo] and [Gaussian_yolo]. All from ``max`` on are for training alone."""
 
     classes: int = option(20, least=1)
     num: int = option(1, least=1)           # anchors in the list
@@ -127,7 +127,7 @@ class AnchorHead(DetectionHead):
         return graph("Concat", *boxes, axis=2), graph("Concat", *scores, axis=2)
 
     def onnx_entries(self, graph: Any, values: str) -> tuple[str, str, str, str]:
-        """An anchor's values: x and y in the cell, the factor of the anchor's size, certainty, classes."""
+        """An anchor's values: x and y in the cell, the factor of the anchor's size, objectness, classes."""
         raise AssertionError(f"{type(self).__name__} lacks onnx_entries")
 
     def candidates(self, output: Tensor, threshold: float) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:

@@ -1,6 +1,6 @@
-"""Losses of the heads: Darknet's own deltas, as functions of a head's values and the truth.
+"""Losses of the heads: Darknet's own deltas, as functions of a head's output and the ground truth.
 
-Each is registered for a head's kind; ``LOSSES[kind]`` is how the others get at it.
+Each is registered for a head's kind, in ``LOSSES``.
 """
 from darknet_py.losses import (  # noqa: F401
     classification,

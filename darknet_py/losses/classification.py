@@ -1,4 +1,4 @@
-"""[softmax], [cost], and pjreddie's [logistic] and [iseg]."""
+"""The losses of [softmax], [cost], and pjreddie's [logistic] and [iseg]."""
 from __future__ import annotations
 
 import torch
@@ -17,12 +17,11 @@ EMBEDDING_SCALE = .01
 
 @loss("softmax")
 def softmax_loss(head: Softmax, x: Tensor, output: Tensor, truth: Tensor, context: TrainingContext) -> HeadLoss:
-    """Truth minus output, whatever the temperature. The loss counts every class whose truth is not 0 in full.
+    """Target minus output, whatever the temperature. The loss counts every class whose target is not 0 in full.
 
-    Darknet: forward_softmax_layer_gpu. Down a tree, truths of -1234 (of groups that an image says nothing of) have no
-    delta; C's CPU code does not know them. An output of 0 counts as the smallest
-    float, where C's loss is infinite and its delta is not. ``noloss=1``: nothing, and a layer that reads this one has a
-    loss instead.
+    Darknet: forward_softmax_layer_gpu. In a tree, targets of -1234 (of groups that are unknown for an image) have no
+    delta; C's CPU code does not know them. An output of 0 counts as the smallest float, where C's loss is infinite and
+    its delta is not. ``noloss=1``: no loss, a layer that reads this one has one instead.
     """
     if head.options.noloss:
         return HeadLoss(torch.zeros_like(x), x.new_zeros(()))
@@ -62,13 +61,15 @@ def logistic_loss(head: Logistic, x: Tensor, output: Tensor, truth: Tensor, cont
 
 @loss("iseg")
 def iseg_loss(head: Iseg, x: Tensor, output: Tensor, truth: Tensor, context: TrainingContext) -> HeadLoss:
-    """Class maps drawn to the objects' masks, embeddings to their object's mean and away from the other objects'.
+    """Instance segmentation: class maps are trained towards the objects' masks, embeddings towards the mean of their
+    object and away from the means of other objects.
 
     Args:
         truth: (N, M * (1 + H * W)), of each object its class and its mask; a class below 0 ends the list.
 
-    Darknet (pjreddie's): forward_iseg_layer. Where masks of a class overlap, the later object counts. The pulls are of
-    constant size, and a pixel of several objects feels all of them. The loss is the sum of the deltas' squares.
+    Darknet (pjreddie's): forward_iseg_layer. Where masks of a class overlap, the later object counts. Deltas of
+    embeddings are of constant size, and add up for a pixel of several objects. The loss is the sum of the deltas'
+    squares.
     """
     (n, _, height, width), classes = x.shape, head.options.classes
     truth = truth.reshape(n, -1, 1 + height * width)

@@ -15,7 +15,7 @@ CERTAIN = .9999     # the probability of a pair that no other competes with
 @loss("contrastive")
 def contrastive_loss(head: Contrastive, x: Tensor, output: Tensor, truth: Truth | Tensor,
                      context: TrainingContext) -> HeadLoss:
-    """Embeddings of one label are drawn together, others pushed apart, by their cosine similarity.
+    """Supervised contrastive loss by cosine similarity: embeddings of one label attract, those of others repel.
 
     With ``yolo_layer=`` the embeddings are those of the cells and anchors in ``context.assigned``, compared within a
     class; without, one an image, or one a place of it. Images of different time steps are not compared.
@@ -88,7 +88,7 @@ def _time_step(image: Tensor, images: int, context: TrainingContext) -> Tensor:
 
 
 def _probability(head: Contrastive, similarity: Tensor, pair: Tensor) -> Tensor:
-    """(K, K): of all that are compared with j, but for i, what share i has. 0 where they are not compared.
+    """(K, K): the probability of the pair i, j, relative to all others that are compared with j. 0 where not compared.
 
     Darknet: P_constrastive, P_constrastive_f_det_kernel. C divides by zero for images that nothing competes with.
     """

@@ -1,4 +1,4 @@
-"""[detection]: YOLOv1."""
+"""The loss of [detection], YOLOv1's head."""
 from __future__ import annotations
 
 import torch
@@ -17,8 +17,8 @@ RANDOM_IMAGES = 64_000  # with random=1, for so many a random box takes the obje
 
 @loss("detection")
 def detection_loss(head: Detection, x: Tensor, output: Tensor, truth: Truth, context: TrainingContext) -> HeadLoss:
-    """Squares of differences. A cell holds one object at most, the first of the labels that lies there, and its box of
-    most overlap takes it, or, if none overlaps, the nearest one.
+    """Squared errors. A cell has one object at most, the first of the labels with its centre there, which is assigned
+    to the cell's box of most overlap, or, if none overlaps, to the nearest one.
 
     Darknet: forward_detection_layer, fill_truth_region. The loss is the sum of the deltas' squares. With ``random`` the
     draws depend on ``context.seen`` alone, so that a run can be repeated. ``forced`` means the second box where there
@@ -66,7 +66,7 @@ def detection_loss(head: Detection, x: Tensor, output: Tensor, truth: Truth, con
 
 
 def _objects(head: Detection, truth: Truth) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Which objects the cells hold: (K,) image, (K,) cell, (K, 4) x and y within the cell, w, h, and (K,) label."""
+    """The objects assigned to cells: (K,) image, (K,) cell, (K, 4) x and y within the cell, w, h, and (K,) label."""
     side = head.options.side
     image, number = ((truth.labels >= 0) & (truth.boxes[..., 2:] >= LEAST_SIZE).all(2)).nonzero(as_tuple=True)
     boxes, labels = truth.boxes[image, number].clone(), truth.labels[image, number]

@@ -84,7 +84,7 @@ def gaussian_yolo_loss(head: GaussianYolo, x: Tensor, output: Tensor, truth: Tru
 
 def gaussian_boxes(head: AnchorHead, values: Tensor, locations: Locations, truth: Tensor, factor: Tensor,
                    context: TrainingContext) -> BoxDeltas:
-    """The likelihood's gradients by means and deviations; means follow the overlap instead under ``iou_loss``.
+    """Gradients of the likelihood by means and deviations; with ``iou_loss`` those of means are of the overlap.
 
     Darknet: delta_gaussian_yolo_box."""
     o, point = head.options, POINTS[head.options.yolo_point]

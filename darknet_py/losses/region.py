@@ -1,4 +1,4 @@
-"""[region]: YOLOv2, and YOLO9000 with its tree of classes."""
+"""The loss of [region], the head of YOLOv2, and of YOLO9000 with its tree of classes."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class _Truths(NamedTuple):
 
 @loss("region")
 def region_loss(head: Region, x: Tensor, output: Tensor, truth: Truth, context: TrainingContext) -> HeadLoss:
-    """Squares of differences through the logistic function, each object on the one anchor that fits it best.
+    """Squared errors of logistic values; each object is assigned to the one anchor that fits it best.
 
     Darknet: forward_region_layer. The loss is the sum of the deltas' squares. ``log``, ``sqrt``, ``absolute`` and
     ``mask_scale`` are read and never used, and values beyond the fourth coordinate get no delta, as in C. Where no
@@ -103,7 +103,7 @@ def region_loss(head: Region, x: Tensor, output: Tensor, truth: Truth, context: 
 
 
 def _select(head: Region, truth: Truth) -> tuple[_Truths, Tensor]:
-    """The boxes that count, and of each image the class that it has somewhere, -1 if it says no such thing."""
+    """The usable boxes, and of each image the class that is labelled without a box, -1 for none."""
     boxes, labels = truth.boxes[:, :head.options.max], truth.labels[:, :head.options.max]
     known = labels < min(head.classes, head.classes if head.class_map is None else len(head.class_map))
     open_ = ((boxes[..., 0] == 0) & known).long().cumsum(1) == 0        # an x of 0 ends the list, as in C

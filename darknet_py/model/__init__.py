@@ -1,1 +1,1 @@
-"""The network: its plan, its weights files, its summary."""
+"""The network: its execution plan, weights files, summary, and ONNX export."""

@@ -1,4 +1,4 @@
-"""From sections to a network: a plan of steps, computed once, and a loop that runs it."""
+"""The network of a cfg: an execution plan, computed once, and the loop that executes it."""
 from __future__ import annotations
 
 import copy
@@ -23,7 +23,7 @@ MAX_LAYERS = 10_000
 
 
 class Step(NamedTuple):
-    """One layer's turn."""
+    """One step of the execution plan: a layer, its inputs, and the outputs that are no longer needed after it."""
 
     layer: Layer
     sources: tuple[int, ...]    # the layers it reads; -1 is the network's input
@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
 
 class HeadPass(NamedTuple):
-    """What a head read, with its way back to the weights, and what it gave, without."""
+    """A head's input, with its gradient graph, and its output, detached."""
 
     layer: Layer
     input: Tensor
@@ -141,7 +141,7 @@ class Network(nn.Module):
         return outputs
 
     def train_heads(self, x: Tensor, frozen: int = 0) -> list[HeadPass]:
-        """Run the network for training: what each head read and gave.
+        """Run the network for training. Returns each head's input and output.
 
         Args:
             x: as ``forward`` takes it.
@@ -164,7 +164,7 @@ class Network(nn.Module):
         return passes
 
     def trace(self, x: Tensor) -> list[Tensor]:
-        """Run the network and keep everything: one tensor a layer, each what C then holds in ``l.output``."""
+        """Run the network and return all outputs: one tensor a layer, each the content of C's ``l.output``."""
         kept = []
 
         def run(layer: Layer, *xs: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ class Network(nn.Module):
         _reset(self.layers[start:])
 
     def reset_state(self) -> None:
-        """Forget what recurrent layers remember of earlier calls."""
+        """Reset the state of recurrent layers."""
         for layer in self.layers:
             layer.reset_state()
 
@@ -250,7 +250,7 @@ class Network(nn.Module):
         self.reset_state()
 
     def fold(self) -> Network:
-        """Merge batch normalisation into the weights: faster, and for inference only. Returns the network itself.
+        """Fold batch normalisation into the weights: faster, and for inference only. Returns the network itself.
 
         Its weights can no longer be saved, nor others loaded.
         """
@@ -264,10 +264,10 @@ class Network(nn.Module):
         return self
 
     def check_exportable(self, form: str) -> None:
-        """See whether another runtime can have the network.
+        """Check that the network can be exported to another runtime.
 
         Args:
-            form: what it becomes there, for the error.
+            form: the exported format in words, for the error.
 
         Raises:
             DarknetError: weights are missing, or a layer carries state from image to image.

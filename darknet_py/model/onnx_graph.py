@@ -1,4 +1,4 @@
-"""An ONNX graph in the making: what layers write themselves into."""
+"""Builder of ONNX graphs, to which each layer adds its nodes."""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A network as an ONNX model."""
+"""Export of a network as an ONNX model."""
 from __future__ import annotations
 
 from typing import Any
@@ -25,8 +25,8 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
     Args:
         outputs: "heads": a tensor a head, as ``Network`` gives them (``head_139`` ...).
             "boxes": ``boxes`` (N, K, 4), x1, y1, x2, y2 relative to the input, and ``scores`` (N, K, classes), of all
-            places. "nms": what is left of them behind a threshold and suppression a class: ``image`` (M,), ``box``
-            (M, 4), ``score`` (M,), ``label`` (M,).
+            cells and anchors. "nms": the detections after a score threshold and suppression in each class: ``image``
+            (M,), ``box`` (M, 4), ``score`` (M,), ``label`` (M,).
         half: float16 inside; input and outputs stay float32.
         batch: how many images it takes at once; None for any number.
         resizable: the sides of images are free, as far as the network's strides divide them.
@@ -34,7 +34,7 @@ def onnx_model(network: Network, *, outputs: str = "heads", opset: int = 17, hal
             no more than the last.
 
     Raises:
-        DarknetError: the network has something that ONNX has not, or no boxes, or no size of its own.
+        DarknetError: ONNX cannot express the network, or it has no boxes or no fixed size where they are needed.
     """
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST <= opset <= newest:

@@ -1,4 +1,4 @@
-"""What a network is made of, without running it: the table of layers that C prints, and the sums below it."""
+"""Summary of a network without running it: the table of layers that C prints, FLOPs, parameters and memory."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from darknet_py.model.weights import size_in_bytes
 
 
 class Summary(NamedTuple):
-    """Sums over a network, for one image.
+    """Totals of a network, for one image.
 
     flops: multiplications and additions, as C counts them (convolutions, pooling, shortcuts).
     parameters: numbers in a weights file.
@@ -28,7 +28,7 @@ class Summary(NamedTuple):
 
 
 def summarize(network: Network) -> Summary:
-    """The sums over a network's layers."""
+    """The totals over a network's layers."""
     size = size_in_bytes(network.layers)
     sizes = [4 * layer.shape.size for layer in network.layers]
     alive = most = 4 * network.input_shape.size
@@ -42,11 +42,11 @@ def summarize(network: Network) -> Summary:
 
 
 def training_memory(network: Network) -> tuple[int, int]:
-    """Bytes that training is expected to take, beside what the program takes anyway: for the weights, and for each
-    image of a mini-batch.
+    """Bytes that training is expected to take, beyond the program itself: for the weights, and for each image of a
+    mini-batch.
 
-    Weights have a gradient, a momentum, and perhaps more of their size. Outputs are kept for the way back, as they are
-    before normalisation and after, and half as much again is on its way (measured: 0.3 to 0.8).
+    Weights have a gradient, a momentum, and with adam= or ema_alpha= further tensors of their size. Outputs are kept
+    for the backward pass, before normalisation and after, and half as much again is temporary (measured: 0.3 to 0.8).
     """
     net, summary = network.options, summarize(network)
     return (3 + bool(net.adam) + bool(net.ema_alpha)) * summary.file_size, 5 * summary.outputs_kept // 2
@@ -72,7 +72,7 @@ def receptive_fields(network: Network) -> list[tuple[int, int]]:
 def operations(network: Network) -> list[int]:
     """Multiplications and additions by weights in each layer, for one image or one step of a recurrent network.
 
-    Darknet: operations, which counts groups as if they were one, leaves out [local] and convolutions that remember, and
+    Darknet: operations, which counts groups as if they were one, leaves out [local] and recurrent convolutions, and
     crashes for [gru].
     """
     return [sum(part.operations for part in layer.modules() if isinstance(part, Layer)) for layer in network.layers]

@@ -1,7 +1,6 @@
-"""Binary .weights files: a header, and then every layer's tensors one after the other as float32.
+"""Reading and writing of binary .weights files: a header, then every layer's tensors as float32.
 
-Darknet: load_weights_upto, save_weights_upto (parser.c). What lies in a file, and in which order, the layers say
-themselves (``Layer.blobs``).
+Darknet: load_weights_upto, save_weights_upto (parser.c). ``Layer.blobs`` gives a layer's tensors in the file's order.
 """
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ VERSION = (0, 2, 5)
 
 
 class Header(NamedTuple):
-    """What stands before the numbers."""
+    """The header of a weights file."""
 
     major: int
     minor: int
@@ -64,7 +63,7 @@ def read_header(path: str | os.PathLike) -> Header:
 
 
 def check(path: str | os.PathLike, layers: Sequence[Layer]) -> tuple[Header, int]:
-    """What ``load`` would do, by sizes alone: it needs no memory for weights.
+    """Check by sizes alone what ``load`` would fill, without memory for weights.
 
     Returns:
         The header, and the number of leading layers that the file fills.
@@ -94,7 +93,7 @@ def load(path: str | os.PathLike, layers: Sequence[Layer],
     """
     source = layers if source is None else source
     header, reached = check(path, source)
-    parts: list[tuple[Blob | None, int]] = []           # where a part of the file goes, and its numbers
+    parts: list[tuple[Blob | None, int]] = []           # the target of a part of the file, and its count of numbers
     fresh = []
     for index, (layer, written) in enumerate(zip(layers, source, strict=True)):
         inside = _stored(written) if index < reached else []
@@ -121,10 +120,10 @@ def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0, versio
     """Write the layers' weights. The file appears whole or not at all.
 
     Args:
-        version: major, minor and revision of the header, which decide its size and how matrices lie.
+        version: major, minor and revision of the header, which decide its size and whether matrices are transposed.
 
     Raises:
-        WeightsError: the disk is full, or the folder is missing or closed to us.
+        WeightsError: the disk is full, or the folder is missing or not writable.
     """
     try:
         with replacing(path) as file:
@@ -138,25 +137,25 @@ def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0, versio
                         tensor = tensor.reshape(len(tensor), -1).t()
                     tensor.to("cpu", torch.float32).contiguous().numpy().tofile(file)
             file.flush()
-            os.fsync(file.fileno())     # a trained network outlives a crash of the machine
+            os.fsync(file.fileno())     # so that the file survives a crash of the machine
     except OSError as error:
         raise WeightsError(f"{path}: cannot write the weights file: {error.strerror}", Reason.UNWRITABLE) from None
 
 
 def size_in_bytes(layers: Sequence[Layer]) -> int:
-    """How large a file ``save`` would write."""
+    """The size of the file that ``save`` would write."""
     return 20 + 4 * sum(blob.tensor.numel() for layer in layers for blob in layer.blobs())
 
 
 def _stored(layer: Layer) -> list[Blob]:
-    """What a file to be loaded holds of a layer."""
+    """The tensors that a file to be loaded has of a layer."""
     if layer.options.dontload:
         return []
     return [blob for blob in layer.blobs() if not (blob.norm and layer.options.dontloadscales)]
 
 
 def _put(blob: Blob, data: Tensor, header: Header) -> None:
-    """Give a blob its values: as a view of what was read where that is possible, else as a copy."""
+    """Set a blob's values: as a view of the data read where that is possible, else as a copy."""
     tensor = blob.tensor
     if blob.stored == "flipped" or (blob.stored == "matrix" and header.transposed):
         data = data.view(-1, len(tensor)).t().contiguous()
@@ -168,7 +167,7 @@ def _put(blob: Blob, data: Tensor, header: Header) -> None:
 
 
 def _reached(path: str | os.PathLike, size: int, layers: Sequence[Layer], ends: Sequence[int]) -> int:
-    """How many leading layers a file of ``size`` bytes fills; ``ends`` are the layers' ends in numbers."""
+    """The number of leading layers that a file of ``size`` bytes fills; ``ends`` are cumulative counts of numbers."""
     count, total = size // 4, ends[-1]
     if size % 4 == 0:
         for index, (before, end) in enumerate(zip([0, *ends], ends, strict=False)):
@@ -176,7 +175,7 @@ def _reached(path: str | os.PathLike, size: int, layers: Sequence[Layer], ends: 
                 return index
         if count == total:
             return len(layers)
-    what = f"{path}: holds {size / 4:.12g} numbers after its header, the network needs {total}"
+    counts = f"{path}: holds {size / 4:.12g} numbers after its header, the network needs {total}"
     if count >= total:
         detail, reason = f"{size / 4 - total:.12g} are left over", Reason.INCOMPATIBLE
     else:
@@ -186,8 +185,8 @@ def _reached(path: str | os.PathLike, size: int, layers: Sequence[Layer], ends: 
         reason = Reason.TRUNCATED
     here = next((layer.classes for layer in layers if isinstance(layer, Head) and layer.channels_per_class), 0)
     there = classes_for(size, layers)
-    guess = "" if there is None else f"; this looks like the same network with classes={there} instead of {here}"
-    raise WeightsError(f"{what}; {detail}{guess}", reason if there is None else Reason.INCOMPATIBLE)
+    hint = "" if there is None else f"; this looks like the same network with classes={there} instead of {here}"
+    raise WeightsError(f"{counts}; {detail}{hint}", reason if there is None else Reason.INCOMPATIBLE)
 
 
 def classes_for(size: int, layers: Sequence[Layer]) -> int | None:

@@ -1,4 +1,4 @@
-"""Anchors for a data set: the sizes of its boxes, and what fits them best."""
+"""Anchors for a data set: clusters of its boxes' sizes by IoU, and Darknet's own k-means."""
 from __future__ import annotations
 
 import os
@@ -14,18 +14,18 @@ from darknet_py.errors import DataError, Reason
 
 MOST_CLASSES = 10_000       # larger numbers in a label file are mistakes
 MOST_ANCHORS = 256
-MANY = 15_000               # different sizes that a search takes, give or take
+MANY = 15_000               # different sizes, above which similar ones are merged
 RESTARTS = 40               # of the search
 GRID = .01                  # logarithm of the ratio of two sizes that may count as one, where there are too many
 MOST_PASSES = 1000          # of k-means, as in C
-MOST_CLIMBS = 200
-FIRST_STEP, LAST_STEP = .1, 3e-4        # relative, of a climb
-RECALL_IOU = .5             # an anchor that overlaps a box by more has a good chance to become it
-CELLS = 32                  # the width up to which Darknet takes sizes for cells, as [region] counts them
+MOST_STEPS = 200            # of gradient ascent
+FIRST_STEP, LAST_STEP = .1, 3e-4        # relative, of gradient ascent
+RECALL_IOU = .5             # a box counts as recalled if an anchor overlaps it by more
+CELLS = 32                  # the width up to which Darknet takes the unit for cells, as of [region]
 
 
 class Boxes(NamedTuple):
-    """What the labels of a data set hold.
+    """The boxes of a data set.
 
     sizes: (K, 2) float32 width and height, relative to the picture. counts: (C,) boxes of each class. pictures: how
     many there are. problems: with the labels.
@@ -36,14 +36,14 @@ class Boxes(NamedTuple):
     problems: list[Problem]
 
 
-class Fit(NamedTuple):
+class AnchorFit(NamedTuple):
     """How well anchors fit boxes, both centred. iou: mean overlap of a box with its best anchor. recall: the share of
-    boxes whose best anchor overlaps them by more than ``RECALL_IOU``; no better recall is to be had at once."""
+    boxes whose best anchor overlaps them by more than ``RECALL_IOU``, the best possible recall of the anchors alone."""
     iou: float
     recall: float
 
 
-class Found(NamedTuple):
+class AnchorSets(NamedTuple):
     """Anchors (A, 2) by area: the best that were found, and what Darknet's k-means gives."""
     best: np.ndarray
     darknet: np.ndarray
@@ -105,22 +105,22 @@ def nearest(sizes: np.ndarray, anchors: np.ndarray) -> tuple[np.ndarray, np.ndar
     return label, best
 
 
-def fit_of(sizes: np.ndarray, anchors: np.ndarray) -> Fit:
+def fit_of(sizes: np.ndarray, anchors: np.ndarray) -> AnchorFit:
     """How well (A, 2) anchors fit (K, 2) sizes of boxes, in one unit."""
     _, overlap = nearest(sizes, anchors)
-    return Fit(float(overlap.mean(dtype=np.float64)), float((overlap > RECALL_IOU).mean()))
+    return AnchorFit(float(overlap.mean(dtype=np.float64)), float((overlap > RECALL_IOU).mean()))
 
 
 def find_anchors(sizes: np.ndarray, count: int, *, seed: int = 0, restarts: int = RESTARTS,
-                 progress: Progress | None = None) -> Found:
+                 progress: Progress | None = None) -> AnchorSets:
     """Anchors for boxes.
 
     Each restart spreads anchors over the boxes as k-means++ does (Arthur and Vassilvitskii 2007), with the distance
-    1 - IoU, and climbs the mean IoU from there. One more climb begins where Darknet's k-means ends, so that the result
-    is never worse than that.
+    1 - IoU, and maximizes the mean IoU from there by gradient ascent. One more ascent starts from the result of
+    Darknet's k-means, so that the result is never worse than that.
 
-    Equal sizes are taken together. Where more than ``MANY`` remain, so are those that differ by a few percent, at their
-    mean; that is Darknet's k-means' lot as well. The best is then chosen, and climbed again, with all boxes.
+    Equal sizes are merged. Where more than ``MANY`` remain, so are those that differ by a few percent, at their mean,
+    also for Darknet's k-means. The best candidate is then chosen, and refined, with all boxes.
 
     Args:
         sizes: (K, 2) width and height of boxes, above 0.
@@ -140,10 +140,10 @@ def find_anchors(sizes: np.ndarray, count: int, *, seed: int = 0, restarts: int 
                         Reason.WRONG_COUNT)
     few, times = _merged(kinds, weights.astype(np.float64))
     darknet = darknet_anchors(few, count, times, seed)
-    candidates = [darknet, _climb(few, times, darknet)]
+    candidates = [darknet, _ascend(few, times, darknet)]
     draw = np.random.default_rng(seed)
     for done in range(1, restarts + 1):
-        candidates.append(_climb(few, times, _spread(few, times, count, draw)))
+        candidates.append(_ascend(few, times, _spread(few, times, count, draw)))
         if progress is not None:
             progress(done, restarts)
 
@@ -152,8 +152,8 @@ def find_anchors(sizes: np.ndarray, count: int, *, seed: int = 0, restarts: int 
 
     best = max(candidates, key=score)
     if few is not kinds:
-        best = max(best, _climb(kinds, weights, best, LAST_STEP * 8), key=score)
-    return Found(by_area(best), by_area(darknet))
+        best = max(best, _ascend(kinds, weights, best, LAST_STEP * 8), key=score)
+    return AnchorSets(by_area(best), by_area(darknet))
 
 
 def darknet_anchors(sizes: np.ndarray, count: int, weights: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
@@ -161,9 +161,9 @@ def darknet_anchors(sizes: np.ndarray, count: int, weights: np.ndarray | None = 
 
     Args:
         weights: how many boxes of each size there are; None for one.
-        seed: stands in for C's clock.
+        seed: C takes the time.
 
-    Darknet: do_kmeans. It starts from boxes chosen by chance, among which may be equal ones, and moves each anchor to
+    Darknet: do_kmeans. It starts from randomly chosen boxes, among which may be equal ones, and moves each anchor to
     the mean of the boxes that it overlaps most, until none of them changes its anchor, at most 1000 times. An anchor
     without boxes stays. The mean is not where the overlap is largest: see ``find_anchors``.
     """
@@ -209,11 +209,12 @@ def _spread(sizes: np.ndarray, weights: np.ndarray, count: int, draw: np.random.
     return sizes[chosen]
 
 
-def _climb(sizes: np.ndarray, weights: np.ndarray, anchors: np.ndarray, first: float = FIRST_STEP) -> np.ndarray:
-    """Anchors (A, 2) moved to a place where their mean IoU with the boxes is largest, near by.
+def _ascend(sizes: np.ndarray, weights: np.ndarray, anchors: np.ndarray, first: float = FIRST_STEP) -> np.ndarray:
+    """Gradient ascent: anchors (A, 2) moved to a local maximum of their mean IoU with the boxes.
 
-    Each goes along the slope of its boxes' mean IoU over the logarithms of width and height: a step that pays makes the
-    next one longer, one that does not is taken back and makes it shorter. So no pass is worse than the one before.
+    Each moves along the gradient of its boxes' mean IoU by the logarithms of width and height. A step that improves the
+    IoU makes the next one longer, any other is undone and makes it shorter, so that no pass is worse than the one
+    before.
     """
     boxes, step = np.ascontiguousarray(sizes.T), np.full(len(anchors), first)      # (2, K), for columns are faster
     area = boxes[0] * boxes[1]
@@ -226,7 +227,7 @@ def _climb(sizes: np.ndarray, weights: np.ndarray, anchors: np.ndarray, first: f
     def gathered(values: np.ndarray) -> np.ndarray:
         return np.bincount(labels, weights * values, len(anchors))
 
-    for _ in range(MOST_CLIMBS):
+    for _ in range(MOST_STEPS):
         labels, _ = nearest(sizes, anchors)
         mine = anchors.T[:, labels]                                                 # (2, K)
         common, union = overlaps(mine)

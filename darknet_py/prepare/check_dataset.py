@@ -1,4 +1,4 @@
-"""What is wrong with a data set, and with a cfg that is to be trained on it, before an hour is spent on it."""
+"""Checks before training: of a data set, of a cfg, and whether they fit each other."""
 from __future__ import annotations
 
 import math
@@ -30,12 +30,12 @@ from darknet_py.prepare.anchors import fit_of
 from darknet_py.prepare.refit_heads import network_anchors
 
 MOST_CLASSES = 10_000       # where nothing says how many there are
-POOR_ANCHORS = .5           # mean overlap of boxes with their best anchors below which anchors are worth a word
+POOR_ANCHORS = .5           # mean overlap of boxes with their best anchors below which there is a warning
 
 
 @dataclass
-class Report:
-    """What ``check_dataset`` found.
+class DatasetReport:
+    """The result of ``check_dataset``.
 
     names: the classes' names, or their numbers. splits: train and valid, as far as they can be read. network: None
     without a cfg, or with one that cannot be built. anchor_iou: mean over the boxes of train of the overlap with the
@@ -57,8 +57,8 @@ class Report:
 
 
 def check_dataset(data: str | os.PathLike, cfg: str | os.PathLike | None = None, *, decode: bool = True,
-                  progress: Progress | None = None) -> Report:
-    """Look for all that is wrong.
+                  progress: Progress | None = None) -> DatasetReport:
+    """Check a data set, and a cfg with it.
 
     Args:
         data: a .data file, or any other source of ``read_samples``.
@@ -69,7 +69,7 @@ def check_dataset(data: str | os.PathLike, cfg: str | os.PathLike | None = None,
     Raises:
         DataError: data itself cannot be read. All else that is wrong is in the report.
     """
-    report = Report()
+    report = DatasetReport()
     data = opened(data)
     entries = entries_of(data)
     names = _names(data, report)
@@ -112,7 +112,7 @@ def check_dataset(data: str | os.PathLike, cfg: str | os.PathLike | None = None,
     return report
 
 
-def _names(data: str | os.PathLike, report: Report) -> list[str] | None:
+def _names(data: str | os.PathLike, report: DatasetReport) -> list[str] | None:
     try:
         return class_names(data)
     except DataError as error:
@@ -120,7 +120,8 @@ def _names(data: str | os.PathLike, report: Report) -> list[str] | None:
         return None
 
 
-def _labels(data: str | os.PathLike, entries: Mapping[str, str], network: Network | None, report: Report) -> list[str]:
+def _labels(data: str | os.PathLike, entries: Mapping[str, str], network: Network | None, report: DatasetReport
+            ) -> list[str]:
     """The labels that stand in the names of a classifier's pictures; none where boxes are in label files."""
     named = entries.get("labels", entries.get("names") if network is not None else None)
     if named is None or (network is not None and network.detection_heads):
@@ -133,8 +134,8 @@ def _labels(data: str | os.PathLike, entries: Mapping[str, str], network: Networ
 
 
 def _classes(data: str | os.PathLike, entries: Mapping[str, str], names: Sequence[str] | None, heads: Sequence[Head],
-             report: Report) -> int | None:
-    """How many classes there are, as the heads, else the .data file, else the names say; None where nobody does."""
+             report: DatasetReport) -> int | None:
+    """The number of classes: that of the heads, else the .data file, else the names; None where none has it."""
     count = None if names is None else len(names)
     text = entries.get("classes")
     if text is not None:
@@ -151,8 +152,8 @@ def _classes(data: str | os.PathLike, entries: Mapping[str, str], names: Sequenc
     return heads[-1].classes if heads else count
 
 
-def _network(cfg: str | os.PathLike, report: Report) -> Network | None:
-    """The network, and what is wrong with it whatever the data."""
+def _network(cfg: str | os.PathLike, report: DatasetReport) -> Network | None:
+    """Build the network; its problems, independent of the data, are added to the report."""
     with warnings.catch_warnings(record=True) as caught, torch.device("meta"):
         warnings.simplefilter("always", CfgWarning)
         try:
@@ -168,7 +169,7 @@ def _network(cfg: str | os.PathLike, report: Report) -> Network | None:
 
 
 def _settings(network: Network) -> Iterator[Problem]:
-    """What [net] says that no training can mean."""
+    """Problems with [net] that prevent or spoil training."""
     net, section, cfg = network.options, network.cfg.sections[0], network.cfg
 
     def about(message: str, key: str, error: bool = False) -> Problem:
@@ -189,15 +190,15 @@ def _settings(network: Network) -> Iterator[Problem]:
         yield about("max_batches= needs the number of iterations, found none", "max_batches", True)
     elif net.policy == "steps" and max(net.steps) >= net.max_batches:
         yield about(f"steps= has {max(net.steps)}, which max_batches={net.max_batches} never reaches", "steps")
-    for what, size, cells in {(what, getattr(network.input_shape, what), getattr(layer.shape, what))
+    for side, size, cells in {(side, getattr(network.input_shape, side), getattr(layer.shape, side))
                               for layer in network.layers
-                              if isinstance(layer, DetectionHead) and layer.anchored for what in ("width", "height")}:
+                              if isinstance(layer, DetectionHead) and layer.anchored for side in ("width", "height")}:
         stride = 2 ** round(math.log2(max(1, size / cells)))
         if size != stride * cells:
-            yield about(f"{what}={size} is no multiple of {stride}, the step of a head with {cells} cells", what)
+            yield about(f"{side}={size} is no multiple of {stride}, the step of a head with {cells} cells", side)
 
 
-def _anchors(heads: Sequence[Head], report: Report) -> Iterator[Problem]:
+def _anchors(heads: Sequence[Head], report: DatasetReport) -> Iterator[Problem]:
     """How well anchors fit the boxes of train, and whether they fit at all."""
     heads = [head for head in heads if isinstance(head, DetectionHead) and head.anchored]
     boxes = next((split.boxes for split in report.splits if split.name == "train"), np.zeros((0, 2), np.float32))
@@ -213,12 +214,12 @@ def _anchors(heads: Sequence[Head], report: Report) -> Iterator[Problem]:
 
 
 def _about(problem: CfgError, error: bool = True) -> Problem:
-    """What a CfgError says, as a Problem."""
+    """A CfgError as a Problem."""
     message = str(problem).removeprefix(f"{locate(problem.path, problem.line)}: ")
     return Problem(Path(str(problem.path)), problem.line or 0, message, error)
 
 
 def _warned(text: str, cfg: Path) -> Problem:
-    """What a CfgWarning says, as a Problem."""
+    """The text of a CfgWarning as a Problem."""
     match = re.match(rf"{re.escape(str(cfg))}:(\d+): (.*)", text, re.S)
     return Problem(cfg, 0, text, False) if match is None else Problem(cfg, int(match[1]), match[2], False)

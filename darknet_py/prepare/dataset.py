@@ -1,4 +1,4 @@
-"""From pictures with annotations in any format to a data set to train on."""
+"""Preparation of a data set: read, merge, split and write pictures with annotations in any format."""
 from __future__ import annotations
 
 import os
@@ -13,10 +13,10 @@ from darknet_py.data.dataset import Problem
 from darknet_py.data.image import decode_file
 from darknet_py.errors import DataError, Reason
 from darknet_py.prepare.similar import Fingerprint, Groups, fingerprint, group_similar
-from darknet_py.prepare.sources import STATISTICS, Picture, Source, merge, read_source, unlabelled
+from darknet_py.prepare.sources import STATISTICS, DataSource, Picture, merge, read_source, unlabelled
 from darknet_py.prepare.split import stratified_split
 from darknet_py.prepare.statistics import plot_statistics, split_statistics
-from darknet_py.prepare.write import FORMATS, Written, own_files, write_set
+from darknet_py.prepare.write import FORMATS, WrittenFiles, own_files, write_set
 from darknet_py.utils.prefetch import prefetch
 
 SHARE = .8          # of the pictures that are for training
@@ -25,18 +25,18 @@ WAITING = 16        # decoded pictures that wait for their use
 
 @dataclass
 class Prepared:
-    """What ``prepare_dataset`` made.
+    """The result of ``prepare_dataset``.
 
-    splits: the numbers of train and valid, as far as there are any. dealt: how many pictures were dealt out by the
-    share, the others had a split of their own. groups: look-alikes among all pictures.
+    splits: the statistics of train and valid, as far as there are any. assigned: how many pictures were split by the
+    share, the others had a split of their own. groups: near-duplicates and sequences among all pictures.
     """
-    sources: list[Source]
+    sources: list[DataSource]
     names: list[str]
     splits: list[SplitStatistics]
     problems: list[Problem]
-    dealt: int
+    assigned: int
     groups: Groups
-    written: Written
+    written: WrittenFiles
 
 
 def prepare_dataset(sources: Sequence[str | os.PathLike], out: str | os.PathLike, *, share: float = SHARE,
@@ -78,8 +78,8 @@ def prepare_dataset(sources: Sequence[str | os.PathLike], out: str | os.PathLike
     if resplit:
         for picture in pictures:
             picture.split = None
-    dealt = sum(picture.split is None for picture in pictures)
-    most = max(1, round(len(pictures) * min(share, 1 - share) / 2)) if dealt and 0 < share < 1 else len(pictures)
+    assigned = sum(picture.split is None for picture in pictures)
+    most = max(1, round(len(pictures) * min(share, 1 - share) / 2)) if assigned and 0 < share < 1 else len(pictures)
     groups = group_similar([picture.image for picture in pictures], prints, most)
     problems += _leaks(pictures, groups)
     _split(pictures, groups.of, len(names), share, seed)
@@ -90,7 +90,7 @@ def prepare_dataset(sources: Sequence[str | os.PathLike], out: str | os.PathLike
     plot_statistics(parts, names, out / STATISTICS, f"{', '.join(str(source.path) for source in read)}: "
                     f"{len(pictures):,} pictures, {sum(len(picture.rows) for picture in pictures):,} objects")
     splits = [split_statistics(split, part, len(names)) for split, part in parts.items() if part]
-    return Prepared(read, names, splits, problems, dealt, groups, written)
+    return Prepared(read, names, splits, problems, assigned, groups, written)
 
 
 def _check_apart(out: Path, others: Sequence[str | os.PathLike], inside: bool = False) -> None:
@@ -124,15 +124,15 @@ def _examined(pictures: Sequence[Picture], problems: list[Problem], progress: Ca
         if isinstance(found, str):
             problems.append(Problem(picture.image, 0, found))
             continue
-        problems += [Problem(picture.image, 0, said, error=False)
-                     for said in about_image(found[1], picture.stated, picture.size)]
+        problems += [Problem(picture.image, 0, message, error=False)
+                     for message in about_image(found[1], picture.stated, picture.size)]
         good.append(picture)
         prints.append(found[0])
     return good, prints
 
 
 def _nothing(sources: Sequence[str | os.PathLike], pictures: Sequence[Picture], problems: Sequence[Problem]) -> str:
-    """Why there is nothing to train on."""
+    """The error text for sources without any object."""
     first = next((f"; {problem}" for problem in problems if problem.error), "")
     return (f"{', '.join(map(str, sources))}: no objects in {len(pictures):,} readable pictures: no label files beside "
             "them or in labels/, no XML, JSON or data.yaml that describes them, or only objects that were dropped"
@@ -140,7 +140,7 @@ def _nothing(sources: Sequence[str | os.PathLike], pictures: Sequence[Picture], 
 
 
 def _leaks(pictures: Sequence[Picture], groups: Groups) -> list[Problem]:
-    """One problem for pictures whose own split has look-alikes on the other side."""
+    """One problem for pictures of valid that have near-duplicates in train."""
     sides: dict[int, set[str | None]] = {}
     for picture, group in zip(pictures, groups.of.tolist(), strict=True):
         sides.setdefault(group, set()).add(picture.split)
@@ -154,7 +154,7 @@ def _leaks(pictures: Sequence[Picture], groups: Groups) -> list[Problem]:
 
 
 def _split(pictures: Sequence[Picture], groups: np.ndarray, classes: int, share: float, seed: int) -> None:
-    """Deal out the pictures without a split; look-alikes of one that has a split follow it, to train first."""
+    """Assign the pictures without a split; those in the group of one that has a split follow it, to train first."""
     known: dict[int, str] = {}
     for picture, group in zip(pictures, groups.tolist(), strict=True):
         if picture.split is not None and known.get(group) != "train":

@@ -1,4 +1,4 @@
-"""Changing values of a cfg by name, all other text left as it is."""
+"""Editing of cfg values by section and key; all other text stays as it is."""
 from __future__ import annotations
 
 import re
@@ -22,7 +22,7 @@ TARGET = re.compile(r"(?:(?P<layer>[0-9]{1,6})|(?P<kind>[A-Za-z]\w*)(?:\[(?P<tur
 
 
 class Change(NamedTuple):
-    """A value of a cfg that another one has not, or has otherwise. line: in the new one, or where it was."""
+    """A value that differs between two cfgs. line: in the new one, or of the removed key in the old one."""
 
     line: int
     section: str
@@ -32,7 +32,7 @@ class Change(NamedTuple):
 
 
 def edit_cfg(cfg: Cfg, changes: Mapping[str, Any]) -> Cfg:
-    """A cfg with other values, which all are there before it is built.
+    """A cfg with other values, all of which are set before it is built.
 
     Args:
         changes: target -> value; None, or no text, takes the key out. A target is a section and a key: ``net.width``,
@@ -40,8 +40,8 @@ def edit_cfg(cfg: Cfg, changes: Mapping[str, Any]) -> Cfg:
             of them) or ``139.mask`` (layer 139). The filters before a head follow its classes, mask and num.
 
     Raises:
-        CfgError: there is no such section or key, a value has the wrong type, or what comes of it would not build or
-            cuts cells. Lines are those of the cfg as it was.
+        CfgError: there is no such section or key, a value has the wrong type, or the new cfg would not build, or has a
+            size that is no multiple of the stride. Lines are those of the old cfg.
     """
     values: dict[tuple[int, str], Any] = {}         # by section and key
     for target, value in changes.items():
@@ -53,16 +53,16 @@ def edit_cfg(cfg: Cfg, changes: Mapping[str, Any]) -> Cfg:
     new = cfg
     try:
         with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")         # what the cfg is warned of is said when it is built, below
+            warnings.simplefilter("ignore")         # the cfg's warnings are given when it is built, below
             new = cfg.with_values(values)
             _check_types(new, values)
             try:
                 network = fitted(cfg)
-            except CfgError:                        # it need not build, but what comes of it must
+            except CfgError:                        # the old cfg need not build, but the new one must
                 network = fitted(new)
             layers = {(index - 1, key): value for (index, key), value in values.items() if index}
             new = with_head_values(network, layers)
-            new = new.with_values(values)           # filters that were asked for, which are refused if they do not fit
+            new = new.with_values(values)           # filters among the changes, which are refused if they do not fit
             sides = {key: getattr(bind(new, new.sections[0], NetOptions), key)
                      for key in ("width", "height") if values.get((0, key)) is not None}
             if sides and (problem := size_problem(coarsest_step(new), **sides)) is not None:

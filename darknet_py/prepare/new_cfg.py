@@ -1,4 +1,4 @@
-"""Cfgs for data sets of one's own: an architecture, with all that classes, pictures and memory decide."""
+"""New cfgs: an architecture with the values that follow from classes, pictures, size and memory."""
 from __future__ import annotations
 
 import os
@@ -20,7 +20,7 @@ from darknet_py.errors import DataError, Reason
 from darknet_py.model.network import Network
 from darknet_py.model.summary import training_memory
 from darknet_py.model.weights import classes_for
-from darknet_py.prepare.anchors import Fit, class_count, find_anchors, fit_of, read_boxes
+from darknet_py.prepare.anchors import AnchorFit, class_count, find_anchors, fit_of, read_boxes
 from darknet_py.prepare.refit_heads import (
     anchor_count,
     coarsest_step,
@@ -40,19 +40,19 @@ USED = .8                           # the part of the memory that training may b
 
 
 class Memory(NamedTuple):
-    """What training may take: bytes, and what they are of."""
+    """Memory for training: bytes, and which memory it is, in words."""
 
     size: int
-    what: str
+    name: str
 
 
-class New(NamedTuple):
-    """A cfg for a data set, and why it is so.
+class NewCfg(NamedTuple):
+    """A cfg for a data set, and the facts that its values follow from.
 
     network: built, without memory for weights.
     step: what width and height are multiples of.
     pictures: to train on; None without data.
-    memory: what there is, and needed, what a mini-batch is expected to take of it, in bytes.
+    memory, needed: the memory there is, and the bytes that a mini-batch is expected to take of it.
     largest: (width, height) that random= trains at, the network's own without it.
     fits: how well the architecture's anchors fit the boxes, and the cfg's own; None without auto_anchors.
     problems: with the labels that anchors were taken from.
@@ -65,7 +65,7 @@ class New(NamedTuple):
     memory: Memory
     needed: int
     largest: tuple[int, int]
-    fits: tuple[Fit, Fit] | None
+    fits: tuple[AnchorFit, AnchorFit] | None
     problems: list[Problem]
 
 
@@ -85,7 +85,7 @@ class Pretrained(NamedTuple):
 
 def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | None = None,
             data: str | os.PathLike | None = None, auto_anchors: bool = False, variants: Collection[str] = (),
-            memory: int | None = None, progress: Progress | None = None) -> New:
+            memory: int | None = None, progress: Progress | None = None) -> NewCfg:
     """A cfg to train an architecture with.
 
     Args:
@@ -99,7 +99,7 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
         progress: called with how many of the searches for anchors are done.
 
     Raises:
-        DarknetError: what does not go together, or would not build; no mini-batch fits the memory.
+        DarknetError: arguments that contradict each other, or would not build; no mini-batch fits the memory.
 
     AlexeyAB's rules (README, "How to train"): max_batches is classes * 2000, at least 6000 and the number of pictures;
     the learning rate falls at 80 and 90 % of that. Steps at which it rises, as YOLOv1's do, stay.
@@ -145,7 +145,7 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
         cfg = fit_heads(cfg, anchors=find_anchors(sizes, count, progress=progress).best, new_masks=True)
     built = _built(cfg)
     fits = None if sizes is None else (fit_of(sizes, network_anchors(network)), fit_of(sizes, network_anchors(built)))
-    return New(cfg, built, step, pictures, free, needed, largest, fits, problems)
+    return NewCfg(cfg, built, step, pictures, free, needed, largest, fits, problems)
 
 
 def first_weights(cfg: Cfg, network: Network, *near: str | os.PathLike) -> Pretrained | None:
@@ -182,10 +182,10 @@ def _agreeing(cfg: Cfg, name: str) -> int:
 
 
 def available_memory() -> Memory:
-    """What the GPU has free, or without one the machine.
+    """The GPU's free memory, or without a GPU the machine's.
 
     Raises:
-        DataError: this system does not tell.
+        DataError: the operating system gives no figure.
     """
     if torch.cuda.is_available():
         return Memory(torch.cuda.mem_get_info()[0], "the GPU's free memory")
@@ -203,7 +203,7 @@ def available_memory() -> Memory:
 
 
 def _classes(data: str | os.PathLike) -> int | None:
-    """How many classes a data set says that it has, in all places the same; None where it does not say."""
+    """The number of classes of a data set; DataError where classes= and names differ, None where it has neither."""
     count, names = class_count(data), class_names(data)
     if names is not None and count != len(names):
         raise DataError(f"{data}: classes = {count}, but there are {len(names)} names", Reason.WRONG_COUNT)
@@ -211,7 +211,7 @@ def _classes(data: str | os.PathLike) -> int | None:
 
 
 def _schedule(own: NetOptions, max_batches: int) -> dict[str, Any]:
-    """The keys of [net] that a number of iterations decides."""
+    """The keys of [net] that follow from the number of iterations."""
     if own.policy != "steps":
         return {"max_batches": max_batches}
     rises = [(step, scale) for step, scale in zip(own.steps, own.scales, strict=True) if scale >= 1]
@@ -237,7 +237,7 @@ def _mini_batch(name: str, network: Network, batch: int, memory: Memory) -> tupl
             return subdivisions, needed, largest
         if batch % (2 * subdivisions):
             raise DataError(f"{name} needs about {gib(needed)} to train on {images} x {largest[0]} x {largest[1]} "
-                            f"pixels at once, found {gib(memory.size)} of {memory.what}, {USED * 100:.0f} % of which "
+                            f"pixels at once, found {gib(memory.size)} of {memory.name}, {USED * 100:.0f} % of which "
                             "may be used: take a smaller size, or say how much there is where it will be trained",
                             Reason.TOO_LARGE)
         subdivisions *= 2

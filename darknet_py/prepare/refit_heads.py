@@ -1,4 +1,4 @@
-"""The heads of a cfg: their anchors, and giving them other anchors or classes."""
+"""Refitting of a cfg's heads to other anchors or classes, with the masks and filters that follow."""
 from __future__ import annotations
 
 import warnings
@@ -83,7 +83,7 @@ def fit_heads(cfg: Cfg, *, anchors: np.ndarray | None = None, classes: int | Non
 def fitted(cfg: Cfg) -> Network:
     """The network of a cfg, without memory for weights, and with as many filters right before each head as it needs."""
     with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")         # who reads the cfg is told once
+        warnings.simplefilter("ignore")         # warnings are given once, by whoever reads the cfg
         values = {}
         for index, section in enumerate(cfg.sections[1:]):
             kind: Any = KINDS.get(section.kind)
@@ -95,7 +95,7 @@ def fitted(cfg: Cfg) -> Network:
 
 def with_head_values(network: Network, values: Mapping[tuple[int, str], Any]) -> Cfg:
     """A network's cfg with the values of some layers, by index and key, and before each head as many filters as it then
-    needs; None takes a key out. What comes of it need not build."""
+    needs; None takes a key out. The new cfg need not build."""
     cfg = _with(network.cfg, values)
     filters: dict[tuple[int, str], int] = {}
     for index, head in enumerate(network.layers):
@@ -180,7 +180,7 @@ def _shares(heads: dict[int, Any], count: int, always: bool) -> dict[int, tuple[
 
 
 def _head_text(anchors: np.ndarray, head: Layer, shape: Shape) -> str:
-    """Anchors in pixels as a head wants them."""
+    """Anchors in pixels as the text of a head's anchors=, in its unit."""
     if not _in_cells(head):
         return anchors_text(anchors, CELLS + 1).strip()
     return anchors_text(anchors * (head.shape.width / shape.width, head.shape.height / shape.height), CELLS).strip()

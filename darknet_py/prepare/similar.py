@@ -1,4 +1,4 @@
-"""Near-duplicates and sequences: which pictures of a data set look so alike that a split must not part them."""
+"""Near-duplicates and sequences: groups of similar pictures, which a split must keep on one side."""
 from __future__ import annotations
 
 import re
@@ -15,19 +15,19 @@ ALIKE = .95                 # correlation of the thumbnails of near-duplicates
 FOLLOWS = .9                # of consecutive frames
 SIDE = 16                   # of a thumbnail
 FLAT = 1.                   # standard deviation below which a thumbnail has nothing to correlate
-ROUNDS = 32                 # different pictures of one hash, such as those of one colour, that are told apart
+ROUNDS = 32                 # different pictures of one hash, such as those of one colour, that are compared
 BLOCK = 1024                # hashes that are compared at once
 
 
 class Fingerprint(NamedTuple):
-    """What is kept of a picture to compare it: a perceptual hash of 64 bits, and (16, 16) uint8 of grey."""
+    """A picture's features for comparison: a perceptual hash of 64 bits, and a grey thumbnail (16, 16) uint8."""
     hash: int
     thumbnail: np.ndarray
 
 
 class Groups(NamedTuple):
-    """of: (P,) int, the same number for pictures that belong together. alike: how many pictures have such company.
-    cut: how many groups were too large to stay whole."""
+    """of: (P,) int, the number of each picture's group. alike: how many pictures are in groups of two or more.
+    cut: how many groups were too large and were cut."""
     of: np.ndarray
     alike: int
     cut: int
@@ -115,9 +115,9 @@ def near_pairs(hashes: np.ndarray, distance: int) -> Iterator[tuple[np.ndarray, 
             for at in range(0, len(members) - 1, BLOCK):
                 block, others = members[at:at + BLOCK], members[at:]
                 a, b = np.nonzero(_bits(hashes[block, None] ^ hashes[None, others]) <= distance)
-                ahead = a < b
-                if ahead.any():
-                    yield block[a[ahead]], others[b[ahead]]
+                ordered = a < b
+                if ordered.any():
+                    yield block[a[ordered]], others[b[ordered]]
 
 
 def _bits(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Data sets in any format as pictures with rows of common classes: merged, and with classes renamed or dropped."""
+"""Reading of data sets in any format, and merging of several, with classes renamed or dropped."""
 from __future__ import annotations
 
 import os
@@ -24,12 +24,11 @@ SHOWN = 3                   # names of pictures in one message
 
 @dataclass
 class Picture:
-    """A picture of a set that is being made.
+    """A picture of a data set that is being prepared.
 
     image: an absolute path. rows: (K, 5) float32, class, centre x, centre y, width, height, relative. split: train or
-    valid where the source says so. in_place: Darknet finds these very rows where it looks for the picture's labels.
-    where: what named it. stated: width and height in pixels as its annotation says. size: as it is, known once it was
-    decoded.
+    valid where the source says so. in_place: the label file where Darknet looks for it has these very rows. where: the
+    place that names it. stated: width and height in pixels of its annotation. size: of the decoded picture.
     """
     image: Path
     rows: np.ndarray
@@ -41,10 +40,10 @@ class Picture:
 
 
 @dataclass
-class Source:
-    """What was found in one place.
+class DataSource:
+    """A data set as it was read.
 
-    kind: the format. counts: pictures of each split that it has of its own, else {}. notes: what else to know.
+    kind: the format. counts: pictures of each split that it has of its own, else {}. notes: further remarks.
     """
     path: Path
     kind: str
@@ -55,7 +54,7 @@ class Source:
     notes: list[str] = field(default_factory=list)
 
 
-def read_source(source: str | os.PathLike) -> Source:
+def read_source(source: str | os.PathLike) -> DataSource:
     """Read a data set of any format that ``read_samples`` knows, or a folder with such a .data file.
 
     Splits of its own are those of ``own_splits``, where there is more than one, else those that folders name: each
@@ -71,7 +70,7 @@ def read_source(source: str | os.PathLike) -> Source:
     path = _data_file(path) or path
     names = class_names(path)
     layout = None if path.suffix == ".data" else find_layout(path)
-    found = Source(path, "Darknet" if layout is None else layout.kind, names or [], [])
+    found = DataSource(path, "Darknet" if layout is None else layout.kind, names or [], [])
     splits = own_splits(path)
     own = [split for split in ("train", "valid") if split in splits or (split == "valid" and "test" in splits)]
     samples = {split: read_samples(path, split, names) for split in own or ["train"]}
@@ -119,7 +118,7 @@ def _absolute(sample: Sample) -> str:
     return os.path.abspath(sample.image)
 
 
-def _split_by_folders(chosen: list[tuple[Sample, str | None]], folder: Path, found: Source
+def _split_by_folders(chosen: list[tuple[Sample, str | None]], folder: Path, found: DataSource
                       ) -> list[tuple[Sample, str | None]]:
     """The splits that the folders of all pictures name, if they do."""
     named = [next((word for part in sample.image.relative_to(folder).parts[-2::-1] if (word := split_word(part))), None)
@@ -137,8 +136,8 @@ def _picture(sample: Sample, split: str | None, classes: int) -> tuple[Picture, 
     """A sample with its rows, and what is wrong with them."""
     rows, _, path, problems = read_objects(sample, classes)
     image = Path(_absolute(sample))
-    wanted = label_path(image)
-    in_place = sample.rows is None and (Path(os.path.abspath(path)) == wanted or not (path.exists() or wanted.exists()))
+    own = label_path(image)
+    in_place = sample.rows is None and (Path(os.path.abspath(path)) == own or not (path.exists() or own.exists()))
     if sample.rows is None and sample.form == "box" and any(problem.error for problem in problems):
         rows, _, path, others = read_objects(sample._replace(form="polygon"), classes)
         problems, in_place = others, False
@@ -170,13 +169,13 @@ def _left_over(folder: Path, pictures: Sequence[Picture]) -> list[Problem]:
 
 
 def unlabelled(problems: Sequence[Problem]) -> list[Problem]:
-    """The problems with the missing label files of a source told once."""
+    """The problems of a source, those of missing label files merged into one."""
     missing = [problem for problem in problems if problem.message == NO_LABEL]
     if len(missing) < 2:
         return list(problems)
-    told = Problem(missing[0].path, 0, f"no label file, as of {len(missing):,} pictures: pictures without objects",
+    merged = Problem(missing[0].path, 0, f"no label file, as of {len(missing):,} pictures: pictures without objects",
                    error=False)
-    return [*(problem for problem in problems if problem.message != NO_LABEL), told]
+    return [*(problem for problem in problems if problem.message != NO_LABEL), merged]
 
 
 def read_remap(texts: Sequence[str]) -> dict[str, str]:
@@ -196,7 +195,7 @@ def read_remap(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def merge(sources: Sequence[Source], remap: dict[str, str]) -> tuple[list[str], list[Picture]]:
+def merge(sources: Sequence[DataSource], remap: dict[str, str]) -> tuple[list[str], list[Picture]]:
     """The classes and pictures of all sources.
 
     Classes of one name are one; they come in the order in which the sources have them. Pictures without rows stay,

@@ -13,8 +13,8 @@ LEAST = 1e-8        # gain of a move, in squared shares
 def stratified_split(counts: np.ndarray, groups: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
     """Which pictures are for training.
 
-    The class that fewest groups still have is dealt out first, group by group, the fullest first, to the part that
-    lacks most of it; then single groups change sides as long as that brings the classes' shares nearer.
+    The class that fewest groups still have is assigned first, group by group, those with most objects first, to the
+    part that lacks most of it; then single groups change sides as long as that brings the classes' shares nearer.
 
     Args:
         counts: (P, C) int, objects of each class in each picture.
@@ -45,12 +45,12 @@ def stratified_split(counts: np.ndarray, groups: np.ndarray, share: float, seed:
     parts = [(labels[a:b], values[a:b]) for a, b in pairwise(starts.tolist())]      # of each group
     total = np.bincount(labels, values, classes + 2)
     order = np.random.default_rng(seed).permutation(count)
-    train = _dealt(parts, total, share, order, classes)
+    train = _assigned(parts, total, share, order, classes)
     _refine(train, parts, total, share, order)
     return train[groups]
 
 
-def _dealt(parts: Sequence[tuple[np.ndarray, np.ndarray]], total: np.ndarray, share: float, order: np.ndarray,
+def _assigned(parts: Sequence[tuple[np.ndarray, np.ndarray]], total: np.ndarray, share: float, order: np.ndarray,
            classes: int) -> np.ndarray:
     """(G,) bool, group by group, the rarest class first."""
     members: list[list[tuple[float, int]]] = [[] for _ in total]        # minus the objects, place in the order

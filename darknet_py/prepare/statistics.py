@@ -1,4 +1,4 @@
-"""Statistics of a data set as a picture: objects a class, their sizes, proportions and places, and the pictures'."""
+"""Charts of a data set: objects a class and a picture, sizes, positions and aspect ratios of boxes, picture sizes."""
 from __future__ import annotations
 
 import os
@@ -22,7 +22,7 @@ MOST_COVERED = 20_000   # boxes that are drawn into that map
 
 
 def split_statistics(name: str, pictures: Sequence[Picture], classes: int) -> SplitStatistics:
-    """The numbers that ``check`` gives of a split."""
+    """The statistics of a split, as ``check`` gives them."""
     rows = [picture.rows for picture in pictures]
     table = np.concatenate([np.zeros((0, 5), np.float32), *rows])
     return SplitStatistics(name, len(pictures), 0, sum(len(one) == 0 for one in rows), len(table),
@@ -118,7 +118,7 @@ def _sizes(axes: Axes, pixels: np.ndarray) -> None:
 
 
 def _plain_ticks(axes: Axes) -> None:
-    """Numbers such as 50 on logarithmic axes, not powers of ten."""
+    """Plain numbers such as 50 on logarithmic axes, not powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))

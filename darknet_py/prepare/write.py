@@ -1,6 +1,6 @@
-"""Data sets written as files: Darknet's lists and labels, COCO's JSON, Pascal VOC's folders, ultralytics' data.yaml.
+"""Writing of data sets: Darknet's lists and labels, COCO's JSON, Pascal VOC's folders, ultralytics' data.yaml.
 
-Nothing that was there is overwritten, unless this module wrote it (OUT/dataset.json lists what) and the user says so.
+No existing file is overwritten, unless this module wrote it (OUT/dataset.json lists its files) and the user agrees.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Parts = dict[str, list[Picture]]                # of train and of valid
 Content = bytes | Path                          # of a file: these bytes, or this picture
 
 
-class Written(NamedTuple):
+class WrittenFiles(NamedTuple):
     """files: how many besides pictures. linked, copied: pictures that were brought into the folder. in_place: pictures
     that are only listed, with the labels that they have."""
     files: int
@@ -63,7 +63,7 @@ def own_files(out: Path, force: bool) -> set[str]:
 
 def write_set(out: Path, style: str, parts: Parts, names: Sequence[str], *, about: dict, copy: bool = False,
               own: set[str] = frozenset(), progress: Callable[[int, int], None] | None = None  # type: ignore[assignment]
-              ) -> Written:
+              ) -> WrittenFiles:
     """Write a data set.
 
     darknet: obj.data, obj.names and a list for each part. Pictures that have the labels where Darknet looks for them
@@ -97,17 +97,17 @@ def write_set(out: Path, style: str, parts: Parts, names: Sequence[str], *, abou
     for done, (name, content) in enumerate(plan.items(), 1):
         if isinstance(content, bytes):
             write_file(out / name, content)
-        elif bring(content, out / name, copy):
+        elif link_or_copy(content, out / name, copy):
             linked += 1
         else:
             copied += 1
         if progress is not None:
             progress(done, len(plan))
     pictures = sum(map(len, parts.values()))
-    return Written(len(plan) + 2 - linked - copied, linked, copied, pictures - linked - copied)
+    return WrittenFiles(len(plan) + 2 - linked - copied, linked, copied, pictures - linked - copied)
 
 
-def bring(image: Path, target: Path, copy: bool) -> bool:
+def link_or_copy(image: Path, target: Path, copy: bool) -> bool:
     """Link or copy a picture. Returns whether it is a link.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a layer sees in a picture, enhanced: the picture climbs the gradient of what is strong in the layer's output."""
+"""Nightmare (DeepDream): gradient ascent on a picture that amplifies the strong activations of a layer."""
 from __future__ import annotations
 
 import copy
@@ -23,13 +23,13 @@ OCTAVE = 4 / 3          # between two sizes
 
 @dataclass(frozen=True)
 class NightmareOptions:
-    """How to dream; names and defaults are those of C's flags.
+    """Options of nightmare; names and defaults are those of C's flags.
 
     Raises:
         DataError: values that have no meaning.
     """
 
-    range: int = 1          # layers about the wanted one, one of which each step takes
+    range: int = 1          # layers around LAYER, one of which each step takes
     iters: int = 10         # steps a round
     octaves: int = 4        # sizes, each 3/4 of the one before, one of which each step takes
     rate: float = .04       # how far a step goes
@@ -49,13 +49,13 @@ class NightmareOptions:
 
 def nightmare(network: Network, image: np.ndarray, layer: int, options: NightmareOptions | None = None,
               rng: np.random.Generator | None = None) -> Iterator[np.ndarray]:
-    """Pictures in which a layer sees ever more of what it saw in the first one.
+    """Pictures in which a layer's strong activations are amplified, one a round.
 
     Args:
         network: it is not touched.
         image: (H, W, 3) BGR or (H, W) grey uint8, in any size.
-        layer: the number of the layer; low ones like textures, high ones objects.
-        rng: all randomness; None dreams anew every time.
+        layer: the number of the layer; low ones amplify textures, high ones parts of objects.
+        rng: all randomness; None gives other pictures every time.
 
     Yields:
         A round's picture: (H, W, 3) BGR or (H, W, 1) uint8.
@@ -63,7 +63,7 @@ def nightmare(network: Network, image: np.ndarray, layer: int, options: Nightmar
     Raises:
         DataError: no such layer.
         CfgError: the network does not take the picture in all the sizes.
-        DarknetError: the gradient is not numbers.
+        DarknetError: the gradient is not finite.
 
     Darknet: run_nightmare, optimize_picture.
     """
@@ -73,11 +73,11 @@ def nightmare(network: Network, image: np.ndarray, layer: int, options: Nightmar
         raise DataError(f"LAYER and -range ask for layers {layers[0]} to {layers[-1]}, expected numbers from 0 to "
                         f"{len(network.layers) - 1}", Reason.BAD_REFERENCE)
     x = with_channels(to_tensor(image), network.input_shape.channels).contiguous()
-    return _dream(copy.deepcopy(network).eval().requires_grad_(False), x, layers, o, rng)
+    return _rounds(copy.deepcopy(network).eval().requires_grad_(False), x, layers, o, rng)
 
 
-def _dream(network: Network, x: Tensor, layers: range, o: NightmareOptions, rng: np.random.Generator
-           ) -> Iterator[np.ndarray]:
+def _rounds(network: Network, x: Tensor, layers: range, o: NightmareOptions, rng: np.random.Generator
+            ) -> Iterator[np.ndarray]:
     for _ in range(o.rounds):
         for _ in range(o.iters):
             index = layers[int(rng.integers(len(layers)))]
@@ -91,7 +91,7 @@ def _dream(network: Network, x: Tensor, layers: range, o: NightmareOptions, rng:
 
 def _step(network: Network, x: Tensor, index: int, scale: float, o: NightmareOptions, rng: np.random.Generator
           ) -> Tensor:
-    """(C, H, W) a step further, on a shifted, perhaps mirrored copy in another size."""
+    """(C, H, W) after a step of gradient ascent, on a shifted, perhaps mirrored copy in another size."""
     _, height, width = x.shape
     dx, dy = rng.integers(-SHIFT, SHIFT, 2).tolist()
     flip = [2] if rng.random() < .5 else []

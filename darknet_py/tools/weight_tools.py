@@ -1,4 +1,4 @@
-"""Darknet's verbs for maintenance, as functions that look at a network's weights or change them."""
+"""Darknet's maintenance verbs on weights, as functions: average, oneoff, rgbgr, rescale, reset, denormalize ..."""
 from __future__ import annotations
 
 import os
@@ -19,8 +19,8 @@ from darknet_py.model.network import Network
 KINDS = {"norm.weight": "Scales", "norm.bias": "Biases", "bias": "Biases", "weight": "Weights"}     # in C's order
 
 
-class Numbers(NamedTuple):
-    """One kind of weights in a layer. part: of a recurrent layer, as ``input_z_layer``; else empty."""
+class WeightStatistics(NamedTuple):
+    """Statistics of one kind of weights in a layer. part: of a recurrent layer, as ``input_z_layer``; else empty."""
 
     layer: int
     part: str
@@ -125,7 +125,7 @@ def rescale(network: Network) -> None:
 
 @torch.no_grad()
 def reset(network: Network) -> None:
-    """Batch normalisation moves into the weights and stays as one that changes nothing, for the same cfg.
+    """Fold batch normalisation into the weights and keep an identity normalisation, for the same cfg.
 
     Darknet: reset_normalize_net, which goes beyond its memory for [convolutional] (pjreddie's does not), and for
     [connected], [gru] and [lstm] takes an epsilon of 1e-6, with which they do not compute. It knows no other kinds.
@@ -138,7 +138,7 @@ def reset(network: Network) -> None:
 
 @torch.no_grad()
 def denormalize(network: Network) -> None:
-    """Batch normalisation moves into the weights and is gone: the weights are for a cfg without batch_normalize=.
+    """Fold batch normalisation into the weights and remove it: the weights are for a cfg without batch_normalize=.
 
     Darknet: denormalize_net, with the faults of ``reset``; it crashes for [gru] and leaves [lstm] as it is.
     """
@@ -148,7 +148,7 @@ def denormalize(network: Network) -> None:
 
 @torch.no_grad()
 def normalize(network: Network) -> None:
-    """What has no batch normalisation gets one that changes nothing: the weights are for a cfg with batch_normalize=1.
+    """Add an identity batch normalisation where there is none: the weights are for a cfg with batch_normalize=1.
 
     Darknet: normalize_net, whose variances are 0, so that all outputs become 316 times as large; of [gru] and [lstm] it
     overwrites the normalisation of those that have one.
@@ -158,7 +158,7 @@ def normalize(network: Network) -> None:
             _put_norm(part, Norm(part, len(part.bias)))
 
 
-def statistics(network: Network) -> Iterator[Numbers]:
+def statistics(network: Network) -> Iterator[WeightStatistics]:
     """Root mean square, mean and variance of each layer's scales, biases and weights.
 
     Darknet: statistics_net, which knows [connected], [gru] and [lstm] with batch normalisation alone, and looks at as
@@ -170,12 +170,12 @@ def statistics(network: Network) -> Iterator[Numbers]:
             for key, kind in KINDS.items():
                 if key in tensors:
                     values = tensors[key].detach().double()
-                    yield Numbers(index, name, kind, values.square().mean().sqrt().item(), values.mean().item(),
-                                  values.var(correction=0).item())
+                    yield WeightStatistics(index, name, kind, values.square().mean().sqrt().item(),
+                                           values.mean().item(), values.var(correction=0).item())
 
 
 def _first(network: Network) -> Convolutional:
-    """The layer that sees the pictures."""
+    """The first layer with weights, which reads the pictures."""
     layer = next((layer for layer in network.layers if any(layer.blobs())), network.layers[0])
     if not isinstance(layer, Convolutional) or layer.shared or layer.weight.shape[1] != 3:
         raise layer.place.error("comes first, where a [convolutional] whose filters have 3 channels is expected",
@@ -193,7 +193,7 @@ def _normalized(network: Network) -> list[Normalized]:
 
 
 def _put_norm(part: Normalized, norm: Norm) -> None:
-    """The bias becomes that of a normalisation that changes nothing else."""
+    """Replace the bias by an identity normalisation with that bias."""
     norm.reset_parameters()
     norm.bias.copy_(part.bias_blob().tensor)
     part.norm, part.bias = norm, None

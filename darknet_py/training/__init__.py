@@ -1,1 +1,1 @@
-"""Training: schedule, optimiser, one step, and the run."""
+"""Training: schedule, optimiser, training step, checkpoints, the run, its report, and tuning."""

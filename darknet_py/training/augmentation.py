@@ -1,4 +1,4 @@
-"""What a network's cfg asks of its training pictures."""
+"""Options of augmentation, taken from a network's cfg."""
 from __future__ import annotations
 
 from dataclasses import fields
@@ -14,7 +14,7 @@ def augmentation_of(network: Network) -> Augmentation:
     """The options of [net] and of its head.
 
     Raises:
-        CfgError: no head that detects, or values that make no sense, alone or together.
+        CfgError: no detection head, or values that have no meaning, alone or together.
     """
     net, cfg, head = network.options, network.cfg, detecting_head(network)
     shared = {field.name: getattr(net, field.name) for field in fields(Augmentation) if hasattr(net, field.name)}

@@ -1,4 +1,4 @@
-"""Running statistics of batch normalisation, merged over the processes that train together."""
+"""Running statistics of batch normalisation, merged over all processes by an all-reduce."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from darknet_py.utils.distributed import World
 
 
 def merge_statistics(world: World, before: Sequence[Tensor], now: Sequence[Tensor], updates: int) -> None:
-    """Running statistics as if one process had seen all mini-batches, the first process's first.
+    """Running statistics as if one process had run all mini-batches, in the order of ranks.
 
     Args:
-        before: what they were, the same everywhere.
-        now: what they are after ``updates`` mini-batches here; changed in place.
+        before: the statistics before, equal in all processes.
+        now: the statistics after ``updates`` mini-batches of this process; changed in place.
 
     An update is r <- (1 - m) r + m s, so what the mini-batches of one process add is r' - (1 - m)^updates r.
     """

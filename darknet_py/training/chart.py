@@ -1,4 +1,4 @@
-"""Pictures of a run: its loss and scores, and its schedule before it begins."""
+"""Charts of a run: loss and scores, the learning rate schedule, the trials of a search."""
 from __future__ import annotations
 
 import os
@@ -43,7 +43,7 @@ class Chart:
         self.drawn_at, self.drawn, self.cost = time.monotonic(), 0, 0.
 
     def add(self, iteration: int, loss: float, average: float) -> None:
-        """A loss. However many there are, a few thousand are kept."""
+        """Add a loss; the points are thinned out so that a few thousand are kept."""
         if iteration % self.stride == 0:
             self.losses.append((iteration, loss, average))
         if len(self.losses) > 2 * POINTS:
@@ -55,7 +55,7 @@ class Chart:
         self.scores.append((iteration, value))
 
     def due(self, iteration: int) -> bool:
-        """Whether the picture is old enough for another one."""
+        """Whether it is time to draw again: after some iterations or seconds, and for a small share of the time."""
         age = time.monotonic() - self.drawn_at
         return (iteration - self.drawn >= EVERY or age >= SLOWEST) and age * SHARE >= self.cost
 
@@ -63,7 +63,7 @@ class Chart:
         """Write the pictures.
 
         Args:
-            title: the figures of the moment.
+            title: with the current figures.
             iteration: the last one that is done.
             score: what the scores are called.
 
@@ -127,7 +127,7 @@ def plot_schedule(net: NetOptions, path: str | os.PathLike) -> None:
 
 def plot_trials(scores: Sequence[float], values: Mapping[str, Sequence[float]], logarithmic: Container[str],
                 measure: str, path: str | os.PathLike) -> None:
-    """Draw the scores of trials, and what each parameter has to do with them.
+    """Draw the scores of trials, and the score over each parameter.
 
     Args:
         scores: in [0, 1], of each trial in turn.

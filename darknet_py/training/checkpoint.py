@@ -1,8 +1,8 @@
-"""What a run needs to go on exactly: a .weights file, and a .state file beside it for what .weights cannot hold.
+"""Checkpoints: a .weights file, and a .state file beside it with the rest of the training state.
 
 The state is a safetensors file: momentum, the average of the weights, statistics, and as text the iteration, the
-best score and the like. It carries a checksum of the weights that it belongs to. A save writes the state under another
-name, then the weights, then gives the state its name; whenever that is cut off, one of the two states fits the weights.
+best score and the like. It has a checksum of the weights that it belongs to. Saving writes the state under another
+name, then the weights, then renames the state; whenever that is interrupted, one of the two states fits the weights.
 """
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def save(path: Path, engine: Engine, facts: dict[str, Any], statistics: Sequence
 
     Args:
         path: NAME.weights; the state becomes NAME.state.
-        facts: what the run must know again, as JSON can hold it.
+        facts: further training state, in types of JSON.
         statistics: the running averages of batch normalisation, where the weights hold others.
 
     Raises:
-        WeightsError: the disk is full, or the folder is missing or closed to us; the files before stay as they were.
+        WeightsError: the disk is full, or the folder is missing or not writable; existing files stay as they were.
     """
     fresh, upcoming = (path.with_suffix(f"{suffix}.new{os.getpid()}") for suffix in (".weights", ".state"))
     try:
@@ -69,7 +69,7 @@ def find(path: Path) -> Path | None:
 
 
 def _finish_last_save(path: Path) -> None:
-    """Where a save was cut off, give the state that fits its name, and delete what fits nothing."""
+    """Finish an interrupted save: rename the state that fits the weights, and delete the others."""
     if left := _upcoming(path):
         if (state := find(path)) is not None and state in left:
             state.replace(path.with_suffix(".state"))
@@ -80,12 +80,12 @@ def _finish_last_save(path: Path) -> None:
 
 
 def _upcoming(path: Path) -> list[Path]:
-    """States that a save which was cut off left under another name."""
+    """States under other names, left by an interrupted save."""
     return sorted(path.parent.glob(f"{escape(path.stem)}.state.new*"))
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """What the run knew; empty where the file is none of ours."""
+    """The facts of a state file; empty for any other file."""
     try:
         with safe_open(path, "pt") as file:
             return json.loads((file.metadata() or {}).get("run", "{}"))
@@ -94,7 +94,7 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def restore(path: Path, engine: Engine) -> dict[str, Any]:
-    """Give an engine, whose network has its weights already, the rest of its state.
+    """Restore the training state of an engine whose network has its weights already.
 
     Returns:
         The facts that ``save`` was given.
@@ -121,7 +121,7 @@ def restore(path: Path, engine: Engine) -> dict[str, Any]:
 
 
 def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those whose names start so, without that start."""
+    """The tensors whose names have a prefix, under the names without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 

@@ -1,4 +1,4 @@
-"""What a run's log holds, as a table (results.csv) and as curves (results.png)."""
+"""A run's log as a table (results.csv) and as curves (results.png)."""
 from __future__ import annotations
 
 import csv
@@ -42,7 +42,7 @@ def write_table(entries: Iterable[Entry], columns: Sequence[str], path: str | os
         entries: of the log, in its order.
         columns: names of figures that stand in the log beside those of every run.
         path: of the file; numbers stand in it as in the log, what is not a number is empty.
-        every: of the rows to return, so many.
+        every: interval of the rows to return.
 
     Returns:
         Each ``every``-th row, and all with a score.
@@ -77,7 +77,7 @@ def merged(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def plot_results(rows: Sequence[Entry], title: str, path: str | os.PathLike) -> None:
-    """Draw the losses, scores, the learning rate, the seconds, and what the heads say, each over the iterations.
+    """Draw losses, scores, learning rate, seconds and the heads' figures over the iterations.
 
     Args:
         rows: as ``write_table`` returns them.

@@ -13,7 +13,7 @@ LAST = 1000             # iterations that go on from the average
 
 
 class Average:
-    """The average of all weights; running statistics stay those of the network.
+    """Exponential moving average of all weights; running statistics stay those of the network.
 
     Darknet: train_network_waitkey, ema_update, ema_apply. It starts in the middle of the run, and 1000 iterations
     before its end the network goes on from it. C averages convolutions only.
@@ -26,7 +26,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, iteration: int) -> None:
-        """Take in the weights after an iteration, counted from 1."""
+        """Update the average with the weights after an iteration, counted from 1."""
         if not self.alpha or iteration < self.start:
             return
         parameters = [parameter.detach() for parameter in self.network.parameters()]
@@ -39,7 +39,7 @@ class Average:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """While this lasts the network has the average as its weights."""
+        """A context in which the network's weights are the average."""
         weights = [parameter.detach().clone() for parameter in self.network.parameters()]
         with torch.no_grad():
             torch._foreach_copy_(list(self.network.parameters()), self.values)

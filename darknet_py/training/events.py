@@ -1,4 +1,4 @@
-"""How to run a training, and what it tells as it goes."""
+"""Events of a training run, which it yields to its caller: start, iteration, score, saved file, note, end."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 
 class Score(NamedTuple):
-    """How good a network is: ``value`` in [0, 1], what that is called, the whole report; other figures in [0, 1], and
-    what all of it comes from."""
+    """A score of a network: ``value`` in [0, 1], its name, the whole printout; other figures in [0, 1], and the results
+    that they are computed from."""
 
     value: float
     name: str
@@ -19,8 +19,8 @@ class Score(NamedTuple):
 
 
 class Split(NamedTuple):
-    """What is trained on, or measured on: how much of which ``unit`` there is, and names of classes with their numbers
-    of objects, None where these were not counted."""
+    """A split of the data set: its size in which ``unit``, and class names with their numbers of objects, None where
+    these were not counted."""
 
     name: str
     total: int
@@ -30,15 +30,15 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Started:
-    """A run begins, or goes on.
+    """A run begins, or resumes.
 
-    device: what computes, in words.
-    splits: what it trains on, and what it is measured on, if it is.
+    device: in words.
+    splits: of training, and of evaluation, if there is one.
     weights: where the weights come from, in words.
     iteration, last: the iterations that are done already, and the one that ends the run.
     epochs: passes through the data from iteration 1 to the last.
     images: of an iteration, in so many ``subdivisions``.
-    size: (width, height) of the cfg; ``largest`` is what random= leads to.
+    size: (width, height) of the cfg; ``largest`` the largest one with random=.
     backup: the folder for weights and the log; None where nothing is written.
     """
 
@@ -79,7 +79,7 @@ class Finished:
 @dataclass(frozen=True)
 class Iteration:
     """One iteration is done. ``average`` is C's running mean of the loss, seconds are those of the whole iteration,
-    of which ``waited`` went by without data."""
+    ``waited`` those of them spent waiting for data."""
 
     iteration: int
     last: int
@@ -113,7 +113,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Note:
-    """Something that the user should read."""
+    """A message for the user."""
 
     text: str
 

@@ -1,9 +1,10 @@
-"""Filters that are learnt in several poses at once: sway=, rotate=, stretch= and stretch_sway= of [convolutional].
+"""Filters that are shared in several poses: sway=, rotate=, stretch= and stretch_sway= of [convolutional].
 
 Darknet: update_convolutional_layer_gpu and the kernels it calls (sway_and_flip_weights_kernel, rotate_weights_kernel,
-stretch_weights_kernel, stretch_sway_flip_weights_kernel). A layer's k x k kernels fall into equal stages, in the order
-they lie in memory. The first quarter is what is learnt; the others hold the same kernels in other poses. Updates are
-turned back, averaged over the quarters, and after the step the first quarter is copied and turned into its poses.
+stretch_weights_kernel, stretch_sway_flip_weights_kernel). A layer's k x k kernels are divided into equal stages, in
+the order of memory. The first quarter has the parameters; the others have the same kernels in other poses. Updates are
+transformed back and averaged over the quarters; after the step the first quarter is copied, and transformed to the
+poses.
 """
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def spread(weight: Tensor, kind: str, angle: int = 15) -> Tensor:
 
 
 def stages(kind: str) -> int:
-    """Into how many equal parts the kernels of a layer fall."""
+    """The number of equal parts that the kernels of a layer are divided into."""
     return 8 if kind == "stretch_sway" else 4
 
 

@@ -1,4 +1,4 @@
-"""Which network a run trains and on what, and how that differs from what another run says."""
+"""Identity of a run: its network, data and initial weights, and the differences from those of another run."""
 from __future__ import annotations
 
 import os
@@ -26,7 +26,7 @@ SHOWN = 40                                              # characters of a value
 
 @dataclass(frozen=True)
 class Identity:
-    """What a run trains and on what, as its state keeps it.
+    """Network, data and initial weights of a run, as its state keeps them.
 
     cfg: the text; in states of earlier versions its CRC-32, None for nothing known.
     layers: of each its kind and the shapes of its weights; empty for nothing known.
@@ -44,7 +44,7 @@ class Identity:
 
     @classmethod
     def of(cls, network: Network, data: str | os.PathLike, weights: Path | None) -> Identity:
-        """That of a run which is to begin with some weights."""
+        """The identity of a new run with these initial weights."""
         entries = dict(entries_of(data))
         pictures = os.path.realpath(find_near(entries["train"], Path(data))) if "train" in entries else None
         layers = [" ".join([layer.kind, *("x".join(map(str, blob.tensor.shape)) for blob in layer.blobs())])
@@ -57,14 +57,14 @@ class Identity:
 
     @classmethod
     def known(cls, facts: dict[str, Any]) -> Identity:
-        """That in a state."""
+        """The identity in a state file."""
         if "run" in facts:
             return cls(**facts["run"])
         cfg, data, first = facts.get("identity") or (None, None, None)
         return cls(cfg, [], [None if data is None else os.path.realpath(data), None], {}, first)
 
     def other_layer(self, now: Identity) -> str | None:
-        """The first layer that is another one now, in words."""
+        """The first layer that differs now, in words."""
         was, new = self.layers, now.layers
         if not was or was == new:
             return None
@@ -75,7 +75,7 @@ class Identity:
         return f"layer {index} was {old}, is {other}"
 
     def edits(self, now: Identity) -> list[str]:
-        """What differs in the cfg and the data file now, as ``[net] learning_rate 0.001 -> 0.0005``."""
+        """The differences of cfg and data file, as ``[net] learning_rate 0.001 -> 0.0005``."""
         if not isinstance(self.cfg, str):
             return [] if self.cfg in (None, zlib.crc32(str(now.cfg).encode("utf-8", "surrogateescape"))) else [
                 "the cfg (a state of an earlier version does not say where)"]
@@ -88,10 +88,10 @@ class Identity:
 
 
 def trainable(cfg: Cfg) -> Network:
-    """The network of a cfg without memory for its weights, if the cfg says all that training needs.
+    """The network of a cfg without memory for its weights, after a check that it can be trained.
 
     Raises:
-        CfgError: it does not.
+        CfgError: it cannot.
     """
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore", CfgWarning)         # they are given when it is built to be trained
@@ -123,7 +123,7 @@ def _differences(old: dict[str, str], new: dict[str, str], where: str) -> list[s
 
 
 def _plain(value: str | None) -> list[float | str | None]:
-    """A value so that .5 is 0.50."""
+    """A value in a normal form, so that .5 equals 0.50."""
     parts: list[float | str | None] = []
     for part in [None] if value is None else value.split(","):
         try:

@@ -1,4 +1,4 @@
-"""One iteration: the mini-batches of a batch, self-adversarial training, the update, and what must not be NaN."""
+"""One training iteration: the mini-batches of a batch, self-adversarial training, the update, checks for NaN."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -27,11 +27,11 @@ PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Result(NamedTuple):
-    """What an iteration gave.
+    """The result of an iteration.
 
     loss: a mean over images, as C prints it.
     rate: the learning rate.
-    figures: means over mini-batches of what the heads say, by "index name".
+    figures: means over mini-batches of the heads' figures, by "index name".
     trouble: why the weights were left as they were, or None.
     """
 
@@ -42,7 +42,7 @@ class Result(NamedTuple):
 
 
 class Engine:
-    """A network with all that changes while it trains.
+    """A network with its training state: optimiser, average, loss scale.
 
     Args:
         amp: "off" for float32, else the precision of the forward pass: "bf16" or "fp16".
@@ -148,7 +148,7 @@ class Engine:
         return self.compiled[size]
 
     def input(self, images: Tensor) -> Tensor:
-        """Images as the network takes them."""
+        """Images as the network's input: on its device, float in [0, 1]."""
         x = images.to(self.device, non_blocking=True)
         x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
         return x.contiguous(memory_format=torch.channels_last)
@@ -170,7 +170,7 @@ class Engine:
         return net.adversarial_lr * (iteration - 1) / net.max_batches
 
     def _rescale(self, finite: bool) -> None:
-        """float16 overflows now and then, which only means that deltas must be scaled by less."""
+        """Adapt the loss scale of float16: halved after an overflow, doubled after many finite iterations."""
         if self.precision is torch.float16:
             self.good = self.good + 1 if finite else 0
             if not finite or self.good % RISE == 0:
@@ -198,7 +198,7 @@ class Engine:
 
 
 def _compile(forward: Forward) -> Forward:
-    """torch.compile, whose own troubles become an error that says so."""
+    """torch.compile, whose failures are raised as a DarknetError."""
     from torch._dynamo.exc import TorchDynamoException  # takes a second
     compiled = torch.compile(forward, dynamic=False)
 
@@ -214,8 +214,8 @@ def _compile(forward: Forward) -> Forward:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """While this lasts, PyTorch's own generators of the CPU and of the device draw from a seed; then they go on from
-    where they were."""
+    """A context in which PyTorch's default generators of the CPU and the device are seeded; their states are restored
+    after it."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         if device.type == "cuda":
             torch.default_generator.manual_seed(seed)
@@ -229,7 +229,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def all_finite(tensors: list[Tensor]) -> bool:
-    """Whether no tensor holds NaN or infinity, nor values whose squares do; one look at the device for all."""
+    """Whether all values of all tensors, and their squares, are finite; with one synchronisation for all."""
     return not tensors or bool(torch.stack(torch._foreach_norm(tensors)).isfinite().all())
 
 

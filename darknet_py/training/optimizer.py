@@ -1,4 +1,4 @@
-"""Darknet's update of the weights."""
+"""Darknet's optimisers: SGD with momentum, and Adam."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ WARP = 32           # C centralises gradients only where this divides a filter's
 
 
 class Rule(NamedTuple):
-    """How one tensor is updated; tensors of equal rules share a group of the optimiser."""
+    """Options of one tensor's update; tensors of equal rules share a parameter group of the optimiser."""
 
     factor: float           # of the learning rate
     decays: bool
@@ -44,8 +44,8 @@ class Optimizer:
     - Weights decay. Biases, batch normalisation and the weights of [shortcut] do not; with Adam biases and batch
       normalisation do.
     - ``dont_update=N`` starts after iteration N, ``burnin_update=K`` at K * burn_in; until then gradients are dropped,
-      where C gathers them for one great leap. ``train_only_bn=1`` lets nothing but running statistics change, in this
-      layer and all before it (set_train_only_bn; update_network_gpu passes over them).
+      where C accumulates them into one large step. ``train_only_bn=1`` lets nothing but running statistics change, in
+      this layer and all before it (set_train_only_bn; update_network_gpu passes over them).
     - ``clip`` keeps weights within bounds after the step; ``grad_centr`` takes each filter's mean off its updates,
       where the filter has a multiple of 32 weights; ``reverse=p`` steps by sign(u) * (10 |u| + 1) ^ p instead of u;
       sway, rotate, stretch and stretch_sway deform filters until half of max_batches (see ``deform``).
@@ -136,11 +136,11 @@ class Optimizer:
         self.inner.zero_grad(set_to_none=True)
 
     def _gathered(self, parameter: nn.Parameter) -> Tensor | None:
-        """What momentum keeps of earlier gradients, as it stands before the step."""
+        """The momentum buffers before the step."""
         return self.inner.state[parameter].get("momentum_buffer") if parameter in self.inner.state else None
 
     def _prepare(self, parameter: nn.Parameter, rule: Rule, deforming: bool) -> None:
-        """Change gradient and momentum so that the plain step comes to what C does with their sum."""
+        """Change gradient and momentum so that the plain step has the result of C's operations on their sum."""
         if parameter.grad is None:
             return
         gathered = self._gathered(parameter)
@@ -165,7 +165,7 @@ class Optimizer:
         parameter.add_(update, alpha=rate)
 
     def _count(self, parameters: list[nn.Parameter], iteration: int) -> None:
-        """Let Adam's count of steps be the iteration, as in C."""
+        """Set Adam's count of steps to the iteration, as in C."""
         for parameter in parameters:
             state = self.inner.state[parameter]
             if not state:
@@ -187,12 +187,12 @@ class Optimizer:
             parameter.copy_(torch.where(parameter.isfinite(), parameter, index.reciprocal().view_as(parameter)))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What it remembers, by the parameter's name and the kind of memory: "layers.0.weight.momentum_buffer"."""
+        """The optimiser's state, by the names of parameter and buffer: "layers.0.weight.momentum_buffer"."""
         return {f"{name}.{key}": value for parameter, name in self.names.items() if parameter in self.inner.state
                 for key, value in self.inner.state[parameter].items() if isinstance(value, Tensor)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up where ``state_dict`` left off. What is missing starts anew, and so does all where adam= was changed.
+        """Restore a ``state_dict``. Missing buffers start at zero, and so do all where adam= was changed.
 
         Raises:
             DataError: something is not of this network.
@@ -216,13 +216,13 @@ class Optimizer:
 
 @torch.no_grad()
 def reject_similar_filters(network: Network, seed: int, threshold: float = .4) -> list[tuple[int, int]]:
-    """Draw one of a layer's two most similar filters anew if the cosine between them is above the threshold.
+    """Reinitialise one of a layer's two most similar filters if the cosine between them is above the threshold.
 
     Args:
-        seed: of the new weights; C draws them from a stream that no run can repeat.
+        seed: of the new weights; C's random numbers are not repeatable.
 
     Returns:
-        (layer, filter) of each drawn anew.
+        (layer, filter) of each that was reinitialised.
 
     With ``weights_reject_freq=N`` this is done every N iterations in the first three quarters of the run, after the
     average of the weights took them in. It looks at convolutions with an activation, but not at the first layer and not

@@ -1,4 +1,4 @@
-"""Pictures of a training: its labels, its first mini-batches, what the best weights find."""
+"""Pictures of a run's report: labels, first mini-batches, predictions of the best weights."""
 from __future__ import annotations
 
 import os
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LEAST_CELL, CELL = 320, 416         # pixels, the width of a picture in a row
-SHOWN, COLUMNS = 12, 4              # pictures of a batch, or with what was found; pictures in a row
+SHOWN, COLUMNS = 12, 4              # pictures of a batch, or with predictions; pictures in a row
 PATIENCE = 1.                       # seconds for reading labels; those of the pictures that are left are not counted
 BARS = 30                           # classes with a bar of their own
 BINS = 50                           # of a coordinate
@@ -36,11 +36,11 @@ WHITE = (255, 255, 255)
 
 
 class Drawing(NamedTuple):
-    """Pictures that can be made.
+    """Pictures to be drawn.
 
-    key: a later drawing takes the place of an earlier one of the same key.
-    files: by name, what writes each to a path.
-    once: those that are there already are as good.
+    key: a later drawing replaces an earlier one of the same key.
+    files: by name, the function that writes each to a path.
+    once: existing files are not drawn again.
     """
 
     key: str
@@ -81,8 +81,8 @@ def labelled(batch: MiniBatch, number: int, names: Sequence[str], most: int | No
 
 def draw_predictions(samples: Sequence[Sample], predictions: Predictions, names: Sequence[str], thresh: float,
                      path: str | os.PathLike) -> None:
-    """Write a dozen of the validation pictures, evenly chosen from those with objects, with what was found in them at
-    scores above ``thresh`` in colour, and their objects in white dashes.
+    """Write a dozen of the validation pictures, evenly chosen from those with objects, with the detections of scores
+    above ``thresh`` in colour, and the ground truth in white dashes.
 
     Raises:
         DataError, OSError: one cannot be read; it cannot be written.
@@ -113,8 +113,8 @@ def draw_predictions(samples: Sequence[Sample], predictions: Predictions, names:
 
 
 def plot_labels(samples: Sequence[Sample], names: Sequence[str], path: str | os.PathLike) -> None:
-    """Draw what the labels of the training pictures hold: objects of each class, a picture, and where and how large
-    they are. If there are too many to be read in a moment, an arbitrary part of them stands for all.
+    """Draw statistics of the training labels: objects of each class, a picture, positions and sizes. If there are too
+    many to be read in a second, an arbitrary sample of them is drawn.
 
     Raises:
         OSError: it cannot be written.
@@ -208,5 +208,5 @@ def _name(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def escaped(text: str) -> str:
-    """A text that str.format leaves as it is."""
+    """A text with braces escaped for str.format."""
     return text.replace("{", "{{").replace("}", "}}")

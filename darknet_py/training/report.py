@@ -1,4 +1,4 @@
-"""What a run writes for people: a log, a chart, a folder with a page, and TensorBoard's events on request."""
+"""The report of a training run: a log, a chart, a folder with an HTML page, and TensorBoard's events on request."""
 from __future__ import annotations
 
 import json
@@ -22,7 +22,7 @@ PACE = 100                  # iterations whose mean time tells how long the othe
 
 
 class Step(Protocol):
-    """One iteration, as far as it is written down."""
+    """The figures of one iteration that are logged."""
 
     @property
     def iteration(self) -> int: ...         # from 1
@@ -41,7 +41,7 @@ class Step(Protocol):
     @property
     def hours_left(self) -> float: ...
     @property
-    def figures(self) -> Mapping[str, float]: ...       # what the heads say
+    def figures(self) -> Mapping[str, float]: ...       # of the heads
 
 
 def console_line(step: Step) -> str:
@@ -51,9 +51,9 @@ def console_line(step: Step) -> str:
 
 
 class Report:
-    """Writes down a run as it goes.
+    """Writes the log, chart, report folder and TensorBoard events of a run.
 
-    What cannot be written (a full disk) does not stop the run: the methods return a line that says so, the first time.
+    A write error (a full disk) does not stop the run: the methods return a line about it, the first time.
 
     Args:
         name: of the run.
@@ -89,7 +89,7 @@ class Report:
         self.log.before.clear()
 
     def follow(self, events: Iterator[Event], task: Task) -> Iterator[Event]:
-        """Pass on the events of a training of ``task``, write down what they tell, and say what cannot be written."""
+        """Pass on the events of a training of ``task``, log them, and add notes of write errors."""
         try:
             for event in events:
                 troubles = []
@@ -201,8 +201,8 @@ class Report:
 class Log:
     """A JSONL file that grows by a line at a time, each a JSON object with ``iteration``.
 
-    What was written stays when the process is killed. A line that was cut off is passed over on reading, and dropped
-    when the run goes on, as are those of iterations that are done again.
+    Each line is flushed, so that it survives a killed process. An incomplete line is skipped on reading, and dropped
+    when the run resumes, as are those of iterations that are repeated.
 
     Attributes:
         before: the entries that are kept from an earlier run.
@@ -243,7 +243,7 @@ class Log:
 
 
 def read_log(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The entries of a log, without lines that were cut off.
+    """The entries of a log, without incomplete lines.
 
     Raises:
         DataError: the file cannot be read.
@@ -255,7 +255,7 @@ def read_log(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 class Board:
-    """TensorBoard's events in a folder; those of iterations that are done again no longer show.
+    """TensorBoard's events in a folder; those of iterations that are repeated are hidden.
 
     Raises:
         DarknetError: the package tensorboard is missing.

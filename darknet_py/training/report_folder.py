@@ -1,4 +1,4 @@
-"""The folder of a run's report: when its pictures, its table and its page are written, for little of the time."""
+"""The folder of a run's report: schedules its pictures, table and page so that they take a small share of the time."""
 from __future__ import annotations
 
 import re
@@ -28,8 +28,8 @@ OF_THE_BEST = ("precision_recall.png", "f1.png", "confusion.png", "accuracy.png"
 class ReportFolder:
     """NAME_report/: pictures, results.csv, and index.html, which shows them all.
 
-    What is to be drawn waits until there is time, but for what is drawn ``once``; what comes under the same key takes
-    its place. So pictures of weights that were the best for a short time only may never be drawn.
+    Drawings wait until the share of the time allows them, except those that are drawn ``once``; a later one of the same
+    key replaces a waiting one. So pictures of weights that were the best for a short time only may never be drawn.
 
     Args:
         path: of the folder.
@@ -37,7 +37,7 @@ class ReportFolder:
         facts: what is trained on what, for the page.
         links: of the page to other files, by their texts.
         entries: reads the log.
-        iteration: how many are done already; what an earlier run drew later than that goes.
+        iteration: how many are done already; an earlier run's pictures of later ones are removed.
 
     All methods but ``put`` and ``saw`` raise OSError or DataError for what cannot be written.
     """
@@ -60,13 +60,13 @@ class ReportFolder:
             self.scores.append(entry)
 
     def put(self, drawings: Iterable[Drawing]) -> None:
-        """Have something drawn when there is time."""
+        """Queue a drawing."""
         for drawing in drawings:
             if not (drawing.once and all((self.path / file).exists() for file in drawing.files)):
                 self.queue[drawing.key] = drawing
 
     def step(self, iteration: int, state: str) -> None:
-        """An iteration is done: draw what waits, or write table and page anew, if there is time for it."""
+        """After an iteration: draw from the queue, or write table and page again, if there is time for it."""
         now = time.monotonic()
         waits = next(iter(self.queue.values()), None)
         if self.spent > START + SHARE * (now - self.begun) and not (waits is not None and waits.once):
@@ -80,7 +80,7 @@ class ReportFolder:
                 self._write(iteration, state, True)
 
     def close(self, iteration: int, state: str) -> None:
-        """Draw all that waits, and write the last table and page."""
+        """Draw the whole queue, and write the last table and page."""
         with self._timed():
             try:
                 while self.queue:
@@ -110,7 +110,7 @@ class ReportFolder:
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
-        """Count the time; whatever the libraries that draw stumble over is an error of the report alone."""
+        """Count the time of drawing; any error of the drawing libraries becomes an error of the report alone."""
         begin = time.monotonic()
         try:
             self.path.mkdir(exist_ok=True)
@@ -123,7 +123,7 @@ class ReportFolder:
             self.spent += time.monotonic() - begin
 
     def _drop_later(self, iteration: int) -> None:
-        """Take away what belongs to iterations that are done again."""
+        """Remove the pictures of iterations that are repeated."""
         with suppress(OSError):
             files = [file for file in self.path.iterdir() if FILES.fullmatch(file.name)]
             late = [file for file in files if file.name.startswith("predictions_")

@@ -1,4 +1,4 @@
-"""The page that shows a run's report: one HTML file that needs nothing but the pictures beside it."""
+"""The HTML page of a run's report: one file that needs nothing but the pictures beside it."""
 from __future__ import annotations
 
 import html
@@ -16,9 +16,9 @@ REFRESH = 60                # seconds after which a page of a run that goes on l
 
 
 class Section(NamedTuple):
-    """What pictures are of: the pattern of their names, a heading, and what one should know to read them.
+    """A section of pictures: the pattern of their names, a heading, and an explanation.
 
-    newest: show the one with the highest number, and the others folded away.
+    newest: show the one with the highest number, the others are folded.
     """
 
     pattern: str
@@ -63,7 +63,7 @@ a { color: inherit }
 
 
 def facts_of(started: Started, name: str, source: str, seed: int) -> dict[str, str]:
-    """What is trained on what, for the page. ``source``: of the data."""
+    """Facts of the run for the page: network and data. ``source``: of the data."""
     (width, height), (most, _) = started.size, started.largest
     size = f", {width} x {height}" + (f" and up to {most} wide" if most > width else "") if height else ""
     parts = "".join(f", {split.total:,} {split.unit} to {'train on' if split.name == 'train' else 'measure on'}"

@@ -1,4 +1,4 @@
-"""Where a training run starts: what lies in its backup folder, what was asked for, and the decision that follows."""
+"""Resuming of a run: reads the checkpoints in its backup folder, and decides where training starts."""
 from __future__ import annotations
 
 import os
@@ -22,10 +22,10 @@ NUMBERED = re.compile(r".*_\d+\.weights")
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked for.
+    """The run that is requested.
 
     name, folder: of the run's files; the folder is None where no files are written.
-    run: what it would be, and the weights to begin with.
+    run: its identity, with the initial weights.
     last: the iteration that ends the run.
     """
 
@@ -40,7 +40,7 @@ class Asked:
 
 
 class State(NamedTuple):
-    """A state, the weights that it belongs to, and what it knows."""
+    """A state file, the weights that it belongs to, and its facts."""
 
     path: Path
     weights: Path
@@ -49,7 +49,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """What there is.
+    """The files of earlier runs.
 
     weights: the run's .weights files in the folder, and the images that each has seen.
     others: the other files of the run.
@@ -57,7 +57,7 @@ class Found:
     given: that of the weights that were asked for.
     seen: images that the weights asked for have seen.
     gone: files of the states that are no longer there.
-    aside: the folder for what must make way.
+    aside: the folder to which files are moved that would be overwritten.
     """
 
     weights: dict[Path, int] = field(default_factory=dict)
@@ -71,14 +71,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Decision:
-    """Where to start.
+    """The start of the run.
 
-    weights: to load, and ``state`` what belongs to them; None for a random start.
+    weights: to load, and ``state`` their state; None for random initialisation.
     todo: "train"; "finish" where only NAME_final.weights is missing; "nothing" for a finished run.
     notes: for the user.
-    moved: files that make way for the run's own, and ``copied`` those that must also stay.
-    aside: where these go.
-    first: what the run began with.
+    moved: files to move, since the run would overwrite them, and ``copied`` those to copy, since it needs them too.
+    aside: the folder to which they go.
+    first: the initial weights of the run.
     """
 
     weights: Path | None = None
@@ -92,7 +92,7 @@ class Decision:
 
 
 def start(asked: Asked) -> Decision:
-    """Look at what is there, and decide where to start.
+    """Read the checkpoints, and decide where to start.
 
     Raises:
         DataError, WeightsError: see ``decide``; or a file that cannot be read.
@@ -104,7 +104,7 @@ def start(asked: Asked) -> Decision:
 
 
 def look(asked: Asked) -> Found:
-    """What lies in the backup folder, and what belongs to the weights that were asked for."""
+    """Find the files in the backup folder, and the state of the requested weights."""
     weights, others, state, given = {}, [], None, None
     folder = asked.folder
     if folder is not None and folder.is_dir():
@@ -128,16 +128,17 @@ def look(asked: Asked) -> Found:
 
 
 def decide(asked: Asked, found: Found) -> Decision:
-    """Where to start; never so that files of another run would be written over.
+    """Decide where to start, so that files of another run are never overwritten.
 
-    - ``clear``: at iteration 0 of what was asked for. All that lies there makes way.
-    - The same command, or weights with a state: that run goes on, unless it is finished or cannot.
-    - Other first weights than those of the run that lies there: refused.
+    - ``clear``: at iteration 0 of the requested run. All existing files are moved.
+    - The same command, or weights with a state: that run resumes, unless it is finished or cannot.
+    - Other initial weights than those of the existing run: refused.
     - Weights without a state, as C writes them, or with that of another network from elsewhere, or an older file of the
-      run: by the number of images they have seen. What training would write over makes way.
+      run: at the iteration that follows from the number of images they have seen. Files that training would overwrite
+      are moved.
 
     Raises:
-        DataError, WeightsError: the run that lies there cannot go on like this, and what to do.
+        DataError, WeightsError: the existing run cannot resume like this, and what to do.
     """
     own = {_real(path): path for path in found.weights}
     given = None if asked.weights is None else own.get(_real(asked.weights))
@@ -166,7 +167,7 @@ def decide(asked: Asked, found: Found) -> Decision:
 
 
 def _go_on(asked: Asked, found: Found, state: State) -> Decision:
-    """With a state: what changed, and whether there is anything left to do."""
+    """Resume from a state: note the changes, and whether any iterations are left."""
     known, iteration = Identity.known(state.facts), state.facts["iteration"]
     _check_data(asked, found, state, known)
     _check_layers(asked, found, state, known)
@@ -189,7 +190,7 @@ def _go_on(asked: Asked, found: Found, state: State) -> Decision:
 
 
 def _check_data(asked: Asked, found: Found, state: State, known: Identity) -> None:
-    """Other data are another run; a file that has moved is not."""
+    """Refuse other data than those of the run; a moved file is accepted."""
     for old, new, what in zip(known.data, asked.run.data, ("", "train="), strict=True):
         moved = old in found.gone and new is not None and Path(str(old)).name == Path(new).name
         if old not in (None, new) and not moved:
@@ -204,8 +205,8 @@ def _check_layers(asked: Asked, found: Found, state: State, known: Identity) -> 
 
 
 def _began_alike(asked: Asked, found: Found) -> bool:
-    """Whether the run that lies there began with the weights that were asked for. Where it began with a file of its
-    own, to go on from what C left, no weights are the same as well."""
+    """Whether the existing run began with the requested weights. Where it began with a file of its own, which C wrote,
+    no weights count as the same too."""
     assert found.state is not None
     began, begins = Identity.known(found.state.facts).first, asked.run.first
     if began is None:
@@ -224,7 +225,7 @@ def _named(first: Sequence[Any] | None) -> str:
 
 
 def _ways(found: Found, state: State, go_on: str) -> str:
-    """What to do where a run cannot go on; with -clear weights from elsewhere are a start at iteration 0."""
+    """The hint where a run cannot resume; with -clear weights from elsewhere are a start at iteration 0."""
     if not _is(state, found.state):
         return f"{go_on}, or begin with these weights at iteration 0 with -clear"
     return (f"{go_on}, start afresh with -clear (what is there moves to {found.aside}), or choose another folder with "

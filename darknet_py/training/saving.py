@@ -1,4 +1,4 @@
-"""The weights files that a training run writes."""
+"""Saving of weights and checkpoints during training."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -16,9 +16,9 @@ from darknet_py.utils.files import replacing
 
 
 class Saver:
-    """Writes ``NAME_last.weights`` and its like, with statistics that belong to the weights.
+    """Writes ``NAME_last.weights`` and the like, with batch-norm statistics estimated for the weights.
 
-    All processes call it alike, for the statistics are estimated together; the first one writes.
+    All processes must call it, since the statistics are estimated by all; rank 0 writes.
 
     Args:
         folder, name: of the files.
@@ -31,7 +31,7 @@ class Saver:
         self.engine, self.statistics = engine, statistics
 
     def path(self, what: str) -> Path:
-        """That of NAME_what.weights."""
+        """The path of NAME_what.weights."""
         return self.folder / f"{self.name}_{what}.weights"
 
     def weights(self, what: str, iteration: int, *, must: bool = False) -> Iterator[Event]:
@@ -39,7 +39,7 @@ class Saver:
         yield from self._written(self.path(what), iteration, self.engine.network.save_weights, must)
 
     def state(self, facts: dict[str, Any], *, must: bool = False) -> Iterator[Event]:
-        """Write NAME_last.weights and its state. facts: what the run must know again, its ``iteration`` among it."""
+        """Write NAME_last.weights and its state. facts: further training state, with its ``iteration``."""
         yield from self._written(self.path("last"), facts["iteration"], lambda path: checkpoint.save(
             path, self.engine, facts, self.statistics.running), must)
 
@@ -50,7 +50,7 @@ class Saver:
                 yield from self.weights("ema", iteration)
 
     def attention(self, iteration: int) -> Iterator[Event]:
-        """Write NAME_attention.png, where images were attacked."""
+        """Write NAME_attention.png, where there was an adversarial stage."""
         if self.engine.attention is not None:
             yield from self._written(self.folder / f"{self.name}_attention.png", iteration, self._write_attention)
 

@@ -1,4 +1,4 @@
-"""Which values of a cfg can be tuned, and how far each may go."""
+"""Hyper-parameter search space: the values of a cfg that can be tuned, and their ranges."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +12,13 @@ from darknet_py.model.network import Network
 
 
 class Range(NamedTuple):
-    """Where to look for a value.
+    """The range of a hyper-parameter.
 
-    own: what the cfg has; in its last head, if heads differ.
+    own: the cfg's value; that of its last head, if heads differ.
     low, high: own lies between them.
-    log: equal ratios count alike, not equal differences.
-    choices: the only values there are; empty for all between low and high.
-    places: (section, its own value) of all that the value stands in.
+    log: the search is on a logarithmic scale.
+    choices: the only values allowed; empty for all between low and high.
+    places: (section, its own value) of all sections that have the key.
     """
 
     key: str
@@ -51,12 +51,12 @@ def between(low: float, high: float) -> Rule:
 
 
 def near_one(factor: float) -> Rule:
-    """What is missing to 1, up to ``factor`` times more or less."""
+    """The difference to 1, up to ``factor`` times more or less."""
     return lambda own: Limits(max(0, 1 - factor * (1 - own)), 1 - (1 - own) / factor)
 
 
 def switch(own: float) -> Limits:
-    """Off, on, or what it is."""
+    """0, 1, or the cfg's own value."""
     choices = tuple(sorted({0, 1, int(own)}))
     return Limits(choices[0], choices[-1], False, choices)
 
@@ -72,7 +72,7 @@ HEAD: dict[str, Rule] = {
 
 
 def find_ranges(network: Network, keys: Sequence[str] | None = None) -> list[Range]:
-    """What can be tuned in a network's cfg: keys of [net], and those that its heads know.
+    """The ranges of all keys of [net] and of the heads that can be tuned in a network's cfg.
 
     Args:
         keys: only these; None for all.
@@ -102,7 +102,7 @@ def find_ranges(network: Network, keys: Sequence[str] | None = None) -> list[Ran
 
 
 def with_values(cfg: Cfg, ranges: Sequence[Range], values: Mapping[str, float]) -> Cfg:
-    """A cfg with other values; text stays as it is where a value does.
+    """A cfg with other values; the text of unchanged values stays as it is.
 
     Heads whose own values differ keep the ratio between them, where ratios are what is searched; else all get the
     same.
@@ -116,12 +116,12 @@ def with_values(cfg: Cfg, ranges: Sequence[Range], values: Mapping[str, float]) 
 
 
 def text_of(value: float) -> str:
-    """A value as a cfg has it, with four digits that count."""
+    """A value as text for a cfg, with four significant digits."""
     return f"{value:.4g}"
 
 
 def _matters(key: str, network: Network) -> bool:
-    """Whether training looks at a key of [net]."""
+    """Whether a key of [net] has an effect on training."""
     net = network.options
     if key == "momentum":
         return not net.adam

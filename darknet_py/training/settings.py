@@ -1,4 +1,4 @@
-"""Options of a training run that stand in no cfg."""
+"""Options of a training run that are not in the cfg."""
 from __future__ import annotations
 
 import os
@@ -12,7 +12,7 @@ STATISTICS = ("estimated", "running")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run. What to train stands in the cfg, on what in the .data file.
+    """Options of a training run; the network is that of the cfg, the data those of the .data file.
 
     clear: start at iteration 0 whatever the weights have seen, and do not go on from an earlier run; its files move to
         previous-N in the backup folder.

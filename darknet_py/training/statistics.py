@@ -1,4 +1,4 @@
-"""Batch-norm statistics estimated for the current weights, for networks that are measured or saved during training."""
+"""Precise batch-norm statistics of the current weights, for networks that are evaluated or saved during training."""
 from __future__ import annotations
 
 import math
@@ -18,16 +18,16 @@ IMAGES = 128            # that an estimate sees, at least
 
 
 class Statistics:
-    """Running statistics that belong to the weights of the moment.
+    """Batch-norm statistics estimated with the current weights.
 
-    C's running averages take in each mini-batch with weight .01. That is right after thousands of iterations; in the
-    first hundreds the weights change faster than the averages follow, and a network that has learned finds nothing.
+    C's running averages count each mini-batch with weight .01. That is right after thousands of iterations; in the
+    first hundreds the weights change faster than the averages, and a trained network detects nothing with them.
     Here the means and variances of the latest training images are averaged with the current weights (precise batch
     normalisation: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", section 3). Training itself goes on from C's
     running averages, untouched.
 
     Args:
-        engine: what trains; in several processes all estimate together, each from its own mini-batches.
+        engine: with the network; of several processes all estimate together, each from its own mini-batches.
         images: of an iteration.
         estimated: False leaves the running averages as C has them.
 
@@ -58,7 +58,7 @@ class Statistics:
 
     @contextmanager
     def in_place(self, iteration: int, *, averaged: bool = False) -> Iterator[None]:
-        """While this lasts the network has statistics for its weights.
+        """A context in which the network has the estimated statistics.
 
         Args:
             iteration: how many are done; a second estimate for the same number is the first one.

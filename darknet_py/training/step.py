@@ -15,7 +15,7 @@ Forward = Callable[[Tensor, int], list[HeadPass]]
 
 
 class Outcome(NamedTuple):
-    """What a mini-batch gave: C's cost, the mean over heads, and what each head said."""
+    """The result of a mini-batch: C's cost, the mean over heads, and each head's figures."""
 
     loss: Tensor
     heads: list[tuple[HeadPass, HeadLoss]]
@@ -41,13 +41,13 @@ def accumulate(network: Network, x: Tensor, truth: Truth | Tensor, scale: float 
 
 
 def attack(network: Network, x: Tensor, truth: Truth | Tensor, rate: float) -> tuple[Tensor, Tensor]:
-    """Self-adversarial training, the first stage: images changed so that the network finds nothing in them.
+    """The first stage of self-adversarial training: images changed so that the network detects nothing in them.
 
     The images follow the deltas that they would get without any truth. Batch normalisation uses its running
     statistics, and no weight learns from it. Of a contrastive pair only the first image changes.
 
     Returns:
-        (N, C, H, W) in [0, 1], and the deltas (N, C, H, W) that did it.
+        (N, C, H, W) in [0, 1], and the deltas (N, C, H, W) of the images.
 
     Darknet: train_network_datum_gpu, backward_network_gpu.
     """

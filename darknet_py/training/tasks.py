@@ -1,4 +1,4 @@
-"""What a network is trained for: where its mini-batches come from, and how good it is."""
+"""Training tasks (detection, classification, character models): their mini-batches and their evaluation."""
 from __future__ import annotations
 
 import os
@@ -48,7 +48,7 @@ MOST_CURVES, MOST_CONFUSED = 1000, 200      # classes whose curves, and whose co
 
 
 class Task:
-    """What to train for; subclasses say how.
+    """A training task: its loader of mini-batches, and its score.
 
     random: range of sizes, ``random=``.
     count: pictures to train on.
@@ -70,7 +70,7 @@ class Task:
 
     @property
     def waited(self) -> float:
-        """Seconds without data so far."""
+        """Seconds spent waiting for data so far."""
         return self.loader.waited
 
     def batches(self, start: int, plan: Callable[[int], Plan]) -> Iterator[MiniBatch]:
@@ -83,31 +83,31 @@ class Task:
             yield batch
 
     def new_problems(self) -> list[str]:
-        """What was wrong with pictures and labels, each once."""
+        """New problems with pictures and labels, each once."""
         found = self.loader.problems[self.said:]
         self.said += len(found)
         return listed(found, MOST_TOLD - self.said + len(found))
 
     def splits(self) -> list[Split]:
-        """What there is to train on, and to measure on."""
+        """The splits of training and evaluation."""
         raise AssertionError(f"{type(self).__name__} lacks splits")
 
     def new_drawings(self) -> list[Drawing]:
-        """Of labels and mini-batches, for the report, each once."""
+        """Drawings of labels and mini-batches for the report, each once."""
         drawings, self.drawings = self.drawings, []
         return drawings
 
     def score_drawings(self, score: Score, iteration: int) -> list[Drawing]:
-        """What a score comes from, for the report."""
+        """Drawings of the results that a score is computed from, for the report."""
         return []
 
     def evaluate(self, network: Network) -> Score:
-        """How good the network is now; all processes ask at the same time, and get the same answer."""
+        """Evaluate the network; all processes call it at the same time, and get the same score."""
         raise AssertionError(f"{type(self).__name__} lacks evaluate")
 
 
 class Detection(Task):
-    """Finding objects."""
+    """Object detection."""
 
     def __init__(self, data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
                  device: torch.device):
@@ -171,7 +171,7 @@ class Detection(Task):
 
 
 class Classification(Task):
-    """Naming whole pictures."""
+    """Image classification."""
 
     def __init__(self, data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
                  device: torch.device):
@@ -205,7 +205,7 @@ class Classification(Task):
 
 
 class Characters(Task):
-    """Saying which character of a text comes next; ``train`` and ``valid`` are texts.
+    """Prediction of the next character of a text; ``train`` and ``valid`` are texts.
 
     Darknet: train_char_rnn, which lets a sequence go on where the last iteration left it; here each begins anew.
     """
@@ -261,7 +261,7 @@ def task_for(data: str | os.PathLike, network: Network, settings: Settings, seed
 
 
 def loading(settings: Settings, world: World, device: torch.device) -> dict[str, Any]:
-    """How pictures are loaded."""
+    """Options of the loader."""
     return {"workers": workers(settings, world), "rank": world.rank, "world": world.size,
             "pin": device.type == "cuda"}
 

@@ -1,4 +1,4 @@
-"""A whole training run: what to train on, the loop, its files, and going on after a crash."""
+"""The training run: set-up, loop of iterations, evaluation, checkpoints, and resuming after an interruption."""
 from __future__ import annotations
 
 import math
@@ -100,7 +100,7 @@ class Run:
             raise
 
     def _decide(self) -> resume.Decision:
-        """Where to start. The first process says so for all, once no other run has this folder and name."""
+        """Where to start. Rank 0 decides for all, once it has locked the folder and name."""
         if not self.world.leads:
             return resume.Decision()
         if self.settings.save:
@@ -113,7 +113,7 @@ class Run:
             raise
 
     def _begin(self, data: str | os.PathLike, net: NetOptions) -> None:
-        """Build what trains, from the start that was decided on."""
+        """Build network, engine and task, from the start that was decided."""
         settings, start = self.settings, self.start
         known = {} if start.state is None else start.state.facts
         fresh = int.from_bytes(os.urandom(4), "big") if settings.seed is None else settings.seed
@@ -159,7 +159,7 @@ class Run:
             self.notes += self.task.notes
 
     def close(self) -> None:
-        """Let other processes have the backup folder; the end of the iteration does so too."""
+        """Unlock the backup folder; the end of the iteration does so too."""
         if self.lock is not None:
             self.lock.release()
 
@@ -204,7 +204,7 @@ class Run:
                        (size.width, size.height), first[:2], self.backup if self.settings.save else None)
 
     def _make_way(self) -> Iterator[Event]:
-        """Move what would be written over."""
+        """Move the files that would be overwritten."""
         start = self.start
         if not (start.moved or start.copied) or not self.world.leads:
             return
@@ -214,7 +214,7 @@ class Run:
         yield Note(f"what lay in {self.backup} of {self.name} and would be written over is in {start.aside} now")
 
     def _reported(self) -> Iterator[Event]:
-        """The training, written down as it goes."""
+        """The training, with log and report."""
         facts = facts_of(self._started(), self.name, str(self.asked.run.data[0]), self.seed) \
             if self.settings.report else None
         report = Report(self.name, self.backup, self.last, iteration=self.iteration, charts=self.settings.charts,
@@ -271,7 +271,7 @@ class Run:
         return self.iteration >= due or self.iteration == self.last
 
     def _evaluated(self) -> Iterator[Event]:
-        """Measure, and keep the weights if they are the best."""
+        """Evaluate, and save the weights if they are the best."""
         self.scored_at = self.iteration
         try:
             with self.statistics.in_place(self.iteration):

@@ -1,4 +1,4 @@
-"""Pretrained weights to start a training from: of the same network, its first layers, or another number of classes."""
+"""Pretrained weights: of the same network, of its first layers, or of the network with another number of classes."""
 from __future__ import annotations
 
 import os
@@ -19,7 +19,7 @@ MOST_NAMED = 6          # layers
 
 
 class Start(NamedTuple):
-    """Where the weights of a network come from.
+    """The initial weights of a network.
 
     path: their file, or None.
     classes: of the network that the file was written for, where that has another number of them; else None.

@@ -1,4 +1,4 @@
-"""Hyper-parameters by a genetic algorithm: short trials of one cfg with other values, the best one written as a cfg."""
+"""Hyper-parameter search by a genetic algorithm over short trials; the best values are written as a cfg."""
 from __future__ import annotations
 
 import csv
@@ -57,8 +57,8 @@ class Tuning:
     """A search for better values of a cfg; iterate over it to search, an event at a time.
 
     The first trial has the cfg's own values. Then come children of the best trials so far (NSGA-II). All trials have
-    the same seed, so they differ in their values alone. A study that was cut off goes on by itself: the trial that ran
-    is repeated, and the others are those of a study that was not cut off.
+    the same seed, so they differ in their values alone. An interrupted study resumes by itself: the trial that ran is
+    repeated, and all trials are those of an uninterrupted study.
 
     Into the backup folder go NAME_tuned.cfg, the best cfg so far; NAME_trials.csv; NAME_trials.png; and NAME_study.log,
     the study itself, which one process at a time may use (NAME_study.lock and .pid while it does).
@@ -172,7 +172,7 @@ class Tuning:
             return with_values(self.cfg, self.ranges, values)
 
     def _open(self) -> Any:
-        """The study, new or gone on with."""
+        """Open the study, new or resumed."""
         optuna, path = _optuna(), self.folder / f"{self.name}_study.log"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lock = ProcessLock(path.with_suffix(".lock"), f"tuning {self.name} there", again=True)
@@ -206,7 +206,7 @@ class Tuning:
         return study
 
     def _ask(self) -> Any:
-        """A new trial. What it draws depends on the finished ones and their number alone."""
+        """A new trial. Its random values depend on the finished trials and their number alone."""
         drawn = np.random.SeedSequence([self.settings.seed or 0, len(self.done)]).generate_state(1)
         self.study.sampler = _optuna().samplers.NSGAIISampler(population_size=self.population, seed=int(drawn[0]))
         return self.study.ask()
@@ -246,8 +246,8 @@ class Tuning:
 
 
 def _length(net: NetOptions, share: float, asked: int | None) -> tuple[int, list[str]]:
-    """The iterations of a trial, and what to say of them. The rate of those below burn_in is none that a value or the
-    cfg asked for, so trials go beyond it."""
+    """The iterations of a trial, and a note on them. Below burn_in the learning rate does not depend on the values as
+    later, so trials go beyond it."""
     iterations = max(1, round(net.max_batches * share)) if asked is None else asked
     if iterations < 1:
         raise DarknetError(f"trials need at least 1 iteration, found {iterations}")
@@ -262,7 +262,7 @@ def _length(net: NetOptions, share: float, asked: int | None) -> tuple[int, list
 
 
 class _NoLock:
-    """In place of Optuna's lock, a file that a killed process leaves behind, so that the next one waits for ever."""
+    """Replaces Optuna's lock, a file that a killed process leaves behind and the next one waits for."""
 
     def acquire(self) -> bool:
         return True
@@ -272,14 +272,14 @@ class _NoLock:
 
 
 def _mend(path: Path) -> None:
-    """Drop the line that a killed process or a full disk cut off."""
+    """Drop an incomplete last line, left by a killed process or a full disk."""
     if path.is_file() and not (data := path.read_bytes()).endswith(b"\n"):
         with replacing(path) as file:
             file.write(data[:data.rfind(b"\n") + 1])
 
 
 def _optuna() -> Any:
-    """Optuna, which is asked for only here."""
+    """Import Optuna, which is needed only here."""
     try:
         import optuna
     except ImportError:

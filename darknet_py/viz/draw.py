@@ -193,15 +193,15 @@ def _place(text: str, colour: Colour, box: Sequence[int], line: int, size: tuple
     return Strip(left, top, right, bottom, text, (left + margin, bottom - below - margin // 2), scale, weight, colour)
 
 
-def _free_top(wanted: int, strip: int, height: int, spans: Sequence[tuple[int, int]]) -> int:
-    """The nearest place to the wanted one where a strip fits between the spans (top, bottom), and in the picture.
+def _free_top(preferred: int, strip: int, height: int, spans: Sequence[tuple[int, int]]) -> int:
+    """The nearest place to the preferred one where a strip fits between the spans (top, bottom), and in the picture.
 
-    Where there is none, the wanted place.
+    Where there is none, the preferred place.
     """
     last = height - strip
-    wanted = min(wanted, last)
-    places = [wanted, *(top - strip for top, _ in spans), *(bottom for _, bottom in spans)]
-    for place in sorted(places, key=lambda place: abs(place - wanted)):
+    preferred = min(preferred, last)
+    places = [preferred, *(top - strip for top, _ in spans), *(bottom for _, bottom in spans)]
+    for place in sorted(places, key=lambda place: abs(place - preferred)):
         if 0 <= place <= last and all(bottom <= place or place + strip <= top for top, bottom in spans):
             return place
-    return wanted
+    return preferred

@@ -40,7 +40,7 @@ def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = ()
         path: the file. One that is there is left as it is: it is what was wanted, or it may be somebody's own.
         mirrors: other URLs of the same file, asked in turn where those before do not give it.
         size, sha256: of the file, checked as far as they are given; sha256 in hexadecimal, of each version that may be.
-        progress: called with how many bytes are there, and how many there will be, 0 if nobody knows.
+        progress: called with how many bytes are there, and how many there will be, 0 if not known.
         timeout: seconds without a byte after which a connection counts as broken.
         tries: failed attempts after which a URL is given up; one that brought something new begins the count again.
         pause: seconds before the second attempt, doubled for each further one in the count.
@@ -59,12 +59,12 @@ def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = ()
         if (mismatch := find_mismatch(path, size, sha256)) is None:
             return None
         raise DownloadError(f"{path}: {mismatch}; take it away to have it fetched from {url}")
-    said: list[str] = []
+    reasons: list[str] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _claimed(Path(f"{path}.part")) as file:
             part = _Part(file, Path(f"{path}.part"), size, sha256, progress or (lambda done, total: None), timeout)
-            origin = next((one for one in urls if part.fetch(one, said, tries, pause)), None)
+            origin = next((one for one in urls if part.fetch(one, reasons, tries, pause)), None)
         if origin is not None:
             part.path.replace(path)
         elif not part.length:
@@ -78,7 +78,7 @@ def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = ()
     facts = ", ".join([f"{size} bytes"] * (size is not None) + [f"sha256 {' or '.join(sha256)}"] * bool(sha256))
     kept = f"; {part.length} bytes are in {part.path}, from where another try goes on" if part.length else ""
     raise DownloadError(printable(
-        f"{path}: cannot be fetched: {'; '.join(said)}; get it in another way, and put it there"
+        f"{path}: cannot be fetched: {'; '.join(reasons)}; get it in another way, and put it there"
         f"{f' ({facts})' if facts else ''}{kept}"))
 
 
@@ -123,8 +123,8 @@ class _Part:
         self.source = Path(f"{path}.from")
         self.length = file.seek(0, os.SEEK_END)
 
-    def fetch(self, url: str, said: list[str], tries: int, pause: float) -> bool:
-        """Complete the file from a URL, with several attempts. False on failure, whose reason is added to ``said``."""
+    def fetch(self, url: str, reasons: list[str], tries: int, pause: float) -> bool:
+        """Complete the file from a URL, in several attempts. False on failure; the reason is added to ``reasons``."""
         failures, most, fresh, anew = 0, self.length, False, False
         while True:
             try:
@@ -138,13 +138,13 @@ class _Part:
                     raise _Refused(mismatch)
                 most, anew = 0, True            # parts of two files, perhaps: once more, from the start
             except _Refused as refused:
-                said.append(f"{url}: {refused}")
+                reasons.append(f"{url}: {refused}")
                 return False
             except _Broken as broken:
                 failures = 1 if self.length > most else failures + 1
                 most = max(most, self.length)
                 if failures >= tries:
-                    said.append(f"{url}: {broken}")
+                    reasons.append(f"{url}: {broken}")
                     return False
                 time.sleep(pause * 2 ** (failures - 1))
 

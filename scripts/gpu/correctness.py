@@ -216,7 +216,7 @@ def onnx(job: Job) -> None:
         import onnxruntime
 
         from darknet_py.convert import convert
-        from darknet_py.convert.formats import Wanted
+        from darknet_py.convert.formats import ExportOptions
     except ImportError as error:
         job.write("ONNX in float16", skipped=str(error))
         return
@@ -225,7 +225,7 @@ def onnx(job: Job) -> None:
     providers = onnxruntime.get_available_providers()
     with job.attempt("ONNX in float16"), tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "digits.onnx")
-        parity = convert(*DIGITS[:2], path, wanted=Wanted(half=True)).parity
+        parity = convert(*DIGITS[:2], path, options=ExportOptions(half=True)).parity
         assert parity is not None
         job.check("ONNX in float16, on the CPU", parity.error, parity.allowed)
         if "CUDAExecutionProvider" not in providers:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from darknet_py import load_network, parse_cfg
 from darknet_py.cli import main
 from darknet_py.convert import convert, parity
-from darknet_py.convert.formats import FORMATS, Wanted
+from darknet_py.convert.formats import FORMATS, ExportOptions
 from darknet_py.errors import DarknetError, Reason, WeightsError
 from darknet_py.layers import KINDS as KINDS_BY_NAME
 from darknet_py.layers.yolo import Yolo
@@ -141,27 +141,27 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a", "r"])
-@pytest.mark.parametrize("out, wanted", [
+@pytest.mark.parametrize("out, options", [
     ("b.onnx", {}), ("b.onnx", {"outputs": "boxes"}), ("b.onnx", {"outputs": "nms"}), ("b.onnx", {"opset": 13}),
     ("b.onnx", {"opset": 18, "outputs": "nms"}), ("b.onnx", {"half": True}),
     ("b.onnx", {"half": True, "outputs": "nms"}),
     ("b.onnx", {"batch": 3}), ("b.onnx", {"resizable": True, "outputs": "boxes"}), ("b.xml", {}),
     ("b.xml", {"outputs": "nms"}), ("b.xml", {"half": True}), ("b.torchscript", {}), ("b.torchscript", {"batch": 1}),
     ("b.torchscript", {"half": True}), ("b.pt2", {}), ("b.pt2", {"batch": 1}), ("b.safetensors", {}), ("b.pt", {})])
-def test_formats(here, name, out, wanted):
-    if name == "r" and wanted.get("resizable"):
+def test_formats(here, name, out, options):
+    if name == "r" and options.get("resizable"):
         pytest.skip("[region] has a size of its own")
-    done = convert(f"{name}.cfg", f"{name}.weights", out, wanted=Wanted(**wanted), images=["p.png"])
+    done = convert(f"{name}.cfg", f"{name}.weights", out, options=ExportOptions(**options), images=["p.png"])
     assert done.parity.images == 3 and done.parity.good
     assert Path(out) in done.files and sorted(done.files) == sorted(Path().glob("b.*"))
 
 
 def test_a_resizable_model_takes_other_sizes(here):
-    convert("a.cfg", "a.weights", "b.onnx", wanted=Wanted(outputs="boxes", resizable=True))
+    convert("a.cfg", "a.weights", "b.onnx", options=ExportOptions(outputs="boxes", resizable=True))
     session = onnxruntime.InferenceSession("b.onnx")
     x = torch.rand(2, 3, 48, 96)
     other = load_network("a.cfg", "a.weights", width=96, height=48)
-    expected = parity.expected(other, x, Wanted(outputs="boxes"))
+    expected = parity.expected(other, x, ExportOptions(outputs="boxes"))
     for one, two in zip(expected, session.run(None, {"images": x.numpy()}), strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-4)
 
@@ -178,8 +178,8 @@ def test_networks(name, tmp_path, monkeypatch):
     torch.manual_seed(1)
     network = load_network("a.cfg")
     network.save_weights("a.weights")
-    wanted = Wanted(outputs="heads" if name == "darknet53" else "boxes")
-    assert convert("a.cfg", "a.weights", "b.onnx", wanted=wanted).parity.error < 1e-4
+    options = ExportOptions(outputs="heads" if name == "darknet53" else "boxes")
+    assert convert("a.cfg", "a.weights", "b.onnx", options=options).parity.error < 1e-4
     x = torch.from_numpy(np.random.default_rng(0).random((2, 3, 64, 64), np.float32))
     results = [FORMATS[kind].load(network, Path("b.onnx"))(x) for kind in ("onnx", "xml")]
     for one, other in zip(*results, strict=True):
