@@ -55,7 +55,7 @@ def prepare(a: argparse.Namespace, files: Files, world: World) -> EvaluationInpu
     samples = [sample._replace(image=files.pictures / sample.image.name)
                for sample in read_samples(files.json, "valid", names)][:a.limit]
     return EvaluationInput(network, names, samples, {"batch": a.batch, "device": a.device, "workers": a.workers,
-                                              "world": world}, world)
+                                                     "world": world}, world)
 
 
 def run_val(a: argparse.Namespace, files: Files, world: World) -> int:
