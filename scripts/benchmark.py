@@ -231,7 +231,7 @@ def compare_evaluation(a: argparse.Namespace) -> None:
     """Ours and C's in turn, of the same images."""
     from darknet_py import load_network
     from darknet_py.data.dataset import class_names, read_samples
-    from darknet_py.evaluation.predict import MAP, VALID, find
+    from darknet_py.evaluation.predict import MAP, VALID, predict
     from darknet_py.inference.postprocess import PostProcessor
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -240,8 +240,8 @@ def compare_evaluation(a: argparse.Namespace) -> None:
     samples = read_samples(a.data, "valid", names)
     times: dict[str, list[tuple[float, float]]] = {}            # seconds, and those in the network
     for _ in range(a.runs + 1):
-        for name, readings in (("darknet_py, detector map", [MAP]), ("darknet_py, evaluate", [MAP, VALID])):
-            found = find(network, samples, names, readings, batch=a.batch)
+        for name, settings in (("darknet_py, detector map", [MAP]), ("darknet_py, evaluate", [MAP, VALID])):
+            found = predict(network, samples, names, settings, batch=a.batch)
             times.setdefault(name, []).append((found.seconds, found.network_seconds))
         if a.darknet is not None:
             begin = time.perf_counter()

@@ -1,16 +1,17 @@
 """Measured outputs of the C program: those of the layer kinds lie here, all others in ../shared."""
-import conformance
 import pytest
 import torch
+from conformance import compare
 from conftest import ROOT, SHARED
-from goldens import training_faults
+from goldens import detections, training_faults
 from goldens.forward_faults import FAULTS
+from goldens.reading import find_goldens
 
 from darknet_py import Detector
 
-OURS = list(conformance.goldens([ROOT / "tests/goldens/kinds"]))
+OURS = list(find_goldens([ROOT / "tests/goldens/kinds"]))
 FOLDERS = [SHARED / "conformance" / name for name in ("forward", "decode", "cli", "train")]
-THEIRS = list(conformance.goldens(FOLDERS)) if all(folder.is_dir() for folder in FOLDERS) else []
+THEIRS = list(find_goldens(FOLDERS)) if all(folder.is_dir() for folder in FOLDERS) else []
 PHOTOGRAPHS = [path for path in THEIRS if path.suffix == ".json" and "png" in path.stem]
 
 
@@ -19,7 +20,7 @@ def label(path):
 
 
 def check(path, device="cpu"):
-    _, result = conformance.compare(path, device)
+    _, result = compare(path, device)
     assert result.passed, result
 
 
@@ -95,6 +96,6 @@ def test_half_precision(path, device, monkeypatch):
         found.network.half()
         return found
 
-    monkeypatch.setattr(conformance, "cached_detector", detector)
-    monkeypatch.setattr(conformance, "CLI_BOUNDS", {True: (.08, .03, .95), False: (.08, .03, .95)})
+    monkeypatch.setattr(detections, "cached_detector", detector)
+    monkeypatch.setattr(detections, "CLI_BOUNDS", {True: (.08, .03, .95), False: (.08, .03, .95)})
     check(path)

@@ -1,7 +1,7 @@
 """Faults of C's CPU code, each a function that builds it into a network, so that the goldens which record it fit.
 
-Here are those of the forward pass, by the goldens that show them; training_faults.py has those of training. darknet_py
-does what the GPU code does.
+Here are those of the forward pass, by the goldens that show them; backward_faults.py and training_faults.py have those
+of training. darknet_py does what the GPU code does.
 """
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from darknet_py.layers.shortcut import Shortcut
 from darknet_py.layers.softmax import Softmax
 
 Fault = Callable[[Network], None]
+
 
 def relu6_is_missing(network: Network) -> None:
     """activate() of activations.c has no case for RELU6 and returns 0; activate_kernel() of the GPU has one."""

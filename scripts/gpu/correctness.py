@@ -7,10 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import conformance
 import cv2
 import numpy as np
 import torch
+from conformance import compare
+from goldens.detections import compare_sets
+from goldens.reading import find_goldens
 from torch import Tensor
 
 from darknet_py import Detections, Detector, Network, dnn
@@ -55,13 +57,13 @@ def run(job: Job) -> None:
 def goldens(job: Job) -> None:
     """C's measured outputs of small networks, one or more a layer kind."""
     for kind in ("forward", "train"):
-        paths = list(conformance.goldens([ROOT / "tests/goldens/kinds" / kind]))[::EACH if job.quick else 1]
+        paths = list(find_goldens([ROOT / "tests/goldens/kinds" / kind]))[::EACH if job.quick else 1]
         failed, worst, where, done = 0, 0., "", 0
         for path in paths:
             if job.late(f"goldens: {kind}, {path.stem} and after"):
                 break
             with job.attempt(f"golden {kind}/{path.stem}"):
-                found = conformance.compare(path, job.device.type)
+                found = compare(path, job.device.type)
                 done += 1
                 if found is None or not found[1].passed:
                     failed += 1
@@ -77,7 +79,7 @@ def marked_tests(job: Job) -> None:
     """pytest's own, in a process of its own; those of the goldens are done already."""
     if job.late("tests marked gpu", 10):
         return
-    files = [path for path in sorted((ROOT / "tests").glob("test_*.py"))
+    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py"))
              if "mark.gpu" in path.read_text() and path.name != "test_conformance.py"]
     with job.attempt("tests marked gpu"):
         done = subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider",
@@ -148,8 +150,8 @@ def _same_boxes(network: Network, outputs: tuple[Tensor, ...], device: torch.dev
         box, label = (scores > 0).nonzero().unbind(1)
         truth = torch.cat([label[:, None], scores[box, label][:, None], label[:, None], boxes[box]], 1).double().numpy()
         our_box, our_label = (our_scores > 0).nonzero().unbind(1)
-        result = conformance.compare_sets(truth, our_label.numpy(), our_scores[our_box, our_label].numpy(),
-                                          our_boxes[our_box].numpy(), threshold)
+        result = compare_sets(truth, our_label.numpy(), our_scores[our_box, our_label].numpy(),
+                              our_boxes[our_box].numpy(), threshold)
         pairs += len(truth)
         alone += abs(len(truth) - len(our_box))
         error = max(error, result.error if result.passed else np.inf)

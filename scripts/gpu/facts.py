@@ -1,4 +1,4 @@
-"""What the device is, and how fast it multiplies and copies: what all other figures are compared with."""
+"""The device's name and memory, and how fast it multiplies and copies: what all other figures are compared with."""
 from __future__ import annotations
 
 import platform

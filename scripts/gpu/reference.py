@@ -1,4 +1,4 @@
-"""What the CPU computes meanwhile, to compare with: first losses and mAP."""
+"""First losses and mAP on the CPU, computed meanwhile to compare with."""
 from __future__ import annotations
 
 from . import learning, training

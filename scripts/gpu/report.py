@@ -1,4 +1,4 @@
-"""gpu.json and gpu.md from what the parts have written."""
+"""Write gpu.json and gpu.md from the records of the parts."""
 from __future__ import annotations
 
 from pathlib import Path

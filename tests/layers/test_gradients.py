@@ -1,10 +1,10 @@
 """The backward pass of every layer kind against the mathematics, in float64."""
-import conformance
 import pytest
 import torch
 from conftest import ROOT
+from goldens.reading import find_goldens, golden_network, load_kit
 
-GOLDENS = list(conformance.goldens([ROOT / "tests/goldens/kinds/train"]))
+GOLDENS = list(find_goldens([ROOT / "tests/goldens/kinds/train"]))
 STEP = 1e-7         # so small that it crosses no kink
 SCALE = 1e-3        # small enough that no delta reaches the bounds of [connected]
 # Where a gradient is not the derivative, since C's GPU code has another one.
@@ -20,8 +20,8 @@ OTHER = {
 def slopes(path):
     """The change of a random sum of the first head's inputs along a random direction of all weights: by difference,
     and by the backward pass."""
-    golden = conformance.load_kit(path).Golden(path)
-    network = conformance.golden_network(golden, path, "cpu").double().train()
+    golden = load_kit(path).Golden(path)
+    network = golden_network(golden, path, "cpu").double().train()
     draw = torch.Generator().manual_seed(1)
     x = torch.from_numpy(golden.train_input(0)).double()
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]

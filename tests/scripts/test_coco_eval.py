@@ -8,6 +8,8 @@ from zipfile import ZipFile
 import coco_eval
 import make_coco
 import pytest
+from coco.archives import ARCHIVES
+from coco.verdict import expected
 from conftest import ROOT
 from web import Page, Web
 
@@ -188,7 +190,7 @@ def facts_of(data):
 
 def serve(web, monkeypatch, name, data):
     web.pages[f"/{name}"] = Page(data, '"1"')
-    monkeypatch.setitem(coco_eval.ARCHIVES, name, facts_of(data))
+    monkeypatch.setitem(ARCHIVES, name, facts_of(data))
 
 
 def words(web):
@@ -261,7 +263,7 @@ def test_results_for_the_server(run, tmp_path, monkeypatch):
     (["--weights", "yolov4-tiny.weights", "--size", "416"], (20.1, 40, 1), "others measured"),
     (["--expect", "50,60.5"], (50, 60.5, .5), "--expect")])
 def test_what_is_expected(words, figures, said):
-    goal = coco_eval.expected(coco_eval.parsed(["--coco", "x", *words]))
+    goal = expected(coco_eval.parsed(["--coco", "x", *words]))
     assert goal[:3] == figures and said in goal.source
 
 
@@ -270,4 +272,4 @@ def test_what_is_expected(words, figures, said):
 def test_nothing_is_published(words):
     with pytest.raises(DarknetError, match=r"figures on val2017 are known of yolov4\.weights at 416, "
                                            r"yolov4\.weights at 608, yolov4-tiny\.weights at 416, found"):
-        coco_eval.expected(coco_eval.parsed(["--coco", "x", *words]))
+        expected(coco_eval.parsed(["--coco", "x", *words]))

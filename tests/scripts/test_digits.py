@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from drawing.artist import Artist
+from drawing.camera import place
+from drawing.fonts import find_fonts, shared_out
+from drawing.panels import Line, Panel, Style
 
 from darknet_py import Detector
 from darknet_py.ops.boxes import iou, xyxy_to_cxcywh
@@ -66,13 +70,13 @@ def test_the_pictures_depend_on_the_seed_alone(tmp_path, capsys):
 @pytest.mark.parametrize("turn", [False, True])
 def test_boxes_lie_tight_on_digits(turn):
     """A panel of white digits on nothing, put on black: what is bright is in the boxes, up to their edges."""
-    font = make_dataset.shared_out(make_dataset.find_fonts([]), "train")[0][0]
-    line = make_dataset.Line("2468", font, 60, .5)
-    panel = make_dataset.Panel(line.width + 20, line.height + 20)
-    panel.write(line, 10, 10, make_dataset.Style(np.full(3, 255, np.float32)))
+    font = shared_out(find_fonts([]), "train")[0][0]
+    line = Line("2468", font, 60, .5)
+    panel = Panel(line.width + 20, line.height + 20)
+    panel.write(line, 10, 10, Style(np.full(3, 255, np.float32)))
     image = np.zeros((300, 400, 3), np.float32)
-    artist = make_dataset.Artist(np.random.default_rng(3 + turn), [])
-    digits = make_dataset.place(artist, image, panel, [], 1)
+    artist = Artist(np.random.default_rng(3 + turn), [])
+    digits = place(artist, image, panel, [], 1)
     assert [label for label, _ in digits] == [2, 4, 6, 8]
     bright = image[..., 0] > 110
     for _, (x1, y1, x2, y2) in digits:
@@ -84,6 +88,6 @@ def test_boxes_lie_tight_on_digits(turn):
 
 
 def test_fonts_without_digits_are_left_out():
-    names = {Path(font.path).name for font in make_dataset.find_fonts([])}
+    names = {Path(font.path).name for font in find_fonts([])}
     assert {"DejaVuSans.ttf", "DejaVuSerif-Bold.ttf", "cmr10.ttf"} <= names
     assert not {"cmsy10.ttf", "cmex10.ttf", "STIXSizOneSymReg.ttf", "DejaVuSansDisplay.ttf"} & names

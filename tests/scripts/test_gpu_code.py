@@ -1,11 +1,13 @@
 """What C's GPU code does where it differs from the CPU code, so that no golden (all measured on a CPU) can show it; and
 that our code would run on a GPU without mixing devices, and seldom waits for it."""
-import conformance
 import pytest
 import torch
 import torch.nn.functional as F
+from conformance import compare
 from conftest import ROOT
 from fake_gpu import GPU, fake_gpu
+from goldens.reading import find_goldens
+from goldens.result import TOLERANCE
 from gpu.common import resized_cfg
 from gpu.training import mini_batch
 
@@ -109,16 +111,16 @@ def test_bottleneck_of_conv_lstm():
 
 
 # [lrn] takes channels by a list of numbers, of which PyTorch makes a tensor that the fake GPU does not see.
-KINDS = [path for path in conformance.goldens([ROOT / "tests/goldens/kinds"]) if path.stem != "lrn"]
+KINDS = [path for path in find_goldens([ROOT / "tests/goldens/kinds"]) if path.stem != "lrn"]
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, marks=[pytest.mark.slow] if number % 6 else [])
                                   for number, path in enumerate(KINDS)],
                          ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_no_layer_mixes_devices(path, monkeypatch):
-    monkeypatch.setitem(conformance.TOLERANCE, GPU.type, conformance.TOLERANCE["cpu"])
+    monkeypatch.setitem(TOLERANCE, GPU.type, TOLERANCE["cpu"])
     with fake_gpu(monkeypatch):
-        _, result = conformance.compare(path, GPU.type)
+        _, result = compare(path, GPU.type)
     assert result.passed, result
 
 

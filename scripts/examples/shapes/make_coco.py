@@ -23,7 +23,7 @@ import numpy as np
 from make_demo import NAMES, PICTURE, Shape, render
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
-from coco_eval import SPLITS
+from coco.archives import SPLITS
 
 CATEGORIES = {"triangle": 3, "square": 18, "circle": 90}        # by id; the network's order is that of NAMES
 FILLED = {"triangle": .5, "square": 1, "circle": math.pi / 4}   # parts of the box
