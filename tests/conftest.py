@@ -18,8 +18,11 @@ import kit  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
-    """Fast tests first: the full conformance run, then what needs a GPU, come last."""
+    """Skip what needs ../shared or a GPU where there is none. Fast tests first: the full conformance run, then what
+    needs a GPU, come last."""
     for item in items:
+        if any(not SHARED.joinpath(*marker.args).exists() for marker in item.iter_markers("needs_shared")):
+            item.add_marker(pytest.mark.skip(reason="needs ../shared, which only developers have"))
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no GPU"))
     items.sort(key=lambda item: bool(item.get_closest_marker("slow")) + 2 * bool(item.get_closest_marker("gpu")))

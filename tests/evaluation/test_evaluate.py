@@ -288,7 +288,6 @@ PRINTOUTS = [*[(points, iou, .25, f"points{points}_iou{iou}") for points in (0, 
 VALID_OF_C = [(5685, 213.6001, 1654306.5, 1168625.4, 2092785.6, 1579852.7),
               (487, 17.6996, 132220.5, 102978.5, 181356.2, 148144.0),
               (4926, 17.7721, 1494441.4, 1051375.3, 1835738.8, 1363643.7)]
-needs_bccd = pytest.mark.skipif(not BCCD.with_suffix(".cfg").exists(), reason="needs ../shared")
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +297,7 @@ def cells():
             read_samples(SHARED / "data/bccd/obj.data", "valid"), ["RBC", "WBC", "Platelets"])
 
 
-@needs_bccd
+@pytest.mark.needs_shared("models/bccd-micro.cfg")
 @pytest.mark.parametrize("points, iou_thresh, thresh, golden", PRINTOUTS)
 def test_printouts_of_c(cells, points, iou_thresh, thresh, golden):
     """C's printouts for the very pixels that OpenCV decodes, letter by letter."""
@@ -306,7 +305,7 @@ def test_printouts_of_c(cells, points, iou_thresh, thresh, golden):
     assert result.text() == (GOLDENS / f"map/bccd_{golden}.txt").read_text()
 
 
-@needs_bccd
+@pytest.mark.needs_shared("models/bccd-micro.cfg")
 def test_printout_of_c_with_letterboxes(cells):
     """C takes letter_box= of the cfg alone; here the flag counts too."""
     result = evaluate_map(*cells, letterbox=True)
@@ -318,7 +317,7 @@ def test_printout_of_c_with_letterboxes(cells):
 LOOSE = {"1 ap": 4, "map": 1.3}
 
 
-@needs_bccd
+@pytest.mark.needs_shared("models/bccd-micro.cfg")
 @pytest.mark.parametrize("points, iou_thresh, thresh, golden", PRINTOUTS)
 def test_printouts_of_c_with_its_own_decoder(cells, points, iou_thresh, thresh, golden):
     result = evaluate_map(*cells, points=points, iou_thresh=iou_thresh, thresh=thresh)
@@ -331,13 +330,13 @@ def test_printouts_of_c_with_its_own_decoder(cells, points, iou_thresh, thresh, 
         assert abs(ours[key] - value) <= (LOOSE.get(key, bar) if iou_thresh == .75 else bar), key
 
 
-@needs_bccd
+@pytest.mark.needs_shared("models/bccd-micro.cfg")
 def test_recall_of_c(cells):
     result, predictions = evaluate_recall(*cells)
     assert result.text() == (GOLDENS / "map/bccd_recall.txt").read_text() and not predictions.problems
 
 
-@needs_bccd
+@pytest.mark.needs_shared("models/bccd-micro.cfg")
 def test_what_c_finds(cells):
     """Of ten pictures the number of detections of each class, and the sums of their scores and coordinates, in the
     files of C's detector valid."""

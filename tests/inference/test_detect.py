@@ -124,7 +124,7 @@ def test_nan_finds_nothing(detector, demo):
     assert not (scores > 0).any()
 
 
-@pytest.mark.skipif(not FASTEST.with_name(FASTEST.name + ".weights").exists(), reason="needs ../shared")
+@pytest.mark.needs_shared("models/yolo-fastest-1.1-xl.weights")
 def test_real_photograph():
     detector = Detector(f"{FASTEST}.cfg", f"{FASTEST}.weights", device="cpu")
     found = {d.name: d.score for d in reversed(list(detector(SHARED / "images/dog.jpg")))}

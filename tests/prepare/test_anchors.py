@@ -322,7 +322,7 @@ def test_what_cannot_be_fitted(text, anchors, message):
 
 
 @pytest.mark.filterwarnings("ignore::darknet_py.errors.CfgWarning")
-@pytest.mark.skipif(not REFERENCE, reason="only developers have these cfgs")
+@pytest.mark.needs_shared("reference/cfg")
 @pytest.mark.parametrize("path", REFERENCE, ids=lambda path: path.stem)
 def test_every_cfg_of_darknets(path):
     """6, 9, 12 anchors, and two other numbers of classes, each onto the original."""
@@ -461,7 +461,7 @@ def test_other_actions_need_a_cfg(run, action, needs, capsys):
     assert capsys.readouterr().err == f"darknet-py: detector {action} needs {needs}, found no cfg\n"
 
 
-@pytest.mark.skipif(not (SHARED / "data/bccd").exists(), reason="only developers have this data set")
+@pytest.mark.needs_shared("data/bccd")
 def test_bccd():
     """C gave 87.58 to 87.70 % in three calls."""
     found = read_boxes(SHARED / "data/bccd/obj.data")

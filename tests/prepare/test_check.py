@@ -223,7 +223,7 @@ def test_check_for_training(files, good, messages):
     assert [str(problem) for problem in problems] == messages
 
 
-@pytest.mark.skipif(not (SHARED / "data/bccd").exists(), reason="only developers have this data set")
+@pytest.mark.needs_shared("data/bccd")
 def test_bccd(monkeypatch):
     monkeypatch.chdir(SHARED)           # away from the other train.txt
     report = check_dataset(SHARED / "data/bccd/obj.data", SHARED / "models/bccd-micro.cfg")

@@ -270,7 +270,7 @@ def test_it_trains(run, tiny):
     assert code == 0 and Path("backup/yolov4-tiny-custom_final.weights").exists(), err
 
 
-@pytest.mark.skipif(not (SHARED / "data/bccd").exists(), reason="only developers have this data set")
+@pytest.mark.needs_shared("data/bccd")
 def test_bccd():
     new = new_cfg("yolov4-tiny", data=SHARED / "data/bccd/obj.data", auto_anchors=True, memory=GIB)
     assert new.pictures == 292 and new.problems == [] and new.network.layers[-1].classes == 3
@@ -409,7 +409,7 @@ def test_edit(run):
     assert Path("n.cfg").stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.skipif(not REFERENCE, reason="only developers have these cfgs")
+@pytest.mark.needs_shared("reference/cfg")
 @pytest.mark.parametrize("path", REFERENCE, ids=lambda path: path.stem)
 def test_every_cfg_of_darknets(path):
     """Other classes for all heads, or a line that says why not; nothing but classes= and filters= changes."""
