@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, SHARED
+from tables import AWAY, HALF, HERE, QUARTER, table
 
 from darknet_py import CfgError, DarknetError, DataError, Detector, load_network
 from darknet_py.cfg.language import parse_cfg
@@ -12,20 +13,10 @@ from darknet_py.data.dataset import Sample, read_samples
 from darknet_py.evaluation.coco_ap import clipped_boxes
 from darknet_py.evaluation.darknet_map import average_precision
 from darknet_py.evaluation.evaluate import evaluate, evaluate_map, evaluate_recall
-from darknet_py.evaluation.matching import DetectionTable, GroundTruth
 from darknet_py.evaluation.predict import VALID, predict
 
-HERE, HALF, QUARTER, AWAY = (.5, .5, .25, .25), (.5, .5, .25, .125), (.5, .5, .25, .0625), (.125, .125, .25, .25)
 BCCD = SHARED / "models/bccd-micro"
 GOLDENS = ROOT / "tests/goldens"
-
-
-def table(rows, scored):
-    """(image, class, box, score or difficult) rows as columns."""
-    images, labels, boxes, last = zip(*rows, strict=True) if rows else ((), (), (), ())
-    columns = np.array(images, int), np.array(labels, int), np.array(boxes, np.float32).reshape(-1, 4)
-    return DetectionTable(*columns[:2], np.array(last, np.float32), columns[2]) if scored else \
-        GroundTruth(*columns, np.array(last, bool))
 
 
 def measure(found, objects, classes=1, **options):

@@ -8,7 +8,6 @@ from conftest import TINY_CFG
 from torch import nn
 
 from darknet_py import CfgError, CfgWarning, Detector, load_network, parse_cfg, train
-from darknet_py.cli import main
 from darknet_py.layers.base import KINDS, Blob, Layer, LayerOptions, layer
 from darknet_py.layers.head import Head
 from darknet_py.losses import LOSSES, differentiable, loss
@@ -66,7 +65,7 @@ def kinds():
 CFG = TINY_CFG.replace("[convolutional]\nfilters=14", "[tone]\nstart=.5\n\n[convolutional]\nfilters=14")
 
 
-def test_a_new_kind(tiny, kinds, capsys):
+def test_a_new_kind(tiny, kinds, cli):
     Path("new.cfg").write_text(CFG)
     network = load_network("new.cfg")
     assert isinstance(network.layers[1], Toned) and network.layers[1].weight.tolist() == [.5] * 8
@@ -79,10 +78,11 @@ def test_a_new_kind(tiny, kinds, capsys):
     again = load_network("new.cfg", "backup/new_final.weights")
     assert torch.equal(again.layers[1].weight, weight)
     assert len(Detector("new.cfg", "backup/new_final.weights", device="cpu")(["0.png", "1.png"])) == 2
-    assert main(["info", "new.cfg", "backup/new_final.weights"]) == 0 and "toned" in capsys.readouterr().out
-    assert main(["convert", "new.cfg", "backup/new_final.weights", "new.onnx"]) == 1
-    assert "new.cfg:24: [tone] cannot be said in ONNX" in capsys.readouterr().err and not Path("new.onnx").exists()
-    assert main(["convert", "new.cfg", "backup/new_final.weights", "new.torchscript"]) == 0
+    code, out, _ = cli("info", "new.cfg", "backup/new_final.weights")
+    assert code == 0 and "toned" in out
+    code, _, error = cli("convert", "new.cfg", "backup/new_final.weights", "new.onnx")
+    assert code == 1 and "new.cfg:24: [tone] cannot be said in ONNX" in error and not Path("new.onnx").exists()
+    assert cli("convert", "new.cfg", "backup/new_final.weights", "new.torchscript")[0] == 0
 
 
 def test_its_options_are_checked(kinds):

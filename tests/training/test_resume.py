@@ -4,19 +4,17 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from processes import finish, start
+from runs import QUICK, change
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from darknet_py import load_network, train
-from darknet_py.cli import main
 from darknet_py.training import checkpoint
 from darknet_py.training.events import Iteration
 from darknet_py.training.report import read_log
@@ -25,28 +23,19 @@ from darknet_py.training.settings import Settings
 from darknet_py.training.trainer import Run
 
 WORDS = ["tiny.data", "tiny.cfg", "-device", "cpu", "-workers", "0"]
-QUICK = {"device": "cpu", "seed": 3, "workers": 0, "charts": None}
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+REPORTED = QUICK | {"report": True}
 
 
 @pytest.fixture
-def typed(tiny, capsys):
+def typed(tiny, cli):
     """Type a command: its exit code, the iterations that it did, and the lines that it said beside them."""
     def type_in(*words, seed="3"):
-        capsys.readouterr()
-        code = main(["train", *WORDS, *(["-seed", seed] if seed else []), *words])
-        out, err = capsys.readouterr()
+        code, out, err = cli("train", *WORDS, *(["-seed", seed] if seed else []), *words)
         lines = [line for line in (out + err).splitlines() if not line.startswith("saved ")]
         done = [line for line in lines if " avg loss, " in line]
         said = [line for line in lines if line not in done]
         return code, [int(line.split(":")[0]) for line in done], "\n".join(said)
     return type_in
-
-
-def change(path, old, new):
-    text = Path(path).read_text()
-    assert old in text
-    Path(path).write_text(text.replace(old, new))
 
 
 def files(folder="backup"):
@@ -60,7 +49,7 @@ def contents(folder="backup"):
 
 def cut_off(at, weights=None, **settings):
     """Train up to an iteration, and stop as Ctrl-C does."""
-    run = Run("tiny.data", "tiny.cfg", weights, Settings(**QUICK | settings))
+    run = Run("tiny.data", "tiny.cfg", weights, Settings(**REPORTED | settings))
     for event in run:
         if isinstance(event, Iteration) and event.iteration == at:
             list(run.save_last_now())
@@ -91,7 +80,7 @@ def test_the_same_command_after_the_end(typed):
     assert (code, iterations) == (0, []) and files(".") == before
     assert said == ("backup/tiny_final.weights: this run is finished, 12 of 12 iterations are done; raise max_batches "
                     "to train longer, or start afresh with -clear (what is there moves to backup/previous-1)")
-    run = train("tiny.data", "tiny.cfg", "backup/tiny_final.weights", **QUICK)
+    run = train("tiny.data", "tiny.cfg", "backup/tiny_final.weights", **REPORTED)
     assert run.iteration == 12 and run.start.todo == "nothing" and files(".") == before
 
 
@@ -120,13 +109,13 @@ def test_an_edited_cfg_goes_on(typed, done, old, new, said):
 @pytest.mark.parametrize("before, now, scale", [("fp16", "off", 1), ("off", "fp16", 1024), ("fp16", "fp16", 512)])
 def test_another_precision_goes_on(tiny, before, now, scale):
     """The scale of deltas is that of the run only where its precision is, too."""
-    run = Run("tiny.data", "tiny.cfg", None, Settings(**QUICK, amp=before))
+    run = Run("tiny.data", "tiny.cfg", None, Settings(**REPORTED, amp=before))
     if before == "fp16":
         run.engine.scale = 512
     next(event for event in run if isinstance(event, Iteration))
     list(run.save_last_now())
     run.close()
-    run = Run("tiny.data", "tiny.cfg", None, Settings(**QUICK, amp=now))
+    run = Run("tiny.data", "tiny.cfg", None, Settings(**REPORTED, amp=now))
     assert run.iteration == 1 and run.engine.scale == scale
     run.close()
 
@@ -273,14 +262,13 @@ def test_two_runs_at_once(typed):
     """The second is refused, one process or two; when the first is killed the lock goes with it, whatever its workers
     do. Nothing of the lock stays behind."""
     change("tiny.cfg", "max_batches=12", "max_batches=100000")
-    command = ["-m", "darknet_py", "train", *WORDS[:-1], "1"]
-    first = subprocess.Popen([sys.executable, *command], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    command = ["train", *WORDS[:-1], "1"]
+    first = start(*command)
     assert any(line.startswith(" 5:") for line in first.stdout)
     message = f"backup: process {first.pid} is training tiny there; wait for its end"
     assert typed()[2].endswith(f"{message}, or choose another folder with -backup")
-    two = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-                          *command], env=ENVIRONMENT, capture_output=True, text=True, timeout=100)
-    assert two.returncode != 0 and message in two.stderr
+    code, _, err = finish(*command, processes=2)
+    assert code != 0 and message in err
     first.send_signal(signal.SIGKILL)
     first.wait()
     first.stdout.close()
@@ -296,8 +284,8 @@ def test_a_run_that_failed_lets_go(typed):
     assert typed()[0] == 1 and not Path("backup").exists()
     Path("tiny.names").write_text("light\ndark\n")
     with pytest.raises(ZeroDivisionError):
-        train("tiny.data", "tiny.cfg", **QUICK, on_event=lambda event: 1 / 0)
-    run = Run("tiny.data", "tiny.cfg", None, Settings(**QUICK))
+        train("tiny.data", "tiny.cfg", **REPORTED, on_event=lambda event: 1 / 0)
+    run = Run("tiny.data", "tiny.cfg", None, Settings(**REPORTED))
     refused(typed(), f"backup: process {os.getpid()} (this one) is training tiny there", ways=["-backup"])
     run.close()
     assert typed()[0] == 0
@@ -306,7 +294,7 @@ def test_a_run_that_failed_lets_go(typed):
 def of_c(*names):
     """The folder as C, or a version that kept no states, leaves it: weights of iterations 4, 8 and 12."""
     change("tiny.data", "savelast=4", "savelast=4\nsaveweights=4")
-    train("tiny.data", "tiny.cfg", **QUICK | {"report": False})
+    train("tiny.data", "tiny.cfg", **QUICK)
     for path in Path("backup").iterdir():
         if path.name not in names:
             path.unlink()
@@ -355,9 +343,9 @@ def test_the_final_weights_of_a_run_go_on(typed):
     _, iterations, said = typed("backup/tiny_final.weights")
     assert iterations == [13, 14, 15, 16] and "momentum" not in said
     change("tiny.cfg", "max_batches=16", "max_batches=14")
-    train("tiny.data", "tiny.cfg", **QUICK, backup="whole")
+    train("tiny.data", "tiny.cfg", **REPORTED, backup="whole")
     change("tiny.cfg", "max_batches=14", "max_batches=16")
-    train("tiny.data", "tiny.cfg", **QUICK, backup="whole")
+    train("tiny.data", "tiny.cfg", **REPORTED, backup="whole")
     assert contents()["tiny_final.weights"] == contents("whole")["tiny_final.weights"]
 
 
@@ -401,7 +389,7 @@ def test_the_caller_keeps_its_random_state(tiny, workers):
     for seed in (1, 2):
         torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
         before, kept = states(), []
-        train("tiny.data", "tiny.cfg", **QUICK | {"workers": workers}, clear=True, evaluate=True,
+        train("tiny.data", "tiny.cfg", **REPORTED | {"workers": workers}, clear=True, evaluate=True,
               on_event=lambda event, kept=kept, before=before: kept.append(states() == before))
         assert len(kept) > 12 and all(kept) and states() == before
         weights.append(contents()["tiny_final.weights"])
