@@ -1,4 +1,5 @@
 """Shared by the tests: where things lie, and the order of the tests."""
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,13 @@ SHARED = ROOT.parent / "shared"         # real weights and all goldens; only dev
 sys.path[:0] = [str(ROOT / folder) for folder in (
     "scripts", "scripts/examples/digits", "scripts/examples/shapes", "tests/goldens")]
 import kit  # noqa: E402
+
+torch.set_num_threads(1)                # the networks are small, and results do not depend on the machine
+
+
+def pytest_xdist_auto_num_workers(config):
+    """All tests run in several processes, those that are named in one."""
+    return min(len(os.sched_getaffinity(0)), 4) if config.args_source is config.ArgsSource.TESTPATHS else 0
 
 
 def pytest_collection_modifyitems(items):

@@ -58,9 +58,8 @@ def test_every_kind_in_onnx(golden):
                                      "deconvolutional", "implicit", "local", "maxpool", "local_avgpool", "l2norm",
                                      "normalization", "reorg", "reorg3d", "sam]\nfrom=-2\n[empty", "upsample",
                                      "shortcut]\nfrom=-2\n[empty", "softmax", "logistic"])
-def test_every_kind_in_onnx_with_default_options(section, tmp_path, monkeypatch):
+def test_every_kind_in_onnx_with_default_options(section, workdir):
     """Also of networks without a head."""
-    monkeypatch.chdir(tmp_path)
     Path("a.cfg").write_text(f"[net]\nwidth=12\nheight=8\nchannels=3\n{CONV}{CONV}[{section}]\n")
     load_network("a.cfg").save_weights("a.weights")
     assert convert("a.cfg", "a.weights", "b.onnx").parity.error < 1e-5

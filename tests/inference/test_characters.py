@@ -60,9 +60,10 @@ def test_texts_that_do_not_fit(tmp_path, text, message):
 def test_a_sentence_by_heart(workdir):
     Path("r.cfg").write_text(CFG)
     Path("t.txt").write_text("the quick brown fox jumps over the lazy dog.\n" * 20)
-    run = train("t.txt", "r.cfg", evaluate=True, device="cpu", seed=1, charts=None)
+    run = train("t.txt", "r.cfg", evaluate=True, device="cpu", seed=1, charts=None, report=False)
     assert run.best > .8 and "perplexity" in run.score.text
-    again = train("t.txt", "r.cfg", evaluate=True, device="cpu", seed=1, charts=None, clear=True)
+    again = train("t.txt", "r.cfg", evaluate=True, device="cpu", seed=1, charts=None, report=False,
+                  clear=True)
     assert again.best == run.best
 
 

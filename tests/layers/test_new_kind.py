@@ -72,7 +72,8 @@ def test_a_new_kind(tiny, kinds, cli):
     first, second = network.outputs_of(torch.rand(2, 3, 32, 32), [0, 1])
     assert torch.equal(second, .5 * first)
     assert any(line.split()[:2] == ["1", "toned"] for line in layer_table(network))
-    run = train("tiny.data", "new.cfg", device="cpu", seed=3, workers=0, charts=None, stop_after=6)
+    run = train("tiny.data", "new.cfg", device="cpu", seed=3, workers=0, charts=None, report=False,
+                stop_after=6)
     weight = run.network.layers[1].weight
     assert not torch.equal(weight, torch.full((8,), .5))
     again = load_network("new.cfg", "backup/new_final.weights")

@@ -23,13 +23,13 @@ from darknet_py.training.settings import Settings
 from darknet_py.training.trainer import Run
 
 WORDS = ["tiny.data", "tiny.cfg", "-device", "cpu", "-workers", "0"]
-REPORTED = QUICK | {"report": True}
 
 
 @pytest.fixture
 def typed(tiny, cli):
     """Type a command: its exit code, the iterations that it did, and the lines that it said beside them."""
-    def type_in(*words, seed="3"):
+    def type_in(*words, seed="3", report=False):
+        words = [*words, *["-no_report"] * (not report)]
         code, out, err = cli("train", *WORDS, *(["-seed", seed] if seed else []), *words)
         lines = [line for line in (out + err).splitlines() if not line.startswith("saved ")]
         done = [line for line in lines if " avg loss, " in line]
@@ -49,7 +49,7 @@ def contents(folder="backup"):
 
 def cut_off(at, weights=None, **settings):
     """Train up to an iteration, and stop as Ctrl-C does."""
-    run = Run("tiny.data", "tiny.cfg", weights, Settings(**REPORTED | settings))
+    run = Run("tiny.data", "tiny.cfg", weights, Settings(**QUICK | settings))
     for event in run:
         if isinstance(event, Iteration) and event.iteration == at:
             list(run.save_last_now())
@@ -80,7 +80,7 @@ def test_the_same_command_after_the_end(typed):
     assert (code, iterations) == (0, []) and files(".") == before
     assert said == ("backup/tiny_final.weights: this run is finished, 12 of 12 iterations are done; raise max_batches "
                     "to train longer, or start afresh with -clear (what is there moves to backup/previous-1)")
-    run = train("tiny.data", "tiny.cfg", "backup/tiny_final.weights", **REPORTED)
+    run = train("tiny.data", "tiny.cfg", "backup/tiny_final.weights", **QUICK)
     assert run.iteration == 12 and run.start.todo == "nothing" and files(".") == before
 
 
@@ -109,13 +109,13 @@ def test_an_edited_cfg_goes_on(typed, done, old, new, said):
 @pytest.mark.parametrize("before, now, scale", [("fp16", "off", 1), ("off", "fp16", 1024), ("fp16", "fp16", 512)])
 def test_another_precision_goes_on(tiny, before, now, scale):
     """The scale of deltas is that of the run only where its precision is, too."""
-    run = Run("tiny.data", "tiny.cfg", None, Settings(**REPORTED, amp=before))
+    run = Run("tiny.data", "tiny.cfg", None, Settings(**QUICK, amp=before))
     if before == "fp16":
         run.engine.scale = 512
     next(event for event in run if isinstance(event, Iteration))
     list(run.save_last_now())
     run.close()
-    run = Run("tiny.data", "tiny.cfg", None, Settings(**REPORTED, amp=now))
+    run = Run("tiny.data", "tiny.cfg", None, Settings(**QUICK, amp=now))
     assert run.iteration == 1 and run.engine.scale == scale
     run.close()
 
@@ -186,7 +186,7 @@ def test_other_first_weights_are_refused(typed):
 
 
 def test_clear_moves_what_was_there(typed):
-    typed("-map")
+    typed("-map", report=True)
     others = {"tiny_b_last.weights", "tiny_study.log", "tiny_notes.txt", "tinier_last.weights", "my_tiny_last.weights"}
     for name in others:
         Path("backup", name).write_bytes(b"another's")
@@ -197,7 +197,7 @@ def test_clear_moves_what_was_there(typed):
         chart, page = Path("chart_tiny.png").read_bytes(), contents("backup/tiny_report")
         assert set(before) >= {"tiny_last.weights", "tiny_last.state", "tiny_best.weights", "tiny_final.weights",
                                "tiny_log.jsonl"} | ({"tiny_ema.weights", "tiny_1000.weights"} if number == 1 else set())
-        code, iterations, said = typed("-map", "-clear", seed=str(number))
+        code, iterations, said = typed("-map", "-clear", seed=str(number), report=True)
         assert (code, iterations) == (0, list(range(1, 13)))
         assert f"what lay in backup of tiny and would be written over is in backup/previous-{number} now" in said
         assert contents(f"backup/previous-{number}") == before | {"chart_tiny.png": chart}
@@ -284,8 +284,8 @@ def test_a_run_that_failed_lets_go(typed):
     assert typed()[0] == 1 and not Path("backup").exists()
     Path("tiny.names").write_text("light\ndark\n")
     with pytest.raises(ZeroDivisionError):
-        train("tiny.data", "tiny.cfg", **REPORTED, on_event=lambda event: 1 / 0)
-    run = Run("tiny.data", "tiny.cfg", None, Settings(**REPORTED))
+        train("tiny.data", "tiny.cfg", **QUICK, on_event=lambda event: 1 / 0)
+    run = Run("tiny.data", "tiny.cfg", None, Settings(**QUICK))
     refused(typed(), f"backup: process {os.getpid()} (this one) is training tiny there", ways=["-backup"])
     run.close()
     assert typed()[0] == 0
@@ -343,9 +343,9 @@ def test_the_final_weights_of_a_run_go_on(typed):
     _, iterations, said = typed("backup/tiny_final.weights")
     assert iterations == [13, 14, 15, 16] and "momentum" not in said
     change("tiny.cfg", "max_batches=16", "max_batches=14")
-    train("tiny.data", "tiny.cfg", **REPORTED, backup="whole")
+    train("tiny.data", "tiny.cfg", **QUICK, backup="whole")
     change("tiny.cfg", "max_batches=14", "max_batches=16")
-    train("tiny.data", "tiny.cfg", **REPORTED, backup="whole")
+    train("tiny.data", "tiny.cfg", **QUICK, backup="whole")
     assert contents()["tiny_final.weights"] == contents("whole")["tiny_final.weights"]
 
 
@@ -389,7 +389,7 @@ def test_the_caller_keeps_its_random_state(tiny, workers):
     for seed in (1, 2):
         torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
         before, kept = states(), []
-        train("tiny.data", "tiny.cfg", **REPORTED | {"workers": workers}, clear=True, evaluate=True,
+        train("tiny.data", "tiny.cfg", **QUICK | {"workers": workers, "report": True}, clear=True, evaluate=True,
               on_event=lambda event, kept=kept, before=before: kept.append(states() == before))
         assert len(kept) > 12 and all(kept) and states() == before
         weights.append(contents()["tiny_final.weights"])
