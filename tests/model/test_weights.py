@@ -236,7 +236,7 @@ def test_guess_with_two_heads(tmp_path):
 
 
 @pytest.mark.parametrize("target, reason", [("missing/x", "No such file or directory"), ("file/x", "Not a directory"),
-                                            ("folder", "Is a directory"), ("x" * 250, "File name too long")])
+                                            ("folder", "Is a directory"), ("x" * 300, "File name too long")])
 def test_failed_save_leaves_nothing(target, reason, tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
