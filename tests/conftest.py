@@ -1,15 +1,16 @@
 """Shared by the tests: where things lie, and the order of the tests."""
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
+from pictures import squares
 from web import Web
 
 from darknet_py import load_network
+from darknet_py.cli import main
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"         # real weights and all goldens; only developers have it
@@ -17,10 +18,20 @@ sys.path[:0] = [str(ROOT / folder) for folder in (
     "scripts", "scripts/examples/digits", "scripts/examples/shapes", "tests/goldens")]
 import kit  # noqa: E402
 
+torch.set_num_threads(1)                # the networks are small, and results do not depend on the machine
+
+
+def pytest_xdist_auto_num_workers(config):
+    """All tests run in several processes, those that are named in one."""
+    return min(len(os.sched_getaffinity(0)), 4) if config.args_source is config.ArgsSource.TESTPATHS else 0
+
 
 def pytest_collection_modifyitems(items):
-    """Fast tests first: the full conformance run, then what needs a GPU, come last."""
+    """Skip what needs ../shared or a GPU where there is none. Fast tests first: the full conformance run, then what
+    needs a GPU, come last."""
     for item in items:
+        if any(not SHARED.joinpath(*marker.args).exists() for marker in item.iter_markers("needs_shared")):
+            item.add_marker(pytest.mark.skip(reason="needs ../shared, which only developers have"))
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no GPU"))
     items.sort(key=lambda item: bool(item.get_closest_marker("slow")) + 2 * bool(item.get_closest_marker("gpu")))
@@ -30,6 +41,27 @@ def pytest_collection_modifyitems(items):
 def demo():
     """(cfg, weights, picture) of the network in the repository."""
     return ROOT / "cfg/shapes.cfg", ROOT / "weights/shapes.weights", ROOT / "cfg/shapes.png"
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    """An empty folder, now the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def cli(capsys):
+    """Run the command line in this process: its words -> (exit code, stdout, stderr)."""
+    def run(*words):
+        capsys.readouterr()
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture
@@ -87,28 +119,15 @@ iou_normalizer=.07
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
+def tiny(workdir):
     """The folder, now the working directory, of a small data set: tiny.cfg, tiny.data, six pictures with a square or
     two each, of two colours."""
-    monkeypatch.chdir(tmp_path)
-    draw = np.random.default_rng(0)
-    names = []
-    for number in range(6):
-        picture = draw.integers(0, 60, (48, 48, 3), np.uint8)
-        rows = []
-        for label in range(1 + number % 2):
-            x, y, side = [*draw.integers(4, 28, 2).tolist(), int(draw.integers(10, 18))]
-            picture[y:y + side, x:x + side] = (250, 80, 0) if label else (0, 200, 250)
-            rows.append(f"{label} {(x + side / 2) / 48} {(y + side / 2) / 48} {side / 48} {side / 48}\n")
-        cv2.imwrite(f"{number}.png", picture)
-        Path(f"{number}.txt").write_text("".join(rows))
-        names.append(f"{number}.png\n")
-    Path("train.txt").write_text("".join(names))
+    Path("train.txt").write_text("".join(f"{name}\n" for name in squares()))
     Path("tiny.names").write_text("light\ndark\n")
     Path("tiny.data").write_text("classes=2\ntrain=train.txt\nvalid=train.txt\nnames=tiny.names\nbackup=backup\n"
                                  "savelast=4\n")
     Path("tiny.cfg").write_text(TINY_CFG)
-    return tmp_path
+    return workdir
 
 
 def measured_weights(path, cfg, seed):

@@ -48,7 +48,7 @@ NEEDED += [(training_faults.LEFT_OUT, name, name) for name in training_faults.LE
 
 @pytest.mark.parametrize("table, key, name", [
     pytest.param(*row, marks=[] if training_golden(row[2]).is_relative_to(ROOT) else [
-        pytest.mark.slow, pytest.mark.skipif(not THEIRS, reason="needs ../shared")],
+        pytest.mark.slow, pytest.mark.needs_shared("conformance/train")],
         id=getattr(row[1], "__name__", f"{row[1]} left out" if row[0] is training_faults.LEFT_OUT else row[1]))
     for row in NEEDED])
 def test_only_what_is_listed_sets_training_apart(table, key, name, monkeypatch):
@@ -65,7 +65,7 @@ def test_original(path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not THEIRS, reason="needs ../shared")
+@pytest.mark.needs_shared("conformance")
 def test_nothing_is_left_out():
     assert [sum(path.parent.name == folder.name for path in THEIRS) for folder in FOLDERS] == [95, 24, 20, 26]
     assert set(FAULTS) <= {path.stem for path in OURS + THEIRS}

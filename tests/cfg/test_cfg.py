@@ -12,7 +12,6 @@ from darknet_py.errors import CfgError, CfgWarning, Reason
 from darknet_py.model.network import Network
 
 ORIGINALS = SHARED / "reference/cfg"
-needs_originals = pytest.mark.skipif(not ORIGINALS.is_dir(), reason="the original cfgs are not there")
 
 
 def sections(cfg: Cfg) -> list[tuple[str, dict[str, str]]]:
@@ -194,7 +193,7 @@ ORIGINAL_WARNINGS = [
 ]
 
 
-@needs_originals
+@pytest.mark.needs_shared("reference/cfg")
 def test_every_original_builds_with_right_warnings():
     paths = sorted(ORIGINALS.rglob("*.cfg"))
     assert len(paths) == 95
@@ -206,7 +205,7 @@ def test_every_original_builds_with_right_warnings():
     assert sorted(found) == sorted(ORIGINAL_WARNINGS)
 
 
-@needs_originals
+@pytest.mark.needs_shared("reference/cfg")
 @pytest.mark.filterwarnings("ignore::darknet_py.errors.CfgWarning")
 def test_originals_round_trip(tmp_path):
     for path in sorted(ORIGINALS.rglob("*.cfg"))[::4]:

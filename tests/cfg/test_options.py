@@ -197,8 +197,7 @@ YOLO = "[yolo]\nclasses=1\nnum=1\nanchors=1,2\n"
      "7: [region] needs filters=53687091175 in the layer before it "
      "(2147483647 anchors x (4 + 1 + 20 classes)), got 25"),
 ])
-def test_networks_that_have_no_meaning(body, reason, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_networks_that_have_no_meaning(body, reason, message, workdir):
     with raises(CfgError, reason) as caught:
         Network(parse_cfg(NET + body, "x.cfg"))
     assert str(caught.value) == f"x.cfg:{message}"

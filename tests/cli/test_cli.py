@@ -11,25 +11,11 @@ import torch
 from conftest import ROOT
 
 from darknet_py import __version__, load_network
-from darknet_py.cli import main, normalized
+from darknet_py.cli import normalized
 
+pytestmark = pytest.mark.usefixtures("workdir")
 LINE = r"(circle|square|triangle): \d+%"
 PLACE = r"\t\(left_x: [ \d-]{4}   top_y: [ \d-]{4}   width: [ \d]{4}   height: [ \d]{4}\)"
-
-
-@pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
-    """Run the command line in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        try:
-            code = main([str(word) for word in words])
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.mark.parametrize("word, expected", [
@@ -41,9 +27,9 @@ def test_flags_are_normalized(word, expected):
     assert normalized(word) == expected
 
 
-def test_detect(run, demo, tmp_path):
+def test_detect(cli, demo, tmp_path):
     cfg, weights, picture = demo
-    code, out, err = run("detect", cfg, weights, picture)
+    code, out, err = cli("detect", cfg, weights, picture)
     assert (code, err) == (0, "")
     first, *lines = out.splitlines()
     assert re.fullmatch(re.escape(str(picture)) + r": Predicted in \d+\.\d+ milli-seconds\.", first)
@@ -54,25 +40,25 @@ def test_detect(run, demo, tmp_path):
 
 @pytest.mark.parametrize("flag", ["-ext_output", "--ext-output"])
 @pytest.mark.parametrize("before", [True, False])
-def test_flags_stand_anywhere(run, demo, flag, before, tmp_path):
+def test_flags_stand_anywhere(cli, demo, flag, before, tmp_path):
     cfg, weights, picture = demo
     words = ["-dont_show", "-thresh", ".3", flag]
-    code, out, _ = run(*words, "detect", cfg, weights, picture) if before else \
-        run("detect", cfg, *words[:3], weights, flag, picture)
+    code, out, _ = cli(*words, "detect", cfg, weights, picture) if before else \
+        cli("detect", cfg, *words[:3], weights, flag, picture)
     lines = out.splitlines()[1:]
     assert code == 0 and all(re.fullmatch(LINE + PLACE, line) for line in lines)
     lefts = [int(re.search(r"left_x: +(-?\d+)", line)[1]) for line in lines]
     assert lefts == sorted(lefts)
 
 
-def test_detector_test_writes_json_and_labels(run, demo, tmp_path):
+def test_detector_test_writes_json_and_labels(cli, demo, tmp_path):
     cfg, weights, picture = demo
     (tmp_path / "images").mkdir()
     for name in ("a.png", "b.png"):
         (tmp_path / "images" / name).write_bytes(picture.read_bytes())
     data = tmp_path / "obj.data"
     data.write_text(f"classes = 3\nnames = {cfg.with_suffix('.names')}\n")
-    code, _, _ = run("detector", "test", data, cfg, weights, "images", "-out", "r.json", "-save_labels")
+    code, _, _ = cli("detector", "test", data, cfg, weights, "images", "-out", "r.json", "-save_labels")
     frames = json.loads((tmp_path / "r.json").read_text())
     assert code == 0 and [frame["frame_id"] for frame in frames] == [1, 2]
     assert [frame["filename"] for frame in frames] == ["images/a.png", "images/b.png"]
@@ -82,15 +68,15 @@ def test_detector_test_writes_json_and_labels(run, demo, tmp_path):
     assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == ["a.jpg", "b.jpg"]
 
 
-def test_detector_map(run, demo, tmp_path):
+def test_detector_map(cli, demo, tmp_path):
     """A picture whose labels are what the network finds, among one that is broken and one that is missing."""
     cfg, weights, picture = demo
     (tmp_path / "a.png").write_bytes(picture.read_bytes())
     (tmp_path / "b.png").write_bytes(b"no picture")
     (tmp_path / "list.txt").write_text("a.png\nb.png\nc.png\n")
     (tmp_path / "obj.data").write_text(f"valid = list.txt\nnames = {cfg.with_suffix('.names')}\n")
-    assert run("detector", "test", "obj.data", cfg, weights, "a.png", "-save_labels", "-dontdraw_bbox")[0] == 0
-    code, out, err = run("detector", "map", "obj.data", cfg, weights, "-points", "11", "-iou_thresh", ".75",
+    assert cli("detector", "test", "obj.data", cfg, weights, "a.png", "-save_labels", "-dontdraw_bbox")[0] == 0
+    code, out, err = cli("detector", "map", "obj.data", cfg, weights, "-points", "11", "-iou_thresh", ".75",
                          "-thresh", ".3", "-dont_show")
     assert code == 0 and err.count("\n") == 2 and "b.png" in err and "c.png" in err
     assert len(re.findall(r"^class_id = \d, name = \w+, ap = \d+\.\d\d%   \t \(TP = \d+, FP = 0\) $", out, re.M)) == 3
@@ -98,28 +84,28 @@ def test_detector_map(run, demo, tmp_path):
     assert " IoU threshold = 75 %, used 11 Recall-points \n mean average precision (mAP@0.75) = 1.000000, or 100" in out
 
 
-def test_several_pictures_and_patterns(run, demo, tmp_path):
+def test_several_pictures_and_patterns(cli, demo, tmp_path):
     cfg, weights, picture = demo
     for name in ("x/a.png", "y/a.png"):
         path = tmp_path / name
         path.parent.mkdir()
         path.write_bytes(picture.read_bytes())
-    code, out, _ = run("detect", cfg, weights, "*/a.png", "-pictures", "out")
+    code, out, _ = cli("detect", cfg, weights, "*/a.png", "-pictures", "out")
     assert code == 0 and out.count("Predicted in") == 2
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "a_2.jpg"]
 
 
-def test_paths_from_standard_input(run, demo, monkeypatch):
+def test_paths_from_standard_input(cli, demo, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{demo[2]}\nmissing.jpg\n\n"))
-    code, out, err = run("detect", *demo[:2], "-dontdraw_bbox")
+    code, out, err = cli("detect", *demo[:2], "-dontdraw_bbox")
     assert code == 1 and out.count("Enter Image Path: ") == 4 and out.count("Predicted in") == 1
     assert err.count("\n") == 1 and "missing.jpg" in err
 
 
-def test_a_broken_picture_does_not_stop_the_others(run, demo, tmp_path):
+def test_a_broken_picture_does_not_stop_the_others(cli, demo, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     (tmp_path / "empty.jpg").write_bytes(b"")
-    code, out, err = run("detect", *demo[:2], "bad.jpg", demo[2], "empty.jpg", "-out", "r.json", "-dontdraw_bbox")
+    code, out, err = cli("detect", *demo[:2], "bad.jpg", demo[2], "empty.jpg", "-out", "r.json", "-dontdraw_bbox")
     assert code == 1 and out.count("Predicted in") == 1 and err.count("\n") == 2
     assert len(json.loads((tmp_path / "r.json").read_text())) == 1
 
@@ -147,9 +133,9 @@ def test_a_broken_picture_does_not_stop_the_others(run, demo, tmp_path):
     (["partial", "{cfg}", "{weights}", "out.weights", "99"], "N needs a number from 0 to"),
     (["partial", "{cfg}", "{weights}", "no/folder/out.weights", "1"], "cannot write the weights file"),
 ])
-def test_bad_input_is_one_line(run, demo, words, message):
+def test_bad_input_is_one_line(cli, demo, words, message):
     names = dict(zip(("cfg", "weights", "picture"), demo, strict=True))
-    code, _, err = run(*[word.format(**names) for word in words])
+    code, _, err = cli(*[word.format(**names) for word in words])
     assert code == 1 and err.count("\n") == 1 and err.startswith("darknet-py: ") and message in err
 
 
@@ -158,62 +144,62 @@ def test_bad_input_is_one_line(run, demo, words, message):
     (["detect", "a", "b", "-thresh", "x"], "invalid float"), (["detect", "a", "b", "--nothing"], "--nothing"),
     (["detector", "fly", "a", "b", "c"], "invalid choice"),
 ])
-def test_wrong_words_exit_with_2(run, words, message):
-    code, _, err = run(*words)
+def test_wrong_words_exit_with_2(cli, words, message):
+    code, _, err = cli(*words)
     assert code == 2 and message in err
 
 
 @pytest.mark.parametrize("words", [["--help"], ["detect", "--help"], ["detector", "-h"], ["info", "-help"],
                                    ["partial", "--help"], ["average", "-h"], ["classifier", "-h"], ["rnn", "-h"],
                                    ["nightmare", "-h"]])
-def test_help(run, words):
-    code, out, _ = run(*words)
+def test_help(cli, words):
+    code, out, _ = cli(*words)
     assert code == 0 and "usage: darknet-py" in out
 
 
-def test_version(run):
-    assert run("--version")[:2] == (0, f"darknet-py {__version__}\n")
+def test_version(cli):
+    assert cli("--version")[:2] == (0, f"darknet-py {__version__}\n")
 
 
-def test_info(run, demo):
+def test_info(cli, demo):
     cfg, weights, _ = demo
     network = load_network(cfg)
-    code, out, _ = run("info", cfg, weights)
+    code, out, _ = cli("info", cfg, weights)
     assert code == 0 and f"weights file     {weights.stat().st_size:,} bytes" in out
     table = [line for line in out.splitlines() if re.match(r" *\d+ \w", line)]
     assert len(table) == len(network.layers)
     assert "holds all layers" in out and "Total BFLOPS" in out and "receptive field" in out
 
 
-def test_info_allocates_no_weights(run, tmp_path):
+def test_info_allocates_no_weights(cli, tmp_path):
     """Half a billion weights, a table in no time."""
     cfg = tmp_path / "large.cfg"
     cfg.write_text("[net]\nwidth=1\nheight=1\nchannels=20000\n[connected]\noutput=20000\n")
-    assert "parameters       400,020,000" in run("info", cfg)[1]
+    assert "parameters       400,020,000" in cli("info", cfg)[1]
 
 
-def test_partial(run, demo, tmp_path):
+def test_partial(cli, demo, tmp_path):
     cfg, weights, _ = demo
-    code, out, _ = run("partial", cfg, weights, "first.weights", 1)
+    code, out, _ = cli("partial", cfg, weights, "first.weights", 1)
     assert code == 0 and "wrote 1 of" in out
     data, whole = (tmp_path / "first.weights").read_bytes(), weights.read_bytes()
     assert data[:12] == whole[:12] and data[12:20] == bytes(8) and data[20:] == whole[20:len(data)]
-    code, _, err = run("detect", cfg, "first.weights", demo[2], "-dontdraw_bbox", "-thresh", "1")
+    code, _, err = cli("detect", cfg, "first.weights", demo[2], "-dontdraw_bbox", "-thresh", "1")
     assert code == 0 and "holds the first 1 of" in err
 
 
-def test_warnings_are_lines(run, demo, tmp_path):
+def test_warnings_are_lines(cli, demo, tmp_path):
     cfg = tmp_path / "w.cfg"
     cfg.write_text(demo[0].read_text().replace("[net]", "[net]\nlearning_rat=1", 1))
-    code, _, err = run("info", cfg)
+    code, _, err = cli("info", cfg)
     assert code == 0 and re.fullmatch(r"warning: .*w\.cfg:\d+: .* did you mean learning_rate=\?\n", err)
-    code, _, err = run("info", cfg, "-strict")
+    code, _, err = cli("info", cfg, "-strict")
     assert code == 1 and err.count("\n") == 1
 
 
-def test_too_many_names(run, demo, tmp_path):
+def test_too_many_names(cli, demo, tmp_path):
     (tmp_path / "four.names").write_text("a\nb\nc\nd\n")
-    code, _, err = run("detect", *demo, "-names", "four.names", "-dontdraw_bbox")
+    code, _, err = cli("detect", *demo, "-names", "four.names", "-dontdraw_bbox")
     assert code == 0 and err.startswith("warning: four.names: has 4 names for a network of 3 classes")
 
 
@@ -229,7 +215,7 @@ def test_as_a_module_without_torch():
 
 @pytest.mark.parametrize("visible, gpus, expected", [
     (None, "0,1", "0,1"), ("5,3,7", "0,1", "5,3"), ("5,3,7", "2,0", "7,5"), ("GPU-a, GPU-b,2", "1,2", "GPU-b,2")])
-def test_gpus_are_those_that_are_visible(monkeypatch, visible, gpus, expected):
+def test_gpus_are_those_that_are_visible(cli, monkeypatch, visible, gpus, expected):
     called = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setattr(subprocess, "run", lambda words, env, check: called.append((words, env))
@@ -239,7 +225,7 @@ def test_gpus_are_those_that_are_visible(monkeypatch, visible, gpus, expected):
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     words = ["detector", "train", "a.data", "a.cfg", "-gpus", gpus, "-dont_show"]
-    assert main(words) == 7
+    assert cli(*words)[0] == 7
     (command, environment), = called
     assert command[-len(words):] == words and command[-len(words) - 2:-len(words)] == ["-m", "darknet_py"]
     assert environment["CUDA_VISIBLE_DEVICES"] == expected

@@ -14,7 +14,6 @@ from conftest import ROOT, kit, raises
 from safetensors.torch import save_file
 
 from darknet_py import load_network, parse_cfg
-from darknet_py.cli import main
 from darknet_py.convert import convert, parity
 from darknet_py.convert.formats import FORMATS, ExportOptions
 from darknet_py.errors import DarknetError, Reason, WeightsError
@@ -27,9 +26,8 @@ KINDS = sorted((ROOT / "tests/goldens/kinds/forward").glob("*.npz"))
 
 
 @pytest.fixture
-def golden(request, tmp_path, monkeypatch):
+def golden(request, workdir):
     """A golden's cfg and weights in the current folder: a.cfg, a.weights."""
-    monkeypatch.chdir(tmp_path)
     golden = kit.Golden(request.param)
     Path("a.cfg").write_text(golden.cfg)
     golden.write_weights("a.weights", seen=2 ** 33 + 5)
@@ -60,9 +58,8 @@ def test_every_kind_in_onnx(golden):
                                      "deconvolutional", "implicit", "local", "maxpool", "local_avgpool", "l2norm",
                                      "normalization", "reorg", "reorg3d", "sam]\nfrom=-2\n[empty", "upsample",
                                      "shortcut]\nfrom=-2\n[empty", "softmax", "logistic"])
-def test_every_kind_in_onnx_with_default_options(section, tmp_path, monkeypatch):
+def test_every_kind_in_onnx_with_default_options(section, workdir):
     """Also of networks without a head."""
-    monkeypatch.chdir(tmp_path)
     Path("a.cfg").write_text(f"[net]\nwidth=12\nheight=8\nchannels=3\n{CONV}{CONV}[{section}]\n")
     load_network("a.cfg").save_weights("a.weights")
     assert convert("a.cfg", "a.weights", "b.onnx").parity.error < 1e-5
@@ -76,8 +73,7 @@ def test_every_kind_in_torchscript(golden):
 
 
 @pytest.mark.parametrize("text", ["[reorg]\nstride=2\n", "[avgpool]\n[softmax]\n", "[implicit]\nfilters=3\n"])
-def test_any_number_of_images_in_an_exported_program(text, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_any_number_of_images_in_an_exported_program(text, workdir):
     Path("a.cfg").write_text(f"[net]\nwidth=8\nheight=8\nchannels=3\n[conv]\nfilters=8\n{text}")
     load_network("a.cfg").save_weights("a.weights")
     assert convert("a.cfg", "a.weights", "b.pt2").parity.error < 1e-4
@@ -125,9 +121,8 @@ REGION = CFG[:CFG.index("[yolo]")] + f"[region]\n{HEAD}softmax=1\ncoords=4\n"
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(workdir):
     """A folder with two detectors: a.cfg, r.cfg and their weights, and a picture."""
-    monkeypatch.chdir(tmp_path)
     for name, text in (("a", CFG), ("r", REGION)):
         Path(f"{name}.cfg").write_text(text)
         torch.manual_seed(0)
@@ -171,9 +166,8 @@ NETWORKS = ["yolov4", "yolov4-tiny", "yolov4-csp", "yolov3-spp", "yolov2", "Gaus
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_networks(name, tmp_path, monkeypatch):
+def test_networks(name, workdir):
     """In both runtimes."""
-    monkeypatch.chdir(tmp_path)
     Path("a.cfg").write_text(cfg_text(name, width=64))
     torch.manual_seed(1)
     network = load_network("a.cfg")
@@ -281,12 +275,11 @@ def prepare_wrong(name):
     ("a.weights", "b.onnx", ["-opset", "12"], "expected an opset from 13 to "),
     ("a.weights", "b.onnx", ["-batch", "0"], "expected a batch of 1 image or more, found 0"),
 ])
-def test_what_cannot_be(here, capsys, weights, out, flags, message):
+def test_what_cannot_be(here, cli, weights, out, flags, message):
     prepare_wrong(weights)
     before = sorted(Path().rglob("*"))
-    assert main(["convert", "a.cfg", weights, out, *flags]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith(f"darknet-py: {message}") and error.count("\n") == 1
+    code, _, error = cli("convert", "a.cfg", weights, out, *flags)
+    assert code == 1 and error.startswith(f"darknet-py: {message}") and error.count("\n") == 1
     assert sorted(Path().rglob("*")) == before
 
 
@@ -302,23 +295,23 @@ def test_why_weights_are_refused(here, weights, reason):
         convert("a.cfg", weights, "b.weights")
 
 
-def test_a_package_that_is_missing(here, capsys, monkeypatch):
+def test_a_package_that_is_missing(here, cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    assert main(["convert", "a.cfg", "a.weights", "b.xml"]) == 1
-    assert capsys.readouterr().err == "darknet-py: OpenVINO IR needs the package openvino: pip install openvino\n"
+    code, _, error = cli("convert", "a.cfg", "a.weights", "b.xml")
+    assert code == 1 and error == "darknet-py: OpenVINO IR needs the package openvino: pip install openvino\n"
 
 
-def test_a_model_that_computes_something_else_is_not_written(here, capsys, monkeypatch):
+def test_a_model_that_computes_something_else_is_not_written(here, cli, monkeypatch):
     monkeypatch.setattr(Yolo, "onnx_scaled", lambda self, graph, xy: xy)
-    assert main(["convert", "a.cfg", "a.weights", "b.onnx"]) == 1
-    assert "b.onnx: not written, for it computes something else: worst error" in capsys.readouterr().err
+    code, _, error = cli("convert", "a.cfg", "a.weights", "b.onnx")
+    assert code == 1 and "b.onnx: not written, for it computes something else: worst error" in error
     assert not list(Path().glob("*b.onnx*"))
 
 
-def test_the_command(here, capsys):
-    assert main(["convert", "a.cfg", "a.weights", "b.onnx", "-image", "p.png"]) == 0
-    out = capsys.readouterr().out.splitlines()
-    assert out[0] == "read a.weights: 9 of 9 layers" and out[1].startswith("wrote b.onnx: ")
+def test_the_command(here, cli):
+    code, out, _ = cli("convert", "a.cfg", "a.weights", "b.onnx", "-image", "p.png")
+    out = out.splitlines()
+    assert code == 0 and out[0] == "read a.weights: 9 of 9 layers" and out[1].startswith("wrote b.onnx: ")
     assert out[2].startswith("compared: worst error ") and out[2].endswith("over 3 images (allowed: 0.001)")
-    assert main(["convert", "a.cfg", "a.weights", "c", "-to", "safetensors", "-no-check"]) == 0
-    assert capsys.readouterr().out.endswith("not compared\n")
+    code, out, _ = cli("convert", "a.cfg", "a.weights", "c", "-to", "safetensors", "-no-check")
+    assert code == 0 and out.endswith("not compared\n")

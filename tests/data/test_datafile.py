@@ -13,12 +13,7 @@ from darknet_py.errors import DataError, Reason
 from darknet_py.training.settings import Settings
 from darknet_py.training.trainer import Run
 
-
-@pytest.fixture(autouse=True)
-def working_directory(tmp_path, monkeypatch):
-    """Every test starts in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("workdir")
 
 
 def write(files: dict[str, str]):

@@ -16,6 +16,7 @@ from darknet_py.data.formats import find_layout
 from darknet_py.errors import DataError, Reason
 from darknet_py.prepare.check_dataset import check_dataset
 
+pytestmark = pytest.mark.usefixtures("workdir")
 NAMES = ["cat", "dog"]
 WIDTH, HEIGHT = 64, 48
 BOXES = {"a": [(0, 8, 6, 24, 30), (1, 32, 12, 60, 40)], "b": [(1, 0, 0, 32, 24)], "c": [(0, 4, 4, 12, 10)], "d": []}
@@ -138,11 +139,6 @@ LAYOUTS = {         # files, source, splits of its own, whether it names the cla
                      "s/obj.data": "classes = 2\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n"},
                     "s/obj.data", ("train",), True),
 }
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def write(files: dict[str, str | bytes]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import raises
-from test_evaluate import AWAY, HALF, HERE, table
+from tables import AWAY, HALF, HERE, table
 
 from darknet_py import DataError, Reason
 from darknet_py.data.coco import IDS, NAMES, category_ids

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, SHARED, raises
+from tables import AWAY, HALF, HERE, QUARTER, table
 
 from darknet_py import CfgError, DarknetError, DataError, Detector, Reason, load_network
 from darknet_py.cfg.language import parse_cfg
@@ -12,20 +13,10 @@ from darknet_py.data.dataset import Sample, read_samples
 from darknet_py.evaluation.coco_ap import clipped_boxes
 from darknet_py.evaluation.darknet_map import average_precision
 from darknet_py.evaluation.evaluate import evaluate, evaluate_map, evaluate_recall
-from darknet_py.evaluation.matching import DetectionTable, GroundTruth
 from darknet_py.evaluation.predict import VALID, predict
 
-HERE, HALF, QUARTER, AWAY = (.5, .5, .25, .25), (.5, .5, .25, .125), (.5, .5, .25, .0625), (.125, .125, .25, .25)
 BCCD = SHARED / "models/bccd-micro"
 GOLDENS = ROOT / "tests/goldens"
-
-
-def table(rows, scored):
-    """(image, class, box, score or difficult) rows as columns."""
-    images, labels, boxes, last = zip(*rows, strict=True) if rows else ((), (), (), ())
-    columns = np.array(images, int), np.array(labels, int), np.array(boxes, np.float32).reshape(-1, 4)
-    return DetectionTable(*columns[:2], np.array(last, np.float32), columns[2]) if scored else \
-        GroundTruth(*columns, np.array(last, bool))
 
 
 def measure(found, objects, classes=1, **options):
@@ -289,7 +280,6 @@ PRINTOUTS = [*[(points, iou, .25, f"points{points}_iou{iou}") for points in (0, 
 VALID_OF_C = [(5685, 213.6001, 1654306.5, 1168625.4, 2092785.6, 1579852.7),
               (487, 17.6996, 132220.5, 102978.5, 181356.2, 148144.0),
               (4926, 17.7721, 1494441.4, 1051375.3, 1835738.8, 1363643.7)]
-needs_bccd = pytest.mark.skipif(not BCCD.with_suffix(".cfg").exists(), reason="needs ../shared")
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +289,7 @@ def cells():
             read_samples(SHARED / "data/bccd/obj.data", "valid"), ["RBC", "WBC", "Platelets"])
 
 
-@needs_bccd
+@pytest.mark.needs_shared("models/bccd-micro.cfg")
 @pytest.mark.parametrize("points, iou_thresh, thresh, golden", PRINTOUTS)
 def test_printouts_of_c(cells, points, iou_thresh, thresh, golden):
     """C's printouts for the very pixels that OpenCV decodes, letter by letter."""
@@ -307,7 +297,7 @@ def test_printouts_of_c(cells, points, iou_thresh, thresh, golden):
     assert result.text() == (GOLDENS / f"map/bccd_{golden}.txt").read_text()
 
 
-@needs_bccd
+@pytest.mark.needs_shared("models/bccd-micro.cfg")
 def test_printout_of_c_with_letterboxes(cells):
     """C takes letter_box= of the cfg alone; here the flag counts too."""
     result = evaluate_map(*cells, letterbox=True)
@@ -319,7 +309,7 @@ def test_printout_of_c_with_letterboxes(cells):
 LOOSE = {"1 ap": 4, "map": 1.3}
 
 
-@needs_bccd
+@pytest.mark.needs_shared("models/bccd-micro.cfg")
 @pytest.mark.parametrize("points, iou_thresh, thresh, golden", PRINTOUTS)
 def test_printouts_of_c_with_its_own_decoder(cells, points, iou_thresh, thresh, golden):
     result = evaluate_map(*cells, points=points, iou_thresh=iou_thresh, thresh=thresh)
@@ -332,13 +322,13 @@ def test_printouts_of_c_with_its_own_decoder(cells, points, iou_thresh, thresh, 
         assert abs(ours[key] - value) <= (LOOSE.get(key, bar) if iou_thresh == .75 else bar), key
 
 
-@needs_bccd
+@pytest.mark.needs_shared("models/bccd-micro.cfg")
 def test_recall_of_c(cells):
     result, predictions = evaluate_recall(*cells)
     assert result.text() == (GOLDENS / "map/bccd_recall.txt").read_text() and not predictions.problems
 
 
-@needs_bccd
+@pytest.mark.needs_shared("models/bccd-micro.cfg")
 def test_what_c_finds(cells):
     """Of ten pictures the number of detections of each class, and the sums of their scores and coordinates, in the
     files of C's detector valid."""

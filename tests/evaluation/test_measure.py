@@ -1,29 +1,25 @@
 """darknet-py evaluate, and detector map, recall and valid, as a user types them."""
 import json
-import os
 import re
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
-import make_coco
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from processes import finish
 
 from darknet_py import Detector, load_network
-from darknet_py.cli import main
 from darknet_py.data.image import read_image
 from darknet_py.inference.preprocess import as_input
 
 
 @pytest.fixture
-def shapes(demo, tmp_path, monkeypatch):
+def shapes(demo, workdir):
     """The folder, now the working directory, of obj.data: two pictures, of whose labels the second lacks the last; one
     is broken, one is missing, one has no labels."""
-    monkeypatch.chdir(tmp_path)
     cfg, weights, picture = demo
     found = Detector(cfg, weights, device="cpu")(picture)
     rows = [f"{label} {' '.join(map(str, box))}\n" for label, box in zip(found.labels, found.relative(), strict=True)]
@@ -34,7 +30,7 @@ def shapes(demo, tmp_path, monkeypatch):
     Path("bare_4.png").write_bytes(picture.read_bytes())
     Path("list.txt").write_text("a_007.png\nbad_3.png\nb_012.png\nno_5.png\nbare_4.png\n")
     write_data()
-    return tmp_path
+    return workdir
 
 
 def write_data(**entries):
@@ -43,12 +39,11 @@ def write_data(**entries):
 
 
 @pytest.fixture
-def run(demo, capsys):
+def run(demo, cli):
     """Run a verb on obj.data and the network in the repository: (exit code, stdout, stderr)."""
     def call(*words):
         count = 2 if words[0] == "detector" else 1
-        code = main([*words[:count], "obj.data", str(demo[0]), str(demo[1]), "-device", "cpu", *words[count:]])
-        return code, *capsys.readouterr()
+        return cli(*words[:count], "obj.data", *demo[:2], "-device", "cpu", *words[count:])
 
     return call
 
@@ -73,37 +68,44 @@ def test_evaluate(shapes, run):
     assert all(cv2.imread(str(path)) is not None for path in Path("plots").iterdir())
 
 
-def test_classes_in_another_order(tmp_path, demo, capsys, monkeypatch):
+def test_classes_in_another_order(shapes, demo, cli, monkeypatch):
     """A COCO JSON lists categories as it likes; the names beside the cfg say which is which."""
-    monkeypatch.chdir(tmp_path)
-    assert make_coco.main(["set", "--images", "3"]) == 0
-    words = ["evaluate", "set/annotations/instances_val2017.json", *map(str, demo[:2]), "-device", "cpu"]
+    found, categories = Detector(*demo[:2], device="cpu")(demo[2]), {"triangle": 3, "square": 18, "circle": 90}
+    height, width = cv2.imread(str(demo[2])).shape[:2]
+    files = {7: "a_007.png", 12: "b_012.png"}
+    objects = [one for number in files for one in found.to_coco(number, [90, 18, 3])]
+    Path("instances.json").write_text(json.dumps({
+        "images": [{"id": number, "file_name": name, "width": width, "height": height}
+                   for number, name in files.items()],
+        "categories": [{"id": number, "name": name} for name, number in categories.items()],
+        "annotations": [{"id": number, "area": one["bbox"][2] * one["bbox"][3], "iscrowd": 0} | one
+                        for number, one in enumerate(objects, 1)]}))
+    words = ["evaluate", "instances.json", *demo[:2], "-device", "cpu", "-json", "e.json"]
     parsed, loads = [], json.loads
     with monkeypatch.context() as patch:
         patch.setattr("darknet_py.data.coco.json.loads", lambda data: parsed.append(len(data)) or loads(data))
-        assert main([*words, "-json", "e.json"]) == 0
+        assert cli(*words)[0] == 0
     assert len(parsed) == 1
     figures = json.loads(Path("e.json").read_text())
     assert [entry["name"] for entry in figures["classes"]] == ["circle", "square", "triangle"]
     assert figures["darknet"]["map"] > .9 and figures["coco"]["AP50"] > .9
     Path("three.names").write_text("triangle\nsquare\ncircle\n")         # who says otherwise is believed
-    assert main([*words, "-names", "three.names", "-json", "e.json"]) == 0
+    code, out, _ = cli(*words, "-names", "three.names")
+    assert code == 0
     figures = json.loads(Path("e.json").read_text())
-    assert figures["darknet"]["map"] < .7 and "circle for triangle" in capsys.readouterr().out
+    assert figures["darknet"]["map"] < .7 and "circle for triangle" in out
 
 
-def test_several_processes_measure_as_one(shapes, demo):
+def test_several_processes_measure_as_one(shapes, demo, cli):
     """To the last digit, of each way to measure."""
     Path("list.txt").write_text("a_007.png\nb_012.png\n" * 9)
-    words = ["-m", "darknet_py", "evaluate", "obj.data", *map(str, demo[:2]), "-device", "cpu"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    words = ["evaluate", "obj.data", *demo[:2], "-device", "cpu", "-json", "e.json"]
     figures = []
-    for name, launcher in (("one", ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]), ("two", [])):
-        done = subprocess.run([sys.executable, *launcher, *words, "-json", f"{name}.json"], env=environment, text=True,
-                              capture_output=True, check=False, timeout=200)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("mAP@") == 1               # one process speaks
-        figures.append(json.loads(Path(f"{name}.json").read_text()))
+    for run in (partial(finish, processes=2), cli):
+        code, out, err = run(*words)
+        assert code == 0, err
+        assert out.count("mAP@") == 1               # one process speaks
+        figures.append(json.loads(Path("e.json").read_text()))
         for key in ("seconds", "network_seconds"):
             del figures[-1][key]
     assert figures[0] == figures[1] and figures[0]["images"] == 18
@@ -185,7 +187,7 @@ tree=six.tree
 """
 
 
-def test_a_map_of_classes(shapes, capsys):
+def test_a_map_of_classes(shapes, cli):
     """map= of a .data file: a tree's classes are measured as another data set names some of them."""
     Path("six.tree").write_text("a -1\nb -1\nc 0\nd 0\ne 1\nf 1\n")
     Path("tree.cfg").write_text(TREE_CFG)
@@ -195,7 +197,7 @@ def test_a_map_of_classes(shapes, capsys):
     network.save_weights("tree.weights")
     write_data(map="three.map", eval="imagenet")
     words = ["obj.data", "tree.cfg", "tree.weights", "-device", "cpu"]
-    assert main(["detector", "valid", *words, "-nms", "0"]) == 0
+    assert cli("detector", "valid", *words, "-nms", "0")[0] == 0
     lines = [line.split() for line in Path("results/imagenet-detection.txt").read_text().splitlines()]
     x = as_input(read_image("a_007.png"), network.input_shape, False)[None]
     with torch.no_grad():
@@ -206,8 +208,8 @@ def test_a_map_of_classes(shapes, capsys):
         ours = sorted(float(words[2]) for words in lines if words[0] == "1" and int(words[1]) == label + 1)
         np.testing.assert_allclose(ours, np.sort(expected[..., label][expected[..., label] > .001]), atol=2e-6)
     Path("three.map").write_text("4\n6\n3\n")
-    assert main(["detector", "map", *words]) == 1
-    assert "line 2 of three.map: expected a number from 0 to 5, found '6'" in capsys.readouterr().err
+    code, _, err = cli("detector", "map", *words)
+    assert code == 1 and "line 2 of three.map: expected a number from 0 to 5, found '6'" in err
 
 
 @pytest.mark.parametrize("words, entries, message", [
@@ -236,11 +238,11 @@ def test_bad_input_is_one_line(shapes, run, words, entries, message):
     assert len([line for line in err.splitlines() if line.startswith("darknet-py: ")]) == 1
 
 
-def test_numbers_that_are_none_are_said(shapes, run, demo):
+def test_numbers_that_are_none_are_said(shapes, cli, demo):
     """Weights that went wrong: no figure is given, and nothing is written."""
     weights = Path("nan.weights")
     data = bytearray(demo[1].read_bytes())
     data[20:24] = np.array([np.nan], "<f4").tobytes()
     weights.write_bytes(data)
-    code = main(["detector", "valid", "obj.data", str(demo[0]), str(weights), "-device", "cpu"])
+    code, _, _ = cli("detector", "valid", "obj.data", demo[0], weights, "-device", "cpu")
     assert code == 1 and not Path("results").exists()

@@ -57,13 +57,13 @@ def test_texts_that_do_not_fit(tmp_path, text, reason, message):
         Text(tmp_path / "a.txt", 128)
 
 
-def test_a_sentence_by_heart(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_sentence_by_heart(workdir):
     Path("r.cfg").write_text(CFG)
     Path("t.txt").write_text("the quick brown fox jumps over the lazy dog.\n" * 20)
-    run = train("t.txt", "r.cfg", evaluate=True, device="cpu", seed=1, charts=None)
+    run = train("t.txt", "r.cfg", evaluate=True, device="cpu", seed=1, charts=None, report=False)
     assert run.best > .8 and "perplexity" in run.score.text
-    again = train("t.txt", "r.cfg", evaluate=True, device="cpu", seed=1, charts=None, clear=True)
+    again = train("t.txt", "r.cfg", evaluate=True, device="cpu", seed=1, charts=None, report=False,
+                  clear=True)
     assert again.best == run.best
 
 
@@ -95,14 +95,13 @@ class Stdin:
 
 
 @pytest.fixture
-def model(tmp_path, monkeypatch):
+def model(workdir):
     """The folder, now the working directory, of models and a text."""
-    monkeypatch.chdir(tmp_path)
     for name, body in BODIES.items():
         Path(f"{name}.cfg").write_text(MODEL.format(body=body))
         measured_weights(f"{name}.weights", f"{name}.cfg", 5)
     Path("t.txt").write_bytes(TEXT)
-    return tmp_path
+    return workdir
 
 
 @pytest.mark.parametrize("name, seed, each, word", [
@@ -111,14 +110,14 @@ def model(tmp_path, monkeypatch):
     ("lstm", None, 180.4330, 5002973101.9203), ("lstm", "Hello", 180.7381, 5039431019.8041),
     ("both", None, 203.5954, 8408226330.5150), ("both", "Hello", 193.1288, 6701523149.4629)])
 @pytest.mark.parametrize("source", ["stdin", "file"])
-def test_perplexity_is_that_of_c(model, monkeypatch, capsys, name, seed, each, word, source):
+def test_perplexity_is_that_of_c(model, monkeypatch, cli, name, seed, each, word, source):
     """Which adds up in float32."""
     monkeypatch.setattr(sys, "stdin", Stdin(TEXT))
     words = ["-file", "t.txt"] if source == "file" else []
     words += [] if seed is None else ["-seed", seed]
-    assert main(["rnn", "valid", f"{name}.cfg", f"{name}.weights", *words, "-device", "cpu"]) == 0
-    count, *found = re.fullmatch(LINE, capsys.readouterr().out).groups()
-    assert int(count) == len(TEXT) - 1
+    code, out, _ = cli("rnn", "valid", f"{name}.cfg", f"{name}.weights", *words, "-device", "cpu")
+    count, *found = re.fullmatch(LINE, out).groups()
+    assert code == 0 and int(count) == len(TEXT) - 1
     assert list(map(float, found)) == [pytest.approx(each, rel=5e-6), pytest.approx(word, rel=2e-5)]
 
 
@@ -189,10 +188,10 @@ def test_rnn_train_is_train(model, monkeypatch, words):
     assert arguments.clear == ("-clear" in words) and arguments.seed == (1 if "-srand" in words else None)
 
 
-def test_rnn_train(model, capsys):
+def test_rnn_train(model, cli):
     Path("r.cfg").write_text(CFG.replace("max_batches=100", "max_batches=3"))
-    assert main(["rnn", "train", "r.cfg", "-file", "t.txt", "-device", "cpu", "-map", "-srand", "1"]) == 0
-    assert "saved backup/r_final.weights" in capsys.readouterr().out
+    code, out, _ = cli("rnn", "train", "r.cfg", "-file", "t.txt", "-device", "cpu", "-map", "-srand", "1")
+    assert code == 0 and "saved backup/r_final.weights" in out
 
 
 @pytest.mark.parametrize("words, data, message", [
@@ -210,7 +209,7 @@ def test_rnn_train(model, capsys):
     (["valid", "picture.cfg", "gru.weights"], TEXT, "picture.cfg:5: is no model of characters"),
     (["valid", "nan.cfg", "nan.weights"], TEXT,
      "layer 1 [connected] gives inf in 256 of 32768 values, for bytes 0 to 255")])
-def test_bad_input_is_one_line(model, monkeypatch, capsys, words, data, message):
+def test_bad_input_is_one_line(model, monkeypatch, cli, words, data, message):
     monkeypatch.setattr(sys, "stdin", Stdin(data))
     Path("picture.cfg").write_text("[net]\nwidth=1\nheight=1\nchannels=3\n[softmax]\n")
     Path("nan.cfg").write_text(Path("gru.cfg").read_text())
@@ -219,9 +218,8 @@ def test_bad_input_is_one_line(model, monkeypatch, capsys, words, data, message)
     network.save_weights("nan.weights")
     if "picture.cfg" in words:
         load_network("picture.cfg").save_weights("gru.weights")
-    assert main(["rnn", *words, "-device", "cpu"]) == 1
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and message in err
+    code, _, err = cli("rnn", *words, "-device", "cpu")
+    assert code == 1 and err.count("\n") == 1 and message in err
 
 
 def test_impossible_characters_are_infinitely_surprising():

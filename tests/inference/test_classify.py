@@ -1,16 +1,16 @@
 """Classifiers: what they say of a picture, how often they are right, and their command line. The figures are C's."""
 import io
-import os
 import re
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY_CFG, kit, measured_weights, raises
+from conftest import TINY_CFG, kit, measured_weights, raises
+from processes import finish
 
 from darknet_py import (
     CfgError,
@@ -22,14 +22,12 @@ from darknet_py import (
     load_network,
     parse_cfg,
 )
-from darknet_py.cli import main
 from darknet_py.data.classification import ClassifierPictures
 from darknet_py.evaluation.classification import ranks
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.classifier import network_output, output_layer
 from darknet_py.utils.prefetch import prefetch
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 NAMES = ["round", "edgy", "disc", "ring", "square", "star"]
 PARENTS = [-1, -1, 0, 0, 1, 1]
 CFG = """[net]
@@ -59,9 +57,8 @@ activation=linear
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(workdir):
     """The folder, now the working directory, of a data set: ten pictures, flat.cfg and tree.cfg, and their weights."""
-    monkeypatch.chdir(tmp_path)
     for number in range(10):
         height, width = 18 + number, 30 - number
         pixels = kit.values(1, number, height * width * 3, 0, 256).reshape(height, width, 3)
@@ -76,21 +73,22 @@ def folder(tmp_path, monkeypatch):
     Path("flat.cfg").write_text(CFG.format(end="groups=1"))
     Path("tree.cfg").write_text(CFG.format(end="tree=c.tree"))
     measured_weights("c.weights", "flat.cfg", 11)
-    return tmp_path
+    return workdir
 
 
-def valid(*words):
-    return main(["classifier", "valid", *words, "-device", "cpu"])
+@pytest.fixture
+def valid(folder, cli):
+    """Run classifier valid there: (exit code, stdout, stderr)."""
+    return partial(cli, "classifier", "valid", "-device", "cpu")
 
 
 @pytest.mark.parametrize("data, cfg, line", [
     ("c.data", "flat.cfg", "9: top 1: 0.200000, top 2: 0.400000"),
     ("c.data", "tree.cfg", "9: top 1: 0.400000, top 2: 0.500000"),
     ("leaves.data", "tree.cfg", "9: top 1: 0.100000, top 2: 0.300000")])
-def test_valid_is_as_right_as_c(folder, capsys, data, cfg, line):
-    assert valid(data, cfg, "c.weights") == 0
-    out, err = capsys.readouterr()
-    assert out.startswith(" TOP calculation...\n") and out.splitlines()[-1] == line
+def test_valid_is_as_right_as_c(valid, data, cfg, line):
+    code, out, err = valid(data, cfg, "c.weights")
+    assert code == 0 and out.startswith(" TOP calculation...\n") and out.splitlines()[-1] == line
     assert re.search(r"^ star +2 .*%$", out, re.M) and re.search(r"^ edgy +0 +- +-$", out, re.M)
     assert re.fullmatch(r"10 pictures in \d+\.\d seconds, \S+ a second\n", err)
 
@@ -101,11 +99,11 @@ def test_valid_is_as_right_as_c(folder, capsys, data, cfg, line):
     ("tree.cfg", ["1, edgy: 0.634408, parent: Root ", "4, square: 0.419182, parent: edgy ",
                   "0, round: 0.365592, parent: Root ", "5, star: 0.215226, parent: edgy ",
                   "2, disc: 0.204533, parent: round ", "3, ring: 0.161059, parent: round "])])
-def test_predict_says_what_c_says(folder, capsys, cfg, lines):
+def test_predict_says_what_c_says(folder, cli, cfg, lines):
     """To the sixth digit, give or take one."""
-    assert main(["classifier", "predict", "c.data", cfg, "c.weights", "disc_8.png", "-t", "6", "-device", "cpu"]) == 0
-    first, *found = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"disc_8.png: Predicted in \d+\.\d+ milli-seconds\.", first)
+    code, out, _ = cli("classifier", "predict", "c.data", cfg, "c.weights", "disc_8.png", "-t", "6", "-device", "cpu")
+    first, *found = out.splitlines()
+    assert code == 0 and re.fullmatch(r"disc_8.png: Predicted in \d+\.\d+ milli-seconds\.", first)
     number = r"\d\.\d{6}"
     assert [re.sub(number, "", line) for line in found] == [re.sub(number, "", line) for line in lines]
     for ours, theirs in zip(found, lines, strict=True):
@@ -115,29 +113,28 @@ def test_predict_says_what_c_says(folder, capsys, cfg, lines):
 @pytest.mark.parametrize("words, k", [
     ([], 2), (["-topk", "3"], 3), (["-t", "3"], 3), (["-top", "3"], 3), (["--topk=3"], 3), (["-topk"], 2),
     (["-topk", "99"], 6)])
-def test_how_many_of_the_likeliest(folder, capsys, words, k):
+def test_how_many_of_the_likeliest(valid, cli, words, k):
     """The flag stands anywhere, also before the verb's other words."""
     for order in (["c.data", "flat.cfg", "c.weights", *words], [*words, "c.data", "flat.cfg", "c.weights"]):
-        assert valid(*order) == 0 and f", top {k}: " in capsys.readouterr().out
-        assert main(["classifier", "predict", *order, "star_3.png", "-device", "cpu"]) == 0
-        assert len(capsys.readouterr().out.splitlines()) == 1 + k
+        code, out, _ = valid(*order)
+        assert code == 0 and f", top {k}: " in out
+        code, out, _ = cli("classifier", "predict", *order, "star_3.png", "-device", "cpu")
+        assert code == 0 and len(out.splitlines()) == 1 + k
 
 
-def test_processes_share_the_pictures(folder, capsys):
+def test_processes_share_the_pictures(valid):
     """Every batch has the same pictures as with one process; a broken one and one without a class are said once."""
     Path("star_3.png").write_bytes(b"no picture")
     Path("disc_8.png").rename("other.png")
     Path("list.txt").write_text(Path("list.txt").read_text().replace("disc_8", "other"))
-    assert valid("c.data", "flat.cfg", "c.weights") == 0
-    out, err = capsys.readouterr()
-    two = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m",
-                          "darknet_py", "classifier", "valid", "c.data", "flat.cfg", "c.weights", "-device", "cpu"],
-                         env=ENVIRONMENT, capture_output=True, text=True, timeout=100)
-    assert two.returncode == 0, two.stderr
-    assert two.stdout == out and out.splitlines()[-1].startswith("8: top 1: ")
+    code, out, err = valid("c.data", "flat.cfg", "c.weights")
+    assert code == 0
+    code, both, errors = finish("classifier", "valid", "c.data", "flat.cfg", "c.weights", "-device", "cpu", processes=2)
+    assert code == 0, errors
+    assert both == out and out.splitlines()[-1].startswith("8: top 1: ")
     for problem in ("1 of 10 pictures cannot be read and are left out; the first: star_3.png: not an image",
                     "1 of 10 pictures count as wrong, for their paths name no class; the first: other.png"):
-        assert err.count(problem) == two.stderr.count(problem) == 1
+        assert err.count(problem) == errors.count(problem) == 1
 
 
 def test_errors_of_one_process_are_those_of_all(folder):
@@ -145,10 +142,8 @@ def test_errors_of_one_process_are_those_of_all(folder):
     data = np.fromfile("nan.weights", np.float32)
     data[-1] = np.nan
     data.tofile("nan.weights")
-    two = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m",
-                          "darknet_py", "classifier", "valid", "c.data", "flat.cfg", "nan.weights", "-device", "cpu"],
-                         env=ENVIRONMENT, capture_output=True, text=True, timeout=100)
-    assert two.returncode == 1 and two.stderr.count("layer 1 [convolutional] gives nan in ") == 2
+    code, _, err = finish("classifier", "valid", "c.data", "flat.cfg", "nan.weights", "-device", "cpu", processes=2)
+    assert code == 1 and err.count("layer 1 [convolutional] gives nan in ") == 2
 
 
 def test_evaluation_leaves_the_network_alone(folder):
@@ -203,11 +198,10 @@ def test_answers_are_those_before_cost():
         assert torch.allclose(found.sum(1), torch.ones(3)) == ("softmax" in end)
 
 
-def test_paths_from_standard_input(folder, monkeypatch, capsys):
+def test_paths_from_standard_input(folder, monkeypatch, cli):
     monkeypatch.setattr(sys, "stdin", io.StringIO("disc_8.png\nmissing.png\nstar_3.png\n"))
-    assert main(["classifier", "predict", "c.data", "flat.cfg", "c.weights", "-device", "cpu"]) == 1
-    out, err = capsys.readouterr()
-    assert out.count("Enter Image Path: ") == 4 and out.count("Predicted in") == 2
+    code, out, err = cli("classifier", "predict", "c.data", "flat.cfg", "c.weights", "-device", "cpu")
+    assert code == 1 and out.count("Enter Image Path: ") == 4 and out.count("Predicted in") == 2
     assert err.count("\n") == 1 and "missing.png" in err
 
 
@@ -238,16 +232,15 @@ FILES = {"few.data": "classes=6\nvalid=list.txt\nlabels=few.names\n", "few.names
     (["valid", "c.data", "flat.cfg", "-topk=-1"], "-topk needs a number from 1 on, found -1"),
     (["predict", "c.data", "flat.cfg", "no.png"], "no.png: cannot read the image"),
     (["valid", "c.data"], "classifier valid needs DATA CFG WEIGHTS, found no weights")])
-def test_bad_input_is_one_line(folder, capsys, words, message):
+def test_bad_input_is_one_line(folder, cli, words, message):
     for name, text in FILES.items():
         Path(name).write_text(text)
     for cfg in ("tiny.cfg", "rnn.cfg"):
         load_network(cfg).save_weights(f"{cfg}.weights")
     weight = f"{words[2]}.weights" if words[2:] and Path(f"{words[2]}.weights").exists() else "c.weights"
     words = [*words[:3], weight, *words[3:]]
-    assert main(["classifier", *words, "-device", "cpu"]) == 1
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and message in err
+    code, _, err = cli("classifier", *words, "-device", "cpu")
+    assert code == 1 and err.count("\n") == 1 and message in err
 
 
 def test_values_that_are_no_numbers(folder):
@@ -259,10 +252,10 @@ def test_values_that_are_no_numbers(folder):
         evaluate_classifier(network, ClassifierPictures.from_data("c.data", "valid"))
 
 
-def test_half_a_weights_file(folder, capsys):
+def test_half_a_weights_file(valid):
     load_network("flat.cfg", "c.weights").save_weights("half.weights", 1)
-    assert valid("c.data", "flat.cfg", "half.weights") == 0
-    assert "warning: half.weights: holds the first 1 of 4 layers" in capsys.readouterr().err
+    code, _, err = valid("c.data", "flat.cfg", "half.weights")
+    assert code == 0 and "warning: half.weights: holds the first 1 of 4 layers" in err
 
 
 def test_other_networks_are_refused(folder):

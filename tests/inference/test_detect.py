@@ -10,7 +10,6 @@ import torch
 from conftest import SHARED, raises
 
 from darknet_py import CfgError, DarknetError, DataError, Detector, Reason, WeightsError, load_network
-from darknet_py.cli import main
 
 FASTEST = SHARED / "models/yolo-fastest-1.1-xl"
 
@@ -110,13 +109,14 @@ def test_a_classifier_is_no_detector(tmp_path):
         Detector(cfg, tmp_path / "c.weights")
 
 
-def test_pictures_have_one_or_three_channels(tmp_path, demo, capsys):
+def test_pictures_have_one_or_three_channels(tmp_path, demo, cli):
     cfg = tmp_path / "four.cfg"
     cfg.write_text(demo[0].read_text().replace("channels=3", "channels=4"))
     load_network(cfg).save_weights(tmp_path / "four.weights")
-    assert main(["detect", str(cfg), str(tmp_path / "four.weights"), str(demo[2])]) == 1
+    code, _, error = cli("detect", cfg, tmp_path / "four.weights", demo[2])
+    assert code == 1
     assert re.fullmatch(r"darknet-py: .*four.cfg:\d+: takes no pictures: its input has 4 channels, expected 3 or 1\n",
-                        capsys.readouterr().err)
+                        error)
 
 
 def test_nan_finds_nothing(detector, demo):
@@ -125,7 +125,7 @@ def test_nan_finds_nothing(detector, demo):
     assert not (scores > 0).any()
 
 
-@pytest.mark.skipif(not FASTEST.with_name(FASTEST.name + ".weights").exists(), reason="needs ../shared")
+@pytest.mark.needs_shared("models/yolo-fastest-1.1-xl.weights")
 def test_real_photograph():
     detector = Detector(f"{FASTEST}.cfg", f"{FASTEST}.weights", device="cpu")
     found = {d.name: d.score for d in reversed(list(detector(SHARED / "images/dog.jpg")))}

@@ -8,7 +8,6 @@ from conftest import TINY_CFG, raises
 from torch import nn
 
 from darknet_py import CfgError, CfgWarning, Detector, Reason, load_network, parse_cfg, train
-from darknet_py.cli import main
 from darknet_py.layers.base import KINDS, Blob, Layer, LayerOptions, layer
 from darknet_py.layers.head import Head
 from darknet_py.losses import LOSSES, differentiable, loss
@@ -66,23 +65,25 @@ def kinds():
 CFG = TINY_CFG.replace("[convolutional]\nfilters=14", "[tone]\nstart=.5\n\n[convolutional]\nfilters=14")
 
 
-def test_a_new_kind(tiny, kinds, capsys):
+def test_a_new_kind(tiny, kinds, cli):
     Path("new.cfg").write_text(CFG)
     network = load_network("new.cfg")
     assert isinstance(network.layers[1], Toned) and network.layers[1].weight.tolist() == [.5] * 8
     first, second = network.outputs_of(torch.rand(2, 3, 32, 32), [0, 1])
     assert torch.equal(second, .5 * first)
     assert any(line.split()[:2] == ["1", "toned"] for line in layer_table(network))
-    run = train("tiny.data", "new.cfg", device="cpu", seed=3, workers=0, charts=None, stop_after=6)
+    run = train("tiny.data", "new.cfg", device="cpu", seed=3, workers=0, charts=None, report=False,
+                stop_after=6)
     weight = run.network.layers[1].weight
     assert not torch.equal(weight, torch.full((8,), .5))
     again = load_network("new.cfg", "backup/new_final.weights")
     assert torch.equal(again.layers[1].weight, weight)
     assert len(Detector("new.cfg", "backup/new_final.weights", device="cpu")(["0.png", "1.png"])) == 2
-    assert main(["info", "new.cfg", "backup/new_final.weights"]) == 0 and "toned" in capsys.readouterr().out
-    assert main(["convert", "new.cfg", "backup/new_final.weights", "new.onnx"]) == 1
-    assert "new.cfg:24: [tone] cannot be said in ONNX" in capsys.readouterr().err and not Path("new.onnx").exists()
-    assert main(["convert", "new.cfg", "backup/new_final.weights", "new.torchscript"]) == 0
+    code, out, _ = cli("info", "new.cfg", "backup/new_final.weights")
+    assert code == 0 and "toned" in out
+    code, _, error = cli("convert", "new.cfg", "backup/new_final.weights", "new.onnx")
+    assert code == 1 and "new.cfg:24: [tone] cannot be said in ONNX" in error and not Path("new.onnx").exists()
+    assert cli("convert", "new.cfg", "backup/new_final.weights", "new.torchscript")[0] == 0
 
 
 def test_its_options_are_checked(kinds):

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 from conftest import raises
+from every_kind import ALL, network, tensors
 
 from darknet_py import load_network
 from darknet_py.cfg.language import parse_cfg
@@ -15,88 +16,6 @@ from darknet_py.errors import Reason, WeightsError
 from darknet_py.model.network import Network
 from darknet_py.model.weights import read_header
 
-ALL = """[net]
-width=6
-height=6
-channels=2
-[convolutional]
-filters=4
-size=3
-pad=1
-batch_normalize=1
-[convolutional]
-filters=4
-size=3
-pad=1
-flipped=1
-[convolutional]
-filters=4
-size=3
-pad=1
-groups=2
-batch_normalize=1
-[convolutional]
-filters=4
-size=3
-pad=1
-groups=2
-batch_normalize=1
-share_index=-1
-[convolutional]
-filters=4
-size=3
-pad=1
-batch_normalize=1
-flipped=1
-[batchnorm]
-[shortcut]
-from=-2,-3
-weights_type=per_channel
-[shortcut]
-from=-2,-3
-weights_type=per_feature
-weights_normalization=softmax
-[local]
-filters=4
-size=3
-pad=1
-[crnn]
-hidden=3
-output=4
-pad=1
-batch_normalize=1
-[conv_lstm]
-output=4
-pad=1
-batch_normalize=1
-peephole=1
-[conv_lstm]
-output=4
-pad=1
-[conv_lstm]
-output=4
-pad=1
-bottleneck=1
-peephole=1
-[implicit]
-filters=4
-atoms=2
-[connected]
-output=5
-batch_normalize=1
-[connected]
-output=5
-[rnn]
-hidden=3
-output=5
-batch_normalize=1
-[gru]
-output=5
-[lstm]
-output=5
-batch_normalize=1
-[maxpool]
-"""
 # How many numbers each layer of ALL has in a file, counted by hand.
 SIZES = [
     4 + 3 * 4 + 4 * 2 * 9, 4 + 4 * 4 * 9, 4 + 3 * 4 + 4 * 2 * 9, 0, 4 + 3 * 4 + 4 * 4 * 9, 4 * 4, 3 * 4, 3,
@@ -115,20 +34,6 @@ batch_normalize=1
 [connected]
 output=2
 """         # 3 * 4 + 3 * 2 and 2 + 2 * 27 numbers
-
-
-def network(text: str, seed: int = 0) -> Network:
-    """A network whose every weight is another number."""
-    net = load_network(parse_cfg(text, "x.cfg"))
-    generator = torch.Generator().manual_seed(seed)
-    for layer in net.layers:
-        for blob in layer.blobs():
-            blob.tensor.data.copy_(torch.rand(blob.tensor.shape, generator=generator) + .1)
-    return net
-
-
-def tensors(net: Network) -> list[torch.Tensor]:
-    return [blob.tensor.detach().clone() for layer in net.layers for blob in layer.blobs()]
 
 
 def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
@@ -337,7 +242,7 @@ def test_guess_with_two_heads(tmp_path):
 
 
 @pytest.mark.parametrize("target, reason", [("missing/x", "No such file or directory"), ("file/x", "Not a directory"),
-                                            ("folder", "Is a directory"), ("x" * 250, "File name too long")])
+                                            ("folder", "Is a directory"), ("x" * 300, "File name too long")])
 def test_failed_save_leaves_nothing(target, reason, tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()

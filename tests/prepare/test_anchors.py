@@ -2,6 +2,7 @@
 import difflib
 import re
 import warnings
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,6 @@ import torch
 from conftest import SHARED, raises
 
 from darknet_py.cfg.language import parse_cfg, read_cfg
-from darknet_py.cli import main
 from darknet_py.errors import CfgError, DataError, Reason
 from darknet_py.model.network import Network
 from darknet_py.prepare import anchors as module
@@ -179,9 +179,8 @@ def write(files: dict[str, str]) -> None:
 
 
 @pytest.fixture
-def labelled(tmp_path, monkeypatch):
+def labelled(workdir):
     """A data set without pictures, now the working directory; some of its labels are wrong."""
-    monkeypatch.chdir(tmp_path)
     write({"o.data": "classes=2\ntrain=train.txt\n", "train.txt": "a.jpg\nb.jpg\nc.jpg\n",
            "a.txt": "0 .5 .5 .25 .5\n1 .5 .5 .125 .25\n0 .5 .5 .25 .5\n",
            "b.txt": "3 .5 .5 .5 .5\n0 .5 .5 0 .5\n0 .5 .5\n1 nan .5 .5 .5\n-1 .5 .5 .2 .2\n"})
@@ -325,7 +324,7 @@ def test_what_cannot_be_fitted(text, anchors, reason, message):
 
 
 @pytest.mark.filterwarnings("ignore::darknet_py.errors.CfgWarning")
-@pytest.mark.skipif(not REFERENCE, reason="only developers have these cfgs")
+@pytest.mark.needs_shared("reference/cfg")
 @pytest.mark.parametrize("path", REFERENCE, ids=lambda path: path.stem)
 def test_every_cfg_of_darknets(path):
     """6, 9, 12 anchors, and two other numbers of classes, each onto the original."""
@@ -361,19 +360,10 @@ DATA = {"o.data": "classes=2\ntrain=train.txt\n", "train.txt": "a.jpg\n",
 
 
 @pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
+def run(cli, workdir):
     """Run detector calc_anchors in a folder with a data set: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
     write(DATA | {"m.cfg": heads("0,1", "2,3")})
-
-    def call(*words):
-        try:
-            code = main(["detector", "calc_anchors", *words])
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return call
+    return partial(cli, "detector", "calc_anchors")
 
 
 def test_calc_anchors(run):
@@ -459,12 +449,11 @@ def test_wrong_labels_are_told_and_left_out(run):
 
 
 @pytest.mark.parametrize("action, needs", [("map", "DATA CFG"), ("train", "DATA CFG"), ("test", "DATA CFG")])
-def test_other_actions_need_a_cfg(run, action, needs, capsys):
-    assert main(["detector", action, "o.data"]) == 1
-    assert capsys.readouterr().err == f"darknet-py: detector {action} needs {needs}, found no cfg\n"
+def test_other_actions_need_a_cfg(cli, action, needs):
+    assert cli("detector", action, "o.data") == (1, "", f"darknet-py: detector {action} needs {needs}, found no cfg\n")
 
 
-@pytest.mark.skipif(not (SHARED / "data/bccd").exists(), reason="only developers have this data set")
+@pytest.mark.needs_shared("data/bccd")
 def test_bccd():
     """C gave 87.58 to 87.70 % in three calls."""
     found = read_boxes(SHARED / "data/bccd/obj.data")

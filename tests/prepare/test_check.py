@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from conftest import SHARED
 
-from darknet_py.cli import main
 from darknet_py.data.check import check_for_training
 from darknet_py.data.dataset import read_samples
 from darknet_py.prepare.check_dataset import check_dataset
@@ -45,9 +44,8 @@ for name in "abc":
 
 
 @pytest.fixture(autouse=True)
-def working_directory(tmp_path, monkeypatch):
+def working_directory(workdir):
     """Every test starts in a folder with a data set without mistakes."""
-    monkeypatch.chdir(tmp_path)
     write(DATA)
 
 
@@ -60,9 +58,9 @@ def write(files: dict[str, str | bytes | None]) -> None:
             Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def test_no_mistakes(capsys):
-    assert main(["check", "o.data", "m.cfg"]) == 0
-    out, err = capsys.readouterr()
+def test_no_mistakes(cli):
+    code, out, err = cli("check", "o.data", "m.cfg")
+    assert code == 0
     lines = [re.split(r"\s{2,}", line.strip()) for line in out.splitlines()]
     assert ["train", "2", "0", "0", "4", "2.0", "2"] in lines and ["valid", "1", "0", "0", "2", "2.0", "2"] in lines
     assert ["0 cat", "2", "1"] in lines and ["1 dog", "2", "1"] in lines
@@ -133,20 +131,19 @@ MISTAKES = [        # files, the line that reports it
 
 
 @pytest.mark.parametrize("files, line", MISTAKES)
-def test_mistakes(files, line, capsys):
+def test_mistakes(files, line, cli):
     write(files)
-    code = main(["check", "o.data", "m.cfg", "-all"])
-    out = capsys.readouterr().out
+    code, out, _ = cli("check", "o.data", "m.cfg", "-all")
     assert line in out.splitlines()
     assert code == ("error: " in out) == (not out.splitlines()[-1].startswith("0 errors"))
 
 
-def test_problems_come_once_and_errors_first(capsys):
+def test_problems_come_once_and_errors_first(cli):
     """A broken picture's missing labels are not reported too; without -all the list ends somewhere."""
     write({"a.png": None, "a.txt": None, "b.txt": LABEL * 100})
-    assert main(["check", "o.data"]) == 1
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("error: train.txt:1: a.png: cannot read")
+    code, out, _ = cli("check", "o.data")
+    lines = out.splitlines()
+    assert code == 1 and lines[0].startswith("error: train.txt:1: a.png: cannot read")
     assert sum("same box" in line for line in lines) == 99 and "... and 99 more: -all prints them" in lines
     assert lines[-1] == "1 error, 198 warnings"
 
@@ -169,15 +166,14 @@ def test_sources_without_a_cfg(source, names, splits):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_any_bytes_give_a_report(seed, capsys):
+def test_any_bytes_give_a_report(seed, cli):
     """Whatever is in the files, there are problems with places, and text that any terminal takes."""
     random = np.random.default_rng(seed)
     junk = [random.choice([*b"0 1 . - + e5\n\n\r\t:=ab" * 9, *range(256)], 300).astype(np.uint8).tobytes()
             for _ in range(4)]
     write({"a.txt": junk[0], "train.txt": b"a.png\n" + junk[1], "o.names": junk[2], "b.png": junk[3]})
-    assert main(["check", "o.data", "m.cfg", "-all"]) == 1
-    out = capsys.readouterr().out
-    assert "train.txt:" in out and "a.txt:" in out and out.replace("\n", "").isprintable()
+    code, out, _ = cli("check", "o.data", "m.cfg", "-all")
+    assert code == 1 and "train.txt:" in out and "a.txt:" in out and out.replace("\n", "").isprintable()
 
 
 CLASSIFIER = """[net]
@@ -201,12 +197,12 @@ filters=2
     ({"m.cfg": CLASSIFIER.replace("filters=2", "filters=3")},
      "error: m.cfg:10: [softmax] has 3 classes, but o.data has 2"),
 ])
-def test_classifier(files, line, capsys):
+def test_classifier(files, line, cli):
     write({"cat/1.png": PICTURE, "dog/2.png": PICTURE, "cat/3.png": PICTURE, "dog/3.png": PICTURE, "m.cfg": CLASSIFIER,
            "train.txt": "cat/1.png\ndog/2.png\n", "valid.txt": "cat/3.png\ndog/3.png",
            "o.data": DATA["o.data"].replace("names=", "labels="), **files})
-    assert main(["check", "o.data", "m.cfg"]) == line.startswith("error")
-    assert line in capsys.readouterr().out.splitlines()
+    code, out, _ = cli("check", "o.data", "m.cfg")
+    assert code == line.startswith("error") and line in out.splitlines()
 
 
 @pytest.mark.parametrize("files, good, messages", [
@@ -223,7 +219,7 @@ def test_check_for_training(files, good, messages):
     assert [str(problem) for problem in problems] == messages
 
 
-@pytest.mark.skipif(not (SHARED / "data/bccd").exists(), reason="only developers have this data set")
+@pytest.mark.needs_shared("data/bccd")
 def test_bccd(monkeypatch):
     monkeypatch.chdir(SHARED)           # away from the other train.txt
     report = check_dataset(SHARED / "data/bccd/obj.data", SHARED / "models/bccd-micro.cfg")
@@ -246,11 +242,10 @@ INSTANCES = '{"images": [], "annotations": [], "categories": []}'
     (".", {"data.yaml": "train: images\nnames: [cat]"}, "data.yaml"),
     (".", {"settings.json": '{"version": 1}', "pom.xml": "<project/>"}, None),
 ])
-def test_annotations_in_other_formats_are_told_once(folder, files, found, capsys):
+def test_annotations_in_other_formats_are_told_once(folder, files, found, cli):
     """Instead of a line a picture; training that would start without any object says it as well."""
     write({"a.txt": None, "b.txt": None, **files})
-    main(["check", "o.data"])
-    out = capsys.readouterr().out
+    _, out, _ = cli("check", "o.data")
     told = (f"2 pictures have no label files, but {found} is there: darknet-py dataset {folder} makes label files of "
             "such annotations")
     assert out.count("no label file:") == (2 if found is None else 0)

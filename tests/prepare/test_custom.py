@@ -12,7 +12,6 @@ import torch
 from conftest import SHARED, raises
 
 from darknet_py.cfg.language import parse_cfg, read_cfg
-from darknet_py.cli import main
 from darknet_py.cli.new import VARIANTS as FLAGS
 from darknet_py.errors import CfgError, DataError, Reason
 from darknet_py.model.network import Network, load_network
@@ -25,20 +24,9 @@ from darknet_py.training.transfer import start_network
 from darknet_py.zoo.architectures import ARCHITECTURES, VARIANTS, cfg_text
 from darknet_py.zoo.manifest import OFFICIAL
 
+pytestmark = pytest.mark.usefixtures("workdir")
 GIB = 2 ** 30
 REFERENCE = sorted((SHARED / "reference/cfg").rglob("*.cfg"))
-
-
-@pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
-    """Run the command line in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        code = main([str(word) for word in words])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.mark.filterwarnings("error::darknet_py.errors.CfgWarning")
@@ -131,9 +119,9 @@ DATA = {"o.data": "classes = 2\ntrain = train.txt\nnames = o.names\n", "o.names"
             (.1, .2), (.5, .25), (.7, .9), (.05, .05), (.3, .3)))}
 
 
-def test_new(run):
+def test_new(cli):
     write(DATA)
-    code, out, err = run("new", "yolov4-tiny", "-data", "o.data", "-size", "320x256", "-anchors", "auto",
+    code, out, err = cli("new", "yolov4-tiny", "-data", "o.data", "-size", "320x256", "-anchors", "auto",
                          "-memory", "4", "-o", "my.cfg")
     assert (code, err) == (0, "")
     lines = [" ".join(line.split()) for line in out.splitlines()]
@@ -161,8 +149,8 @@ def test_new(run):
     (["yolov3-tiny"], "yolov3-tiny.weights"), (["yolov2-tiny"], "yolov2-tiny.weights"), (["yolov7"], "yolov7.weights"),
     (["yolov3-tiny", "-size", "608x320", "-gaussian"], "yolov3-tiny.weights"), (["darknet19"], None),
 ])
-def test_what_to_type_next(run, words, start):
-    code, out, _ = run("new", *words, "--classes", "3", "--memory", "64")
+def test_what_to_type_next(cli, words, start):
+    code, out, _ = cli("new", *words, "--classes", "3", "--memory", "64")
     written = f"{words[0]}-custom.cfg" + ("" if start is None else f" {start}")
     assert code == 0 and Path(f"{words[0]}-custom.cfg").exists()
     detects = words != ["darknet19"]
@@ -189,23 +177,23 @@ def test_what_to_type_next(run, words, start):
       "now: {} yolov4-tiny.conv.27 -map"]),
     (["cd53paspp-gamma"], ["yolov4-tiny.weights", "yolov3.weights"], ["now: {} -map"]),
 ])
-def test_weights_that_are_here(run, words, files, expected):
+def test_weights_that_are_here(cli, words, files, expected):
     """They are named with the command that starts from them, where only first layers fit with the one that cuts."""
     write(dict.fromkeys(["my/.keep", *files], ""))
-    code, out, _ = run("new", *words, "-classes", "3", "-memory", "64", "-o", "my/my.cfg")
+    code, out, _ = cli("new", *words, "-classes", "3", "-memory", "64", "-o", "my/my.cfg")
     assert code == 0
     assert out.split("wrote my/my.cfg\n")[1].splitlines() == [
         line.format("darknet-py detector train obj.data my/my.cfg") for line in expected]
 
 
-def test_cut_weights_train(run):
+def test_cut_weights_train(cli):
     """The commands that new prints work, one after the other, in an empty folder."""
     torch.manual_seed(0)
     load_network(parse_cfg(cfg_text("yolov4-tiny"))).save_weights("yolov4-tiny.weights")
-    _, out, _ = run("new", "yolov4-tiny", "-spp", "-classes", "3", "-memory", "64", "-o", "my.cfg")
+    _, out, _ = cli("new", "yolov4-tiny", "-spp", "-classes", "3", "-memory", "64", "-o", "my.cfg")
     commands = [shlex.split(line.split("darknet-py ")[1]) for line in out.splitlines() if "first: " in line]
     for command in commands:
-        assert run(*command, *["-memory", "64"] * (command[0] == "new"))[0] == 0
+        assert cli(*command, *["-memory", "64"] * (command[0] == "new"))[0] == 0
     assert start_network(read_cfg("my.cfg"), commands[-1][-2])[1].text().startswith(
         "yolov4-tiny.conv.27: 15 of 22 layers with weights loaded; layers 33, 34, 35, 36, 39, 42 and 1 more start")
 
@@ -245,32 +233,32 @@ def test_published_first_weights_belong_to_architectures():
     ({"yolov4-tiny-custom.cfg": "mine"}, ["yolov4-tiny", "-data", "o.data"],
      "yolov4-tiny-custom.cfg is there already: -force overwrites it, -o FILE writes another one"),
 ])
-def test_what_no_new_cfg_can_be(run, files, words, message):
+def test_what_no_new_cfg_can_be(cli, files, words, message):
     write(DATA | files)
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
-    code, out, err = run("new", *words)
+    code, out, err = cli("new", *words)
     assert (code, out) == (1, "") and re.match(f"darknet-py: {message}", err) and err.count("\n") == 1
     assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
 
 
-def test_an_old_cfg_is_overwritten_when_asked(run):
+def test_an_old_cfg_is_overwritten_when_asked(cli):
     Path("yolov4-tiny-custom.cfg").write_text("mine")
-    assert run("new", "yolov4-tiny", "-classes", "3", "-force")[0] == 0
+    assert cli("new", "yolov4-tiny", "-classes", "3", "-force")[0] == 0
     assert read_cfg("yolov4-tiny-custom.cfg").sections[0].first["subdivisions"]
 
 
-def test_it_trains(run, tiny):
+def test_it_trains(cli, tiny):
     """What a new cfg gives for a data set passes the check, and an iteration runs."""
     size = ("-size", "64", "-memory", "1")
-    assert run("new", "yolov4-tiny", "-data", "tiny.data", *size)[0] == 0
-    code, out, _ = run("check", "tiny.data", "yolov4-tiny-custom.cfg")
+    assert cli("new", "yolov4-tiny", "-data", "tiny.data", *size)[0] == 0
+    code, out, _ = cli("check", "tiny.data", "yolov4-tiny-custom.cfg")
     assert code == 0 and "\n0 errors, " in out
-    assert run("edit", "yolov4-tiny-custom.cfg", "net.batch=2", "net.max_batches=1")[0] == 0
-    code, out, err = run("train", "tiny.data", "yolov4-tiny-custom.cfg", "-seed", "1", "-workers", "0")
+    assert cli("edit", "yolov4-tiny-custom.cfg", "net.batch=2", "net.max_batches=1")[0] == 0
+    code, out, err = cli("train", "tiny.data", "yolov4-tiny-custom.cfg", "-seed", "1", "-workers", "0")
     assert code == 0 and Path("backup/yolov4-tiny-custom_final.weights").exists(), err
 
 
-@pytest.mark.skipif(not (SHARED / "data/bccd").exists(), reason="only developers have this data set")
+@pytest.mark.needs_shared("data/bccd")
 def test_bccd():
     new = new_cfg("yolov4-tiny", data=SHARED / "data/bccd/obj.data", auto_anchors=True, memory=GIB)
     assert new.pictures == 292 and new.problems == [] and new.network.layers[-1].classes == 3
@@ -376,9 +364,9 @@ def test_other_heads(text, changes, expected):
     (["net.width=64", "-o", "n.cfg"], "n.cfg is there already: -force overwrites it, -o FILE writes another one"),
 ])
 @pytest.mark.filterwarnings("ignore::darknet_py.errors.CfgWarning")
-def test_what_no_edit_does(run, changes, message):
+def test_what_no_edit_does(cli, changes, message):
     write({"m.cfg": CFG, "n.cfg": "mine"})
-    code, out, err = run("edit", "m.cfg", *changes)
+    code, out, err = cli("edit", "m.cfg", *changes)
     found = [line for line in err.splitlines() if not line.startswith("warning: ")]
     assert (code, out, len(found)) == (1, "", 1) and found[0].startswith(f"darknet-py: {message}"), found
     assert {path.name: path.read_text() for path in Path().iterdir()} == {"m.cfg": CFG, "n.cfg": "mine"}
@@ -390,27 +378,27 @@ def test_classes_that_are_no_option():
         edit_cfg(parse_cfg(NAMES, "m.cfg"), {"softmax.classes": 3})
 
 
-def test_edit(run):
+def test_edit(cli):
     text = CFG.replace("random=1\nrandom=0", "random=1")
     write({"m.cfg": text})
-    code, out, err = run("edit", "m.cfg", "net.momentum=.9", "yolo.classes=3", "yolo.random=")
+    code, out, err = cli("edit", "m.cfg", "net.momentum=.9", "yolo.classes=3", "yolo.random=")
     assert (code, err) == (0, "")
     assert out == ("m.cfg:5: [net] momentum: (none) -> .9\nm.cfg:13: [conv] filters: 14 -> 16\n"
                    "m.cfg:17: [yolo] classes: 2 -> 3\nm.cfg:23: [convolutional] filters: 7 -> 8\n"
                    "m.cfg:27: [yolo] classes: 2 -> 3\nm.cfg:28: [yolo] random: 1 -> (none)\nwrote m.cfg\n")
-    assert run("edit", "m.cfg", "net.momentum=.9") == (0, "m.cfg: says so already\n", "")
-    code, out, _ = run("edit", "m.cfg", "net.momentum=.95", "--out", "n.cfg")
+    assert cli("edit", "m.cfg", "net.momentum=.9") == (0, "m.cfg: says so already\n", "")
+    code, out, _ = cli("edit", "m.cfg", "net.momentum=.95", "--out", "n.cfg")
     assert code == 0 and out == "m.cfg:5: [net] momentum: .9 -> .95\nwrote n.cfg\n"
     assert Path("n.cfg").read_text() == Path("m.cfg").read_text().replace("=.9\n", "=.95\n")
     assert sorted(os.listdir()) == ["m.cfg", "n.cfg"]
     os.symlink("n.cfg", "link.cfg")
     os.chmod("n.cfg", 0o640)
-    run("edit", "link.cfg", "net.momentum=.8")
+    cli("edit", "link.cfg", "net.momentum=.8")
     assert Path("link.cfg").is_symlink() and "momentum=.8\n" in Path("n.cfg").read_text()
     assert Path("n.cfg").stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.skipif(not REFERENCE, reason="only developers have these cfgs")
+@pytest.mark.needs_shared("reference/cfg")
 @pytest.mark.parametrize("path", REFERENCE, ids=lambda path: path.stem)
 def test_every_cfg_of_darknets(path):
     """Other classes for all heads, or a line that says why not; nothing but classes= and filters= changes."""

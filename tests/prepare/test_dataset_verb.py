@@ -10,18 +10,13 @@ import cv2
 import numpy as np
 import pytest
 from conftest import raises
-from test_prepare import flat, make_set, named, read_back, run, same, snapshot
-from test_split import scene
+from pictures import scene
+from sets import flat, make_set, named, read_back, run, same, snapshot
 
 from darknet_py.errors import DataError, Reason
 from darknet_py.prepare.sources import read_remap
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
+pytestmark = pytest.mark.usefixtures("workdir")
 BAD = [             # words, what is said
     (["gone"], r"gone: no such file or folder"),
     (["empty"], r"empty: names no pictures to train on"),

@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictures import scene
 
 from darknet_py.prepare.similar import BLOCK, DISTANCE, fingerprint, group_similar, near_pairs
 from darknet_py.prepare.split import LEAST, stratified_split
-
-
-def scene(seed: int, size=(96, 128)) -> np.ndarray:
-    """A picture like no other: patches of random colours."""
-    small = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), np.uint8)
-    return cv2.resize(small, size[::-1], interpolation=cv2.INTER_CUBIC)
 
 
 @st.composite

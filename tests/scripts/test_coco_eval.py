@@ -11,7 +11,7 @@ import pytest
 from coco.archives import ARCHIVES
 from coco.verdict import expected
 from conftest import ROOT
-from web import Page, Web
+from web import Page
 
 from darknet_py.errors import DarknetError
 from darknet_py.zoo.manifest import OFFICIAL, Published
@@ -33,10 +33,9 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def coco(made, tmp_path, monkeypatch):
+def coco(made, workdir):
     """The set, to be changed."""
-    monkeypatch.chdir(tmp_path)
-    return Path(shutil.copytree(made, tmp_path / "coco"))
+    return Path(shutil.copytree(made, workdir / "coco"))
 
 
 @pytest.fixture
@@ -164,10 +163,8 @@ def test_weights_must_be_what_they_are_called(run, coco, monkeypatch, facts, mes
 
 
 @pytest.fixture
-def served(made, tmp_path, monkeypatch):
+def served(made, workdir, web, monkeypatch):
     """A server with COCO's archives and the weights, whose sizes and hashes are now the official ones."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("no_proxy", "*")
     with ZipFile("a.zip", "w") as zipped:
         zipped.write(made / JSON, JSON)
         zipped.writestr("annotations/captions_val2017.json", "{}")
@@ -175,13 +172,12 @@ def served(made, tmp_path, monkeypatch):
         zipped.writestr("val2017/", "")
         for path in (made / PICTURES).iterdir():
             zipped.write(path, f"val2017/{path.name}")
-    with Web() as web:
-        for name, path in (("annotations/annotations_trainval2017.zip", "a.zip"), ("zips/val2017.zip", "p.zip")):
-            serve(web, monkeypatch, name, Path(path).read_bytes())
-            Path(path).unlink()
-        web.pages["/yolov4.weights"] = Page(WEIGHTS)
-        monkeypatch.setitem(OFFICIAL, "yolov4.weights", facts_of(WEIGHTS))
-        yield web
+    for name, path in (("annotations/annotations_trainval2017.zip", "a.zip"), ("zips/val2017.zip", "p.zip")):
+        serve(web, monkeypatch, name, Path(path).read_bytes())
+        Path(path).unlink()
+    web.pages["/yolov4.weights"] = Page(WEIGHTS)
+    monkeypatch.setitem(OFFICIAL, "yolov4.weights", facts_of(WEIGHTS))
+    return web
 
 
 def facts_of(data):
@@ -242,8 +238,7 @@ def test_archives_that_will_not_do(run, served, monkeypatch, names, message):
     assert {path.name for path in Path("coco").iterdir()} - {"val2017.zip"} == extra
 
 
-def test_results_for_the_server(run, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_results_for_the_server(run, workdir, monkeypatch):
     make_coco.main(["t", "--images", "2", "--split", "test-dev2017"])
     monkeypatch.setitem(OFFICIAL, "yolov4.weights", facts_of(WEIGHTS))
     Path("yolov4.weights").write_bytes(WEIGHTS)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import make_classifier_set
 import make_demo
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from conftest import ROOT
 
 from darknet_py import Detector
+from darknet_py.data.classification import ClassifierPictures
 from darknet_py.ops.boxes import xyxy_to_cxcywh
 
 CFG, NAMES, PICTURE, WEIGHTS = (
@@ -55,3 +57,21 @@ def test_every_shape_is_found_once():
 def test_shapes_are_found_in_other_pictures(capsys):
     assert make_demo.check(3)
     assert "3 pictures" in capsys.readouterr().out
+
+
+def test_pictures_of_a_classifier(workdir):
+    """The same arguments make the same set, which is read as it is meant; no two of its pictures are alike."""
+    for folder in ("set", "again"):
+        make_classifier_set.main([folder, "--train", "24", "--valid", "12", "--size", "32"])
+    files = sorted(path.relative_to("set") for path in Path("set").rglob("*") if path.is_file())
+    assert len(files) == 24 + 12 + 4
+    assert all(Path("set", file).read_bytes() == Path("again", file).read_bytes() for file in files)
+    for split, count in (("train", 24), ("valid", 12)):
+        found = ClassifierPictures.from_data("set/pictures.data", split)
+        images, truth = found.load(range(len(found)), np.random.default_rng(5), 32, 32)
+        assert len(found) == count and not found.problems
+        assert len({image.numpy().tobytes() for image in images}) == count
+        assert truth.sum(0).tolist() == [count / 6] * 6
+        assert truth.argmax(1).tolist() == [found.label(index) for index in range(count)]
+    first, second = (Path("set", split, "circle_0000.png").read_bytes() for split in ("train", "valid"))
+    assert first != second

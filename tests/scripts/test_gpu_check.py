@@ -1,8 +1,10 @@
 """The program that checks and measures on a GPU, on the CPU; and that no part takes others along."""
 import json
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import gpu_check
 import pytest
@@ -63,7 +65,7 @@ def hangs(job):
 
 
 def test_a_part_that_fails_takes_no_other_along(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'tests'}:{ROOT / 'scripts'}:{ROOT}:{ROOT / 'tests/goldens'}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
     parts = [gpu_check.Part(name, f"test_gpu_check:{name}", 1) for name in ("raises", "hangs", "good")]
     seen = []
     begin = time.monotonic()

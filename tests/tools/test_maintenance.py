@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from test_weights import ALL, network, tensors
+from every_kind import ALL, network, tensors
 from torch.utils.flop_counter import FlopCounterMode
 from verbs import CASES, numbers, write_inputs
 
 from darknet_py import DarknetError, load_network
 from darknet_py.cfg.language import parse_cfg
-from darknet_py.cli import main
 from darknet_py.layers.recurrent import Recurrent
 from darknet_py.model.summary import operations
 from darknet_py.model.weights import read_header
@@ -31,19 +30,19 @@ def goldens():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_as_c(name, goldens, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    verb, *words = write_inputs(CASES[name], tmp_path)
-    assert main([verb.removesuffix("2"), *words]) == 0
+def test_as_c(name, goldens, workdir, cli):
+    verb, *words = write_inputs(CASES[name], workdir)
+    code, out, _ = cli(verb.removesuffix("2"), *words)
+    assert code == 0
     expected = goldens[name]
     if name in ("statistics", "ops"):
         ours, theirs = (TEXT.search("\n".join(line for line in lines if line and not line.startswith("Weights")))[0]
-                        for lines in (capsys.readouterr().out.splitlines(), expected))      # of weights C sees a few
+                        for lines in (out.splitlines(), expected))      # of weights C sees a few
         assert NUMBER.sub("", ours) == NUMBER.sub("", theirs)
         np.testing.assert_allclose(*([float(x) for x in NUMBER.findall(text)] for text in (ours, theirs)), atol=2e-6)
         return
-    assert read_header(tmp_path / "out").seen == (0 if "oneoff" in verb else 6400)
-    found = numbers(name, tmp_path / "out")
+    assert read_header(workdir / "out").seen == (0 if "oneoff" in verb else 6400)
+    found = numbers(name, workdir / "out")
     if name == "normalize":                     # C's variances are 0
         found, odd = found.copy(), expected == 0
         assert found[odd].tolist() == [0] * 4 + [1] * 4 + [0] * 3 + [1] * 3 + [0] * 5 + [1] * 5
@@ -146,16 +145,15 @@ def test_pictures_of_filters():
 
 
 @pytest.fixture
-def files(tmp_path, monkeypatch):
+def files(workdir):
     """Networks and their weights: a small detector, its first layer, and a dense one."""
-    monkeypatch.chdir(tmp_path)
     whole = f"{NET}[conv]\nfilters=4\n[conv]\nfilters=12\n[yolo]\nclasses=1\nnum=2\nanchors=1,2,3,4\n"
     for name, text in {"net": whole, "first": whole[:whole.index("[conv]\nfilters=12")]}.items():
-        (tmp_path / f"{name}.cfg").write_text(text)
+        (workdir / f"{name}.cfg").write_text(text)
         network(text).save_weights(f"{name}.weights")
-    (tmp_path / "dense.cfg").write_text(f"{NET}[connected]\noutput=2\n")
+    (workdir / "dense.cfg").write_text(f"{NET}[connected]\noutput=2\n")
     network(f"{NET}[connected]\noutput=2\n").save_weights("dense.weights")
-    return tmp_path
+    return workdir
 
 
 @pytest.mark.parametrize("words, message", [
@@ -177,21 +175,20 @@ def files(tmp_path, monkeypatch):
     ("statistics net.cfg first.weights", "first.weights: holds the first 1 of 3 layers, expected all"),
     ("ops no.cfg", "no.cfg: cannot read the cfg file"),
 ])
-def test_bad_input_is_one_line(words, message, files, capsys):
-    assert main(words.split()) == 1
-    out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and err.startswith(f"darknet-py: {message}")
+def test_bad_input_is_one_line(words, message, files, cli):
+    code, out, err = cli(*words.split())
+    assert code == 1 and out == "" and err.count("\n") == 1 and err.startswith(f"darknet-py: {message}")
     assert len([*files.iterdir()]) == 6
 
 
-def test_in_place_and_pictures(files, capsys):
+def test_in_place_and_pictures(files, cli):
     """OUT may be a file that is read; what is there appears as a picture."""
     before = (files / "net.weights").read_bytes()
     for verb in ("rgbgr", "rgbgr"):
-        assert main([verb, "net.cfg", "net.weights", "net.weights"]) == 0
+        assert cli(verb, "net.cfg", "net.weights", "net.weights")[0] == 0
     assert (files / "net.weights").read_bytes() == before
-    assert main(["average", "net.cfg", "net.weights", "net.weights", "net.weights"]) == 0
+    assert cli("average", "net.cfg", "net.weights", "net.weights", "net.weights")[0] == 0
     assert (files / "net.weights").read_bytes() == before
-    assert main(["visualize", "net.cfg", "net.weights"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "wrote filters.png"
+    code, out, _ = cli("visualize", "net.cfg", "net.weights")
+    assert code == 0 and out.splitlines()[-1] == "wrote filters.png"
     assert cv2.imread("filters.png").shape == (48, 48, 3)

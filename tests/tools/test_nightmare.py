@@ -9,7 +9,6 @@ import torch
 from conftest import raises
 
 from darknet_py import DarknetError, DataError, Reason, load_network
-from darknet_py.cli import main
 from darknet_py.data.image import to_tensor
 from darknet_py.tools.nightmare import NightmareOptions, nightmare
 
@@ -74,14 +73,14 @@ def test_gradients_that_are_no_numbers(tiny_network):
         dream(tiny_network, 1)
 
 
-def test_on_the_command_line(tiny_network, capsys):
+def test_on_the_command_line(tiny_network, cli):
     """Files are named as C names them."""
     shutil.copy("0.png", "a.b.png")
     words = ["nightmare", "tiny.cfg", "tiny.weights", "a.b.png", "1", "-rounds", "2", "-iters", "2", "-seed", "1",
              "-device", "cpu"]
-    assert main(words) == 0
-    assert capsys.readouterr().out == "0 a_tiny_1_000000.jpg\n1 a_tiny_1_000001.jpg\n"
-    assert main([*words, "-prefix", "out", "-format", "png"]) == 0
+    assert cli(*words)[:2] == (0, "0 a_tiny_1_000000.jpg\n1 a_tiny_1_000001.jpg\n")
+    assert cli(*words, "-prefix", "out", "-format", "png")[0] == 0
     assert cv2.imread("out/a_tiny_1_000001.png").shape == (48, 48, 3)
     assert not list(Path().glob(".*.tmp"))
-    assert main([*words, "-rounds", "0"]) == 1 and "-rounds needs" in capsys.readouterr().err
+    code, _, error = cli(*words, "-rounds", "0")
+    assert code == 1 and "-rounds needs" in error

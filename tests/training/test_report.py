@@ -5,32 +5,18 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, raises
+from runs import Step
 
 from darknet_py.cfg.options import NetOptions
-from darknet_py.cli import main
 from darknet_py.errors import DarknetError, DataError, Reason
 from darknet_py.training import chart as chart_module
 from darknet_py.training.chart import Chart, plot_schedule
 from darknet_py.training.report import Log, Report, console_line, read_log
-
-
-@dataclass(frozen=True)
-class Step:
-    iteration: int
-    loss: float = 2.
-    average: float = 2.5
-    rate: float = .001
-    seconds: float = .5
-    waited: float = .1
-    images: int = 64
-    hours_left: float = 1.5
-    figures: dict[str, float] = field(default_factory=lambda: {"16 iou": .75})
 
 
 def is_blue(picture):
@@ -210,19 +196,17 @@ def test_schedules_are_drawn(tmp_path, options):
     assert all({turn - 1, turn} <= set(turns) for turn in options.steps)
 
 
-def test_schedule(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_schedule(workdir, cli):
     body = ("[net]\ninputs=4\nlearning_rate=.01\nmax_batches=100\npolicy=steps\nsteps=60\nscales=.1\nburn_in=10\n"
             "[softmax]\n")
-    (tmp_path / "a.cfg").write_text(body)
-    assert main(["schedule", "a.cfg"]) == 0
-    assert re.findall(r"iteration +(\d+) +rate (\S+)", capsys.readouterr().out) == [
+    (workdir / "a.cfg").write_text(body)
+    code, out, _ = cli("schedule", "a.cfg")
+    assert code == 0 and re.findall(r"iteration +(\d+) +rate (\S+)", out) == [
         ("1", "1e-06"), ("10", "0.01"), ("60", "0.001"), ("100", "0.001")]
-    assert main(["schedule", "a.cfg", "-out", "b.svg"]) == 0
-    assert (tmp_path / "schedule_a.png").exists() and (tmp_path / "b.svg").read_text().startswith("<?xml")
-    (tmp_path / "b.cfg").write_text("[net]\ninputs=4\n[softmax]\n")
+    assert cli("schedule", "a.cfg", "-out", "b.svg")[0] == 0
+    assert (workdir / "schedule_a.png").exists() and (workdir / "b.svg").read_text().startswith("<?xml")
+    (workdir / "b.cfg").write_text("[net]\ninputs=4\n[softmax]\n")
     for words, message in ((["b.cfg"], "needs max_batches="), (["a.cfg", "-out", "b.nokind"], "b.nokind"),
                            (["a.cfg", "-out", "no/folder/b.png"], "cannot write the picture")):
-        assert main(["schedule", *words]) == 1
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1
+        code, _, error = cli("schedule", *words)
+        assert code == 1 and message in error and error.count("\n") == 1

@@ -4,19 +4,17 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from processes import finish, start
+from runs import QUICK, change
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from darknet_py import load_network, train
-from darknet_py.cli import main
 from darknet_py.training import checkpoint
 from darknet_py.training.events import Iteration
 from darknet_py.training.report import read_log
@@ -25,28 +23,19 @@ from darknet_py.training.settings import Settings
 from darknet_py.training.trainer import Run
 
 WORDS = ["tiny.data", "tiny.cfg", "-device", "cpu", "-workers", "0"]
-QUICK = {"device": "cpu", "seed": 3, "workers": 0, "charts": None}
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
-def typed(tiny, capsys):
+def typed(tiny, cli):
     """Type a command: its exit code, the iterations that it did, and the lines that it said beside them."""
-    def type_in(*words, seed="3"):
-        capsys.readouterr()
-        code = main(["train", *WORDS, *(["-seed", seed] if seed else []), *words])
-        out, err = capsys.readouterr()
+    def type_in(*words, seed="3", report=False):
+        words = [*words, *["-no_report"] * (not report)]
+        code, out, err = cli("train", *WORDS, *(["-seed", seed] if seed else []), *words)
         lines = [line for line in (out + err).splitlines() if not line.startswith("saved ")]
         done = [line for line in lines if " avg loss, " in line]
         said = [line for line in lines if line not in done]
         return code, [int(line.split(":")[0]) for line in done], "\n".join(said)
     return type_in
-
-
-def change(path, old, new):
-    text = Path(path).read_text()
-    assert old in text
-    Path(path).write_text(text.replace(old, new))
 
 
 def files(folder="backup"):
@@ -197,7 +186,7 @@ def test_other_first_weights_are_refused(typed):
 
 
 def test_clear_moves_what_was_there(typed):
-    typed("-map")
+    typed("-map", report=True)
     others = {"tiny_b_last.weights", "tiny_study.log", "tiny_notes.txt", "tinier_last.weights", "my_tiny_last.weights"}
     for name in others:
         Path("backup", name).write_bytes(b"another's")
@@ -208,7 +197,7 @@ def test_clear_moves_what_was_there(typed):
         chart, page = Path("chart_tiny.png").read_bytes(), contents("backup/tiny_report")
         assert set(before) >= {"tiny_last.weights", "tiny_last.state", "tiny_best.weights", "tiny_final.weights",
                                "tiny_log.jsonl"} | ({"tiny_ema.weights", "tiny_1000.weights"} if number == 1 else set())
-        code, iterations, said = typed("-map", "-clear", seed=str(number))
+        code, iterations, said = typed("-map", "-clear", seed=str(number), report=True)
         assert (code, iterations) == (0, list(range(1, 13)))
         assert f"what lay in backup of tiny and would be written over is in backup/previous-{number} now" in said
         assert contents(f"backup/previous-{number}") == before | {"chart_tiny.png": chart}
@@ -273,14 +262,13 @@ def test_two_runs_at_once(typed):
     """The second is refused, one process or two; when the first is killed the lock goes with it, whatever its workers
     do. Nothing of the lock stays behind."""
     change("tiny.cfg", "max_batches=12", "max_batches=100000")
-    command = ["-m", "darknet_py", "train", *WORDS[:-1], "1"]
-    first = subprocess.Popen([sys.executable, *command], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    command = ["train", *WORDS[:-1], "1"]
+    first = start(*command)
     assert any(line.startswith(" 5:") for line in first.stdout)
     message = f"backup: process {first.pid} is training tiny there; wait for its end"
     assert typed()[2].endswith(f"{message}, or choose another folder with -backup")
-    two = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-                          *command], env=ENVIRONMENT, capture_output=True, text=True, timeout=100)
-    assert two.returncode != 0 and message in two.stderr
+    code, _, err = finish(*command, processes=2)
+    assert code != 0 and message in err
     first.send_signal(signal.SIGKILL)
     first.wait()
     first.stdout.close()
@@ -306,7 +294,7 @@ def test_a_run_that_failed_lets_go(typed):
 def of_c(*names):
     """The folder as C, or a version that kept no states, leaves it: weights of iterations 4, 8 and 12."""
     change("tiny.data", "savelast=4", "savelast=4\nsaveweights=4")
-    train("tiny.data", "tiny.cfg", **QUICK | {"report": False})
+    train("tiny.data", "tiny.cfg", **QUICK)
     for path in Path("backup").iterdir():
         if path.name not in names:
             path.unlink()
@@ -401,7 +389,7 @@ def test_the_caller_keeps_its_random_state(tiny, workers):
     for seed in (1, 2):
         torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
         before, kept = states(), []
-        train("tiny.data", "tiny.cfg", **QUICK | {"workers": workers}, clear=True, evaluate=True,
+        train("tiny.data", "tiny.cfg", **QUICK | {"workers": workers, "report": True}, clear=True, evaluate=True,
               on_event=lambda event, kept=kept, before=before: kept.append(states() == before))
         assert len(kept) > 12 and all(kept) and states() == before
         weights.append(contents()["tiny_final.weights"])

@@ -1,52 +1,26 @@
 """Training runs, whole: files, going on after a crash, several processes, and what goes wrong."""
-import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
-import make_classifier_set
 import pytest
 import torch
-from conftest import ROOT, raises
+from conftest import raises
+from pictures import classifier_set
+from processes import finish, start
+from runs import CLASSIFIER, QUICK, change, collect, of, tensors
 
 from darknet_py import CfgError, DarknetError, DataError, Reason, WeightsError, load_network, train
-from darknet_py.cli import main
 from darknet_py.training import checkpoint
 from darknet_py.training.events import Iteration, Note, Saved, Scored
 from darknet_py.training.settings import Settings
 from darknet_py.training.trainer import Run
 
-QUICK = {"device": "cpu", "seed": 3, "workers": 0, "charts": None, "report": False}
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
-
-def change(path, old, new):
-    text = Path(path).read_text()
-    assert old in text
-    Path(path).write_text(text.replace(old, new))
-
-
-def collect(*arguments, **settings):
-    events = []
-    run = train(*arguments, on_event=events.append, **QUICK | settings)
-    return run, events
-
-
-def of(events, kind):
-    return [event for event in events if isinstance(event, kind)]
-
-
-def start(*words, launcher=()):
-    return subprocess.Popen([sys.executable, *launcher, "-m", "darknet_py", "train", "tiny.data", "tiny.cfg", "-seed",
-                             "3", "-device", "cpu", *words], env=ENVIRONMENT, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True)
-
-
-def tensors(path):
-    network = load_network("tiny.cfg", path)
-    return [blob.tensor.detach() for layer in network.layers for blob in layer.blobs()]
+def start_training(*words, **options):
+    return start("train", "tiny.data", "tiny.cfg", "-seed", "3", "-device", "cpu", *words, stderr=subprocess.STDOUT,
+                 **options)
 
 
 def test_files_and_events(tiny):
@@ -85,10 +59,9 @@ def test_it_learns(tiny):
 
 def test_kill_and_go_on(tiny):
     """The weights of a run that was killed twice are those of one that was not, to the last bit."""
-    whole = start("-backup", "whole", "-workers", "1")
-    assert whole.wait(timeout=100) == 0, whole.stdout.read()
+    collect("tiny.data", "tiny.cfg", backup="whole")
     for saves in (1, 1):
-        process = start("-workers", "1")
+        process = start_training("-workers", "1")
         for line in process.stdout:
             saves -= "saved backup/tiny_last" in line
             if saves <= 0:
@@ -96,7 +69,7 @@ def test_kill_and_go_on(tiny):
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not Path("backup/tiny_final.weights").exists()
-    last = start("-workers", "0")
+    last = start_training("-workers", "0")
     text = last.communicate(timeout=100)[0]
     assert last.returncode == 0 and "going on from iteration " in text
     assert Path("backup/tiny_final.weights").read_bytes() == Path("whole/tiny_final.weights").read_bytes()
@@ -104,7 +77,7 @@ def test_kill_and_go_on(tiny):
 
 def test_ctrl_c_saves(tiny):
     change("tiny.cfg", "max_batches=12", "max_batches=100000")
-    process = start("-workers", "0")
+    process = start_training("-workers", "0")
     for line in process.stdout:
         if line.startswith(" 6:"):
             break
@@ -115,10 +88,8 @@ def test_ctrl_c_saves(tiny):
 
 
 def test_two_processes_are_one(tiny):
-    one = start("-backup", "one", "-workers", "0")
-    assert one.wait(timeout=100) == 0, one.stdout.read()
-    two = start("-backup", "two", "-workers", "0", "-map",
-                launcher=("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"))
+    collect("tiny.data", "tiny.cfg", backup="one")
+    two = start_training("-backup", "two", "-workers", "0", "-map", processes=2)
     text = two.communicate(timeout=100)[0]
     assert two.returncode == 0, text
     assert text.count(" 12: ") == 1                 # one process speaks
@@ -222,13 +193,13 @@ WRONG = {                   # what to do to the files -> the error
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_mistakes(tiny, case, capsys):
+def test_mistakes(tiny, case, cli):
     how, error, reason, message = WRONG[case]
     how(tiny) if callable(how) else change(*how)
     with raises(error, reason, message):
         train("tiny.data", "tiny.cfg", **QUICK)
-    assert main(["detector", "train", "tiny.data", "tiny.cfg", "-device", "cpu"]) == 1
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    code, _, err = cli("detector", "train", "tiny.data", "tiny.cfg", "-device", "cpu")
+    assert code == 1 and len(err.splitlines()) == 1
 
 
 def few(tiny):
@@ -300,71 +271,26 @@ def test_compiled(tiny):
 
 def test_processes_agree_on_a_seed(tiny):
     """Without -seed each process would start from other weights, if the first one did not say which."""
-    two = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m",
-                          "darknet_py", "train", "tiny.data", "tiny.cfg", "-device", "cpu", "-workers", "0"],
-                         env=ENVIRONMENT, capture_output=True, text=True, timeout=100)
-    assert two.returncode == 0, two.stderr
+    code, _, err = finish("train", "tiny.data", "tiny.cfg", "-device", "cpu", "-workers", "0", processes=2)
+    assert code == 0, err
     seed = checkpoint.facts(Path("backup/tiny_last.state"))["seed"]
     collect("tiny.data", "tiny.cfg", seed=seed, backup="one")
     for ours, theirs in zip(tensors("one/tiny_final.weights"), tensors("backup/tiny_final.weights"), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-CLASSIFIER = """[net]
-batch=32
-width=24
-height=24
-channels=3
-learning_rate=.05
-max_batches=300
-policy=poly
-power=2
-min_crop=24
-max_crop=28
-label_smooth_eps=.1
-cutmix=1
-mosaic=1
-
-[convolutional]
-batch_normalize=1
-filters=16
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[convolutional]
-batch_normalize=1
-filters=32
-size=3
-stride=2
-pad=1
-activation=leaky
-
-[convolutional]
-filters=6
-size=1
-activation=linear
-
-[avgpool]
-
-[softmax]
-"""
-
-
-def test_a_classifier(tmp_path, monkeypatch, capsys):
+def test_a_classifier(workdir, cli, monkeypatch):
     """Label smoothing, CutMix and mosaic: better than chance by far; and on the command line."""
-    monkeypatch.chdir(tmp_path)
-    make_classifier_set.main(["set", "--train", "120", "--valid", "60", "--size", "24"])
+    monkeypatch.setattr("darknet_py.training.trainer.SCORE_EVERY", 20)
+    classifier_set("set", 48, 24, 24)
     Path("c.cfg").write_text(CLASSIFIER)
     run, events = collect("set/pictures.data", "c.cfg", evaluate=True)
     assert [event.score.name for event in of(events, Scored)] == ["top-1"] * 3
     assert run.best > 2 / 6
-    assert main(["classifier", "train", "set/pictures.data", "c.cfg", "-topk", "-device", "cpu", "-workers", "0",
-                 "-seed", "3", "-clear"]) == 0
-    out = capsys.readouterr()
-    assert out.out.count("avg loss") == 300 and "top-1 = " in out.out
-    assert "now: darknet-py classifier predict set/pictures.data c.cfg backup/c_best.weights IMAGE\n" in out.out
+    code, out, _ = cli("classifier", "train", "set/pictures.data", "c.cfg", "-topk", "-device", "cpu", "-workers", "0",
+                       "-seed", "3", "-clear")
+    assert code == 0 and out.count("avg loss") == 60 and "top-1 = " in out
+    assert "now: darknet-py classifier predict set/pictures.data c.cfg backup/c_best.weights IMAGE\n" in out
     change("set/pictures.data", "classes = 6", "classes = 5")
     with raises(DataError, Reason.WRONG_COUNT, "has 5 classes, the network 6"):
         train("set/pictures.data", "c.cfg", **QUICK, clear=True)

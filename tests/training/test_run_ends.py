@@ -1,14 +1,14 @@
 """How a training run begins and ends: what is said of it, weights of other classes, patience, which stream has what."""
 import io
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, raises
-from test_run import QUICK, change, collect, of, tensors
+from conftest import raises
+from processes import ENVIRONMENT, start
+from runs import QUICK, change, collect, of, tensors
 
 from darknet_py import DarknetError, Reason, WeightsError, load_network
 from darknet_py.cfg.language import read_cfg
@@ -126,19 +126,18 @@ def test_a_state_without_patience_is_read(scores, monkeypatch):
     assert (ran.iteration, ran.best, events[-1].best_at) == (4, .3, None) and "30.00 %" in events[-1].stopped
 
 
-def test_no_patience(tiny, capsys):
+def test_no_patience(tiny, cli):
     with pytest.raises(DarknetError, match="patience needs a number of measurements from 1 on, found 0"):
         Run("tiny.data", "tiny.cfg", None, Settings(patience=0))
-    assert main(["train", *WORDS, "-patience", "0"]) == 1
-    assert main(["train", *WORDS, "-patience", "1"]) == 0
-    assert "mAP@0.50 = " in capsys.readouterr().out
+    assert cli("train", *WORDS, "-patience", "0")[0] == 1
+    code, out, _ = cli("train", *WORDS, "-patience", "1")
+    assert code == 0 and "mAP@0.50 = " in out
 
 
-def test_command_line(tiny, capsys):
+def test_command_line(tiny, cli):
     """All that a log should hold is on the standard output, in order."""
-    assert main(["detector", "train", *WORDS, "-map"]) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
+    code, out, err = cli("detector", "train", *WORDS, "-map")
+    assert (code, err) == (0, "")
     order = ["device      CPU", "train       6 pictures, 9 objects: light 6, dark 3\n",
              "valid       6 pictures", "weights     none: all 2 layers with weights start fresh\n",
              "iterations  1 to 12, each of a batch of 4 in 2 subdivisions: 8 passes through the data in all\n",
@@ -151,7 +150,7 @@ def test_command_line(tiny, capsys):
     places = [out.find(text) for text in order]
     assert -1 not in places and places == sorted(places), dict(zip(order, places, strict=True))
     assert out.endswith(order[-1])
-    assert main(["detector", "map", "tiny.data", "tiny.cfg", "backup/tiny_best.weights", "-device", "cpu"]) == 0
+    assert cli("detector", "map", "tiny.data", "tiny.cfg", "backup/tiny_best.weights", "-device", "cpu")[0] == 0
 
 
 class Terminal(io.StringIO):
@@ -177,8 +176,7 @@ def test_a_terminal_is_not_torn(tiny):
     """Both streams on one terminal: each line begins where the bar was taken away."""
     import pty
     main_end, other = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-m", "darknet_py", "train", *WORDS], stdout=other, stderr=other,
-                               env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"})
+    process = start("train", *WORDS, stdout=other, stderr=other, env=ENVIRONMENT | {"COLUMNS": "100"})
     os.close(other)
     text = b""
     try:
@@ -201,10 +199,9 @@ def test_a_terminal_is_not_torn(tiny):
     (["train", "tiny.cfg", "tiny.weights"], "is the order DATA CFG?"),
     (["train", "train.txt", "tiny.data"], "is the order DATA CFG?"),
 ])
-def test_swapped_arguments(tiny, capsys, words, message):
-    assert main(words) == 1
-    err = capsys.readouterr().err
-    assert message in err and err.count("\n") == 1
+def test_swapped_arguments(tiny, cli, words, message):
+    code, _, err = cli(*words)
+    assert code == 1 and message in err and err.count("\n") == 1
 
 
 def test_next_commands_quote(tiny):

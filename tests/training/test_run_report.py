@@ -6,14 +6,12 @@ import re
 from pathlib import Path
 
 import cv2
-import make_classifier_set
 import numpy as np
 import pytest
-from test_report import Step
-from test_run import CLASSIFIER, QUICK, change, of
+from pictures import classifier_set
+from runs import CLASSIFIER, QUICK, Step, change, of
 
 from darknet_py import train
-from darknet_py.cli import main
 from darknet_py.data.dataset import Sample
 from darknet_py.training import report_folder
 from darknet_py.training.curves import merged, plot_results, write_table
@@ -103,8 +101,8 @@ def test_none_is_asked_for(tiny, settings):
     assert run.task.drawn == 3 and len(run.task.drawings) <= 1      # no mini-batches are kept
 
 
-def test_the_flag(tiny, capsys):
-    assert main(["train", "tiny.data", "tiny.cfg", "-device", "cpu", "-workers", "0", "-no_report"]) == 0
+def test_the_flag(tiny, cli):
+    assert cli("train", "tiny.data", "tiny.cfg", "-device", "cpu", "-workers", "0", "-no_report")[0] == 0
     assert not (tiny / "backup/tiny_report").exists() and (tiny / "backup/tiny_log.jsonl").exists()
 
 
@@ -178,24 +176,22 @@ def test_what_cannot_be_written(tiny, monkeypatch, how):
     assert run.iteration == 12 and Path("backup/tiny_final.weights").exists()
 
 
-def test_a_classifier(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    make_classifier_set.main(["set", "--train", "24", "--valid", "12", "--size", "24"])
+def test_a_classifier(workdir):
+    classifier_set("set", 24, 12, 24)
     Path("c.cfg").write_text(re.sub("max_batches=.*", "max_batches=6", CLASSIFIER))
     train("set/pictures.data", "c.cfg", evaluate=True, **QUICK | {"report": True})
-    page = check(next(tmp_path.rglob("c_report")), ["accuracy.png", "batch_1.jpg", "batch_2.jpg", "batch_3.jpg",
+    page = check(next(workdir.rglob("c_report")), ["accuracy.png", "batch_1.jpg", "batch_2.jpg", "batch_3.jpg",
                                                     "index.html", "labels.png", "results.csv", "results.png"])
     assert "top-1" in page.text and "top-5" in page.text
 
 
-def test_a_character_model(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_character_model(workdir):
     Path("t.txt").write_text("abcd" * 50)
     Path("t.cfg").write_text("[net]\ninputs=256\nbatch=8\nsubdivisions=1\ntime_steps=4\nmax_batches=4\n"
                              "learning_rate=.01\n[rnn]\nhidden=8\noutput=8\n[connected]\noutput=256\n"
                              "activation=linear\n[softmax]\n")
     train("t.txt", "t.cfg", evaluate=True, **QUICK | {"report": True})
-    page = check(tmp_path / "backup/t_report", ["index.html", "results.csv", "results.png"])
+    page = check(workdir / "backup/t_report", ["index.html", "results.csv", "results.png"])
     assert "200 characters to train on" in page.text
 
 

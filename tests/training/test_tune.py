@@ -2,18 +2,17 @@
 import csv
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, raises
+from conftest import raises
+from processes import start
 
 from darknet_py import CfgError, DarknetError, DataError, Reason
 from darknet_py.cfg.language import parse_cfg, read_cfg
 from darknet_py.cfg.options import NetOptions
-from darknet_py.cli import main
 from darknet_py.model.network import Network, load_network
 from darknet_py.training import tasks, tune
 from darknet_py.training.events import Iteration, Note, Score
@@ -92,8 +91,7 @@ def test_a_study_that_was_cut_off_goes_on(tiny, stop):
 
 
 def test_kill(tiny):
-    process = subprocess.Popen([sys.executable, "-m", "darknet_py", *WORDS, "-trials", "100"], stdout=subprocess.PIPE,
-                               env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, text=True)
+    process = start(*WORDS, "-trials", "100")
     assert any(line.startswith("trial 2:") for line in process.stdout)
     with raises(DataError, Reason.IN_USE, f"process {process.pid} is tuning tiny there"):
         search()
@@ -139,14 +137,14 @@ def test_trials_go_beyond_burn_in(burn_in, last, share, asked, iterations):
     assert found == iterations and len(notes) == (asked is None and round(last * share) <= burn_in)
 
 
-def test_burn_in(tiny, capsys):
+def test_burn_in(tiny, cli):
     Path("tiny.cfg").write_text(Path("tiny.cfg").read_text().replace("burn_in=0", "burn_in=1"))
     tuning, events = search(Settings(device="cpu", workers=0), trials=1)
     assert tuning.iterations == 2 and sum(isinstance(event, Iteration) for event in events) == 2
     assert [event.text for event in events if isinstance(event, Note)] == [
         "trials take 2 iterations, for 1 (10 % of max_batches=12) would end before burn_in=1 does; -iterations sets "
         "another number"]
-    refused(capsys, [*WORDS, "-iterations", "1", "-clear"], "trials of 1 iterations end before burn_in=1 does")
+    refused(cli, [*WORDS, "-iterations", "1", "-clear"], "trials of 1 iterations end before burn_in=1 does")
 
 
 @pytest.mark.parametrize("scores, best", [
@@ -204,39 +202,36 @@ def test_keys(keys, error, message):
     assert list(ranges_of(TWO, ["hue", "jitter"])) == ["hue", "jitter"]
 
 
-def refused(capsys, words, message):
-    capsys.readouterr()
-    assert main(words) == 1
-    error = capsys.readouterr().err
-    assert message in error and error.startswith("darknet-py: ") and error.count("\n") == 1
+def refused(cli, words, message):
+    code, _, error = cli(*words)
+    assert code == 1 and message in error and error.startswith("darknet-py: ") and error.count("\n") == 1
 
 
-def test_bad_input(tiny, capsys):
+def test_bad_input(tiny, cli):
     for words, message in ((["-trials", "0"], "at least 1 trial"), (["-population", "1"], "population of at least 2"),
                            (["-share", "0"], "share"), (["-share", "2"], "share"), (["-params", "foo"], "found foo"),
                            (["-iterations", "0"], "at least 1 iteration")):
-        refused(capsys, WORDS + words, message)
-    refused(capsys, ["tune", "missing.data", "tiny.cfg"], "missing.data")
-    refused(capsys, [*WORDS, "-backup", "tiny.cfg"], "tiny.cfg: cannot")
-    assert main([*WORDS, "-trials", "1"]) == 0
-    refused(capsys, [*WORDS, "-seed", "5"], "another tuning (other: seed)")
-    refused(capsys, [*WORDS, "-params", "hue"], "another tuning (other: params)")
+        refused(cli, WORDS + words, message)
+    refused(cli, ["tune", "missing.data", "tiny.cfg"], "missing.data")
+    refused(cli, [*WORDS, "-backup", "tiny.cfg"], "tiny.cfg: cannot")
+    assert cli(*WORDS, "-trials", "1")[0] == 0
+    refused(cli, [*WORDS, "-seed", "5"], "another tuning (other: seed)")
+    refused(cli, [*WORDS, "-params", "hue"], "another tuning (other: params)")
     Path("backup/tiny_study.log").write_text("a\nb\n")
-    refused(capsys, WORDS, "tiny_study.log: expected the study")
+    refused(cli, WORDS, "tiny_study.log: expected the study")
 
 
-def test_command_line(tiny, capsys):
-    assert main([*WORDS, "-trials", "2", "-params", "learning_rate,hue"]) == 0
-    out, error = capsys.readouterr()
-    assert "2 trials of 3 iterations: mAP@0.50 = " in out
+def test_command_line(tiny, cli):
+    code, out, error = cli(*WORDS, "-trials", "2", "-params", "learning_rate,hue")
+    assert code == 0 and "2 trials of 3 iterations: mAP@0.50 = " in out
     assert error == "" and out.startswith("2 trials of 3 iterations, 0 of them done, for 2 values: learning_rate, hue;")
     assert "trial 1: mAP@0.50 = " in out and "saved backup/tiny_tuned.cfg" in out
     assert read_cfg("backup/tiny_tuned.cfg").sections[0].first.keys() == read_cfg("tiny.cfg").sections[0].first.keys()
 
 
-def test_without_optuna(tiny, capsys, monkeypatch):
+def test_without_optuna(tiny, cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    refused(capsys, WORDS, "pip install")
+    refused(cli, WORDS, "pip install")
 
 
 def test_data_that_fail_end_the_search(tiny, monkeypatch):

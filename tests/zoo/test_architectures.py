@@ -46,7 +46,7 @@ def test_files_are_up_to_date():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.skipif(not ORIGINAL.is_dir(), reason="../shared is not here")
+@pytest.mark.needs_shared("reference")
 @pytest.mark.parametrize("name", ["coco.names", "voc.names"])
 def test_names_are_darknets(name):
     assert read_names(ROOT / "cfg" / name) == read_names(ORIGINAL.parent / name)
@@ -67,12 +67,11 @@ def test_builds_without_a_warning_and_runs(name):
     assert [output.shape[1:].numel() for output in outputs] == [built.layers[head].shape.size for head in built.heads]
 
 
+@pytest.mark.needs_shared("reference/cfg")
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in WITHOUT_ORIGINAL])
 def test_means_what_the_original_means(name):
     cfg = parse_cfg(cfg_text(name), strict=True)
     mine = meaning(network(cfg))
-    if not ORIGINAL.is_dir():
-        pytest.skip("../shared is not here")
     original = ORIGINALS.get(name, f"{name}.cfg")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
