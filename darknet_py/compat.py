@@ -119,8 +119,7 @@ def load_net_custom(config_file: Name, weights: Name, clear: int = 0, batch_size
     return Loaded(network, PyTorch.build(network, _device, [*network.heads, output_layer(network)]))
 
 
-def load_net(config_file: Name, weights: Name, clear: int = 0) -> Loaded:
-    return load_net_custom(config_file, weights, clear)
+load_net = load_net_custom
 
 
 def load_meta(data_file: Name) -> METADATA:
@@ -309,8 +308,7 @@ def detect_image(network: Loaded, class_names: Sequence[str], image: IMAGE, thre
     detections = get_network_boxes(network, image.w, image.h, thresh, hier_thresh)
     if nms:
         do_nms_sort(detections, len(detections), len(class_names), nms)
-    found = decode_detection(remove_negatives(detections, class_names, len(detections)))
-    return sorted(found, key=lambda one: one[1])
+    return sorted(decode_detection(remove_negatives(detections, class_names, len(detections))), key=lambda one: one[1])
 
 
 def bbox2points(bbox: Sequence[float]) -> tuple[int, int, int, int]:

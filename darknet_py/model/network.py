@@ -1,4 +1,4 @@
-"""The network of a cfg: an execution plan, computed once, and the loop that executes it."""
+"""The network of a cfg: the loop that executes its plan, its weights, and its copies for other uses."""
 from __future__ import annotations
 
 import copy
@@ -6,28 +6,17 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from darknet_py.cfg.language import Cfg, Section, read_cfg
-from darknet_py.cfg.options import NetOptions, bind
+from darknet_py.cfg.language import Cfg, read_cfg
 from darknet_py.errors import DarknetError, DataError, Reason
-from darknet_py.layers import KINDS, DetectionHead, Head, Layer, Place, Shape
-from darknet_py.layers.base import MAX_PARAMETERS, StraightThrough, TrainingContext
+from darknet_py.layers import DetectionHead, Head, Layer, TrainingContext
+from darknet_py.layers.base import StraightThrough
 from darknet_py.model import weights as weights_file
-
-MAX_LAYERS = 10_000
-
-
-class Step(NamedTuple):
-    """One step of the execution plan: a layer, its inputs, and the outputs that are no longer needed after it."""
-
-    layer: Layer
-    sources: tuple[int, ...]    # the layers it reads; -1 is the network's input
-    done: tuple[int, ...]       # the layers that nobody reads after this step
+from darknet_py.model.plan import Step, make_plan, output_heads, read_net
 
 
 class HeadPass(NamedTuple):
@@ -59,42 +48,13 @@ class Network(nn.Module):
         super().__init__()
         self.cfg, self.seen, self.reached, self.folded = cfg, 0, 0, False
         self.fresh: list[int] = []
-        self.options, self.input_shape = _net(cfg, width, height)
+        self.options, self.input_shape = read_net(cfg, width, height)
         if context is None:
             context = TrainingContext(self.options, self.input_shape.width, self.input_shape.height)
         self.context = context
-        layers: list[Layer] = []
-        sources: list[tuple[int, ...]] = []
-        count = 0
-        if len(cfg.sections) > MAX_LAYERS:
-            raise cfg.error(f"has {len(cfg.sections) - 1} layers, more than the {MAX_LAYERS} allowed",
-                            reason=Reason.TOO_LARGE)
-        for index, section in enumerate(cfg.sections[1:]):
-            place = Place(cfg, section, index, self.options, layers, self.context)
-            kind = _kind(cfg, section)
-            options = bind(cfg, section, kind.Options)
-            wanted = kind.sources(options, place)
-            final = next((source for source in wanted if source >= 0 and layers[source].final), None)
-            if final is not None:
-                raise place.error(f"reads layer {final}, a [{layers[final].kind}], which no other layer can read",
-                                  reason=Reason.BAD_REFERENCE)
-            shapes = [self.input_shape if source < 0 else layers[source].shape for source in wanted]
-            layer = kind(options, shapes, place)
-            count += sum(blob.tensor.numel() for blob in layer.blobs())
-            if count > MAX_PARAMETERS:
-                raise place.error(f"brings the network to {count} weights, more than the {MAX_PARAMETERS} allowed",
-                                  reason=Reason.TOO_LARGE)
-            layers.append(layer)
-            sources.append(wanted)
-        self.layers = nn.ModuleList(layers)     # type: ignore[assignment]
-        self.heads = tuple(i for i, layer in enumerate(layers) if isinstance(layer, Head)) or (len(layers) - 1,)
-        last = {index: index for index in range(len(layers))}       # what nobody reads is done at once
-        last.update((source, step) for step, wanted in enumerate(sources) for source in wanted)
-        done: list[list[int]] = [[] for _ in layers]
-        for source, step in last.items():
-            if source not in self.heads:
-                done[step].append(source)
-        self.plan = tuple(map(Step, layers, sources, map(tuple, done)))
+        self.plan = make_plan(cfg, self.options, self.input_shape, context)
+        self.layers = nn.ModuleList([step.layer for step in self.plan])     # type: ignore[assignment]
+        self.heads = output_heads(self.layers)
 
     @property
     def detection_heads(self) -> list[DetectionHead]:
@@ -333,35 +293,3 @@ def _reset(layers: Iterable[Layer]) -> None:
     with torch.no_grad():
         for layer in layers:
             layer.reset_parameters()
-
-
-def _net(cfg: Cfg, width: int | None, height: int | None) -> tuple[NetOptions, Shape]:
-    """The [net] section and the shape of an input image."""
-    section = cfg.sections[0]
-    options = bind(cfg, section, NetOptions)
-    if len(cfg.sections) == 1:
-        raise cfg.error("expected layers after [net], found none", section.line, Reason.EMPTY)
-    if options.policy == "steps" and not 0 < len(options.steps) == len(options.scales):
-        raise cfg.error(f"[net] policy=steps needs as many steps= as scales=, found {len(options.steps)} and "
-                        f"{len(options.scales)}", section.line, Reason.WRONG_COUNT)
-    options = replace(options, width=options.width if width is None else width,
-                      height=options.height if height is None else height)
-    shape = Shape(options.channels, options.height, options.width)
-    if min(shape) < 1:
-        shape = Shape(options.inputs or 0, 1, 1)
-    if shape.size < 1 or shape.size > MAX_PARAMETERS:
-        raise cfg.error(f"[net] needs width, height and channels, or inputs, from 1 to {MAX_PARAMETERS} values in all; "
-                        f"found width={options.width}, height={options.height}, channels={options.channels}, "
-                        f"inputs={options.inputs}", section.line, Reason.OUT_OF_RANGE)
-    return options, shape
-
-
-def _kind(cfg: Cfg, section: Section) -> type[Layer]:
-    """The class of a section's layer."""
-    if section.kind in KINDS:
-        return KINDS[section.kind]
-    lower = {kind.lower(): kind for kind in KINDS}
-    close = get_close_matches(section.kind.lower(), lower, n=1)
-    hint = f"; did you mean [{lower[close[0]]}]?" if close else ""
-    raise cfg.error(f"expected a layer that Darknet knows, found [{section.kind}]{hint}", section.line,
-                    Reason.UNKNOWN_NAME)

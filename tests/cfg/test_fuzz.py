@@ -47,7 +47,7 @@ def small_limits(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr(base, "MAX_PARAMETERS", SMALL)
         patch.setattr(base, "MAX_OUTPUTS", SMALL)
-        patch.setattr("darknet_py.model.network.MAX_PARAMETERS", SMALL)
+        patch.setattr("darknet_py.model.plan.MAX_PARAMETERS", SMALL)
         yield
     torch.set_num_threads(threads)
 

@@ -235,7 +235,7 @@ def test_an_unknown_activation_is_an_error():
 
 
 def test_total_of_weights_is_bounded(monkeypatch):
-    monkeypatch.setattr("darknet_py.model.network.MAX_PARAMETERS", 200)
+    monkeypatch.setattr("darknet_py.model.plan.MAX_PARAMETERS", 200)
     message = "x.cfg:15: [convolutional] brings the network to 234 weights, more than the 200 allowed"
     with raises(CfgError, Reason.TOO_LARGE, f"^{re.escape(message)}$"):
         Network(parse_cfg(NET + CONV * 6, "x.cfg"))
