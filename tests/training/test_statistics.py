@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY_CFG
+from runs import QUICK
 
 from darknet_py import DarknetError, load_network, parse_cfg, train
 from darknet_py.data.targets import MiniBatch, Truth
@@ -13,7 +14,6 @@ from darknet_py.training.iteration import Engine
 from darknet_py.training.statistics import IMAGES, Statistics
 from darknet_py.training.trainer import Run
 
-QUICK = {"device": "cpu", "seed": 3, "workers": 0, "charts": None}
 ROW = np.array([[0, .4, .5, .3, .3]], np.float32)
 CROSS = TINY_CFG.replace("batch_normalize=1", "batch_normalize=2")
 CRNN = """[net]
