@@ -71,7 +71,7 @@ def run_val(a: argparse.Namespace, files: Files, world: World) -> int:
         result = evaluate(measured.network, measured.samples, measured.names,
                           truth=truth._replace(images=truth.images[:a.limit]), progress=bar.track, **measured.options)
     passed = verdict(result, goal)
-    if world.leads:
+    if world.is_main:
         warn(result.predictions.problems)
         print("\n".join(report(a, result, goal, passed)))
         if a.json is not None:
@@ -87,7 +87,7 @@ def run_test(a: argparse.Namespace, files: Files, world: World) -> int:
     with progress(measured) as bar:
         predictions = predict(measured.network, measured.samples, measured.names, [VALID], labels=False,
                               progress=bar.track, **measured.options)
-    if world.leads:
+    if world.is_main:
         warn(predictions.problems)
         write(a, files, measured, predictions.detections[0], predictions.sizes)
         print(f"{len(predictions.detections[0].scores)} detections ({VALID}) in {len(measured.samples)} images; the "
@@ -165,12 +165,12 @@ def main(words: list[str] | None = None) -> int:
             expected(a)                         # what makes no sense costs no download
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CfgWarning)
-            files = world.gather(lambda: provide(a) if world.leads else None)[0]
+            files = world.gather(lambda: provide(a) if world.is_main else None)[0]
             code = (run_val if a.split == "val2017" else run_test)(a, files, world)
         world.close()
         return code
     except DarknetError as error:
-        if world is None or world.leads:
+        if world is None or world.is_main:
             print(f"coco_eval: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

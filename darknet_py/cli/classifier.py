@@ -67,18 +67,18 @@ def valid(arguments: argparse.Namespace) -> int:
     world = World(where)
     network = load_network(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, device=where)
     count_outputs(network)
-    if world.leads:
+    if world.is_main:
         warn_of_random(network, arguments.weights)
     pictures = ClassifierPictures.from_data(arguments.data, "valid", channels=network.input_shape.channels)
     top, began = top_of(arguments, pictures.classes), time.perf_counter()
-    if world.leads:
+    if world.is_main:
         print(" TOP calculation...", flush=True)
     with Progress(len(pictures), sys.stderr) as progress:
         result = evaluate_classifier(
             network, pictures, leaves=read_leaves(arguments.data), workers=arguments.workers, world=world,
-            progress=(lambda done, _: progress.update(done)) if world.leads else None)
+            progress=(lambda done, _: progress.update(done)) if world.is_main else None)
     seconds = time.perf_counter() - began
-    if world.leads:
+    if world.is_main:
         for problem in result.problems:
             print(f"warning: {problem}", file=sys.stderr)
         print(f"{len(result)} pictures in {seconds:.1f} seconds, {len(result) / seconds:.3g} a second", file=sys.stderr)

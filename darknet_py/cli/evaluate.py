@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
             points=arguments.points, thresh=arguments.thresh, difficult=measure.difficult(arguments, measured),
             progress=bar.track, **measured.options)
     files = []
-    if measured.world.leads:
+    if measured.world.is_main:
         if arguments.json is not None:
             write_file(Path(arguments.json), json.dumps(as_json(result), indent=1).encode())
             files.append(arguments.json)

@@ -97,7 +97,7 @@ def difficult(arguments: argparse.Namespace, measured: EvaluationInput) -> list[
 
 def progress(measured: EvaluationInput) -> Progress:
     """The progress bar, of rank 0 alone."""
-    return Progress(len(measured.samples), sys.stderr if measured.world.leads else None)
+    return Progress(len(measured.samples), sys.stderr if measured.world.is_main else None)
 
 
 def warn(problems: Sequence[str]) -> None:
@@ -111,7 +111,7 @@ def warn(problems: Sequence[str]) -> None:
 def print_result(measured: EvaluationInput, text: str, problems: Sequence[str], predictions: Predictions | None = None
                  ) -> int:
     """Print a result and problems, in rank 0 alone, and leave the process group."""
-    if measured.world.leads:
+    if measured.world.is_main:
         warn(problems)
         print(text, end="")
         if predictions is not None:
@@ -125,7 +125,7 @@ def run_map(arguments: argparse.Namespace) -> int:
     from darknet_py.evaluation.evaluate import evaluate_map
     check_thresholds(arguments)
     measured = prepare(arguments)
-    if measured.world.leads:
+    if measured.world.is_main:
         print("\n calculation mAP (mean average precision)...", flush=True)
     with progress(measured) as bar:
         result = evaluate_map(
@@ -170,7 +170,7 @@ def run_valid(arguments: argparse.Namespace) -> int:
         images, why = image_ids(paths)
         problems += [] if why is None else [why]
     written: Iterable[Path] = ()
-    if measured.world.leads:
+    if measured.world.is_main:
         written = write_results(kind, entries.get("results", "results"), predictions.detections[0], predictions.sizes,
                                 paths, measured.names, name=arguments.out, images=images, categories=categories)
     text = "".join(f"{path}\n" for path in written)

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed, workers=arguments.workers, amp=arguments.amp, compile=arguments.compile,
         statistics=arguments.statistics, backup=arguments.backup, report=not arguments.no_report,
         tensorboard=arguments.tensorboard))
-    if not training.world.leads:
+    if not training.world.is_main:
         for _ in training:
             pass
         training.world.close()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.base import Layer as DarknetLayer
-from darknet_py.layers.softmax import Trainer
+from darknet_py.layers.softmax import TrainingHead
 from darknet_py.model.network import Network
 
 # OpenCV's names of the sections: the prefix of the layer's name, and the type.
@@ -75,4 +75,4 @@ def output_layers(network: Network) -> list[int]:
     """The layers whose output no other layer reads, except those that are for training alone."""
     read = {source for step in network.plan for source in step.sources}
     return [index for index, layer in enumerate(network.layers)
-            if index not in read and (layer.passes_on or not isinstance(layer, Trainer))]
+            if index not in read and (layer.passes_on or not isinstance(layer, TrainingHead))]

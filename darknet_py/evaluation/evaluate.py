@@ -79,7 +79,7 @@ def evaluate(network: Network, samples: Sequence[Sample], names: Sequence[str], 
     _require_objects(predictions, len(names))
 
     def measure() -> CocoResult | None:             # it takes long, so only rank 0 does it
-        if world is not None and not world.leads:
+        if world is not None and not world.is_main:
             return None
         return coco_average_precision(predictions.detections[1], predictions.objects, predictions.sizes, names, truth,
                                       progress)

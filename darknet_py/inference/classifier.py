@@ -21,7 +21,7 @@ from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, 
 from darknet_py.inference.preprocess import Image, check_takes_images, with_channels
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
-from darknet_py.layers.softmax import Trainer
+from darknet_py.layers.softmax import TrainingHead
 from darknet_py.model.network import Network, load_network
 
 
@@ -167,7 +167,7 @@ def output_layer(network: Network) -> int:
 
     Darknet: get_network_output, which passes over [cost].
     """
-    return max((index for index, layer in enumerate(network.layers) if not isinstance(layer, Trainer)), default=-1)
+    return max((index for index, layer in enumerate(network.layers) if not isinstance(layer, TrainingHead)), default=-1)
 
 
 def network_output(backend: Backend, x: Tensor, source: str) -> Tensor:

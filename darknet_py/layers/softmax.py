@@ -131,7 +131,7 @@ class Iseg(Head):
         return graph("Concat", graph("Sigmoid", classes), embedding, axis=1)
 
 
-class Trainer(Head):
+class TrainingHead(Head):
     """A head that computes in training alone; its output is zero without ground truth, as in C."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class Trainer(Head):
 
 
 @layer("cost", options=CostOptions)
-class Cost(Trainer):
+class Cost(TrainingHead):
     """The distance of the output before to the target. Darknet: cost_layer.c."""
 
     passes_on = True
@@ -150,7 +150,7 @@ class Cost(Trainer):
 
 
 @layer("contrastive", options=ContrastiveOptions)
-class Contrastive(Trainer):
+class Contrastive(TrainingHead):
     """Contrastive learning: embeddings of equal objects become similar, those of others dissimilar.
 
     Darknet: make_contrastive_layer. For yolo_layer=0 C reads through a null pointer; here it means whole images.

@@ -75,14 +75,14 @@ def iseg_loss(head: Iseg, x: Tensor, output: Tensor, truth: Tensor, context: Tra
     truth = truth.reshape(n, -1, 1 + height * width)
     labels, masks = truth[..., 0].long(), truth[..., 1:]
     open_ = (labels < 0).long().cumsum(1) == 0
-    held = (masks != 0) & (open_ & (labels < classes))[..., None]           # (N, M, H * W)
+    inside_mask = (masks != 0) & (open_ & (labels < classes))[..., None]           # (N, M, H * W)
     maps, embedding = output.flatten(2).split((classes, head.options.ids), 1)
     delta = -maps
-    image, number, pixel = held.nonzero(as_tuple=True)
+    image, number, pixel = inside_mask.nonzero(as_tuple=True)
     place, last = later_wins((image * classes + labels[image, number]) * (height * width) + pixel)
     delta.view(-1)[place] += masks[image, number, pixel][last]
 
-    inside = held.to(x.dtype)
+    inside = inside_mask.to(x.dtype)
     count = inside.sum(2)                                                   # (N, M)
     means = inside @ embedding.transpose(1, 2) / count.clamp(1)[..., None]  # (N, M, ids)
     pull = torch.where(means[..., None] < embedding[:, None], -PULL, PULL)  # (N, M, ids, H * W)

@@ -50,8 +50,8 @@ def detection_loss(head: Detection, x: Tensor, output: Tensor, truth: Truth, con
 
     d_classes, d_boxes = torch.zeros_like(classes), torch.zeros_like(boxes)
     d_objectness = -o.noobject_scale * objectness
-    wanted = (labels[:, None] == torch.arange(o.classes, device=x.device)).to(classes.dtype)
-    d_classes[image, cell] = o.class_scale * (wanted - classes[image, cell])
+    target = (labels[:, None] == torch.arange(o.classes, device=x.device)).to(classes.dtype)
+    d_classes[image, cell] = o.class_scale * (target - classes[image, cell])
     d_objectness[image, cell, best] = \
         o.object_scale * ((overlap[k, best] if o.rescore else 1) - objectness[image, cell, best])
     if o.sqrt:
@@ -59,7 +59,7 @@ def detection_loss(head: Detection, x: Tensor, output: Tensor, truth: Truth, con
     d_boxes[image, cell, best, :4] = o.coord_scale * (targets - boxes[image, cell, best, :4])
 
     delta = torch.cat([d_classes.flatten(1), d_objectness.flatten(1), d_boxes.flatten(1)], 1)
-    figures = {"iou": mean(overlap[k, best]), "class": mean(classes[image, cell][wanted > 0]),
+    figures = {"iou": mean(overlap[k, best]), "class": mean(classes[image, cell][target > 0]),
                "all_classes": mean(classes[image, cell]), "objectness": mean(objectness[image, cell, best]),
                "no_object": mean(objectness), "count": cell.new_tensor(len(cell))}
     return HeadLoss(delta.view_as(x), delta.square().sum(), figures=figures)

@@ -71,13 +71,13 @@ def region_loss(head: Region, x: Tensor, output: Tensor, truth: Truth, context: 
     at = (truths.image, j, i, anchor)
     offset, raw, object_slope = offsets[at], values[at][:, 2:4], slope[at]
     overlap = iou(boxes[at], truths.boxes)
-    aim = overlap if o.rescore else 1
+    target = overlap if o.rescore else 1
     flat = ((truths.image * height + j) * width + i) * anchors + anchor
     place, last = later_wins(flat)
     rows = torch.cat([
         o.coord_scale * (xy - torch.stack([i, j], 1) - offset) * offset * (1 - offset),
         o.coord_scale * ((wh / sizes[anchor]).log() - raw),
-        (o.object_scale * (aim - objectness[at]) * object_slope)[:, None]], 1)
+        (o.object_scale * (target - objectness[at]) * object_slope)[:, None]], 1)
     delta.view(-1, delta.shape[-1])[place, :5] = rows[last]
 
     # classes: what classfix says of boxes that overlap, then what the truths say of their own
@@ -164,8 +164,8 @@ def _class_deltas(head: Region, classes: Tensor, labels: Tensor, scale: Tensor) 
     """
     line = _lineage(head, labels)
     there = line >= 0
-    aim = torch.zeros_like(classes).scatter_add_(1, line.clamp(0), there.to(classes.dtype))
-    delta = scale[:, None] * (aim - classes)
+    target = torch.zeros_like(classes).scatter_add_(1, line.clamp(0), there.to(classes.dtype))
+    delta = scale[:, None] * (target - classes)
     if head.tree is not None:
         group = head.tree.group.to(labels.device)
         groups = torch.zeros(len(labels), int(head.tree.group[-1]) + 1, device=labels.device)

@@ -26,7 +26,7 @@ RISE = 2000
 PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Result(NamedTuple):
+class IterationResult(NamedTuple):
     """The result of an iteration.
 
     loss: a mean over images, as C prints it.
@@ -71,7 +71,7 @@ class Engine:
             self.sizes[height, width] = self.network.resized(width, height)
         return self.sizes[height, width]
 
-    def run(self, iteration: int, batches: Iterable[MiniBatch]) -> Result:
+    def run(self, iteration: int, batches: Iterable[MiniBatch]) -> IterationResult:
         """Train on one batch.
 
         Args:
@@ -84,7 +84,7 @@ class Engine:
         with seeded(hash((self.seed, iteration, self.world.rank)) % 2 ** 63, self.device):
             return self._run(iteration, batches)
 
-    def _run(self, iteration: int, batches: Iterable[MiniBatch]) -> Result:
+    def _run(self, iteration: int, batches: Iterable[MiniBatch]) -> IterationResult:
         before = [buffer.clone() for buffer in self.statistics]
         for network in self.sizes.values():
             network.reset_state()               # a batch's sequences are new ones
@@ -137,7 +137,7 @@ class Engine:
                 parameter.grad = None
         self._rescale(finite)
         means = torch.stack([torch.stack(values).float().mean() for values in figures.values()] or [images])
-        return Result(loss, rate, dict(zip(figures, means.tolist(), strict=False)), trouble)
+        return IterationResult(loss, rate, dict(zip(figures, means.tolist(), strict=False)), trouble)
 
     def _compiled(self, network: Network) -> Forward | None:
         if self.compiled is None:

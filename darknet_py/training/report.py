@@ -21,7 +21,7 @@ from darknet_py.utils.files import replacing
 PACE = 100                  # iterations whose mean time tells how long the others will take
 
 
-class Step(Protocol):
+class LoggedIteration(Protocol):
     """The figures of one iteration that are logged."""
 
     @property
@@ -44,7 +44,7 @@ class Step(Protocol):
     def figures(self) -> Mapping[str, float]: ...       # of the heads
 
 
-def console_line(step: Step) -> str:
+def console_line(step: LoggedIteration) -> str:
     """The line that Darknet prints. Darknet: train_detector."""
     return (f" {step.iteration}: {step.loss:f}, {step.average:f} avg loss, {step.rate:f} rate, "
             f"{step.seconds:f} seconds, {step.images} images, {step.hours_left:f} hours left")
@@ -109,7 +109,7 @@ class Report:
         if self.pages is not None and not self.told:
             yield Saved(self.pages.page)
 
-    def add(self, step: Step) -> list[str]:
+    def add(self, step: LoggedIteration) -> list[str]:
         """An iteration is done."""
         self.iteration, self.average = step.iteration, step.average
         self.pace.append(step.seconds)

@@ -15,7 +15,7 @@ MOST_SCORES = 20            # measurements in the table
 REFRESH = 60                # seconds after which a page of a run that goes on loads itself again
 
 
-class Section(NamedTuple):
+class PageSection(NamedTuple):
     """A section of pictures: the pattern of their names, a heading, and an explanation.
 
     newest: show the one with the highest number, the others are folded.
@@ -28,14 +28,14 @@ class Section(NamedTuple):
 
 
 SECTIONS = (
-    Section(r"results\.png", "Curves", "Faint lines are single iterations, strong ones their means."),
-    Section(r"predictions_(\d+)\.jpg", "What the best weights find", "Validation pictures: in colour what was found, "
-            "with its score; in white dashes the labelled objects.", True),
-    Section(r"precision_recall\.png|f1\.png|confusion\.png", "Precision, recall, confusion", "Of the same weights, "
+    PageSection(r"results\.png", "Curves", "Faint lines are single iterations, strong ones their means."),
+    PageSection(r"predictions_(\d+)\.jpg", "What the best weights find", "Validation pictures: in colour what was "
+            "found, with its score; in white dashes the labelled objects.", True),
+    PageSection(r"precision_recall\.png|f1\.png|confusion\.png", "Precision, recall, confusion", "Of the same weights, "
             "on all validation pictures."),
-    Section(r"accuracy\.png", "Accuracy", "Of the best weights, on the validation pictures."),
-    Section(r"labels\.png", "Training labels", "What there is to learn from, before augmentation."),
-    Section(r"batch_(\d+)\.jpg", "First mini-batches",
+    PageSection(r"accuracy\.png", "Accuracy", "Of the best weights, on the validation pictures."),
+    PageSection(r"labels\.png", "Training labels", "What there is to learn from, before augmentation."),
+    PageSection(r"batch_(\d+)\.jpg", "First mini-batches",
             "Training pictures after augmentation, as the network sees them."))
 
 STYLE = """
@@ -125,7 +125,7 @@ def _row(kind: str, cells: Sequence[str], best: bool = False) -> str:
     return f'<tr{best * " class=best"}>{inner}</tr>\n'
 
 
-def _section(section: Section, files: Sequence[str]) -> str:
+def _section(section: PageSection, files: Sequence[str]) -> str:
     """The pictures of a section, in the order that its pattern names them, or by their numbers."""
     found = {file: match for file in files if (match := re.fullmatch(section.pattern, file))}
     if not found:

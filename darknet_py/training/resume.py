@@ -1,4 +1,4 @@
-"""Resuming of a run: reads the checkpoints in its backup folder, and decides where training starts."""
+"""Resuming of a run: reads the files in its backup folder, and decides where training starts."""
 from __future__ import annotations
 
 import os
@@ -21,7 +21,7 @@ NUMBERED = re.compile(r".*_\d+\.weights")
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunRequest:
     """The run that is requested.
 
     name, folder: of the run's files; the folder is None where no files are written.
@@ -48,7 +48,7 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
+class Checkpoints:
     """The files of earlier runs.
 
     weights: the run's .weights files in the folder, and the images that each has seen.
@@ -91,43 +91,44 @@ class Decision:
     first: list[Any] | None = None
 
 
-def start(asked: Asked) -> Decision:
+def start(request: RunRequest) -> Decision:
     """Read the checkpoints, and decide where to start.
 
     Raises:
         DataError, WeightsError: see ``decide``; or a file that cannot be read.
     """
     try:
-        return decide(asked, look(asked))
+        return decide(request, find_checkpoints(request))
     except OSError as error:
         raise DataError(f"{error.filename}: cannot read it: {error.strerror}", Reason.reading(error)) from None
 
 
-def look(asked: Asked) -> Found:
+def find_checkpoints(request: RunRequest) -> Checkpoints:
     """Find the files in the backup folder, and the state of the requested weights."""
     weights, others, state, given = {}, [], None, None
-    folder = asked.folder
+    folder = request.folder
     if folder is not None and folder.is_dir():
-        own = re.compile(re.escape(asked.name) + FILES)
+        own = re.compile(re.escape(request.name) + FILES)
         for path in sorted(path for path in folder.iterdir() if own.fullmatch(path.name)):
             if path.suffix == ".weights":
                 weights[path] = _seen(path)
             else:
                 others.append(path)
-        state = _state(folder / f"{asked.name}_last.weights")
-    if asked.weights is not None and asked.weights.is_file():
-        given = _state(asked.weights)
-        if given is None and state is not None and state.weights.stat().st_size == asked.weights.stat().st_size and \
-                checkpoint.checksum(asked.weights) == state.facts["weights"]:
+        state = _state(folder / f"{request.name}_last.weights")
+    if request.weights is not None and request.weights.is_file():
+        given = _state(request.weights)
+        if given is None and state is not None and state.weights.stat().st_size == request.weights.stat().st_size and \
+                checkpoint.checksum(request.weights) == state.facts["weights"]:
             given = state                       # NAME_final.weights of a finished run, or a copy of NAME_last.weights
     gone = frozenset(path for known in (state, given) if known is not None
                      for path in Identity.known(known.facts).data if path is not None and not os.path.exists(path))
     place = Path("backup") if folder is None else folder
     aside = next(path for number in count(1) if not (path := place / f"previous-{number}").exists())
-    return Found(weights, others, state, given, 0 if asked.weights is None else _seen(asked.weights), gone, aside)
+    seen = 0 if request.weights is None else _seen(request.weights)
+    return Checkpoints(weights, others, state, given, seen, gone, aside)
 
 
-def decide(asked: Asked, found: Found) -> Decision:
+def decide(request: RunRequest, files: Checkpoints) -> Decision:
     """Decide where to start, so that files of another run are never overwritten.
 
     - ``clear``: at iteration 0 of the requested run. All existing files are moved.
@@ -140,79 +141,79 @@ def decide(asked: Asked, found: Found) -> Decision:
     Raises:
         DataError, WeightsError: the existing run cannot resume like this, and what to do.
     """
-    own = {_real(path): path for path in found.weights}
-    given = None if asked.weights is None else own.get(_real(asked.weights))
-    if asked.clear:
-        everything = (*found.weights, *found.others)
-        return Decision(asked.weights, moved=tuple(path for path in everything if path != given),
-                        copied=() if given is None else (given,), aside=found.aside, first=asked.run.first)
-    if found.state is not None and (_began_alike(asked, found) or _is(found.given, found.state)):
-        return _go_on(asked, found, found.state)
-    if found.state is not None and given is None:
-        began, begins = Identity.known(found.state.facts).first, asked.run.first
+    own = {_real(path): path for path in files.weights}
+    given = None if request.weights is None else own.get(_real(request.weights))
+    if request.clear:
+        everything = (*files.weights, *files.others)
+        return Decision(request.weights, moved=tuple(path for path in everything if path != given),
+                        copied=() if given is None else (given,), aside=files.aside, first=request.run.first)
+    if files.state is not None and (_same_first_weights(request, files) or _is(files.given, files.state)):
+        return _resumed(request, files, files.state)
+    if files.state is not None and given is None:
+        began, begins = Identity.known(files.state.facts).first, request.run.first
         other = "other " if began is not None and begins is not None and began[:2] == begins[:2] else ""
-        raise DataError(f"{found.state.weights}: is of a run that began with {_named(began)}, this one begins with "
-                        f"{other}{_named(begins)}; {_ways(found, found.state, 'give the same weights to go on')}",
+        raise DataError(f"{files.state.weights}: is of a run that began with {_named(began)}, this one begins with "
+                        f"{other}{_named(begins)}; {_ways(files, files.state, 'give the same weights to go on')}",
                         Reason.INCOMPATIBLE)
-    moved = tuple(path for path in found.weights if path != given and not (
-        given is not None and NUMBERED.fullmatch(path.name) and found.weights[path] <= found.seen))
-    moved += tuple(path for path in found.others if path.suffix != ".jsonl") if moved else ()
-    logs = tuple(path for path in found.others if path.suffix == ".jsonl")
-    decision = Decision(asked.weights, moved=moved + logs if moved and given is None else moved,
-                        copied=logs if moved and given is not None else (), aside=found.aside, first=asked.run.first)
-    if found.given is not None and not Identity.known(found.given.facts).other_layer(asked.run):
-        on = _go_on(asked, found, found.given)
+    moved = tuple(path for path in files.weights if path != given and not (
+        given is not None and NUMBERED.fullmatch(path.name) and files.weights[path] <= files.seen))
+    moved += tuple(path for path in files.others if path.suffix != ".jsonl") if moved else ()
+    logs = tuple(path for path in files.others if path.suffix == ".jsonl")
+    decision = Decision(request.weights, moved=moved + logs if moved and given is None else moved,
+                        copied=logs if moved and given is not None else (), aside=files.aside, first=request.run.first)
+    if files.given is not None and not Identity.known(files.given.facts).other_layer(request.run):
+        on = _resumed(request, files, files.given)
         return replace(decision, weights=on.weights, state=on.state, notes=on.notes)
     return decision
 
 
-def _go_on(asked: Asked, found: Found, state: State) -> Decision:
+def _resumed(request: RunRequest, files: Checkpoints, state: State) -> Decision:
     """Resume from a state: note the changes, and whether any iterations are left."""
     known, iteration = Identity.known(state.facts), state.facts["iteration"]
-    _check_data(asked, found, state, known)
-    _check_layers(asked, found, state, known)
-    first, final = known.first, state.weights.with_name(f"{asked.name}_final.weights")
-    impatient = asked.patience is not None and state.facts.get("stopped") and state.facts["worse"] >= asked.patience
-    if (iteration >= asked.last or impatient) and _is(state, found.state):
-        if found.weights.get(final) == state.facts["seen"]:
-            more = f"raise -patience {asked.patience}" if impatient else "raise max_batches"
-            note = (f"{final}: this run is finished, {iteration} of {asked.last} iterations are done; {more} to train "
-                    f"longer, or start afresh with -clear (what is there moves to {found.aside})")
+    _check_data(request, files, state, known)
+    _check_layers(request, files, state, known)
+    first, final = known.first, state.weights.with_name(f"{request.name}_final.weights")
+    impatient = request.patience is not None and state.facts.get("stopped") and state.facts["worse"] >= request.patience
+    if (iteration >= request.last or impatient) and _is(state, files.state):
+        if files.weights.get(final) == state.facts["seen"]:
+            more = f"raise -patience {request.patience}" if impatient else "raise max_batches"
+            note = (f"{final}: this run is finished, {iteration} of {request.last} iterations are done; {more} to "
+                    f"train longer, or start afresh with -clear (what is there moves to {files.aside})")
             return Decision(state.weights, state, "nothing", (note,), first=first)
         note = f"all {iteration} iterations are done, but {final} was not written; it is now"
         return Decision(state.weights, state, "finish", (note,), first=first)
     notes = [f"going on from iteration {iteration} of {state.weights}; -clear starts afresh"]
-    if edits := known.edits(asked.run):
+    if edits := known.edits(request.run):
         notes.append(f"changed since: {', '.join(edits)}")
-    if asked.seed is not None and asked.seed != state.facts.get("seed", asked.seed):
-        notes.append(f"-seed {asked.seed} is passed over: the run keeps its own, {state.facts['seed']}")
+    if request.seed is not None and request.seed != state.facts.get("seed", request.seed):
+        notes.append(f"-seed {request.seed} is passed over: the run keeps its own, {state.facts['seed']}")
     return Decision(state.weights, state, notes=tuple(notes), first=first)
 
 
-def _check_data(asked: Asked, found: Found, state: State, known: Identity) -> None:
+def _check_data(request: RunRequest, files: Checkpoints, state: State, known: Identity) -> None:
     """Refuse other data than those of the run; a moved file is accepted."""
-    for old, new, what in zip(known.data, asked.run.data, ("", "train="), strict=True):
-        moved = old in found.gone and new is not None and Path(str(old)).name == Path(new).name
+    for old, new, what in zip(known.data, request.run.data, ("", "train="), strict=True):
+        moved = old in files.gone and new is not None and Path(str(old)).name == Path(new).name
         if old not in (None, new) and not moved:
             raise DataError(f"{state.weights}: is of a run on {what}{old}, this one is on {what}{new}; "
-                            + _ways(found, state, "go on with the data it began with"), Reason.INCOMPATIBLE)
+                            + _ways(files, state, "go on with the data it began with"), Reason.INCOMPATIBLE)
 
 
-def _check_layers(asked: Asked, found: Found, state: State, known: Identity) -> None:
-    if other := known.other_layer(asked.run):
-        raise WeightsError(f"{state.weights}: is of another network than {asked.name}.cfg: {other}; "
-                           + _ways(found, state, "go on with the cfg it began with"), Reason.INCOMPATIBLE)
+def _check_layers(request: RunRequest, files: Checkpoints, state: State, known: Identity) -> None:
+    if other := known.other_layer(request.run):
+        raise WeightsError(f"{state.weights}: is of another network than {request.name}.cfg: {other}; "
+                           + _ways(files, state, "go on with the cfg it began with"), Reason.INCOMPATIBLE)
 
 
-def _began_alike(asked: Asked, found: Found) -> bool:
+def _same_first_weights(request: RunRequest, files: Checkpoints) -> bool:
     """Whether the existing run began with the requested weights. Where it began with a file of its own, which C wrote,
     no weights count as the same too."""
-    assert found.state is not None
-    began, begins = Identity.known(found.state.facts).first, asked.run.first
+    assert files.state is not None
+    began, begins = Identity.known(files.state.facts).first, request.run.first
     if began is None:
         return begins is None
     if begins is None:
-        return any(began[0] == path.name for path in found.weights)
+        return any(began[0] == path.name for path in files.weights)
     return began[0] == begins[0] and (not begins[1] or began[1:] == begins[1:len(began)])
 
 
@@ -224,11 +225,11 @@ def _named(first: Sequence[Any] | None) -> str:
     return "no weights" if first is None else f"{first[0]} ({first[1]} bytes)" if first[1] else str(first[0])
 
 
-def _ways(found: Found, state: State, go_on: str) -> str:
+def _ways(files: Checkpoints, state: State, go_on: str) -> str:
     """The hint where a run cannot resume; with -clear weights from elsewhere are a start at iteration 0."""
-    if not _is(state, found.state):
+    if not _is(state, files.state):
         return f"{go_on}, or begin with these weights at iteration 0 with -clear"
-    return (f"{go_on}, start afresh with -clear (what is there moves to {found.aside}), or choose another folder with "
+    return (f"{go_on}, start afresh with -clear (what is there moves to {files.aside}), or choose another folder with "
             "-backup")
 
 

@@ -61,7 +61,7 @@ class Saver:
             return
         try:
             with self.statistics.in_place(iteration):
-                if not self.engine.world.leads:
+                if not self.engine.world.is_main:
                     return
                 write(path)
         except (WeightsError, OSError) as error:

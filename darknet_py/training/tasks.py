@@ -65,7 +65,7 @@ class Task:
 
     def __init__(self, settings: Settings, world: World):
         self.settings, self.world, self.said = settings, world, 0
-        self.drawn = 0 if settings.save and settings.report and world.leads else DRAWN
+        self.drawn = 0 if settings.save and settings.report and world.is_main else DRAWN
         self.drawings: list[Drawing] = []
 
     @property
@@ -106,7 +106,7 @@ class Task:
         raise AssertionError(f"{type(self).__name__} lacks evaluate")
 
 
-class Detection(Task):
+class DetectionTask(Task):
     """Object detection."""
 
     def __init__(self, data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
@@ -170,7 +170,7 @@ class Detection(Task):
         return [Drawing("best", files)]
 
 
-class Classification(Task):
+class ClassificationTask(Task):
     """Image classification."""
 
     def __init__(self, data: str | os.PathLike, network: Network, settings: Settings, seed: int, world: World,
@@ -204,7 +204,7 @@ class Classification(Task):
         return [Drawing("best", {"accuracy.png": partial(plot_accuracy, score.source)})]
 
 
-class Characters(Task):
+class CharacterTask(Task):
     """Prediction of the next character of a text; ``train`` and ``valid`` are texts.
 
     Darknet: train_char_rnn, which lets a sequence go on where the last iteration left it; here each begins anew.
@@ -255,8 +255,8 @@ def task_for(data: str | os.PathLike, network: Network, settings: Settings, seed
              device: torch.device) -> Task:
     """The task that a network's heads are made for."""
     if network.detection_heads:
-        return Detection(data, network, settings, seed, world, device)
-    kind = Characters if network.options.width == 0 else Classification
+        return DetectionTask(data, network, settings, seed, world, device)
+    kind = CharacterTask if network.options.width == 0 else ClassificationTask
     return kind(data, network, settings, seed, world, device)
 
 

@@ -86,9 +86,9 @@ class Run:
         net = blank.options
         self.last = net.max_batches if settings.stop_after is None else min(net.max_batches, settings.stop_after)
         first = None if weights is None else Path(weights)
-        self.asked = resume.Asked(self.name, self.backup if settings.save else None, Identity.of(blank, data, first),
-                                  first, settings.clear, self.last, settings.seed,
-                                  settings.patience)
+        self.request = resume.RunRequest(
+            self.name, self.backup if settings.save else None, Identity.of(blank, data, first), first, settings.clear,
+            self.last, settings.seed, settings.patience)
         self.start = self.world.gather(self._decide)[0]
         try:
             self._begin(data, net)
@@ -101,13 +101,13 @@ class Run:
 
     def _decide(self) -> resume.Decision:
         """Where to start. Rank 0 decides for all, once it has locked the folder and name."""
-        if not self.world.leads:
+        if not self.world.is_main:
             return resume.Decision()
         if self.settings.save:
             resume.make_folder(self.backup)
             self.lock = ProcessLock(self.backup / f"{self.name}_run.lock", f"training {self.name} there")
         try:
-            return resume.start(self.asked)
+            return resume.start(self.request)
         except BaseException:
             self.close()
             raise
@@ -175,12 +175,12 @@ class Run:
 
     def __iter__(self) -> Iterator[Event]:
         try:
-            if self.start.todo == "train" and self.world.leads:
+            if self.start.todo == "train" and self.world.is_main:
                 yield self._started()
             yield from map(Note, self.notes)
             if self.start.todo == "train":
                 yield from self._whole()
-            elif self.start.todo == "finish" and self.world.leads:
+            elif self.start.todo == "finish" and self.world.is_main:
                 final = self.files.path("final")
                 write_file(final, self.files.path("last").read_bytes())
                 yield Saved(final)
@@ -191,7 +191,7 @@ class Run:
         """The training, to its end."""
         begin = time.monotonic()
         yield from self._make_way()
-        yield from self._reported() if self.settings.save and self.world.leads else self._train()
+        yield from self._reported() if self.settings.save and self.world.is_main else self._train()
         best = None if self.best < 0 else self.best
         weights = self.files.path("final" if best is None or not self.files.path("best").is_file() else "best")
         yield Finished(self.iteration, time.monotonic() - begin, self.score, best, self.best_at, self.stopped,
@@ -206,7 +206,7 @@ class Run:
     def _make_way(self) -> Iterator[Event]:
         """Move the files that would be overwritten."""
         start = self.start
-        if not (start.moved or start.copied) or not self.world.leads:
+        if not (start.moved or start.copied) or not self.world.is_main:
             return
         chart = Path(self.settings.charts or ".", f"chart_{self.name}.png")
         with_chart = self.settings.charts is not None and chart.is_file()
@@ -215,7 +215,7 @@ class Run:
 
     def _reported(self) -> Iterator[Event]:
         """The training, with log and report."""
-        facts = facts_of(self._started(), self.name, str(self.asked.run.data[0]), self.seed) \
+        facts = facts_of(self._started(), self.name, str(self.request.run.data[0]), self.seed) \
             if self.settings.report else None
         report = Report(self.name, self.backup, self.last, iteration=self.iteration, charts=self.settings.charts,
                         most=self.network.options.max_chart_loss, tensorboard=self.settings.tensorboard, facts=facts)
@@ -307,7 +307,7 @@ class Run:
             "iteration": self.iteration, "average_loss": self.average_loss, "best": self.best,
             "scored_at": self.scored_at, "seed": self.seed, "amp": self.settings.amp, "pictures": self.task.count,
             "best_at": self.best_at, "worse": self.worse, "stopped": self.stopped,
-            "run": asdict(replace(self.asked.run, first=self.start.first))}, must=must)
+            "run": asdict(replace(self.request.run, first=self.start.first))}, must=must)
 
 
 def train(data: str | os.PathLike, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *,

@@ -104,12 +104,12 @@ DECISIONS = {               # asked for, there already -> weights, whether with 
 def test_decisions(case):
     asked, found, expected = DECISIONS[case]
     run = replace(IDENTITY, first=asked.get("first"))
-    asked = resume.Asked("a", FOLDER, run, **{"last": 100} | {k: v for k, v in asked.items() if k != "first"})
+    asked = resume.RunRequest("a", FOLDER, run, **{"last": 100} | {k: v for k, v in asked.items() if k != "first"})
     if isinstance(expected, str):
         with raises((DataError, WeightsError), Reason.INCOMPATIBLE, expected) as error:
-            resume.decide(asked, resume.Found(**found))
+            resume.decide(asked, resume.Checkpoints(**found))
         assert "state" not in found or str(error.value).endswith(
             "start afresh with -clear (what is there moves to previous-1), or choose another folder with -backup")
         return
-    start = resume.decide(asked, resume.Found(**found))
+    start = resume.decide(asked, resume.Checkpoints(**found))
     assert (start.weights, start.state is not None, start.todo, list(start.moved), list(start.copied)) == expected

@@ -75,7 +75,7 @@ def scores(tiny, monkeypatch):
     monkeypatch.setattr(run, "SCORE_EVERY", 1)
 
     def use(*values):
-        monkeypatch.setattr(tasks.Detection, "evaluate", lambda self, network: tasks.Score(
+        monkeypatch.setattr(tasks.DetectionTask, "evaluate", lambda self, network: tasks.Score(
             values[network.seen // 4 - 1], "mAP@0.50", "text"))
 
     return use

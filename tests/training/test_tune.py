@@ -154,7 +154,7 @@ def test_burn_in(tiny, cli):
 def test_a_tie_replaces_nothing(tiny, monkeypatch, scores, best):
     """Of trials whose scores the table shows as equal the earliest is the best, the cfg's own values before all."""
     left = list(scores)
-    monkeypatch.setattr(tasks.Detection, "evaluate", lambda self, network: Score(left.pop(0), "mAP@0.50", ""))
+    monkeypatch.setattr(tasks.DetectionTask, "evaluate", lambda self, network: Score(left.pop(0), "mAP@0.50", ""))
     tuning, _ = search(Settings(device="cpu", workers=0, stop_after=1), trials=len(scores))
     assert [trial.best for trial in tuning.done] == best
     own = Path("tiny.cfg").read_bytes()
