@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from darknet_py.errors import CfgError, CfgWarning, Reason, locate, printable
-from darknet_py.utils.files import replacing
+from darknet_py.utils.files import check_regular, replacing
 
 MAX_BYTES = 1 << 19         # the largest cfg that Darknet shipped has 41 kB
 
@@ -194,6 +194,7 @@ def read_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:
         CfgError: no such file, not a text file, or not a cfg.
     """
     try:
+        check_regular(path)
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:

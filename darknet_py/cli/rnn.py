@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from darknet_py.cli import train
 from darknet_py.cli.detect import device, read_network
@@ -50,9 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
 def valid(arguments: argparse.Namespace) -> int:
     from darknet_py.errors import DataError, Reason
     from darknet_py.inference.char_rnn import Perplexity, perplexity
+    from darknet_py.utils.files import read_regular
     network = read_network(arguments)
     try:
-        data = sys.stdin.buffer.read() if arguments.file is None else Path(arguments.file).read_bytes()
+        data = sys.stdin.buffer.read() if arguments.file is None else read_regular(arguments.file)
     except OSError as error:
         raise DataError(f"{arguments.file}: cannot read the text: {error.strerror}", Reason.reading(error)) from None
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from darknet_py.errors import Reason, WeightsError
 from darknet_py.model.network import Network
-from darknet_py.model.weights import VERSION, Header
+from darknet_py.model.weights import MOST_BYTES, VERSION, Header
+from darknet_py.utils.files import check_regular
 
 EXTENSIONS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 NOT_WEIGHTS = "num_batches_tracked"         # PyTorch's counter beside the weights of batch normalisation
@@ -69,6 +70,7 @@ def holds_tensors(path: str | os.PathLike) -> bool:
 def _begins(path: str | os.PathLike) -> str:
     """The kind of a file by its first bytes, empty where they tell nothing."""
     try:
+        check_regular(path, MOST_BYTES)
         with open(path, "rb") as file:
             start = file.read(9)
     except OSError:
@@ -83,6 +85,7 @@ def read_tensors(path: str | os.PathLike) -> Tensors:
         WeightsError: it cannot be read, or holds something else.
     """
     try:
+        check_regular(path, MOST_BYTES)
         open(path, "rb").close()
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the file: {error.strerror}", Reason.reading(error)) from None

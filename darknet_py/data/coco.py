@@ -13,6 +13,7 @@ import numpy as np
 
 from darknet_py.data.layout import PROBES, Annotated, Layout, is_picture, pick_base, relative, split_of
 from darknet_py.errors import DataError, Reason
+from darknet_py.utils.files import check_regular, read_regular
 
 NAMES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -131,6 +132,7 @@ def coco_files(files: Sequence[Path]) -> list[Path]:
 def _looks_like_coco(path: Path) -> bool:
     """Whether a file begins as COCO's do; others may be a tool's settings, or polygons a picture."""
     try:
+        check_regular(path)
         with open(path, "rb") as file:
             head = file.read(SNIFFED)
     except OSError:
@@ -167,7 +169,7 @@ def read_coco_json(path: str | os.PathLike) -> CocoJson:
         key = os.path.realpath(path), facts.st_mtime_ns, facts.st_size
         if (known := _PARSED.get(key)) is not None:
             return known
-        data = json.loads(Path(path).read_bytes())
+        data = json.loads(read_regular(path))
     except OSError as error:
         raise DataError(f"{path}: cannot read the file: {error.strerror}", Reason.reading(error)) from None
     except (ValueError, RecursionError) as error:

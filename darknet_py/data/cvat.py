@@ -23,6 +23,7 @@ from darknet_py.data.layout import (
 )
 from darknet_py.data.voc import read_xml
 from darknet_py.errors import DataError, Reason
+from darknet_py.utils.files import check_regular
 
 SHAPES = {"box", "ellipse", "polygon", "mask"}       # those that have an area
 MOST_BYTES = 2 ** 29        # of an export
@@ -32,6 +33,7 @@ SNIFFED = 1024              # bytes that tell what an XML file is
 def is_cvat(path: Path) -> bool:
     """Whether an XML file begins as CVAT's do."""
     try:
+        check_regular(path)
         with open(path, "rb") as file:
             return re.search(rb"<annotations[\s>]", file.read(SNIFFED)) is not None
     except OSError:

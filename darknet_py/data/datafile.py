@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from darknet_py.errors import DataError, Reason
+from darknet_py.utils.files import read_regular
 
 C_SPACE = str.maketrans("", "", " \t\n\r")
 COCO_CLASSES = 80
@@ -79,7 +80,7 @@ def count_of(data: object, entries: Mapping[str, str], key: str, default: int) -
 def read_lines(path: str | os.PathLike) -> list[str]:
     """The lines of a text file, split at line feeds as C does; bytes that are not UTF-8 survive, a BOM does not."""
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig", "surrogateescape")
+        text = read_regular(path).decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise DataError(f"{path}: cannot read the file: {error.strerror}", Reason.reading(error)) from None
     except ValueError as error:                 # a NUL in the name

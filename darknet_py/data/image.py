@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darknet_py.errors import DataError, Reason
+from darknet_py.utils.files import check_regular
 
 # Pixels beyond which a picture is refused, before it is decoded; Pillow refuses as many.
 MAX_PIXELS = int(os.environ.get("DARKNET_PY_MAX_IMAGE_PIXELS", 178_956_970))
@@ -56,6 +57,7 @@ def decode_file(path: str | os.PathLike, channels: int = 3) -> tuple[np.ndarray,
     if channels not in CV_FLAGS:
         raise ValueError(f"channels must be 1 or 3, got {channels}")
     try:
+        check_regular(path)
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise DataError(f"{path}: cannot read the image: {error.strerror}", Reason.reading(error)) from None

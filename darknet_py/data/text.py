@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.errors import DataError, Reason
+from darknet_py.utils.files import check_regular
 
 
 class Text:
@@ -26,6 +27,7 @@ class Text:
 
     def __init__(self, path: str | os.PathLike, characters: int):
         try:
+            check_regular(path)
             self.bytes = np.fromfile(path, np.uint8)
         except OSError as error:
             raise DataError(f"{path}: cannot read the text: {error.strerror}", Reason.reading(error)) from None

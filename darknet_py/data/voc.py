@@ -14,6 +14,7 @@ from darknet_py.data.datafile import read_lines
 from darknet_py.data.image import read_image
 from darknet_py.data.layout import PROBES, UNKNOWN, Annotated, Layout, find_folder, is_picture, relative
 from darknet_py.errors import DataError, Reason
+from darknet_py.utils.files import check_regular
 
 VOC_SETS = {"train": ("train", "trainval"), "valid": ("val", "test"), "difficult": ("val", "test")}
 KINDS = {"annotation", "annotations", "xml", "xmls", "label", "labels", "image", "images", "img", "imgs", "picture",
@@ -190,6 +191,7 @@ def read_xml(path: Path, most: int = MOST_BYTES) -> ET.Element | None:
 def is_annotation(path: Path) -> bool:
     """Whether an XML file begins as those of Pascal VOC do."""
     try:
+        check_regular(path)
         with open(path, "rb") as file:
             return re.search(rb"<annotation[\s>]", file.read(SNIFFED)) is not None
     except OSError:

@@ -11,6 +11,7 @@ import yaml
 from darknet_py.data.datafile import plain_label_path, read_lines
 from darknet_py.data.layout import Annotated, Layout, files_below, is_picture
 from darknet_py.errors import DataError, Reason
+from darknet_py.utils.files import check_regular, read_regular
 
 MOST_BYTES = 2 ** 22
 KEYS = {"train": ("train",), "valid": ("val", "valid", "validation"), "test": ("test",)}
@@ -37,10 +38,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         DataError: it cannot be read, or is something else.
     """
     try:
+        check_regular(path)
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path}: expected the YAML of a data set, found a file of {path.stat().st_size} bytes",
                             Reason.TOO_LARGE)
-        data = yaml.safe_load(path.read_bytes())
+        data = yaml.safe_load(read_regular(path))
     except OSError as error:
         raise DataError(f"{path}: cannot read the file: {error.strerror}", Reason.reading(error)) from None
     except yaml.MarkedYAMLError as error:

@@ -11,6 +11,7 @@ from torch import Tensor
 from darknet_py.data.datafile import find_file
 from darknet_py.errors import Reason
 from darknet_py.layers.base import Place
+from darknet_py.utils.files import check_regular
 
 MAX_BYTES = 1 << 24
 
@@ -122,6 +123,7 @@ def find(name: str, key: str, place: Place) -> Path:
 def read_lines(path: Path, key: str, place: Place) -> list[str]:
     """The lines of a small text file, blank ones at its end left out."""
     try:
+        check_regular(path)
         if path.stat().st_size > MAX_BYTES:
             raise place.error(f"{key}=: {path} is larger than {MAX_BYTES} bytes", key, Reason.TOO_LARGE)
         return path.read_text("utf-8", "replace").rstrip().splitlines()

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from darknet_py.errors import Reason, WeightsError
 from darknet_py.layers import Blob, Head, Layer
-from darknet_py.utils.files import replacing
+from darknet_py.utils.files import check_regular, replacing
 from darknet_py.zoo.manifest import how_to_get
 
 VERSION = (0, 2, 5)
+MOST_BYTES = 1 << 36        # what does not fit the network is refused by its size before it is read
 
 
 class Header(NamedTuple):
@@ -46,6 +47,7 @@ def read_header(path: str | os.PathLike) -> Header:
         WeightsError: no such file, or too short for a header.
     """
     try:
+        check_regular(path, MOST_BYTES)
         with open(path, "rb") as file:
             start = file.read(20)
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from darknet_py.data.dataset import NO_LABEL, Problem, Sample, class_names, own_
 from darknet_py.data.formats import find_layout
 from darknet_py.data.layout import files_below, is_picture, split_word
 from darknet_py.errors import DataError, Reason
+from darknet_py.utils.files import read_regular
 
 MOST_CLASSES = 10_000       # where no names say how many there are
 STATISTICS = "statistics.png"
@@ -147,7 +148,7 @@ def _picture(sample: Sample, split: str | None, classes: int) -> tuple[Picture, 
 
 def _lines(path: Path) -> list[bytes]:
     try:
-        return path.read_bytes().splitlines()
+        return read_regular(path).splitlines()
     except OSError:
         return []
 

@@ -1,11 +1,13 @@
 """Atomic writing of files (a temporary name, then a rename), and locks between processes."""
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
 import shutil
 import socket
+import stat
 import time
 import zlib
 from collections.abc import Iterator
@@ -25,6 +27,29 @@ _count = itertools.count()
 _swept: set[Path] = set()
 
 
+MOST_TEXT = 1 << 31     # bytes of a list, of labels, of JSON
+KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
+
+
+def check_regular(path: str | os.PathLike, most: int = MOST_TEXT) -> None:
+    """See whether a file may be read whole: pipes may never end, and devices do not.
+
+    Raises:
+        OSError: it is no regular file, or larger than ``most`` bytes, or missing; ``strerror`` says so.
+    """
+    facts = os.stat(path)
+    if (kind := KINDS.get(stat.S_IFMT(facts.st_mode))) is not None:
+        raise OSError(errno.EINVAL, f"expected a regular file, found {kind}", str(path))
+    if facts.st_size > most:
+        raise OSError(errno.EFBIG, f"expected at most {most} bytes, found {facts.st_size}", str(path))
+
+
+def read_regular(path: str | os.PathLike, most: int = MOST_TEXT) -> bytes:
+    """What is in a regular file; see ``check_regular`` for the errors."""
+    check_regular(path, most)
+    return Path(path).read_bytes()
+
+
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A file to write in place of ``path``: it is renamed to that when all is written, and removed if anything fails.
@@ -35,7 +60,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         OSError: the disk is full, or the folder is missing or not writable.
     """
     target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file() and not target.is_dir():
+    if target.exists() and stat.S_IFMT(target.stat().st_mode) in KINDS:
         with open(target, "wb") as file:
             yield file
         return

@@ -7,10 +7,10 @@ import re
 import shlex
 from collections.abc import Callable
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from darknet_py.errors import DarknetError, DataError, Reason, printable
+from darknet_py.utils.files import read_regular
 
 SOURCE = ("AP and AP50 in per cent on COCO test-dev, with an input of size x size; FPS of Darknet on a Tesla V100, one "
           "image at a time. README of AlexeyAB/darknet; for YOLOv7, of WongKinYiu/yolov7 (its PyTorch program)")
@@ -140,7 +140,7 @@ def read_manifest(path: str | os.PathLike) -> dict[str, Published]:
         DataError: it cannot be read, or has something else than expected in it.
     """
     try:
-        data = json.loads(Path(path).read_bytes())
+        data = json.loads(read_regular(path))
     except OSError as error:
         raise DataError(f"{path}: cannot read the manifest: {error.strerror}", Reason.reading(error)) from None
     except (ValueError, RecursionError) as error:

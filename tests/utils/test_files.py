@@ -1,14 +1,24 @@
 """Writing of files: whole or not at all, and never over what is no file."""
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
+from darknet_py import DarknetError, load_network, read_cfg
+from darknet_py.convert import convert
+from darknet_py.data.coco import read_coco_json
+from darknet_py.data.datafile import read_names
+from darknet_py.data.dataset import read_rows, read_samples
+from darknet_py.data.image import read_image
+from darknet_py.data.text import Text
 from darknet_py.utils import files
 from darknet_py.utils.files import replacing, sweep
+from darknet_py.zoo.manifest import read_manifest
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -65,3 +75,50 @@ def test_what_a_killed_process_left_is_swept(tmp_path, monkeypatch):
     sweep(tmp_path)
     assert not foreign.exists() and running.exists()
     sweep(Path(tmp_path, "missing"))
+
+
+@pytest.fixture
+def endless(workdir):
+    """A pipe that nobody writes to, a link to a device without end, and a file that claims three gigabytes."""
+    os.mkfifo("pipe")
+    Path("zero").symlink_to("/dev/zero")
+    with open("huge", "wb") as file:
+        file.truncate(3 << 30)
+    (workdir / "a.data").write_text("train=pipe\nvalid=zero\nnames=pipe\nclasses=1\n")
+    (workdir / "b.data").write_text("train=zero\nvalid=zero\nnames=zero\nclasses=1\n")
+    return workdir
+
+
+READERS = {
+    "cfg": read_cfg, "weights": lambda path: load_network(ROOT / "cfg/shapes.cfg", path), "names": read_names,
+    "list": read_samples, "image": read_image, "text": lambda path: Text(path, 256), "manifest": read_manifest,
+    "COCO": read_coco_json, "checkpoint": lambda path: convert(ROOT / "cfg/shapes.cfg", path, "out.weights"),
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("name, found", [("pipe", "a pipe"), ("zero", "a device")])
+def test_what_never_ends_is_not_read(kind, name, found, endless):
+    if kind == "checkpoint":
+        os.rename(name, f"{name}.pt")
+        name += ".pt"
+    with pytest.raises(DarknetError, match=f"{name}: .*expected a regular file, found {found}$"):
+        READERS[kind](name)
+
+
+@pytest.mark.parametrize("kind", ["names", "list", "image", "text", "manifest", "COCO"])
+def test_what_is_too_large_is_not_read(kind, endless):
+    with pytest.raises(DarknetError, match=rf"huge: .*expected at most \d+ bytes, found {3 << 30}$"):
+        READERS[kind]("huge")
+
+
+@pytest.mark.parametrize("data", ["a.data", "b.data"])
+def test_endless_lists_and_labels(data, endless, cli):
+    (endless / "pictures").mkdir()
+    shutil.copy(ROOT / "cfg/shapes.png", endless / "pictures/a.png")
+    os.symlink(endless / ("pipe" if data == "a.data" else "zero"), endless / "pictures/a.txt")
+    (endless / "list.txt").write_text("pictures/a.png\n")
+    assert cli("detector", "map", data, ROOT / "cfg/shapes.cfg", ROOT / "weights/shapes.weights")[0] == 1
+    sample, = read_samples("list.txt")
+    rows, problems = read_rows(sample, 3)
+    assert len(rows) == 0 and "expected a regular file" in str(problems[0])
