@@ -1,6 +1,7 @@
 """Parity of a converted model: the difference between its results and the network's."""
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,7 +75,7 @@ def _batches(images: Tensor, options: ExportOptions) -> Iterator[Tensor]:
 
 def expected(network: Network, x: Tensor, options: ExportOptions) -> Sequence[Tensor]:
     """The network's results in the form of the model's outputs."""
-    outputs = PyTorch(network)(x)
+    outputs = PyTorch(network).checked(x, "so there is nothing to compare with")
     if options.outputs == "heads":
         return outputs
     found = [all_boxes(network, head, output) for head, output in zip(network.heads, outputs, strict=True)]
@@ -95,7 +96,8 @@ def _difference(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> float
     worst = 0.
     for one, other in zip(reference, outputs, strict=True):
         sizes = one.abs()
-        worst = max(worst, float(((one - other).abs() / sizes.maximum(sizes.max().clamp(TINY, 1))).max()))
+        error = float(((one - other).abs() / sizes.maximum(sizes.max().clamp(TINY, 1))).max())
+        worst = max(worst, math.inf if math.isnan(error) else error)
     return worst
 
 

@@ -18,7 +18,7 @@ from darknet_py.errors import DataError, Reason
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, batched
-from darknet_py.inference.preprocess import Image, check_takes_images, with_channels
+from darknet_py.inference.preprocess import Image, check_takes_images, path_of, with_channels
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
 from darknet_py.layers.softmax import TrainingHead
@@ -141,24 +141,20 @@ class Classifier:
             DarknetError: the network gives something that is not a number.
         """
         pipeline = Pipeline(self.backend, self._preprocess, self._postprocess, fresh=True, overlapped=overlapped,
-                            where=lambda image: f"for {_path_of(image) or 'an image'}")
+                            where=lambda image: f"for {path_of(image) or 'an image'}")
         return pipeline.stream(batched(images, max(1, batch)), batch)
 
     def _preprocess(self, image: Image) -> Preprocessed:
         channels, height, width = self.network.input_shape
         array = image if isinstance(image, np.ndarray) else read_image(image, channels)
         x = array if array.size > LARGE else with_channels(to_tensor(array), channels)
-        return Preprocessed(with_channels(middle(x, width, height), channels), _path_of(image))
+        return Preprocessed(with_channels(middle(x, width, height), channels), path_of(image))
 
     def _postprocess(self, batch: BatchOutputs) -> list[Classified]:
         scores = class_probabilities(batch.outputs[0].flatten(1).float().cpu(), self.tree).numpy()
         parents = None if self.tree is None else self.tree.parent.tolist()
         return [Classified(Prediction(row, self.names, parents, path), batch.seconds / len(scores))
                 for row, path in zip(scores, batch.contexts, strict=True)]
-
-
-def _path_of(image: Image) -> str | None:
-    return None if isinstance(image, np.ndarray) else str(image)
 
 
 def output_layer(network: Network) -> int:

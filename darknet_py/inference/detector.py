@@ -17,7 +17,7 @@ from darknet_py.inference.backends import build_backend
 from darknet_py.inference.detections import Detections
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.postprocess import PostProcessor
-from darknet_py.inference.preprocess import Image, as_input, check_takes_images
+from darknet_py.inference.preprocess import Image, as_input, check_takes_images, path_of
 from darknet_py.model.network import load_network
 from darknet_py.ops.boxes import cxcywh_to_xyxy
 
@@ -114,15 +114,17 @@ class Detector:
 
         Returns:
             Each image and its ``Frame``, or what is wrong with it.
+
+        Raises:
+            DarknetError: an output of the network is not finite.
         """
         pipeline = Pipeline(self.backend, self._preprocess, self._postprocess, fresh=not self.stateful,
-                            overlapped=overlapped)
+                            where=lambda image: f"for {path_of(image) or 'an image'}", overlapped=overlapped)
         return pipeline.stream(batched(images, max(1, batch)), batch)
 
     def _preprocess(self, image: Image) -> Preprocessed:
         array = image if isinstance(image, np.ndarray) else read_image(image, self.network.input_shape.channels)
-        path = None if isinstance(image, np.ndarray) else str(image)
-        return Preprocessed(as_input(array, self.network.input_shape, self.letterbox), (array, path))
+        return Preprocessed(as_input(array, self.network.input_shape, self.letterbox), (array, path_of(image)))
 
     def _postprocess(self, batch: BatchOutputs) -> list[Frame]:
         with torch.inference_mode():

@@ -24,6 +24,11 @@ def check_takes_images(network: Network) -> None:
                        Reason.SHAPE_MISMATCH, network.cfg.path, network.cfg.sections[0].line)
 
 
+def path_of(image: Image) -> str | None:
+    """The path of an image that came from a file."""
+    return None if isinstance(image, np.ndarray) else str(image)
+
+
 def as_input(image: np.ndarray, shape: Shape, letterbox: bool) -> Tensor:
     """An OpenCV array as a network's input of this shape: (C, H, W) in [0, 1]."""
     fit = letterbox_image if letterbox else resize

@@ -176,3 +176,17 @@ def test_recurrent_layers_begin_anew_unless_asked(tmp_path, demo):
     remembered = scores(True)
     assert np.array_equal(remembered[0], first) and not np.array_equal(remembered[1], first)
     assert not np.array_equal(remembered[2], remembered[1])
+
+
+def test_weights_that_are_not_finite_are_said(tmp_path, demo, cli):
+    """``detect`` would find nothing, and ``convert`` no difference."""
+    cfg, weights, picture = demo
+    network = load_network(cfg, weights)
+    network.layers[0].weight.data[0] = torch.nan
+    network.save_weights(tmp_path / "nan.weights")
+    for words in (["detect", cfg, tmp_path / "nan.weights", picture],
+                  ["convert", cfg, tmp_path / "nan.weights", tmp_path / "a.safetensors"],
+                  ["convert", cfg, tmp_path / "nan.weights", tmp_path / "a.onnx"]):
+        code, _, error = cli(*words)
+        assert code == 1 and re.search(r"layer 0 \[convolutional\] gives nan in \d+ of \d+ values", error), words
+    assert [path.name for path in tmp_path.iterdir()] == ["nan.weights"]
