@@ -23,11 +23,11 @@ from torch import Tensor
 
 from darknet_py.data.datafile import count_of, find_names, read_data
 from darknet_py.data.image import letterbox, read_image, resize, to_tensor, undo_letterbox
+from darknet_py.errors import printable
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.classifier import output_layer
 from darknet_py.layers import DetectionHead
-from darknet_py.model.network import Network as DarknetNetwork
-from darknet_py.model.network import load_network as load
+from darknet_py.model import network as model
 from darknet_py.ops.nms import nms as suppressed
 
 __all__ = [
@@ -104,7 +104,7 @@ class METADATA:
 class Loaded:
     """A network, and the last outputs of its heads, for ``get_network_boxes``."""
 
-    network: DarknetNetwork
+    network: model.Network
     backend: PyTorch = field(repr=False)
     heads: list[Tensor] = field(default_factory=list, repr=False)
 
@@ -115,7 +115,7 @@ def load_net_custom(config_file: Name, weights: Name, clear: int = 0, batch_size
     Raises:
         CfgError, WeightsError: with file and line.
     """
-    network = load(os.fsdecode(config_file), os.fsdecode(weights))
+    network = model.load_network(os.fsdecode(config_file), os.fsdecode(weights))
     return Loaded(network, PyTorch.build(network, _device, [*network.heads, output_layer(network)]))
 
 
@@ -326,7 +326,7 @@ def print_detections(detections: Iterable[Detected], coordinates: bool = False) 
     print("\nObjects:")
     for name, confidence, (x, y, w, h) in detections:
         where = f"    (left_x: {x:.0f}   top_y:  {y:.0f}   width:   {w:.0f}   height:  {h:.0f})" if coordinates else ""
-        print(f"{name}: {confidence}%{where}")
+        print(f"{printable(name)}: {confidence}%{where}")
 
 
 def draw_boxes(detections: Iterable, image: np.ndarray, colors: dict[str, tuple[int, int, int]]) -> np.ndarray:
@@ -334,8 +334,8 @@ def draw_boxes(detections: Iterable, image: np.ndarray, colors: dict[str, tuple[
     for name, confidence, bbox in detections:
         left, top, right, bottom = bbox2points(bbox)
         cv2.rectangle(image, (left, top), (right, bottom), colors[name], 1)
-        cv2.putText(image, f"{name} [{float(confidence):.2f}]", (left, top - 5), cv2.FONT_HERSHEY_SIMPLEX, .5,
-                    colors[name], 2)
+        cv2.putText(image, f"{printable(name)} [{float(confidence):.2f}]", (left, top - 5),
+                    cv2.FONT_HERSHEY_SIMPLEX, .5, colors[name], 2)
     return image
 
 

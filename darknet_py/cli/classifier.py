@@ -90,7 +90,7 @@ def valid(arguments: argparse.Namespace) -> int:
 def predict(arguments: argparse.Namespace) -> int:
     """Print the likeliest classes of each picture; one that cannot be read is reported, and the others go on."""
     from darknet_py.cfg.language import read_cfg
-    from darknet_py.errors import DataError
+    from darknet_py.errors import DataError, printable
     from darknet_py.inference.classifier import Classifier
     classifier = Classifier(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
                             data=arguments.data, device=device(arguments))
@@ -103,13 +103,13 @@ def predict(arguments: argparse.Namespace) -> int:
             print(f"darknet-py: {one}", file=sys.stderr)
             failed += 1
             continue
-        print(f"{path}: Predicted in {one.seconds * 1000:.3f} milli-seconds.")
+        print(f"{printable(str(path))}: Predicted in {one.seconds * 1000:.3f} milli-seconds.")
         for each in one.prediction.top(top):
             if each.parent is None:
-                print(f"{each.name}: {each.score:f}")
+                print(f"{printable(each.name)}: {each.score:f}")
             else:
-                print(f"{each.label}, {each.name}: {each.score:f}, parent: "
-                      f"{names[each.parent] if each.parent >= 0 else 'Root'} ")
+                print(f"{each.label}, {printable(each.name)}: {each.score:f}, parent: "
+                      f"{printable(names[each.parent]) if each.parent >= 0 else 'Root'} ")
         sys.stdout.flush()
     return int(failed > 0)
 

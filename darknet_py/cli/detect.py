@@ -57,7 +57,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Detect in all pictures; a picture that cannot be read is reported, and the others go on."""
-    from darknet_py.errors import DataError
+    from darknet_py.errors import DataError, printable
     detector = make_detector(arguments)
     found = list(find_images(arguments.images))
     several = len(found) != 1
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
             if isinstance(frame, DataError):
                 raise frame
             detections = frame.detections
-            print(f"{path}: Predicted in {frame.seconds * 1000:.3f} milli-seconds.")
+            print(f"{printable(str(path))}: Predicted in {frame.seconds * 1000:.3f} milli-seconds.")
             print("".join(lines(detections, arguments.ext_output)), end="", flush=True)
             if not arguments.dontdraw_bbox:
                 drawn = detections.draw(frame.image if frame.image.shape[2] == 3 else None)
@@ -174,6 +174,7 @@ def lines(detections: Detections, ext_output: bool) -> Iterator[str]:
 
     Darknet: draw_detections_v3.
     """
+    from darknet_py.errors import printable
     groups: dict[tuple[float, ...], list] = {}
     for detection in detections:
         groups.setdefault(tuple(detection.box.tolist()), []).append(detection)
@@ -183,7 +184,7 @@ def lines(detections: Detections, ext_output: bool) -> Iterator[str]:
         place = (f"\t(left_x: {rounded(left):4.0f}   top_y: {rounded(top):4.0f}   width: {rounded(right - left):4.0f}"
                  f"   height: {rounded(bottom - top):4.0f})") if ext_output else ""
         for detection in (best, *sorted(others, key=lambda other: other.label)):
-            yield f"{detection.name}: {detection.score * 100:.0f}%{place}\n"
+            yield f"{printable(detection.name)}: {detection.score * 100:.0f}%{place}\n"
 
 
 def rounded(x: float) -> float:
@@ -220,7 +221,7 @@ def write_picture(path: Path, image: np.ndarray) -> None:
 def write_json(path: str, frames: Iterable[Detections]) -> None:
     """Darknet's JSON: a list with a frame a picture."""
     text = ", \n".join(detections.to_json(number) for number, detections in enumerate(frames, 1))
-    write_file(Path(path), f"[\n{text}\n]".encode())
+    write_file(Path(path), f"[\n{text}\n]".encode("utf-8", "backslashreplace"))
 
 
 def write_labels(image: str, detections: Detections) -> None:

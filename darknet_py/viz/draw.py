@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from darknet_py.errors import DataError, Reason
+from darknet_py.errors import DataError, Reason, printable
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 LEAST_CROP, DASH = 48, 8                        # pixels: the smallest side of a crop; a dash
@@ -18,6 +18,7 @@ GOLDEN_RATIO = 0.618034
 TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
 DARK, LIGHT = (20, 20, 20), (255, 255, 255)
 Colour = tuple[int, int, int]                   # blue, green, red
+MOST_LETTERS = 200      # of a text that is drawn
 
 
 class Strip(NamedTuple):
@@ -66,8 +67,8 @@ def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[st
         left, top, right, bottom = corners[k]
         cv2.rectangle(canvas, (left, top), (right, bottom), class_colour(labels[k]), line, cv2.LINE_AA)
 
-    texts = [label_format.format(name=names[label] if label < len(names) else str(label), score=score, label=label)
-             for label, score in zip(labels, scores, strict=True)]
+    texts = [drawable(label_format.format(name=names[label] if label < len(names) else str(label), score=score,
+                                          label=label)) for label, score in zip(labels, scores, strict=True)]
     strips: list[Strip] = []                                      # by falling score: the best is placed first
     for k in reversed(order):
         if texts[k] != "":
@@ -77,6 +78,11 @@ def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[st
         cv2.putText(canvas, strip.text, strip.origin, FONT, strip.scale, text_colour(strip.colour), strip.weight,
                     cv2.LINE_AA)
     return canvas
+
+
+def drawable(text: str) -> str:
+    """Text as OpenCV can draw it, which crashes on bytes that are no UTF-8."""
+    return printable(text[:MOST_LETTERS])
 
 
 def grid(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
@@ -120,7 +126,7 @@ def draw_crop(image: np.ndarray, focus, boxes, labels, dashed: Sequence[bool], c
     for box, label, dots in zip(corners.tolist(), labels, dashed, strict=True):
         outline(crop, box, LIGHT if dots else class_colour(int(label)), dots)
     strip = np.full((20 * len(caption), side, 3), 255, np.uint8)
-    for number, line in enumerate(caption):
+    for number, line in enumerate(map(drawable, caption)):
         width_of = cv2.getTextSize(line, FONT, .45, 1)[0][0]
         cv2.putText(strip, line, (4, 20 * number + 15), FONT, .45 * min(1, (side - 8) / max(1, width_of)), DARK, 1,
                     cv2.LINE_AA)

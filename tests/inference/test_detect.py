@@ -1,7 +1,10 @@
 """``Detector`` and ``Detections``, on the network in the repository and on real ones where ../shared is there."""
 import json
+import os
 import re
+import shutil
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -190,3 +193,18 @@ def test_weights_that_are_not_finite_are_said(tmp_path, demo, cli):
         code, _, error = cli(*words)
         assert code == 1 and re.search(r"layer 0 \[convolutional\] gives nan in \d+ of \d+ values", error), words
     assert [path.name for path in tmp_path.iterdir()] == ["nan.weights"]
+
+
+def test_names_that_are_no_text(workdir, demo, cli):
+    """Bytes that are not UTF-8 and escape sequences, in class names and in a path: OpenCV crashes on the former, and a
+    terminal obeys the latter."""
+    for source in demo[:2]:
+        shutil.copy(source, workdir)
+    (workdir / "shapes.names").write_bytes(b"cir\xe9cle\nsq\x1b[31muare\n" + b"triangle" * 25_000 + b"\n")
+    picture = os.fsdecode(b"caf\xe9.png")
+    shutil.copy(demo[2], picture)
+    code, out, error = cli("detect", "shapes.cfg", "shapes.weights", picture, "-out", "o.json")
+    assert code == 0 and error == "" and "\x1b" not in out
+    assert r"caf\udce9.png: Predicted" in out and r"cir\udce9cle: 99%" in out and r"sq\x1b[31muare: 99%" in out
+    objects = json.loads(Path("o.json").read_bytes())[0]["objects"]
+    assert {"cir\udce9cle", "sq\x1b[31muare", "triangle" * 25_000} >= {one["name"] for one in objects} and objects
