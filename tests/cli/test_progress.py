@@ -1,4 +1,5 @@
 """The bar on a terminal, and the lines elsewhere."""
+import contextlib
 import io
 import os
 
@@ -156,7 +157,11 @@ def test_a_terminal_of_any_size(told, clock):
         clock.now += 1
         progress.update(10, "a" * 99)
         progress.print("b")
-    lines = os.read(master, 10_000).decode().replace("\r\n", "\n")
+    read = b""
+    with contextlib.suppress(OSError):          # the end, now that the other side is closed
+        while part := os.read(master, 10_000):
+            read += part
+    lines = read.decode().replace("\r\n", "\n")
     os.close(master)
     line = f"10/30 33%, 10/s, left 2 s, {'a' * 99}"[:69 if told else 59]                # of COLUMNS
     assert lines.split("\r")[1] == line and "b\n\r" + line in lines
