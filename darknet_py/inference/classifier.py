@@ -13,12 +13,12 @@ from torch import Tensor
 from darknet_py.cfg.language import Cfg
 from darknet_py.data.classifier_augment import middle
 from darknet_py.data.datafile import count_of, find_names, read_data
-from darknet_py.data.image import LARGE, read_image, to_tensor
+from darknet_py.data.image import read_image
 from darknet_py.errors import DataError, Reason
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, batched
-from darknet_py.inference.preprocess import Image, check_takes_images, path_of, with_channels
+from darknet_py.inference.preprocess import Image, check_takes_images, fitted, path_of
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
 from darknet_py.layers.softmax import TrainingHead
@@ -145,10 +145,9 @@ class Classifier:
         return pipeline.stream(batched(images, max(1, batch)), batch)
 
     def _preprocess(self, image: Image) -> Preprocessed:
-        channels, height, width = self.network.input_shape
-        array = image if isinstance(image, np.ndarray) else read_image(image, channels)
-        x = array if array.size > LARGE else with_channels(to_tensor(array), channels)
-        return Preprocessed(with_channels(middle(x, width, height), channels), path_of(image))
+        shape = self.network.input_shape
+        array = image if isinstance(image, np.ndarray) else read_image(image, shape.channels)
+        return Preprocessed(fitted(array, shape, middle), path_of(image))
 
     def _postprocess(self, batch: BatchOutputs) -> list[Classified]:
         scores = class_probabilities(batch.outputs[0].flatten(1).float().cpu(), self.tree).numpy()

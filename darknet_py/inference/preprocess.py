@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 from torch import Tensor
@@ -32,6 +33,11 @@ def path_of(image: Image) -> str | None:
 def as_input(image: np.ndarray, shape: Shape, letterbox: bool) -> Tensor:
     """An OpenCV array as a network's input of this shape: (C, H, W) in [0, 1]."""
     fit = letterbox_image if letterbox else resize
+    return fitted(image, shape, fit)
+
+
+def fitted(image: np.ndarray, shape: Shape, fit: Callable[[Tensor | np.ndarray, int, int], Tensor]) -> Tensor:
+    """An OpenCV array as (C, H, W) of a shape, by ``fit``, which takes width and height; a large one unconverted."""
     x = image if image.size > LARGE else with_channels(to_tensor(image), shape.channels)
     return with_channels(fit(x, shape.width, shape.height), shape.channels)
 

@@ -111,7 +111,7 @@ class TrainingContext:
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the network a layer is being built: all that wiring may ask for."""
+    """The position in the network at which a layer is built, for its options and wiring."""
 
     cfg: Cfg
     section: Section

@@ -103,7 +103,7 @@ class Shortcut(Layer):
         return normalized + self.slope(normalized) * (self.weight - self.weight.detach())
 
     def slope(self, normalized: Tensor) -> Tensor:
-        """What C takes for the derivative of a normalised weight with respect to the weight itself."""
+        """C's derivative of a normalised weight with respect to the weight itself."""
         match self.options.weights_normalization:
             case "none":
                 return torch.ones_like(normalized)

@@ -177,7 +177,7 @@ class Engine:
                 self.scale *= 2 if finite else .5
 
     def _diagnose(self, loss: float, network: Network, batch: MiniBatch) -> str:
-        """Where values stop being finite: the first layer, and the images."""
+        """The first layer whose values are not finite, and the images of which."""
         x = self.input(batch.images)
         bad = ~x.isfinite().flatten(1).all(1)
         where = "the images themselves"

@@ -35,7 +35,7 @@ class Start(NamedTuple):
     what: str = ""
 
     def text(self) -> str:
-        """What was loaded, in a line."""
+        """One line: the layers with loaded weights, and those that start fresh."""
         if self.path is None:
             return f"none: all {self.total} layers with weights start fresh"
         what = str(self.path) if self.classes is None else f"{self.path} was trained for {self.classes} classes"

@@ -101,7 +101,7 @@ OFFICIAL = dict([
 
 
 def how_to_get(path: str | os.PathLike) -> str:
-    """What to do about a weights file that is not there."""
+    """How to get a weights file that is missing."""
     folder, name = os.path.split(path)
     if name in OFFICIAL:
         where = f" -o {shlex.quote(os.fspath(path))}" if folder else ""
