@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+MOST = 500          # characters of a message
+
 
 class Reason(Enum):
     """In which way an input is wrong: the ``reason`` of CfgError, WeightsError and DataError, for programs to match."""
@@ -46,7 +48,12 @@ class Reason(Enum):
 
 
 class DarknetError(Exception):
-    """Base of every error that darknet_py raises for its input."""
+    """Base of every error that darknet_py raises for its input; its text is one line, see ``one_line``."""
+
+    most = MOST
+
+    def __init__(self, message: object):
+        super().__init__(one_line(str(message), self.most))
 
 
 class CfgError(DarknetError):
@@ -89,6 +96,8 @@ class DataError(_InputError):
 class DownloadError(DarknetError):
     """A file that cannot be downloaded, or that differs from its expected size or hash."""
 
+    most = 4 * MOST             # each URL is named, with why
+
 
 class CfgWarning(UserWarning):
     """Something in a cfg file that Darknet tolerates and that is probably a mistake."""
@@ -97,6 +106,20 @@ class CfgWarning(UserWarning):
 def printable(text: str) -> str:
     """Text with control characters and characters without an encoding escaped."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def one_line(text: str, most: int = MOST) -> str:
+    """``printable`` text of at most about ``most`` characters: of a longer one the middle is left out, since a message
+    begins with its file and ends with what is wrong."""
+    if len(text) > most:
+        text = f"{text[:most // 2 - 3]} ... {text[3 - most // 2:]}"
+    text = printable(text)
+    return text if len(text) <= most else f"{text[:most // 2 - 3]} ... {text[3 - most // 2:]}"
+
+
+def cause(error: BaseException) -> str:
+    """What the system says of an error, also where it has no number, as that of a write that was cut short."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def locate(path: object, line: int | None) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 import darknet_py
 from darknet_py import CfgError, DataError, Reason, WeightsError
+from darknet_py.errors import MOST, DownloadError, cause, one_line
 
 PACKAGE = Path(darknet_py.__file__).parent
 
@@ -47,3 +48,25 @@ def test_errors_cross_processes(error, said):
                                            (NotADirectoryError(), Reason.UNREADABLE)])
 def test_reasons_of_the_system(error, reason):
     assert Reason.reading(error) is reason
+
+
+@pytest.mark.parametrize("make", [
+    lambda text: DataError(text, Reason.EMPTY), lambda text: WeightsError(text, Reason.EMPTY),
+    lambda text: CfgError(text, Reason.BAD_VALUE, f"{text}.cfg", 3), DownloadError, darknet_py.DarknetError])
+@pytest.mark.parametrize("text", ["a\nb\x1b[2J\x9b\udcff", "x" * 200_000, "\x1b" * 200_000])
+def test_messages_are_a_line_of_bounded_length(make, text):
+    error = make(text)
+    assert str(error).isprintable() and len(str(error)) <= (4 if type(error) is DownloadError else 1) * MOST
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_a_long_line_keeps_its_ends():
+    line = one_line(f"a.txt: {'x' * 10_000}: expected a number", 60)
+    assert line.startswith("a.txt: xxx") and line.endswith("x: expected a number") and 50 < len(line) <= 60
+
+
+@pytest.mark.parametrize("error, said", [
+    (OSError(28, "No space left on device"), "No space left on device"), (OSError("10 requested and 0 written"),
+     "10 requested and 0 written"), (OSError(), "OSError"), (ValueError("odd"), "odd")])
+def test_the_cause_of_an_error(error, said):
+    assert cause(error) == said

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from darknet_py.errors import CfgError, CfgWarning, Reason, locate, printable
+from darknet_py.errors import CfgError, CfgWarning, Reason, cause, locate, one_line
 from darknet_py.utils.files import check_regular, replacing
 
 MAX_BYTES = 1 << 19         # the largest cfg that Darknet shipped has 41 kB
@@ -53,13 +53,13 @@ class Cfg:
 
     def error(self, message: str, line: int | None = None, reason: Reason = Reason.BAD_VALUE) -> CfgError:
         """A CfgError that points into this file: at a bad value, unless ``reason`` says otherwise."""
-        return CfgError(_line(message), reason, self.path, line)
+        return CfgError(message, reason, self.path, line)
 
     def warn(self, message: str, line: int | None = None) -> None:
         """Report what Darknet tolerates: a CfgWarning, or with ``strict`` a CfgError."""
         if self.strict:
             raise self.error(message, line, Reason.TOLERATED)
-        warnings.warn(CfgWarning(f"{locate(self.path, line)}: {_line(message)}"), stacklevel=2)
+        warnings.warn(CfgWarning(one_line(f"{locate(self.path, line)}: {message}")), stacklevel=2)
 
     def with_value(self, section: int, key: str, value: Any) -> Cfg:
         """A cfg with one value changed, or added at the section's end; all other text stays as it is, and so does text
@@ -114,7 +114,7 @@ class Cfg:
             with replacing(path) as file:
                 file.write(self.text.encode("utf-8", "surrogateescape"))
         except OSError as error:
-            raise CfgError(f"cannot write the cfg file: {error.strerror}", Reason.UNWRITABLE, path) from None
+            raise CfgError(f"cannot write the cfg file: {cause(error)}", Reason.UNWRITABLE, path) from None
 
 
 @lru_cache(maxsize=1)
@@ -198,18 +198,13 @@ def read_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise CfgError(f"cannot read the cfg file: {error.strerror}", Reason.reading(error), path) from None
+        raise CfgError(f"cannot read the cfg file: {cause(error)}", Reason.reading(error), path) from None
     if b"\0" in data:
         raise CfgError("expected a cfg text file, found binary data (is the order CFG WEIGHTS?)",
                        Reason.WRONG_FORMAT, path)
     if len(data) > MAX_BYTES:
         raise CfgError(f"expected a cfg of at most {MAX_BYTES} bytes, found more", Reason.TOO_LARGE, path)
     return parse_cfg(data.decode("utf-8", "surrogateescape"), path, strict=strict)
-
-
-def _line(message: str, most: int = 400) -> str:
-    """A message as one line of bounded length, with control characters escaped."""
-    return printable(message if len(message) <= most else message[:most] + "...")
 
 
 def _short(text: str, most: int = 40) -> str:

@@ -9,10 +9,13 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
+from typing import Any, NoReturn
 
-from darknet_py.errors import CfgWarning, DarknetError, printable
+from darknet_py.cli.output import give_up_streams, open_streams, say
+from darknet_py.errors import CfgWarning, DarknetError, cause, one_line, printable
 
 VERBS = {               # verb -> (module with add_arguments, run, perhaps prepared, help); ``verb`` tells it which
     "detect": ("detect", "find objects in pictures: detect CFG WEIGHTS IMAGE..."),
@@ -49,42 +52,68 @@ VERBS = {               # verb -> (module with add_arguments, run, perhaps prepa
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit code: 0, 1 for an error in the input, 2 for one in the arguments."""
-    typed = list(sys.argv[1:] if arguments is None else arguments)
-    words = [normalized(word) for word in typed]
-    verb = next((word for word in words if word in VERBS), None)
+    """Run the command line. Returns the exit code: 0; 1 for an error in the input; 2 for one in the arguments; what
+    shells give for the signals: 130 after Ctrl-C, 141 where the reader of the output has gone, as in ``| head -1``."""
+    open_streams()
     try:
-        if verb is None:
-            return _without_verb(words)
-        words.remove(verb)
-        module = import_module(f"darknet_py.cli.{VERBS[verb][0]}")
-        parser = argparse.ArgumentParser(f"darknet-py {verb}", description=module.__doc__, allow_abbrev=False,
-                                         formatter_class=argparse.RawDescriptionHelpFormatter)
-        parser.set_defaults(verb=verb, typed=typed)
-        module.add_arguments(parser)
-        parsed = parser.parse_intermixed_args(getattr(module, "prepared", list)(words))
-        _check_order(parsed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", CfgWarning)
-            warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-            return module.run(parsed)
-    except DarknetError as error:
-        print(f"darknet-py: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:                 # the reader of our output has gone, as in `| head`
-        sys.stderr.close()
-        return 1
+        try:
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+        except DarknetError as error:
+            say(f"darknet-py: {error}", error=True)
+            return 1
+        except MemoryError as error:
+            say(f"darknet-py: there is not enough memory: {error}".rstrip(": "), error=True)
+            return 1
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        give_up_streams()
+        return 141
     except KeyboardInterrupt:
         print("darknet-py: stopped", file=sys.stderr)
         return 130
+    except OSError as error:                # of the output, or one that no reader or writer of a file knew
+        with suppress(OSError):
+            place = "cannot write the output" if error.filename is None else error.filename
+            say(one_line(f"darknet-py: {place}: {cause(error)}"), error=True)
+        give_up_streams()
+        return 1
+
+
+def _run(typed: list[str]) -> int:
+    words = [normalized(word) for word in typed]
+    verb = next((word for word in words if word in VERBS), None)
+    if verb is None:
+        return _without_verb(words)
+    words.remove(verb)
+    module = import_module(f"darknet_py.cli.{VERBS[verb][0]}")
+    parser = _Parser(f"darknet-py {verb}", description=module.__doc__, allow_abbrev=False,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(verb=verb, typed=typed)
+    module.add_arguments(parser)
+    parsed = parser.parse_intermixed_args(getattr(module, "prepared", list)(words))
+    _check_order(parsed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CfgWarning)
+        warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}", error=True)
+        return module.run(parsed)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats what was typed as one line of bounded length."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (sys.stderr if file is None else file).write(message)       # errors come out, see ``main``
 
 
 def _check_order(parsed: argparse.Namespace) -> None:
     """Refuse CFG DATA, a frequent mistake with the verbs that begin with DATA CFG."""
     data, cfg = getattr(parsed, "data", None), getattr(parsed, "cfg", None)
     if data is not None and (data.endswith(".cfg") or str(cfg).endswith(".data")):
-        raise DarknetError(printable(f"expected a data set and then a .cfg file, found {data} {cfg}; is the order DATA "
-                                     "CFG?"))
+        raise DarknetError(f"expected a data set and then a .cfg file, found {data} {cfg}; is the order DATA CFG?")
 
 
 def normalized(word: str) -> str:
@@ -112,6 +141,6 @@ def _without_verb(words: Sequence[str]) -> int:
         print(usage, file=sys.stderr)
     else:
         close = get_close_matches(unknown, VERBS, n=1)
-        print(f"darknet-py: expected a verb ({', '.join(VERBS)}), found {unknown}"
+        print(f"darknet-py: expected a verb ({', '.join(VERBS)}), found {printable(unknown[:40])}"
               + (f"; did you mean {close[0]}?" if close else ""), file=sys.stderr)
     return 2

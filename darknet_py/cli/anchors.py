@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from darknet_py.cli.output import say
 from darknet_py.cli.progress import Progress
 from darknet_py.utils.files import write_file
 
@@ -36,7 +37,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Find anchors by Darknet's k-means and by ``find_anchors``; write anchors.txt and counters_per_class.txt here."""
-    from darknet_py.errors import DataError, Reason
+    from darknet_py.errors import DataError, Reason, printable
     from darknet_py.prepare.anchors import anchors_text, counters_text, find_anchors, fit_of, read_boxes
     from darknet_py.prepare.refit_heads import fit_heads, network_anchors
     network = read_network(arguments)
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     cfg = None if network is None or arguments.write is None else fit_heads(network.cfg, anchors=found.best)
     rows = {"Darknet's k-means": found.darknet, "k-means++ and gradient ascent": found.best}
     if network is not None:
-        rows = {f"{Path(network.cfg.path or '').name} as it is": network_anchors(network)} | rows
+        rows = {printable(f"{Path(network.cfg.path or '').name} as it is"): network_anchors(network)} | rows
     print("\n".join(["", *table(sizes, rows), "", counters]))
     print(f"\n avg IoU = {100 * fit_of(sizes, found.best).iou:2.2f} % ")
     print("\nSaving anchors to the file: anchors.txt ")
@@ -66,12 +67,12 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"anchors = {text}")
     if cfg is not None:
         cfg.write(arguments.write)
-        print(f"wrote {arguments.write}")
+        say(f"wrote {arguments.write}")
     if arguments.plot is not None or arguments.show:
         from darknet_py.prepare.anchor_plot import plot_anchors
         picture = PICTURE if arguments.plot is None else arguments.plot
         plot_anchors(sizes, found.best, (width, height), picture)
-        print(f"wrote {picture}")
+        say(f"wrote {picture}")
     return 0
 
 
@@ -141,7 +142,7 @@ def print_problems(problems: Sequence[Problem], data: str) -> None:
     for problem in problems[:FEW]:
         print(f"{'error' if problem.error else 'warning'}: {problem}", file=sys.stderr)
     if len(problems) > FEW:
-        print(f"... and {len(problems) - FEW:,} more: darknet-py check {data} -all prints them", file=sys.stderr)
+        say(f"... and {len(problems) - FEW:,} more: darknet-py check {data} -all prints them", error=True)
 
 
 def table(sizes: np.ndarray, rows: Mapping[str, np.ndarray]) -> Iterator[str]:

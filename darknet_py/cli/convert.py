@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 
+from darknet_py.cli.output import say
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg", help="the network, a .cfg file")
@@ -42,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
                     arguments.thresh, arguments.nms)
     done = convert(arguments.cfg, arguments.weights, arguments.out, to=arguments.to, options=options,
                    width=arguments.width, height=arguments.height, check=not arguments.no_check, images=arguments.image)
-    print(f"read {arguments.weights}: {done.source}")
+    say(f"read {arguments.weights}: {done.source}")
     for path, size in done.files.items():
-        print(f"wrote {path}: {size:,} bytes")
-    print("not compared" if done.parity is None else f"compared: {done.parity}")
+        say(f"wrote {path}: {size:,} bytes")
+    say("not compared" if done.parity is None else f"compared: {done.parity}")
     return 0

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.check import counted, summary
+from darknet_py.cli.output import say
 from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from darknet_py.errors import printable
     from darknet_py.prepare.dataset import SHARE, prepare_dataset
     from darknet_py.prepare.sources import read_remap
     share = SHARE if arguments.split is None else arguments.split
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
                                seed=arguments.seed, resplit=arguments.resplit, copy=arguments.copy,
                                force=arguments.force, progress=progress.track)
     for line in sources(made, arguments.resplit):
-        print(printable(line))
+        say(line)
     problems = sorted(made.problems, key=lambda problem: not problem.error)
     for problem in problems if arguments.all else problems[:MANY]:
         print(f"{'error' if problem.error else 'warning'}: {problem}")
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     for line in summary(DatasetReport(problems=problems, names=made.names, splits=made.splits)):
         print(line)
     for line in result(made, arguments, share, out):
-        print(printable(line))
+        say(line)
     return 0
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from darknet_py.cli.output import say
 from darknet_py.utils.files import write_file
 
 if TYPE_CHECKING:
@@ -111,8 +112,8 @@ def read_network(arguments: argparse.Namespace) -> Network:
 def warn_of_random(network: Network, weights: str) -> None:
     """Warn where a weights file does not have all layers of a network."""
     if network.reached < len(network.layers):
-        print(f"warning: {weights}: holds the first {network.reached} of {len(network.layers)} layers; the others have "
-              "random weights", file=sys.stderr)
+        say(f"warning: {weights}: holds the first {network.reached} of {len(network.layers)} layers; the others have "
+            "random weights", error=True)
 
 
 def device(arguments: argparse.Namespace) -> str:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from darknet_py.cli.output import say
 from darknet_py.cli.progress import Progress
 from darknet_py.errors import DarknetError, DownloadError
 from darknet_py.zoo.manifest import OFFICIAL, Published, find_files, read_manifest
@@ -37,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     names = list(dict.fromkeys(name for word in arguments.names for name in find_files(word, files)))
     paths = targets(arguments.out, names if names else list(files))
     if arguments.list:
-        print("\n".join(table(files, paths)))
+        for line in table(files, paths):
+            say(line)
         return 0
     if not names:
         raise DarknetError("download needs NAME..., such as yolov4; -list says what there is")
@@ -46,12 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     for name, path in paths.items():
         urls = (*(f"{mirror.rstrip('/')}/{name}" for mirror in mirrors), *files[name].urls)
         try:
-            print(fetch(path, files[name]._replace(urls=urls)), flush=True)
+            say(fetch(path, files[name]._replace(urls=urls)))
         except DownloadError as error:
-            print(f"darknet-py: {error}", file=sys.stderr)
+            say(f"darknet-py: {error}", error=True)
             failed += 1
         except KeyboardInterrupt:
-            print(f"darknet-py: stopped; the same command goes on with what came of {path}", file=sys.stderr)
+            say(f"darknet-py: stopped; the same command goes on with what came of {path}", error=True)
             return 130
     return int(failed > 0)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from darknet_py.cli.output import say
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg", help="the .cfg file")
@@ -19,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.cfg.language import read_cfg
-    from darknet_py.errors import DarknetError, printable
+    from darknet_py.errors import DarknetError
     from darknet_py.prepare.edit_cfg import differences, edit_cfg
     changes = {}
     for word in arguments.changes:
@@ -32,14 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
     old = read_cfg(arguments.cfg)
     new = edit_cfg(old, changes)
     if new is old and arguments.out is None:
-        print(f"{arguments.cfg}: says so already")
+        say(f"{arguments.cfg}: says so already")
         return 0
     out = arguments.cfg if arguments.out is None else arguments.out
     new.write(out)
     for line, section, key, before, after in differences(old, new):
-        print(printable(f"{arguments.cfg}:{line}: [{section}] {key}: {'(none)' if before is None else before} -> "
-                        f"{'(none)' if after is None else after}"))
-    print(f"wrote {out}")
+        say(f"{arguments.cfg}:{line}: [{section}] {key}: {'(none)' if before is None else before} -> "
+            f"{'(none)' if after is None else after}")
+    say(f"wrote {out}")
     return 0
 
 

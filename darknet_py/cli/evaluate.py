@@ -53,6 +53,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.data.coco import read_coco_json
     from darknet_py.data.dataset import coco_json
+    from darknet_py.errors import printable
     from darknet_py.evaluation.coco_ap import read_truth
     from darknet_py.evaluation.evaluate import evaluate
     measure.check_thresholds(arguments)
@@ -73,7 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
             files.append(arguments.json)
         if arguments.plots is not None:
             files += map(str, draw(result, measured, Path(arguments.plots)))
-    text = "\n".join([*summary(result), *table(result), *mistakes(result), "", result.predictions.speed(), *files, ""])
+    text = "\n".join([*summary(result), *table(result), *mistakes(result), "", result.predictions.speed(),
+                      *map(printable, files), ""])
     return measure.print_result(measured, text, result.map.problems)
 
 
@@ -117,6 +119,7 @@ def mistakes(result: Evaluation) -> Iterator[str]:
     """The number of errors of each kind, and the classes that are confused most."""
     import numpy as np
 
+    from darknet_py.errors import printable
     from darknet_py.evaluation.error_analysis import KINDS
     analysis, m = result.mistakes, result.map
     counts = dict(zip(KINDS, analysis.counts.sum(0).tolist(), strict=True))
@@ -126,8 +129,9 @@ def mistakes(result: Evaluation) -> Iterator[str]:
     matrix = analysis.confusion[:-1, :-1] * (1 - np.eye(len(m.names), dtype=np.int64))
     worst = sorted(zip(*np.nonzero(matrix), strict=True), key=lambda at: -matrix[at])[:5]
     if worst:
-        yield "Taken for another: " + ", ".join(f"{m.names[row]} for {m.names[column]} ({matrix[row, column]})"
-                                                for row, column in worst)
+        yield "Taken for another: " + ", ".join(
+            f"{printable(m.names[row])} for {printable(m.names[column])} ({matrix[row, column]})"
+            for row, column in worst)
 
 
 def shown(value: float) -> str:
@@ -168,7 +172,7 @@ def as_json(result: Evaluation) -> dict[str, Any]:
 
 def draw(result: Evaluation, measured: EvaluationInput, folder: Path) -> Iterator[Path]:
     """The pictures; yields their paths."""
-    from darknet_py.errors import DataError, Reason
+    from darknet_py.errors import DataError, Reason, cause
     from darknet_py.evaluation.plots import plot_confusion, plot_f1, plot_precision_recall
     from darknet_py.viz.draw import grid
     m = result.map
@@ -176,7 +180,7 @@ def draw(result: Evaluation, measured: EvaluationInput, folder: Path) -> Iterato
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{folder}: cannot make the folder: {error.strerror}", Reason.UNWRITABLE) from None
+        raise DataError(f"{folder}: cannot make the folder: {cause(error)}", Reason.UNWRITABLE) from None
     plot_precision_recall(m.curves, m.names, m.ap.tolist(), folder / "precision_recall.png")
     plot_f1(m.curves, m.names, folder / "f1.png")
     plot_confusion(result.mistakes.confusion, m.names, folder / "confusion.png", title)

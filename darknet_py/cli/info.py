@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import argparse
 
+from darknet_py.cli.output import say
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg", help="the network, a .cfg file")
@@ -38,6 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.weights is not None:
         header, reached = check(arguments.weights, network.layers)
         whole = "all layers" if reached == len(network.layers) else f"the first {reached} layers"
-        print(f"{arguments.weights}: version {header.major}.{header.minor}.{header.revision}, holds {whole}, "
-              f"seen {header.seen:,} images ({header.seen // options.batch:,} batches)")
+        say(f"{arguments.weights}: version {header.major}.{header.minor}.{header.revision}, holds {whole}, "
+            f"seen {header.seen:,} images ({header.seen // options.batch:,} batches)")
     return 0

@@ -22,6 +22,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darknet_py.cli.output import say
+
 if TYPE_CHECKING:
     from darknet_py.cfg.language import Cfg
     from darknet_py.model.network import Network
@@ -121,7 +123,7 @@ def _visualize(cfg: Cfg, arguments: argparse.Namespace) -> None:
     from darknet_py.tools.filter_image import picture_of_filters
     (network,) = _whole(cfg, [arguments.weights])
     write_picture(Path(arguments.out), picture_of_filters(network, arguments.layer))
-    print(f"wrote {arguments.out}")
+    say(f"wrote {arguments.out}")
 
 
 def _whole(cfg: Cfg, paths: Sequence[str]) -> Iterator[Network]:
@@ -141,4 +143,4 @@ def _whole(cfg: Cfg, paths: Sequence[str]) -> Iterator[Network]:
 
 def _save(network: Network, out: str, count: int | None = None) -> None:
     network.save_weights(out, count)
-    print(f"{out}: wrote {len(network.layers) if count is None else count} of {len(network.layers)} layers")
+    say(f"{out}: wrote {len(network.layers) if count is None else count} of {len(network.layers)} layers")

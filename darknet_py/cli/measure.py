@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from darknet_py.cli.detect import device, read_network
+from darknet_py.cli.output import say
 from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def progress(measured: EvaluationInput) -> Progress:
 def warn(problems: Sequence[str]) -> None:
     """Print the first problems, and the number of the others."""
     for problem in problems[:SHOWN]:
-        print(f"warning: {problem}", file=sys.stderr)
+        say(f"warning: {problem}", error=True)
     if len(problems) > SHOWN:
         print(f"warning: and {len(problems) - SHOWN} more such problems", file=sys.stderr)
 
@@ -150,6 +151,7 @@ def run_valid(arguments: argparse.Namespace) -> int:
     from darknet_py.data.coco import read_coco_json
     from darknet_py.data.datafile import entries_of
     from darknet_py.data.dataset import coco_json
+    from darknet_py.errors import printable
     from darknet_py.evaluation.coco_ap import ids_of
     from darknet_py.evaluation.predict import VALID, predict
     from darknet_py.evaluation.result_files import image_ids, write_results
@@ -173,6 +175,6 @@ def run_valid(arguments: argparse.Namespace) -> int:
     if measured.world.is_main:
         written = write_results(kind, entries.get("results", "results"), predictions.detections[0], predictions.sizes,
                                 paths, measured.names, name=arguments.out, images=images, categories=categories)
-    text = "".join(f"{path}\n" for path in written)
+    text = "".join(f"{printable(str(path))}\n" for path in written)
     text = f"{len(predictions.detections[0].scores)} detections ({settings}) in\n{text}"
     return print_result(measured, text, problems, predictions)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from darknet_py.cli.anchors import print_problems
 from darknet_py.cli.edit import check_free
+from darknet_py.cli.output import say
 from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
     print_problems(new.problems, arguments.data)
     new.cfg.write(out)
     for line in summary(new, arguments.data):
-        print(line)
-    print(f"wrote {out}")
+        say(line)
+    say(f"wrote {out}")
     for line in next_steps(new, out, arguments.data):
-        print(line)
+        say(line)
     return 0
 
 

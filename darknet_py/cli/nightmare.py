@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from darknet_py.cli.detect import device, warn_of_random, write_picture
+from darknet_py.cli.output import say
 
 FLAGS = {           # flag -> (type, default, help)
     "range": (int, 1, "layers about LAYER, one of which each step takes"),
@@ -59,5 +60,5 @@ def run(arguments: argparse.Namespace) -> int:
     for number, picture in enumerate(pictures):
         path = Path(arguments.prefix, f"{stem}_{number:06}.{arguments.format}")
         write_picture(path, picture)
-        print(f"{number} {path}", flush=True)
+        say(f"{number} {path}")
     return 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.detect import write_picture
+from darknet_py.cli.output import say
 
 if TYPE_CHECKING:
     from darknet_py.cfg.options import NetOptions
@@ -58,8 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     order = [step * plan.images // plan.time_steps + line       # from (step, line) to (line, step)
              for line in range(plan.images // plan.time_steps) for step in range(plan.time_steps)]
     write_picture(Path(arguments.out), grid([labelled(batch, number, names) for number in order], columns))
-    print(f"{arguments.out}: {plan.images} training pictures of {plan.width} x {plan.height}, "
-          f"{(batch.truth.labels >= 0).sum()} objects")
+    say(f"{arguments.out}: {plan.images} training pictures of {plan.width} x {plan.height}, "
+        f"{(batch.truth.labels >= 0).sum()} objects")
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from darknet_py.errors import printable
 from darknet_py.utils.durations import duration
 
 REFRESH = .1            # seconds between two drawings of the bar, and from which on there is a rate
@@ -44,7 +45,7 @@ class Progress:
 
     def update(self, done: int, text: str = "") -> None:
         """``done`` of the total, and further text."""
-        self.bar.text = text
+        self.bar.text = printable(text)
         self.bar.update(done - self.bar.n)
 
     def track(self, done: int, total: int, text: str = "") -> None:

@@ -47,14 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def valid(arguments: argparse.Namespace) -> int:
-    from darknet_py.errors import DataError, Reason
+    from darknet_py.errors import DataError, Reason, cause
     from darknet_py.inference.char_rnn import Perplexity, perplexity
     from darknet_py.utils.files import read_regular
     network = read_network(arguments)
     try:
         data = sys.stdin.buffer.read() if arguments.file is None else read_regular(arguments.file)
     except OSError as error:
-        raise DataError(f"{arguments.file}: cannot read the text: {error.strerror}", Reason.reading(error)) from None
+        raise DataError(f"{arguments.file}: cannot read the text: {cause(error)}", Reason.reading(error)) from None
 
     def show(result: Perplexity) -> None:
         progress.update(result.characters, f"perplexity {result.each:.4f}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from darknet_py.cli.output import say
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg", help="the network, a .cfg file")
@@ -25,5 +27,5 @@ def run(arguments: argparse.Namespace) -> int:
     turns = {1, net.burn_in, *(net.steps if net.policy == "steps" else ()), net.max_batches}
     for iteration in sorted(turn for turn in turns if 1 <= turn <= net.max_batches):
         print(f"iteration {iteration:>8,}   rate {learning_rate(net, iteration):.3g}")
-    print(f"wrote {out}")
+    say(f"wrote {out}")
     return 0

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from darknet_py.cli.detect import device
 from darknet_py.cli.progress import Progress, duration
+from darknet_py.errors import one_line, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,7 +147,7 @@ def lines(event: Event, plain: bool = True) -> Iterator[str]:
     from darknet_py.training.events import Finished, Iteration, Note, Saved, Scored, Started
     from darknet_py.training.report import console_line
     if isinstance(event, Started):
-        yield from beginning(event)
+        yield from map(printable, beginning(event))
     elif isinstance(event, Iteration):
         if plain:
             yield console_line(event)
@@ -155,11 +156,11 @@ def lines(event: Event, plain: bool = True) -> Iterator[str]:
         yield (f" {event.score.name} = {event.score.value * 100:.2f} %, best = {event.best * 100:.2f} %"
                f"{' (new)' if event.is_best else ''}")
     elif isinstance(event, Saved):
-        yield f"saved {event.path}"
+        yield printable(f"saved {event.path}")
     elif isinstance(event, Note):
-        yield event.text
+        yield one_line(event.text)
     elif isinstance(event, Finished):
-        yield from ending(event)
+        yield from map(printable, ending(event))
 
 
 def state(event: Iteration) -> str:
@@ -212,4 +213,4 @@ def next_commands(training: Run, arguments: argparse.Namespace, weights: Path) -
         words = [["classifier", "predict", *files, "IMAGE"], ["classifier", "valid", *files]]
     else:
         words = [["rnn", "generate", *files[1:]], ["rnn", "valid", *files[1:], "-file", "TEXT"]]
-    yield from (f"darknet-py {shlex.join(line)}" for line in words)
+    yield from (printable(f"darknet-py {shlex.join(line)}") for line in words)

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.cfg.language import read_cfg
+    from darknet_py.errors import one_line, printable
     from darknet_py.training.events import Iteration, Note, Saved
     from darknet_py.training.settings import Settings
     from darknet_py.training.tune import Trial, Tuning
@@ -59,11 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
                 progress.update(done * tuning.iterations + event.iteration,
                                 f"trial {done + 1} of {arguments.trials}, loss {event.average:.4g}")
             elif isinstance(event, Trial):
-                progress.print(trial_line(event, tuning))
+                progress.print(one_line(trial_line(event, tuning)))
             elif isinstance(event, Saved):
-                progress.print(f"saved {event.path}")
+                progress.print(printable(f"saved {event.path}"))
             elif isinstance(event, Note):
-                progress.print(event.text)
+                progress.print(one_line(event.text))
     for line in summary(tuning):
         print(line)
     return 0

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +15,11 @@ from darknet_py.convert.formats import FORMATS, ExportOptions
 from darknet_py.convert.parity import Parity, compare
 from darknet_py.convert.tensors import fill, holds_tensors, read_tensors
 from darknet_py.data.image import read_image
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, cause
 from darknet_py.inference.preprocess import as_input
 from darknet_py.model.network import Network
 from darknet_py.model.weights import Header, read_header
+from darknet_py.utils.files import put_in_place
 
 PLAIN = ExportOptions()
 
@@ -71,9 +71,16 @@ def convert(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, out: str |
             raise DarknetError(f"{out}: not written, for it computes something else: {parity}")
         files = {}
         for one in sorted(Path(folder).iterdir()):
-            shutil.move(one, out.with_name(one.name))
+            _put(one, out.with_name(one.name))
             files[out.with_name(one.name)] = out.with_name(one.name).stat().st_size
     return Conversion(files, source, parity)
+
+
+def _put(made: Path, path: Path) -> None:
+    try:
+        put_in_place(made, path)
+    except OSError as error:
+        raise DarknetError(f"{path}: cannot write the file: {cause(error)}") from None
 
 
 def load(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, width: int | None = None, height: int | None = None

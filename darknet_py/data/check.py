@@ -17,7 +17,7 @@ import numpy as np
 from darknet_py.data.dataset import NO_LABEL, NO_ROWS, Objects, Problem, Sample, read_objects, read_rows
 from darknet_py.data.formats import find_annotations
 from darknet_py.data.image import decode_file
-from darknet_py.errors import DataError
+from darknet_py.errors import DataError, cause
 
 Progress = Callable[[int, int], None]       # (pictures done, of how many)
 CHUNK = 1024                                # samples handed to the threads at a time
@@ -228,7 +228,7 @@ def _missing(image: Path) -> str | None:
     try:
         found = os.stat(image)
     except OSError as error:
-        return f"cannot read the image: {error.strerror}"
+        return f"cannot read the image: {cause(error)}"
     except ValueError as error:                 # a NUL in the name
         return f"cannot read the image: {error}"
     return "the image file is empty (0 bytes)" if found.st_size == 0 else None

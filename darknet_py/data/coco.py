@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from darknet_py.data.layout import PROBES, Annotated, Layout, is_picture, pick_base, relative, split_of
-from darknet_py.errors import DataError, Reason
+from darknet_py.errors import DataError, Reason, cause
 from darknet_py.utils.files import check_regular, read_regular
 
 NAMES = (
@@ -171,7 +171,7 @@ def read_coco_json(path: str | os.PathLike) -> CocoJson:
             return known
         data = json.loads(read_regular(path))
     except OSError as error:
-        raise DataError(f"{path}: cannot read the file: {error.strerror}", Reason.reading(error)) from None
+        raise DataError(f"{path}: cannot read the file: {cause(error)}", Reason.reading(error)) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}", Reason.SYNTAX) from None
     if not isinstance(data, dict) or not isinstance(data.get("images"), list):

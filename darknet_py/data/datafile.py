@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from darknet_py.errors import DataError, Reason
+from darknet_py.errors import DataError, Reason, cause, one_line
 from darknet_py.utils.files import read_regular
 
 C_SPACE = str.maketrans("", "", " \t\n\r")
@@ -82,7 +82,7 @@ def read_lines(path: str | os.PathLike) -> list[str]:
     try:
         text = read_regular(path).decode("utf-8-sig", "surrogateescape")
     except OSError as error:
-        raise DataError(f"{path}: cannot read the file: {error.strerror}", Reason.reading(error)) from None
+        raise DataError(f"{path}: cannot read the file: {cause(error)}", Reason.reading(error)) from None
     except ValueError as error:                 # a NUL in the name
         raise DataError(f"{str(path)!r}: cannot read the file: {error}", Reason.UNREADABLE) from None
     return text.split("\n")
@@ -201,6 +201,7 @@ def _checked(names: list[str], classes: int, where: object) -> list[str]:
     if len(names) < classes:
         raise DataError(f"{where}: needs {classes} names, one for each class, got {len(names)}", Reason.WRONG_COUNT)
     if len(names) > classes:
-        warnings.warn(f"{where}: has {len(names)} names for a network of {classes} classes; is it the right file?",
+        warnings.warn(one_line(f"{where}: has {len(names)} names for a network of {classes} classes; is it the right "
+                               "file?"),
                       stacklevel=3)
     return names[:classes]

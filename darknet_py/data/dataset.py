@@ -23,7 +23,7 @@ from darknet_py.data.datafile import (
 from darknet_py.data.formats import find_layout
 from darknet_py.data.layout import PROBES, pick_base
 from darknet_py.data.voc import voc_folders
-from darknet_py.errors import DataError, Reason, printable
+from darknet_py.errors import DataError, Reason, locate, one_line
 
 SPLITS = ("train", "valid", "difficult")
 OUTSIDE = 1e-3              # how far a box may reach over the picture's edge, relative, before there is a warning
@@ -59,7 +59,7 @@ class Problem(NamedTuple):
     error: bool = True
 
     def __str__(self) -> str:
-        return printable(f"{self.path}:{self.line}: {self.message}" if self.line else f"{self.path}: {self.message}")
+        return one_line(f"{locate(self.path, self.line or None)}: {self.message}")
 
 
 class Objects(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darknet_py.errors import DataError, Reason
+from darknet_py.errors import DataError, Reason, cause
 from darknet_py.utils.files import check_regular
 
 # Pixels beyond which a picture is refused, before it is decoded; Pillow refuses as many.
@@ -60,7 +60,7 @@ def decode_file(path: str | os.PathLike, channels: int = 3) -> tuple[np.ndarray,
         check_regular(path)
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise DataError(f"{path}: cannot read the image: {error.strerror}", Reason.reading(error)) from None
+        raise DataError(f"{path}: cannot read the image: {cause(error)}", Reason.reading(error)) from None
     except ValueError as error:                                 # a NUL in the name
         raise DataError(f"{str(path)!r}: cannot read the image: {error}", Reason.UNREADABLE) from None
     if data.size == 0:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.errors import DataError, Reason
+from darknet_py.errors import DataError, Reason, cause
 from darknet_py.utils.files import check_regular
 
 
@@ -30,7 +30,7 @@ class Text:
             check_regular(path)
             self.bytes = np.fromfile(path, np.uint8)
         except OSError as error:
-            raise DataError(f"{path}: cannot read the text: {error.strerror}", Reason.reading(error)) from None
+            raise DataError(f"{path}: cannot read the text: {cause(error)}", Reason.reading(error)) from None
         self.path, self.characters = Path(path), characters
         if len(self.bytes) < 2:
             raise DataError(f"{path}: expected a text of at least 2 bytes, found {len(self.bytes)}", Reason.EMPTY)

@@ -10,7 +10,7 @@ import yaml
 
 from darknet_py.data.datafile import plain_label_path, read_lines
 from darknet_py.data.layout import Annotated, Layout, files_below, is_picture
-from darknet_py.errors import DataError, Reason
+from darknet_py.errors import DataError, Reason, cause
 from darknet_py.utils.files import check_regular, read_regular
 
 MOST_BYTES = 2 ** 22
@@ -44,7 +44,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
                             Reason.TOO_LARGE)
         data = yaml.safe_load(read_regular(path))
     except OSError as error:
-        raise DataError(f"{path}: cannot read the file: {error.strerror}", Reason.reading(error)) from None
+        raise DataError(f"{path}: cannot read the file: {cause(error)}", Reason.reading(error)) from None
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
         raise DataError(f"{path}{line}: not YAML: {error.problem}", Reason.SYNTAX) from None

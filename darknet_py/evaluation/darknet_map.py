@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from darknet_py.errors import printable
 from darknet_py.evaluation.matching import DetectionTable, GroundTruth, firsts, matched
 
 
@@ -95,7 +96,7 @@ class MapResult:
     def text(self) -> str:
         """Darknet's printout. Where C divides 0 by 0 and prints nan, this has 0."""
         classes = "".join(
-            f"class_id = {label}, name = {name}, ap = {ap * 100:2.2f}%   \t (TP = {tp}, FP = {fp}) \n"
+            f"class_id = {label}, name = {printable(name)}, ap = {ap * 100:2.2f}%   \t (TP = {tp}, FP = {fp}) \n"
             for label, (name, ap, tp, fp) in enumerate(zip(self.names, self.ap, self.tp, self.fp, strict=True)))
         how = f"used {self.points} Recall-points" if self.points else "used Area-Under-Curve for each unique Recall"
         return (

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.data.datafile import find_file
-from darknet_py.errors import Reason
+from darknet_py.errors import Reason, cause
 from darknet_py.layers.base import Place
 from darknet_py.utils.files import check_regular
 
@@ -128,4 +128,4 @@ def read_lines(path: Path, key: str, place: Place) -> list[str]:
             raise place.error(f"{key}=: {path} is larger than {MAX_BYTES} bytes", key, Reason.TOO_LARGE)
         return path.read_text("utf-8", "replace").rstrip().splitlines()
     except OSError as error:
-        raise place.error(f"{key}=: cannot read {path}: {error.strerror}", key, Reason.reading(error)) from None
+        raise place.error(f"{key}=: cannot read {path}: {cause(error)}", key, Reason.reading(error)) from None

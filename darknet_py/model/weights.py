@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.errors import Reason, WeightsError
+from darknet_py.errors import Reason, WeightsError, cause
 from darknet_py.layers import Blob, Head, Layer
 from darknet_py.utils.files import check_regular, replacing
 from darknet_py.zoo.manifest import how_to_get
@@ -53,7 +53,7 @@ def read_header(path: str | os.PathLike) -> Header:
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such weights file; {how_to_get(path)}", Reason.MISSING_FILE) from None
     except OSError as error:
-        raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}", Reason.UNREADABLE) from None
+        raise WeightsError(f"{path}: cannot read the weights file: {cause(error)}", Reason.UNREADABLE) from None
     if len(start) >= 12:
         version: tuple[int, ...] = struct.unpack("<iii", start[:12])
         size = 20 if version[0] * 10 + version[1] >= 2 else 16
@@ -108,7 +108,7 @@ def load(path: str | os.PathLike, layers: Sequence[Layer],
     try:
         data = np.fromfile(path, "<f4", offset=header.size)     # one array has large pages: twice as fast as many
     except OSError as error:
-        raise WeightsError(f"{path}: cannot read the weights file: {error.strerror}", Reason.UNREADABLE) from None
+        raise WeightsError(f"{path}: cannot read the weights file: {cause(error)}", Reason.UNREADABLE) from None
     if len(data) != sum(sizes):
         raise WeightsError(f"{path}: expected {sum(sizes)} numbers after the header, could read {len(data)}",
                            Reason.TRUNCATED)
@@ -137,11 +137,11 @@ def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0, versio
                     tensor = blob.tensor.detach()
                     if blob.stored == "flipped" or (blob.stored == "matrix" and header.transposed):
                         tensor = tensor.reshape(len(tensor), -1).t()
-                    tensor.to("cpu", torch.float32).contiguous().numpy().tofile(file)
+                    file.write(tensor.to("cpu", torch.float32).contiguous().numpy().data)   # tofile hides errors
             file.flush()
             os.fsync(file.fileno())     # so that the file survives a crash of the machine
     except OSError as error:
-        raise WeightsError(f"{path}: cannot write the weights file: {error.strerror}", Reason.UNWRITABLE) from None
+        raise WeightsError(f"{path}: cannot write the weights file: {cause(error)}", Reason.UNWRITABLE) from None
 
 
 def size_in_bytes(layers: Sequence[Layer]) -> int:

@@ -18,7 +18,7 @@ import yaml
 
 from darknet_py.data.coco import category_ids
 from darknet_py.data.datafile import C_SPACE, label_path
-from darknet_py.errors import DataError, Reason
+from darknet_py.errors import DataError, Reason, cause
 from darknet_py.prepare.sources import STATISTICS, Picture
 from darknet_py.utils.files import write_file
 
@@ -127,7 +127,7 @@ def link_or_copy(image: Path, target: Path, copy: bool) -> bool:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"{target}: cannot copy the picture: {error.strerror}", Reason.UNWRITABLE) from None
+        raise DataError(f"{target}: cannot copy the picture: {cause(error)}", Reason.UNWRITABLE) from None
     return False
 
 

@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from darknet_py.errors import DataError, Reason, WeightsError
+from darknet_py.errors import DataError, Reason, WeightsError, cause
 from darknet_py.training.iteration import Engine
-from darknet_py.utils.files import replacing
+from darknet_py.utils.files import put_in_place, replacing
 
 CHUNK = 1 << 24
 
@@ -50,10 +50,10 @@ def save(path: Path, engine: Engine, facts: dict[str, Any], statistics: Sequence
                                 {"run": json.dumps(facts)}))
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(path)
-        upcoming.replace(path.with_suffix(".state"))
+        put_in_place(fresh, path)
+        put_in_place(upcoming, path.with_suffix(".state"))
     except OSError as error:
-        raise WeightsError(f"{path}: cannot write it and its state: {error.strerror}", Reason.UNWRITABLE) from None
+        raise WeightsError(f"{path}: cannot write it and its state: {cause(error)}", Reason.UNWRITABLE) from None
     finally:
         fresh.unlink(missing_ok=True)
 
@@ -72,7 +72,7 @@ def _finish_last_save(path: Path) -> None:
     """Finish an interrupted save: rename the state that fits the weights, and delete the others."""
     if left := _upcoming(path):
         if (state := find(path)) is not None and state in left:
-            state.replace(path.with_suffix(".state"))
+            put_in_place(state, path.with_suffix(".state"))
         for other in left:
             other.unlink(missing_ok=True)
     for other in path.parent.glob(f"{escape(path.stem)}.weights.new*"):

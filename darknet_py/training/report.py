@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from darknet_py.errors import DarknetError, DataError, Reason
+from darknet_py.errors import DarknetError, DataError, Reason, cause
 from darknet_py.training.chart import Chart
 from darknet_py.training.events import Event, Iteration, Note, Saved, Scored
 from darknet_py.training.pictures import Drawing
@@ -193,8 +193,7 @@ class Report:
         except (OSError, DarknetError) as error:
             if what not in self.told:
                 self.told.add(what)
-                why = error.strerror or error if isinstance(error, OSError) else error
-                return [f"cannot write {what}: {why}; training goes on"]
+                return [f"cannot write {what}: {cause(error)}; training goes on"]
         return []
 
 
@@ -224,7 +223,7 @@ class Log:
                     file.write(kept)
             self.file = open(path, "ab", buffering=0)       # noqa: SIM115   # closed by close()
         except OSError as error:
-            raise DataError(f"{path}: cannot write the log: {error.strerror}", Reason.UNWRITABLE) from None
+            raise DataError(f"{path}: cannot write the log: {cause(error)}", Reason.UNWRITABLE) from None
 
     def write(self, entry: Mapping[str, Any]) -> None:
         """A line; NaN and infinity, which JSON does not know, become null. OSError if it cannot be written."""
@@ -251,7 +250,7 @@ def read_log(path: str | os.PathLike) -> list[dict[str, Any]]:
     try:
         return [entry for _, entry in _entries(Path(path).read_bytes().split(b"\n"))]
     except OSError as error:
-        raise DataError(f"{path}: cannot read the log: {error.strerror}", Reason.reading(error)) from None
+        raise DataError(f"{path}: cannot read the log: {cause(error)}", Reason.reading(error)) from None
 
 
 class Board:

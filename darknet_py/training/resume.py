@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from darknet_py.errors import DataError, Reason, WeightsError
+from darknet_py.errors import DataError, Reason, WeightsError, cause
 from darknet_py.model.weights import read_header
 from darknet_py.training import checkpoint
 from darknet_py.training.identity import Identity
@@ -100,7 +100,7 @@ def start(request: RunRequest) -> Decision:
     try:
         return decide(request, find_checkpoints(request))
     except OSError as error:
-        raise DataError(f"{error.filename}: cannot read it: {error.strerror}", Reason.reading(error)) from None
+        raise DataError(f"{error.filename}: cannot read it: {cause(error)}", Reason.reading(error)) from None
 
 
 def find_checkpoints(request: RunRequest) -> Checkpoints:
@@ -261,7 +261,7 @@ def set_aside(moved: Iterable[Path], copied: Iterable[Path], folder: Path) -> No
         for path in moved:
             shutil.move(path, folder / path.name)
     except OSError as error:
-        raise DataError(f"{folder}: cannot move there what would be written over: {error.strerror}; nothing was "
+        raise DataError(f"{folder}: cannot move there what would be written over: {cause(error)}; nothing was "
                         "overwritten", Reason.UNWRITABLE) from None
 
 
@@ -274,7 +274,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{path}: cannot make the folder for weights (backup=): {error.strerror}",
+        raise DataError(f"{path}: cannot make the folder for weights (backup=): {cause(error)}",
                         Reason.UNWRITABLE) from None
     if not os.access(path, os.W_OK):
         raise DataError(f"{path}: the folder for weights (backup=) is closed to us", Reason.UNWRITABLE)

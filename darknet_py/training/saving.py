@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 
-from darknet_py.errors import WeightsError
+from darknet_py.errors import WeightsError, cause
 from darknet_py.training import checkpoint
 from darknet_py.training.events import Event, Note, Saved
 from darknet_py.training.iteration import Engine
@@ -67,7 +67,7 @@ class Saver:
         except (WeightsError, OSError) as error:
             if must:
                 raise
-            why = error if isinstance(error, WeightsError) else f"{path}: cannot write the file: {error.strerror}"
+            why = error if isinstance(error, WeightsError) else f"{path}: cannot write the file: {cause(error)}"
             yield Note(f"{why}; training goes on")
             return
         yield Saved(path)

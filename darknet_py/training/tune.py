@@ -19,7 +19,7 @@ import torch
 from darknet_py.cfg.language import Cfg, read_cfg
 from darknet_py.cfg.options import NetOptions
 from darknet_py.data.datafile import entries_of
-from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, Reason, WeightsError
+from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, Reason, WeightsError, cause
 from darknet_py.model.network import Network
 from darknet_py.training.chart import plot_trials
 from darknet_py.training.events import Iteration, Note, Saved
@@ -241,7 +241,7 @@ class Tuning:
         try:
             yield
         except OSError as error:
-            raise DataError(f"{error.filename or self.folder}: cannot write what tuning has found: {error.strerror}; "
+            raise DataError(f"{error.filename or self.folder}: cannot write what tuning has found: {cause(error)}; "
                             "the same command goes on from the last whole trial", Reason.UNWRITABLE) from None
 
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from darknet_py.errors import DataError, Reason
+from darknet_py.errors import DataError, Reason, cause
 
 TEMPORARY = re.compile(r"\.darknet-py-([0-9a-f]+)-(\d+)-\d+\.tmp")       # host, process, a count
 HOST = f"{zlib.crc32(socket.gethostname().encode()):x}"
@@ -79,6 +79,21 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+def put_in_place(made: Path, path: Path) -> None:
+    """Rename a file that was made under another name in the same folder. As with ``replacing``, a symbolic link or a
+    device of that name stays, and what it stands for is written.
+
+    Raises:
+        OSError: see ``replacing``.
+    """
+    if path.is_symlink() or (path.exists() and stat.S_IFMT(path.stat().st_mode) in KINDS):
+        with open(made, "rb") as source, replacing(path) as file:
+            shutil.copyfileobj(source, file)
+        made.unlink()
+    else:
+        made.replace(path)
+
+
 def sweep(folder: Path) -> None:
     """Remove the temporary files that processes left in a folder when they were killed."""
     with suppress(OSError), os.scandir(folder) as entries:
@@ -113,7 +128,7 @@ def write_file(path: Path, data: bytes) -> None:
         with replacing(path) as file:
             file.write(data)
     except OSError as error:
-        raise DataError(f"{path}: cannot write the file: {error.strerror}", Reason.UNWRITABLE) from None
+        raise DataError(f"{path}: cannot write the file: {cause(error)}", Reason.UNWRITABLE) from None
 
 
 class ProcessLock:
@@ -139,7 +154,7 @@ class ProcessLock:
             raise DataError(f"{path.parent}: {self._who()} is {doing}; wait for its end, or choose another folder with "
                             "-backup", Reason.IN_USE) from None
         except OSError as error:
-            raise DataError(f"{path}: cannot lock it: {error.strerror}", Reason.UNWRITABLE) from None
+            raise DataError(f"{path}: cannot lock it: {cause(error)}", Reason.UNWRITABLE) from None
         except NotImplementedError:             # a file system without locks
             return
         with suppress(OSError), replacing(self.holder) as file:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darknet_py.errors import DataError, Reason
+from darknet_py.errors import DataError, Reason, cause
 from darknet_py.utils.files import replacing
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     try:
         write_figure(figure, [Path(path)])
     except OSError as error:
-        raise DataError(f"{path}: cannot write the picture: {error.strerror}", Reason.UNWRITABLE) from None
+        raise DataError(f"{path}: cannot write the picture: {cause(error)}", Reason.UNWRITABLE) from None
     except ValueError as error:                 # matplotlib's error for an extension
         raise DataError(f"{path}: {error}", Reason.UNSUPPORTED) from None
 

@@ -17,7 +17,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from darknet_py.errors import DownloadError, printable
+from darknet_py.errors import DownloadError, cause
+from darknet_py.utils.files import put_in_place
 from darknet_py.utils.version import __version__
 
 BLOCK = 1 << 18                                         # bytes that are read at a time
@@ -66,20 +67,20 @@ def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = ()
             part = _Part(file, Path(f"{path}.part"), size, sha256, progress or (lambda done, total: None), timeout)
             origin = next((one for one in urls if part.fetch(one, reasons, tries, pause)), None)
         if origin is not None:
-            part.path.replace(path)
+            put_in_place(part.path, path)
         elif not part.length:
             part.path.unlink()
         if origin is not None or not part.length:
             part.source.unlink(missing_ok=True)
     except OSError as error:
-        raise DownloadError(f"{path}: cannot write the file: {error.strerror}; {url} was to be fetched") from None
+        raise DownloadError(f"{path}: cannot write the file: {cause(error)}; {url} was to be fetched") from None
     if origin is not None:
         return origin
     facts = ", ".join([f"{size} bytes"] * (size is not None) + [f"sha256 {' or '.join(sha256)}"] * bool(sha256))
     kept = f"; {part.length} bytes are in {part.path}, from where another try goes on" if part.length else ""
-    raise DownloadError(printable(
+    raise DownloadError(
         f"{path}: cannot be fetched: {'; '.join(reasons)}; get it in another way, and put it there"
-        f"{f' ({facts})' if facts else ''}{kept}"))
+        f"{f' ({facts})' if facts else ''}{kept}")
 
 
 def find_mismatch(path: str | os.PathLike, size: int | None, sha256: tuple[str, ...]) -> str | None:
@@ -96,7 +97,7 @@ def find_mismatch(path: str | os.PathLike, size: int | None, sha256: tuple[str, 
             if sha256 and (digest := _sha256(file)) not in map(str.lower, sha256):
                 return f"expected sha256 {' or '.join(sha256)}, found {digest}"
     except OSError as error:
-        raise DownloadError(f"{path}: cannot read the file: {error.strerror}") from None
+        raise DownloadError(f"{path}: cannot read the file: {cause(error)}") from None
     return None
 
 
@@ -277,7 +278,7 @@ def _check_url(url: str) -> None:
     except ValueError:
         known = False
     if not known:
-        raise DownloadError(printable(f"expected a URL that begins with https:// or http://, found {url}"))
+        raise DownloadError(f"expected a URL that begins with https:// or http://, found {url}")
 
 
 def _sha256(file: BinaryIO) -> str:
@@ -304,4 +305,4 @@ def _reason(error: BaseException) -> str:
         if not isinstance(error.reason, BaseException):
             return error.reason
         error = error.reason
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return cause(error)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from darknet_py.errors import DarknetError, DataError, Reason, printable
+from darknet_py.errors import DarknetError, DataError, Reason, cause
 from darknet_py.utils.files import read_regular
 
 SOURCE = ("AP and AP50 in per cent on COCO test-dev, with an input of size x size; FPS of Darknet on a Tesla V100, one "
@@ -119,8 +119,8 @@ def find_files(name: str, files: dict[str, Published]) -> list[str]:
     found = [file for file in files if name in names[file]]
     if not found:
         close = get_close_matches(name, [one for several in names.values() for one in several if one is not None], n=1)
-        raise DarknetError(printable(f"expected a file or a cfg that darknet-py download -list shows, found {name}"
-                                     + (f"; did you mean {close[0]}?" if close else "")))
+        raise DarknetError(f"expected a file or a cfg that darknet-py download -list shows, found {name}"
+                           + (f"; did you mean {close[0]}?" if close else ""))
     return found
 
 
@@ -142,7 +142,7 @@ def read_manifest(path: str | os.PathLike) -> dict[str, Published]:
     try:
         data = json.loads(read_regular(path))
     except OSError as error:
-        raise DataError(f"{path}: cannot read the manifest: {error.strerror}", Reason.reading(error)) from None
+        raise DataError(f"{path}: cannot read the manifest: {cause(error)}", Reason.reading(error)) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}", Reason.SYNTAX) from None
     if not isinstance(data, dict) or not isinstance(data.get("files"), dict):
@@ -151,18 +151,16 @@ def read_manifest(path: str | os.PathLike) -> dict[str, Published]:
     for name, entry in data["files"].items():
         where = f"{path}: {name}"
         if not re.fullmatch(r"\w[\w.+-]*", name):                   # nothing that leads to another folder
-            raise DataError(printable(f"{path}: expected the plain name of a file, found {name}"), Reason.BAD_VALUE)
+            raise DataError(f"{path}: expected the plain name of a file, found {name}", Reason.BAD_VALUE)
         if not isinstance(entry, dict):
-            raise DataError(printable(f"{where}: expected an object, found {_short(entry)}"), Reason.BAD_VALUE)
+            raise DataError(f"{where}: expected an object, found {_short(entry)}", Reason.BAD_VALUE)
         if wrong := sorted((set(entry) - set(_KEYS)) | ({"urls", "bytes"} - set(entry))):
-            raise DataError(printable(f"{where}: expected urls, bytes and perhaps {', '.join(list(_KEYS)[2:])}; "
-                                      f"{wrong[0]} is {'none of them' if wrong[0] in entry else 'missing'}"),
-                            Reason.WRONG_FORMAT)
+            raise DataError(f"{where}: expected urls, bytes and perhaps {', '.join(list(_KEYS)[2:])}; "
+                            f"{wrong[0]} is {'none of them' if wrong[0] in entry else 'missing'}", Reason.WRONG_FORMAT)
         for key, value in entry.items():
             expected, fits = _KEYS[key]
             if not fits(value):
-                raise DataError(printable(f"{where}: {key}: expected {expected}, found {_short(value)}"),
-                                Reason.BAD_VALUE)
+                raise DataError(f"{where}: {key}: expected {expected}, found {_short(value)}", Reason.BAD_VALUE)
     return {name: Published(
         tuple(entry["urls"]), entry["bytes"], tuple(map(str.lower, entry.get("sha256", []))), entry.get("cfg"),
         entry.get("layers"), tuple(Figures(*(figures.get(key) for key in _FIGURES))

@@ -349,6 +349,18 @@ def test_the_final_weights_of_a_run_go_on(typed):
     assert contents()["tiny_final.weights"] == contents("whole")["tiny_final.weights"]
 
 
+def test_weights_behind_a_link(typed):
+    """A link that stands for NAME_last.weights stays; its target is written, and is what goes on."""
+    for folder in ("kept", "backup"):
+        Path(folder).mkdir()
+    Path("backup/tiny_last.weights").symlink_to("../kept/last.weights")
+    cut_off(5)
+    first = Path("kept/last.weights").read_bytes()
+    assert typed()[1] == list(range(6, 13)) and Path("backup/tiny_last.weights").is_symlink()
+    assert os.listdir("kept") == ["last.weights"] and Path("kept/last.weights").read_bytes() != first
+    assert contents()["tiny_last.weights"] == contents()["tiny_final.weights"]
+
+
 def test_weights_with_a_state_from_elsewhere(typed):
     """They go on here, and the same command does so again after a crash."""
     cut_off(5, backup="there")

@@ -6,18 +6,21 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
 from darknet_py import DarknetError, load_network, read_cfg
+from darknet_py.cli.detect import write_picture
 from darknet_py.convert import convert
 from darknet_py.data.coco import read_coco_json
 from darknet_py.data.datafile import read_names
 from darknet_py.data.dataset import read_rows, read_samples
 from darknet_py.data.image import read_image
 from darknet_py.data.text import Text
+from darknet_py.training.chart import plot_schedule
 from darknet_py.utils import files
-from darknet_py.utils.files import replacing, sweep
+from darknet_py.utils.files import replacing, sweep, write_file
 from darknet_py.zoo.manifest import read_manifest
 
 
@@ -122,3 +125,34 @@ def test_endless_lists_and_labels(data, endless, cli):
     sample, = read_samples("list.txt")
     rows, problems = read_rows(sample, 3)
     assert len(rows) == 0 and "expected a regular file" in str(problems[0])
+
+
+WRITERS = {
+    "weights": lambda path: load_network(ROOT / "cfg/shapes.cfg").save_weights(path),
+    "cfg": lambda path: read_cfg(ROOT / "cfg/shapes.cfg").write(path), "any": lambda path: write_file(path, b"1"),
+    "figure": lambda path: write_picture(path, np.zeros((9, 9, 3), np.uint8)),
+    "chart": lambda path: plot_schedule(load_network(ROOT / "cfg/digits.cfg").options, path),
+    "convert": lambda path: convert(ROOT / "cfg/shapes.cfg", ROOT / "weights/shapes.weights", path, to="safetensors"),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_full_disk_is_said(kind, workdir):
+    Path("full.png").symlink_to("/dev/full")
+    with pytest.raises(DarknetError, match=r"^full\.png: cannot write .*: No space left on device$"):
+        WRITERS[kind](Path("full.png"))
+    assert os.listdir() == ["full.png"]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_is_written_through(kind, there, workdir):
+    """To its target, which is replaced whole; whether that is there yet or not."""
+    Path("folder").mkdir()
+    Path("out.png").symlink_to("folder/a.png")
+    if there:
+        Path("folder/a.png").write_bytes(b"old")
+        os.link("folder/a.png", "old")
+    WRITERS[kind](Path("out.png"))
+    assert Path("out.png").is_symlink() and os.listdir("folder") == ["a.png"]
+    assert Path("folder/a.png").read_bytes() not in (b"", b"old") and (not there or Path("old").read_bytes() == b"old")
