@@ -109,7 +109,7 @@ def find_checkpoints(request: RunRequest) -> Checkpoints:
     folder = request.folder
     if folder is not None and folder.is_dir():
         own = re.compile(re.escape(request.name) + FILES)
-        for path in sorted(path for path in folder.iterdir() if own.fullmatch(path.name)):
+        for path in sorted(path for path in folder.iterdir() if own.fullmatch(path.name) and path.exists()):
             if path.suffix == ".weights":
                 weights[path] = _seen(path)
             else:
