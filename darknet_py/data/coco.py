@@ -1,7 +1,6 @@
 """COCO: instances JSONs as rows of Darknet's labels, and the 80 categories, six of which Darknet names otherwise."""
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from operator import itemgetter
@@ -13,7 +12,7 @@ import numpy as np
 
 from darknet_py.data.layout import PROBES, Annotated, Layout, is_picture, pick_base, relative, split_of
 from darknet_py.errors import DataError, Reason, cause
-from darknet_py.utils.files import check_regular, read_regular
+from darknet_py.utils.files import check_regular, parse_json, read_regular
 
 NAMES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -169,10 +168,10 @@ def read_coco_json(path: str | os.PathLike) -> CocoJson:
         key = os.path.realpath(path), facts.st_mtime_ns, facts.st_size
         if (known := _PARSED.get(key)) is not None:
             return known
-        data = json.loads(read_regular(path))
+        data = parse_json(read_regular(path))
     except OSError as error:
         raise DataError(f"{path}: cannot read the file: {cause(error)}", Reason.reading(error)) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}", Reason.SYNTAX) from None
     if not isinstance(data, dict) or not isinstance(data.get("images"), list):
         raise DataError(f"{path}: expected COCO instances: an object with images, annotations and categories",

@@ -20,7 +20,7 @@ from darknet_py.data.coco import category_ids
 from darknet_py.data.datafile import C_SPACE, label_path
 from darknet_py.errors import DataError, Reason, cause
 from darknet_py.prepare.sources import STATISTICS, Picture
-from darknet_py.utils.files import write_file
+from darknet_py.utils.files import parse_json, read_regular, write_file
 
 FORMATS = ("darknet", "coco", "voc", "yolo")
 MANIFEST = "dataset.json"
@@ -50,7 +50,7 @@ def own_files(out: Path, force: bool) -> set[str]:
     if not out.is_dir():
         raise DataError(f"{out}: is there already, and is no folder", Reason.ALREADY_EXISTS)
     try:
-        found = json.loads((out / MANIFEST).read_bytes())["files"]
+        found = parse_json(read_regular(out / MANIFEST))["files"]
         own = {str(name) for name in found} | {MANIFEST}
     except (OSError, ValueError, KeyError, TypeError):
         own = set()

@@ -10,6 +10,7 @@ import json
 import os
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from torch import Tensor
 
 from darknet_py.errors import DataError, Reason, WeightsError, cause
 from darknet_py.training.iteration import Engine
-from darknet_py.utils.files import put_in_place, replacing
+from darknet_py.training.state_facts import AFRESH, check
+from darknet_py.utils.files import parse_json, put_in_place, replacing, show_json
 
 CHUNK = 1 << 24
 
@@ -71,8 +73,9 @@ def find(path: Path) -> Path | None:
 def _finish_last_save(path: Path) -> None:
     """Finish an interrupted save: rename the state that fits the weights, and delete the others."""
     if left := _upcoming(path):
-        if (state := find(path)) is not None and state in left:
-            put_in_place(state, path.with_suffix(".state"))
+        with suppress(DataError):           # what is no state is deleted too
+            if (state := find(path)) is not None and state in left:
+                put_in_place(state, path.with_suffix(".state"))
         for other in left:
             other.unlink(missing_ok=True)
     for other in path.parent.glob(f"{escape(path.stem)}.weights.new*"):
@@ -85,12 +88,24 @@ def _upcoming(path: Path) -> list[Path]:
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """The facts of a state file; empty for any other file."""
+    """The facts of a state file, as they are; empty for any other file.
+
+    Raises:
+        DataError: they are no JSON object.
+    """
     try:
         with safe_open(path, "pt") as file:
-            return json.loads((file.metadata() or {}).get("run", "{}"))
+            text = (file.metadata() or {}).get("run", "{}")
     except (SafetensorError, OSError, ValueError):
         return {}
+    try:
+        found = parse_json(text)
+    except ValueError as error:
+        raise DataError(f"{path}: expected the facts of a run as JSON: {error}; {AFRESH}", Reason.SYNTAX) from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected the facts of a run, found {show_json(found)}; {AFRESH}",
+                        Reason.WRONG_FORMAT)
+    return found
 
 
 def restore(path: Path, engine: Engine) -> dict[str, Any]:
@@ -101,23 +116,43 @@ def restore(path: Path, engine: Engine) -> dict[str, Any]:
 
     Raises:
         WeightsError: the state is of another network.
+        DataError: something in it is not what it must be.
     """
-    with safe_open(path, "pt", device=str(engine.device)) as file:
-        tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}      # noqa: SIM118
-    known = facts(path)
+    known = check(path, facts(path))
+    try:
+        with safe_open(path, "pt", device=str(engine.device)) as file:
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}      # noqa: SIM118
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise DataError(f"{path}: cannot read the training state: {cause(error)}", Reason.CORRUPT) from None
     try:
         engine.optimizer.load_state_dict(under(tensors, "momentum/"))
         average = under(tensors, "average/")
         engine.average.values = [average[str(index)] for index in range(len(average) if engine.average.alpha else 0)]
+        if engine.average.values:
+            _check_shapes("average", engine.average.values, list(engine.network.parameters()))
         for index, tensor in under(tensors, "statistics/").items():         # absent in states of earlier versions
             engine.statistics[int(index)].copy_(tensor)
-    except (KeyError, IndexError, RuntimeError, DataError) as error:
+        _check_shapes("rolling", [tensors["rolling"]], [engine.context.rolling])
+    except KeyError as error:
+        raise WeightsError(f"{path}: does not fit this network: expected a tensor {error}, found none",
+                           Reason.INCOMPATIBLE) from None
+    except (ValueError, IndexError, RuntimeError, DataError) as error:
         raise WeightsError(f"{path}: does not fit this network: {error}", Reason.INCOMPATIBLE) from None
-    engine.context.rolling = tensors["rolling"].cpu()
+    engine.context.rolling = tensors["rolling"].to("cpu", engine.context.rolling.dtype)
     engine.context.seen = known["seen"]
     if known.get("amp", engine.amp) == engine.amp:
         engine.scale, engine.good = known["scale"]
     return known
+
+
+def _check_shapes(what: str, found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    """Raises:
+        DataError: the tensors have other shapes.
+    """
+    pair = [[tuple(tensor.shape) for tensor in tensors] for tensors in (expected, found)]
+    if pair[0] != pair[1]:
+        differ = next(((a, b) for a, b in zip(*pair, strict=False) if a != b), tuple(map(len, pair)))
+        raise DataError(f"{what}: expected {differ[0]}, found {differ[1]}", Reason.INCOMPATIBLE)
 
 
 def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

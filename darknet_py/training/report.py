@@ -16,7 +16,7 @@ from darknet_py.training.pictures import Drawing
 from darknet_py.training.report_folder import ReportFolder
 from darknet_py.training.tasks import Task
 from darknet_py.utils.durations import duration
-from darknet_py.utils.files import replacing
+from darknet_py.utils.files import parse_json, replacing
 
 PACE = 100                  # iterations whose mean time tells how long the others will take
 
@@ -279,7 +279,7 @@ def _entries(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """(line, entry) of each whole line."""
     for line in lines:
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
         except ValueError:
             continue
         if isinstance(entry, dict) and isinstance(entry.get("iteration"), int):

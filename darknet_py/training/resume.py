@@ -15,6 +15,7 @@ from darknet_py.errors import DataError, Reason, WeightsError, cause
 from darknet_py.model.weights import read_header
 from darknet_py.training import checkpoint
 from darknet_py.training.identity import Identity
+from darknet_py.training.state_facts import check
 
 FILES = r"_(?:report|(?:(?:last|best|final|ema|\d+)\.weights|last\.state|(?:log|attention)\.\w+)(?:\.new\w*)?)"
 NUMBERED = re.compile(r".*_\d+\.weights")
@@ -114,8 +115,8 @@ def find_checkpoints(request: RunRequest) -> Checkpoints:
                 weights[path] = _seen(path)
             else:
                 others.append(path)
-        state = _state(folder / f"{request.name}_last.weights")
-    if request.weights is not None and request.weights.is_file():
+        state = None if request.clear else _state(folder / f"{request.name}_last.weights")
+    if request.weights is not None and request.weights.is_file() and not request.clear:
         given = _state(request.weights)
         if given is None and state is not None and state.weights.stat().st_size == request.weights.stat().st_size and \
                 checkpoint.checksum(request.weights) == state.facts["weights"]:
@@ -245,7 +246,7 @@ def _seen(path: Path) -> int:
 
 def _state(weights: Path) -> State | None:
     path = checkpoint.find(weights)
-    return None if path is None else State(path, weights, checkpoint.facts(path))
+    return None if path is None else State(path, weights, check(path, checkpoint.facts(path)))
 
 
 def set_aside(moved: Iterable[Path], copied: Iterable[Path], folder: Path) -> None:

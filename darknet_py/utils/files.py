@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -48,6 +49,27 @@ def read_regular(path: str | os.PathLike, most: int = MOST_TEXT) -> bytes:
     """What is in a regular file; see ``check_regular`` for the errors."""
     check_regular(path, most)
     return Path(path).read_bytes()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: it is no JSON, or beyond what can be read: nested too deeply, a number of thousands of digits.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def show_json(value: Any, most: int = 60) -> str:
+    """Something from JSON, for a message."""
+    try:
+        text = json.dumps(value)
+    except (RecursionError, ValueError):
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most else f"{text[:most - 3]}..."
 
 
 @contextmanager

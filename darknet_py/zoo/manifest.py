@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from darknet_py.errors import DarknetError, DataError, Reason, cause
-from darknet_py.utils.files import read_regular
+from darknet_py.utils.files import parse_json, read_regular, show_json
 
 SOURCE = ("AP and AP50 in per cent on COCO test-dev, with an input of size x size; FPS of Darknet on a Tesla V100, one "
           "image at a time. README of AlexeyAB/darknet; for YOLOv7, of WongKinYiu/yolov7 (its PyTorch program)")
@@ -140,10 +140,10 @@ def read_manifest(path: str | os.PathLike) -> dict[str, Published]:
         DataError: it cannot be read, or has something else than expected in it.
     """
     try:
-        data = json.loads(read_regular(path))
+        data = parse_json(read_regular(path))
     except OSError as error:
         raise DataError(f"{path}: cannot read the manifest: {cause(error)}", Reason.reading(error)) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}", Reason.SYNTAX) from None
     if not isinstance(data, dict) or not isinstance(data.get("files"), dict):
         raise DataError(f'{path}: expected a manifest: {{"files": {{"a.weights": {{"urls": ..., "bytes": ...}}}}}}',
@@ -153,23 +153,18 @@ def read_manifest(path: str | os.PathLike) -> dict[str, Published]:
         if not re.fullmatch(r"\w[\w.+-]*", name):                   # nothing that leads to another folder
             raise DataError(f"{path}: expected the plain name of a file, found {name}", Reason.BAD_VALUE)
         if not isinstance(entry, dict):
-            raise DataError(f"{where}: expected an object, found {_short(entry)}", Reason.BAD_VALUE)
+            raise DataError(f"{where}: expected an object, found {show_json(entry)}", Reason.BAD_VALUE)
         if wrong := sorted((set(entry) - set(_KEYS)) | ({"urls", "bytes"} - set(entry))):
             raise DataError(f"{where}: expected urls, bytes and perhaps {', '.join(list(_KEYS)[2:])}; "
                             f"{wrong[0]} is {'none of them' if wrong[0] in entry else 'missing'}", Reason.WRONG_FORMAT)
         for key, value in entry.items():
             expected, fits = _KEYS[key]
             if not fits(value):
-                raise DataError(f"{where}: {key}: expected {expected}, found {_short(value)}", Reason.BAD_VALUE)
+                raise DataError(f"{where}: {key}: expected {expected}, found {show_json(value)}", Reason.BAD_VALUE)
     return {name: Published(
         tuple(entry["urls"]), entry["bytes"], tuple(map(str.lower, entry.get("sha256", []))), entry.get("cfg"),
         entry.get("layers"), tuple(Figures(*(figures.get(key) for key in _FIGURES))
                                    for figures in entry.get("figures", []))) for name, entry in data["files"].items()}
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _all(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
