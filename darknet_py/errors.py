@@ -1,6 +1,7 @@
 """Errors and warnings, each one line: file and line, what was expected, what was found."""
 from __future__ import annotations
 
+import reprlib
 from enum import Enum, auto
 
 MOST = 500          # characters of a message
@@ -115,6 +116,14 @@ def one_line(text: str, most: int = MOST) -> str:
         text = f"{text[:most // 2 - 3]} ... {text[3 - most // 2:]}"
     text = printable(text)
     return text if len(text) <= most else f"{text[:most // 2 - 3]} ... {text[3 - most // 2:]}"
+
+
+def shown(value: object) -> str:
+    """The beginning of a value, for a message; aliases in YAML may make it endless."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def cause(error: BaseException) -> str:

@@ -1,8 +1,9 @@
 """COCO: instances JSONs as rows of Darknet's labels, and the 80 categories, six of which Darknet names otherwise."""
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from darknet_py.data.layout import PROBES, Annotated, Layout, is_picture, pick_base, relative, split_of
 from darknet_py.errors import DataError, Reason, cause
-from darknet_py.utils.files import check_regular, parse_json, read_regular
+from darknet_py.utils.files import check_regular, parse_json, read_regular, show_json
 
 NAMES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -26,6 +27,7 @@ NAMES = (
     "hair drier", "toothbrush")
 UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)       # ids that no object has
 IDS = tuple(number for number in range(1, 91) if number not in UNUSED)
+MOST = 1 << 63          # of a whole number
 SNIFFED = 4096          # bytes of a JSON that tell what it is
 OTHER_NAMES = {"motorbike": "motorcycle", "aeroplane": "airplane", "sofa": "couch", "pottedplant": "potted plant",
                "diningtable": "dining table", "tvmonitor": "tv"}
@@ -72,25 +74,22 @@ def read_coco(path: str | os.PathLike, names: Sequence[str] | None = None) -> li
     if categories and not classes:
         raise DataError(f"{path}: no category is one of the names {selected[:5]}; "
                         f"it has {[name for _, name in categories[:5]]}", Reason.UNKNOWN_NAME)
-    try:
-        images = data["images"]
-        index = {image["id"]: number for number, image in enumerate(images)}
-        objects = [(index[entry["image_id"]], classes[entry["category_id"]], *entry["bbox"])
-                   for entry in data.get("annotations", [])
-                   if entry["category_id"] in classes and entry["image_id"] in index and not entry.get("iscrowd", 0)]
-        objects.sort(key=itemgetter(0))
-        table = np.array(objects, np.float64).reshape(len(objects), 6)
-        owner = table[:, 0].astype(np.int64)
-        sizes = np.array([(image["width"], image["height"]) for image in images], np.float64).reshape(-1, 2)[owner]
-        rows = np.concatenate([table[:, 1:2], relative(table[:, 2:4], table[:, 2:4] + table[:, 4:], sizes)], 1)
-        parts = np.split(rows.astype(np.float32), np.cumsum(np.bincount(owner, minlength=len(images)))[:-1])
-        files = [str(image["file_name"]) for image in images]
-        base = pick_base(files, _coco_folders(Path(path)))
-        return [Annotated(os.path.join(base, file), part, f"{path}: image {image['id']}",
-                          size=(float(image["width"]), float(image["height"])))
-                for image, file, part in zip(images, files, parts, strict=True)] if images else []
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: not COCO instances: {type(error).__name__} {error}", Reason.WRONG_FORMAT) from None
+    images = data["images"]
+    index = {image["id"]: number for number, image in enumerate(images)}
+    objects = [(index[entry["image_id"]], classes[entry["category_id"]], *entry["bbox"])
+               for entry in data.get("annotations", [])
+               if entry["category_id"] in classes and entry["image_id"] in index and not entry.get("iscrowd")]
+    objects.sort(key=itemgetter(0))
+    table = np.array(objects, np.float64).reshape(len(objects), 6)
+    owner = table[:, 0].astype(np.int64)
+    sizes = np.array([(image["width"], image["height"]) for image in images], np.float64).reshape(-1, 2)[owner]
+    rows = np.concatenate([table[:, 1:2], relative(table[:, 2:4], table[:, 2:4] + table[:, 4:], sizes)], 1)
+    parts = np.split(rows.astype(np.float32), np.cumsum(np.bincount(owner, minlength=len(images)))[:-1])
+    files = [image["file_name"] for image in images]
+    base = pick_base(files, _coco_folders(Path(path)))
+    return [Annotated(os.path.join(base, file), part, f"{path}: image {image['id']}",
+                      size=(float(image["width"]), float(image["height"])))
+            for image, file, part in zip(images, files, parts, strict=True)] if images else []
 
 
 def coco_layout(path: Path, files: Sequence[Path] = ()) -> Layout | None:
@@ -143,8 +142,7 @@ def _looks_like_coco(path: Path) -> bool:
 def _classes(path: str | os.PathLike, data: dict) -> list[tuple[int, str]]:
     """The categories without unused supercategories, as some exports add one for the whole project."""
     categories = coco_categories(path, data)
-    entries = [entry for entry in data.get("annotations") or [] if isinstance(entry, dict)]
-    used = {entry.get("category_id") for entry in entries}
+    used = {entry["category_id"] for entry in data.get("annotations", [])}
     heads = {str(entry.get("supercategory")) for entry in data["categories"] if entry.get("name") != entry.get(
         "supercategory")}
     return [(number, name) for number, name in categories if number in used or name not in heads] or categories
@@ -161,7 +159,7 @@ def read_coco_json(path: str | os.PathLike) -> CocoJson:
     """COCO's annotations as they are. A file is parsed once as long as its parsed form is in use.
 
     Raises:
-        DataError: no such file, no JSON, or no images in it.
+        DataError: no such file, no JSON, no images in it, or something that is read is of another type.
     """
     try:
         facts = os.stat(path)
@@ -176,15 +174,65 @@ def read_coco_json(path: str | os.PathLike) -> CocoJson:
     if not isinstance(data, dict) or not isinstance(data.get("images"), list):
         raise DataError(f"{path}: expected COCO instances: an object with images, annotations and categories",
                         Reason.WRONG_FORMAT)
+    for kind, fields in _FIELDS.items():
+        _check_entries(path, kind, data.get(kind, []), fields)
+    if len({isinstance(image["id"], str) for image in data["images"]}) > 1:
+        raise DataError(f"{path}: images: expected ids that are all numbers or all texts, found both", Reason.BAD_VALUE)
     _PARSED[key] = found = CocoJson(data)
     return found
+
+
+def _check_entries(path: str | os.PathLike, kind: str, entries: object, fields: dict[str, _Field]) -> None:
+    """Raises:
+        DataError: something that is read of images, annotations or categories is of another type, or no number.
+    """
+    if not isinstance(entries, list):
+        raise DataError(f"{path}: {kind}: expected a list, found {show_json(entries)}", Reason.WRONG_FORMAT)
+    for number, entry in enumerate(entries):
+        if type(entry) is not dict:
+            raise DataError(f"{path}: {kind}[{number}]: expected an object, found {show_json(entry)}",
+                            Reason.WRONG_FORMAT)
+    for key, (expected, fits) in fields.items():
+        for number, entry in enumerate(entries):
+            if not fits(entry.get(key)):
+                found = show_json(entry[key]) if key in entry else "none"
+                raise DataError(f"{path}: {kind}[{number}]: {key}: expected {expected}, found {found}",
+                                Reason.BAD_VALUE if key in entry else Reason.MISSING_KEY)
+
+
+def _is_number(value: Any) -> bool:
+    """A number that an array takes: it may be infinite or NaN, but no integer of hundreds of digits."""
+    return type(value) is float or (type(value) is int and -MOST < value < MOST)
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is str or (_is_number(value) and -math.inf < value < math.inf)
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str and "\0" not in value
+
+
+_Field = tuple[str, Callable[[Any], bool]]         # what is expected, and whether a value is that
+_ID: _Field = "a number or a text", _is_id
+_SIZE: _Field = "a number of pixels", lambda value: _is_number(value) and 0 <= value < math.inf
+_TEXT: _Field = "a text", _is_text
+# wrong boxes are not looked for here: reading the rows reports each
+_FIELDS: dict[str, dict[str, _Field]] = {
+    "images": {"id": _ID, "file_name": _TEXT, "width": _SIZE, "height": _SIZE},
+    "annotations": {"image_id": _ID, "category_id": _ID,
+                    "bbox": ("four numbers", lambda value: type(value) is list and len(value) == 4 and all(
+                        map(_is_number, value))),
+                    "area": ("a number", lambda value: value is None or _is_number(value)),
+                    "iscrowd": ("0 or 1", lambda value: value is None or value in (0, 1))},
+    "categories": {"id": ("a whole number", lambda value: _is_number(value) and value % 1 == 0), "name": _TEXT}}
 
 
 def coco_categories(path: str | os.PathLike, data: dict) -> list[tuple[int, str]]:
     """Id and name of the categories, by id."""
     try:
-        return sorted((int(entry["id"]), str(entry["name"])) for entry in data["categories"])
-    except (KeyError, TypeError, ValueError):
+        return sorted((int(entry["id"]), entry["name"]) for entry in data["categories"])
+    except KeyError:
         raise DataError(f"{path}: expected COCO categories, each with id and name", Reason.WRONG_FORMAT) from None
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from darknet_py.data.datafile import plain_label_path, read_lines
 from darknet_py.data.layout import Annotated, Layout, files_below, is_picture
-from darknet_py.errors import DataError, Reason, cause
+from darknet_py.errors import DataError, Reason, cause, shown
 from darknet_py.utils.files import check_regular, read_regular
 
 MOST_BYTES = 2 ** 22
@@ -83,7 +83,7 @@ def _paths(path: Path, key: str, value: object) -> list[str]:
     """An entry that is a path or a list of them."""
     found = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise DataError(f"{path}: expected {key}: with a path or a list of paths, found {str(value)[:60]!r}",
+        raise DataError(f"{path}: expected {key}: with a path or a list of paths, found {shown(value)}",
                         Reason.BAD_VALUE)
     return [one for one in found if one.strip()]
 
@@ -94,14 +94,17 @@ def _names(path: Path, data: dict[str, Any]) -> list[str] | None:
     if isinstance(names, dict):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
             raise DataError(f"{path}: expected names: with the numbers from 0 to {len(names) - 1}, found "
-                            f"{', '.join(map(str, names))[:60]}", Reason.BAD_VALUE)
+                            f"{shown(list(names))}", Reason.BAD_VALUE)
         names = [names[number] for number in range(len(names))]
     if names is None:
         return [str(number) for number in range(count)] if isinstance(count, int) and 0 < count < 2 ** 20 else None
     if not isinstance(names, list) or not names:
-        raise DataError(f"{path}: expected names: with a list of classes, found {str(names)[:60]!r}", Reason.BAD_VALUE)
+        raise DataError(f"{path}: expected names: with a list of classes, found {shown(names)}", Reason.BAD_VALUE)
     if isinstance(count, int) and count != len(names):
-        raise DataError(f"{path}: nc: {count}, but there are {len(names)} names", Reason.WRONG_COUNT)
+        raise DataError(f"{path}: nc: {shown(count)}, but there are {len(names)} names", Reason.WRONG_COUNT)
+    wrong = next((name for name in names if isinstance(name, (list, dict, set, tuple))), None)
+    if wrong is not None:
+        raise DataError(f"{path}: expected names: with a list of classes, found {shown(wrong)} in it", Reason.BAD_VALUE)
     return [str(name) for name in names]
 
 

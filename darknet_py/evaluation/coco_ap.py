@@ -61,13 +61,12 @@ def read_truth(path: str | os.PathLike, names: Sequence[str]) -> CocoTruth:
     if "annotations" not in data:
         raise DataError(f"{path}: has no annotations to measure with; detector valid writes results to send in",
                         Reason.MISSING_KEY)
-    try:
-        for number, entry in enumerate(data["annotations"], 1):
-            entry.setdefault("id", number)
-            entry.setdefault("iscrowd", 0)
-            entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise DataError(f"{path}: not COCO instances: {type(error).__name__} {error}", Reason.WRONG_FORMAT) from None
+    numbered = all(type(entry.get("id")) is int for entry in data["annotations"])
+    for number, entry in enumerate(data["annotations"], 1):
+        entry["id"] = entry["id"] if numbered else number
+        entry["iscrowd"] = int(entry.get("iscrowd") or 0)
+        if entry.get("area") is None:
+            entry["area"] = entry["bbox"][2] * entry["bbox"][3]
     return CocoTruth(data, *ids_of(path, data, names))
 
 

@@ -71,8 +71,8 @@ def write_results(kind: str, folder: str | os.PathLike, detections: DetectionTab
         images = image_ids(paths)[0] if images is None else images
         categories = list(category_ids(names)) if categories is None else categories
         return [_write(base.with_name(f"{base.name}.json"), _list(
-            f'{{"image_id":{images[image]}, "category_id":{categories[label]}, "bbox":[{x:f}, {y:f}, {right - x:f}, '
-            f'{bottom - y:f}], "score":{score:f}}}'
+            f'{{"image_id":{json.dumps(images[image])}, "category_id":{categories[label]}, "bbox":[{x:f}, {y:f}, '
+            f'{right - x:f}, {bottom - y:f}], "score":{score:f}}}'
             for image, label, score, (x, y, right, bottom) in lines if categories[label] is not None))]
     if kind == "bdd":
         return [_write(base.with_name(f"{base.name}.json"), _list(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from darknet_py.data.dataset import class_names, own_splits, read_objects, read_samples
 from darknet_py.data.formats import find_layout
 from darknet_py.errors import DataError, Reason
+from darknet_py.evaluation.coco_ap import read_truth
 from darknet_py.prepare.check_dataset import check_dataset
 
 pytestmark = pytest.mark.usefixtures("workdir")
@@ -193,15 +194,20 @@ def test_cvat_shapes():
      r"^d\.yaml: expected entries such as train: and names:, found list"),
     ({"d.yaml": "names: [a]"}, "d.yaml", Reason.MISSING_KEY, r"^d\.yaml: expected train: and val:"),
     ({"d.yaml": "train: 3"}, "d.yaml", Reason.BAD_VALUE,
-     r"^d\.yaml: expected train: with a path or a list of paths, found '3'"),
+     r"^d\.yaml: expected train: with a path or a list of paths, found 3"),
     ({"d.yaml": "train: x\nnames: {1: a}"}, "d.yaml", Reason.BAD_VALUE,
-     r"expected names: with the numbers from 0 to 0, found 1"),
+     r"expected names: with the numbers from 0 to 0, found \[1\]"),
     ({"d.yaml": "train: x\nnames: 3"}, "d.yaml", Reason.BAD_VALUE,
-     r"^d\.yaml: expected names: with a list of classes, found '3'"),
+     r"^d\.yaml: expected names: with a list of classes, found 3"),
     ({"d.yaml": "train: x\nnc: 3\nnames: [a]"}, "d.yaml", Reason.WRONG_COUNT,
      r"^d\.yaml: nc: 3, but there are 1 names"),
     ({"d.yaml": "train: x\nnames: [a]"}, "d.yaml", Reason.MISSING_FILE,
      r"^d\.yaml: train: x: no such folder or list of pictures"),
+    ({"d.yaml": "a: &a [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1 or ''}, *a{n - 1 or ''}]\n" for n in range(1, 60))
+      + "train: x\nnames: [*a59]"}, "d.yaml", Reason.BAD_VALUE, r"a list of classes, found \[\[\[.* in it$"),
+    ({"d.yaml": "train: [*a]"}, "d.yaml", Reason.SYNTAX, r"^d\.yaml:1: not YAML: "),
+    ({"d.yaml": "train: &a [*a]"}, "d.yaml", Reason.BAD_VALUE, r"a list of paths, found \[\[\["),
+    ({"d.yaml": f"train: x\nnc: 0x{'f' * 5000}\nnames: [a]"}, "d.yaml", Reason.WRONG_COUNT, "nc: a number of thousands of "),
     ({"d.yaml": "!!python/object/apply:os.system ['echo']"}, "d.yaml", Reason.SYNTAX, r"^d\.yaml:1: not YAML: "),
     ({}, "gone.yaml", Reason.MISSING_FILE, r"^gone\.yaml: cannot read the file"),
     ({}, "gone.xml", Reason.MISSING_FILE, r"^gone\.xml: expected an XML of CVAT for images, found no such file"),
@@ -224,6 +230,79 @@ def test_bad_sources(files, source, reason, complaint):
     with raises(DataError, reason, complaint) as caught:
         read_samples(source)
     assert "\n" not in str(caught.value)
+
+
+ONE = {"images": [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 48}],
+       "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9]}],
+       "categories": [{"id": 1, "name": "cat"}]}
+HUGE = 10 ** 400
+
+
+def changed(kind, **values):
+    """JSON with other values in its first image, annotation or category."""
+    return json.dumps(ONE | {kind: [ONE[kind][0] | values]})
+
+
+COCO = {        # JSON, what is said of it
+    "deep": ("[" * 100_000, "not JSON: nested too deeply"), "long number": ("9" * 5000, "not JSON: "),
+    "deep inside": (json.dumps(ONE).replace('"a.jpg"', "[" * 900 + "]" * 900),
+                    r"images\[0\]: file_name: expected a text, found \[\["),
+    "infinite id": (changed("images", id=float("inf")), r"images\[0\]: id: expected a number or a text, found Inf"),
+    "infinite class": (changed("categories", id=float("inf")),
+                       r"categories\[0\]: id: expected a whole number, found Infinity"),
+    "NaN class": (changed("categories", id=float("nan")), r"categories\[0\]: id: expected a whole number, found NaN"),
+    "huge class": (changed("categories", id=HUGE), r"categories\[0\]: id: expected a whole number, found 1000"),
+    "class name": (changed("categories", name=None), r"categories\[0\]: name: expected a text, found null"),
+    "list id": (changed("images", id=[1]), r"images\[0\]: id: expected a number or a text, found \[1\]"),
+    "true id": (changed("images", id=True), r"images\[0\]: id: expected a number or a text, found true"),
+    "huge width": (changed("images", width=HUGE), r"images\[0\]: width: expected a number of pixels, found 1000"),
+    "infinite height": (changed("images", height=float("inf")), r"images\[0\]: height: .* found Infinity"),
+    "NaN height": (changed("images", height=float("nan")), r"images\[0\]: height: .* found NaN"),
+    "negative width": (changed("images", width=-4), r"images\[0\]: width: expected a number of pixels, found -4"),
+    "text width": (changed("images", width="64"), r'images\[0\]: width: expected a number of pixels, found "64"'),
+    "no width": (json.dumps(ONE | {"images": [{"id": 1, "file_name": "a"}]}), r"images\[0\]: width: .* found none"),
+    "NUL": (changed("images", file_name="a\0"), r"images\[0\]: file_name: expected a text, found "),
+    "two kinds of ids": (json.dumps(ONE | {"images": [ONE["images"][0], ONE["images"][0] | {"id": "1"}]}),
+                         "images: expected ids that are all numbers or all texts"),
+    "image": (json.dumps(ONE | {"images": [[]]}), r"images\[0\]: expected an object, found \[\]"),
+    "annotations": (json.dumps(ONE | {"annotations": None}), "annotations: expected a list, found null"),
+    "annotation": (json.dumps(ONE | {"annotations": [3]}), r"annotations\[0\]: expected an object, found 3"),
+    "image of annotation": (changed("annotations", image_id={}), r"annotations\[0\]: image_id: .* found {}"),
+    "class of annotation": (changed("annotations", category_id=[]), r"annotations\[0\]: category_id: .* found \[\]"),
+    "three numbers": (changed("annotations", bbox=[1, 2, 3]), r".*bbox: expected four numbers, found \[1, 2, 3\]"),
+    "huge box": (changed("annotations", bbox=[1, 2, 3, HUGE]), r"annotations\[0\]: bbox: .* found \[1, 2, 3, 1000"),
+    "text box": (changed("annotations", bbox="1 2 3 4"), r'annotations\[0\]: bbox: .* found "1 2 3 4"'),
+    "no box": (changed("annotations", bbox=None), r"annotations\[0\]: bbox: expected four numbers, found null"),
+    "area": (changed("annotations", area="9"), r'annotations\[0\]: area: expected a number, found "9"'),
+    "crowd": (changed("annotations", iscrowd=[1]), r"annotations\[0\]: iscrowd: expected 0 or 1, found \[1\]"),
+}
+
+
+@pytest.mark.parametrize("text, says", COCO.values(), ids=COCO)
+def test_odd_values_in_coco(text, says):
+    Path("c.json").write_text(text)
+    for read in (read_samples, lambda path: read_truth(path, ["cat"])):
+        with pytest.raises(DataError, match=f"^c.json: {says}") as caught:
+            read("c.json")
+        assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("box, says", [
+    ([1, 2, -3, 4], "expected a width and height above 0"), ([1, 2, float("nan"), 4], "expected finite numbers"),
+    ([float("-inf"), 2, 3, 4], "expected a width and height above 0"), ([1, 2, 0, 0], "expected a width and height")])
+def test_odd_boxes_in_coco(box, says):
+    """A problem of that object, not of the file."""
+    Path("c.json").write_text(changed("annotations", bbox=box))
+    found = read_objects(read_samples("c.json")[0], 1)
+    assert len(found.rows) == 0 and [says in str(problem) for problem in found.problems] == [True]
+
+
+def test_ids_that_are_texts():
+    """Pictures are known by them, and annotations are numbered for COCO's measure."""
+    Path("c.json").write_text(changed("images", id="x").replace('"image_id": 1', '"image_id": "x", "id": "a"'))
+    assert len(read_objects(read_samples("c.json")[0], 1).rows) == 1
+    truth = read_truth("c.json", ["cat"])
+    assert truth.images == ["x"] and truth.data["annotations"][0]["id"] == 1
 
 
 def test_entities_do_not_explode():
