@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -146,10 +147,10 @@ def find_images(names: Iterable[str]) -> Iterator[str]:
     from darknet_py.data.datafile import EXTENSIONS
     from darknet_py.errors import DataError, Reason
     for name in names:
-        if Path(name).is_dir():
+        if os.path.isdir(name):
             found = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in EXTENSIONS)
             problem = "found no pictures in this folder"
-        elif Path(name).exists() or not any(c in name for c in "*?["):
+        elif os.path.exists(name) or not any(c in name for c in "*?["):
             found, problem = [name], ""
         else:
             found, problem = sorted(glob(name, recursive=True)), "no file matches this pattern"
@@ -195,7 +196,7 @@ def rounded(x: float) -> float:
 
 def picture_path(chosen: str | None, image: str, several: bool, used: set[Path]) -> Path:
     """Where the picture with boxes goes. ``used`` keeps apart images of equal names from different folders."""
-    if not several and (chosen is None or not Path(chosen).is_dir()):
+    if not several and (chosen is None or not os.path.isdir(chosen)):
         return Path("predictions.jpg" if chosen is None else chosen)
     folder, stem = Path("predictions" if chosen is None else chosen), Path(image).stem
     path, number = folder / f"{stem}.jpg", 2

@@ -7,7 +7,7 @@ edit my.cfg yolo.random=                    takes the key out
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import os
 
 from darknet_py.cli.output import say
 
@@ -48,5 +48,5 @@ def run(arguments: argparse.Namespace) -> int:
 def check_free(out: str, force: bool) -> None:
     """Raise a DarknetError where a file would be overwritten without -force."""
     from darknet_py.errors import DarknetError
-    if not force and Path(out).exists():
+    if not force and os.path.exists(out):
         raise DarknetError(f"{out} is there already: -force overwrites it, -o FILE writes another one")

@@ -15,7 +15,7 @@ from torch import Tensor
 from darknet_py.data.augment_apply import noisy
 from darknet_py.data.classifier_augment import CUTMIX, EITHER, PARTS, ClassifierAugmentation, cut_out, middle, mixed
 from darknet_py.data.datafile import EXTENSIONS, read_data, read_lines, read_names
-from darknet_py.data.dataset import Problem, bases, find_near
+from darknet_py.data.dataset import Problem, bases, find_near, source_of
 from darknet_py.data.image import read_image, to_tensor
 from darknet_py.data.layout import pick_base
 from darknet_py.data.loader import Batches, Job, Maker, Plan, order_of_epoch
@@ -87,8 +87,8 @@ class ClassifierPictures:
         text = entries.get("classes", str(len(names or ())))
         if not text.isdecimal() or int(text) < 1:
             raise DataError(f"{path}: expected classes= and a number above 0, found {text[:40]!r}", Reason.BAD_VALUE)
-        source = find_near(listed, file)
-        if source.is_dir():
+        source = source_of(entries, split)
+        if os.path.isdir(source):
             folder = source
             paths = sorted(str(at.relative_to(source)) for at in source.rglob("*") if at.suffix.lower() in EXTENSIONS)
         else:

@@ -69,10 +69,11 @@ def cvat_layout(path: Path) -> Layout:
 def _read(path: Path) -> ET.Element:
     root = read_xml(path, MOST_BYTES)
     if root is None or root.tag != "annotations":
+        there = os.path.exists(path)
         raise DataError(f"{path}: expected an XML of CVAT for images" + (
             "; one of Pascal VOC belongs to a picture, give the folder of all" if root is not None
-            and root.tag == "annotation" else ", found something else" if path.exists() else ", found no such file"),
-                        Reason.WRONG_FORMAT if path.exists() else Reason.MISSING_FILE)
+            and root.tag == "annotation" else ", found something else" if there else ", found no such file"),
+                        Reason.WRONG_FORMAT if there else Reason.MISSING_FILE)
     if root.find("track") is not None and root.find("image") is None:
         raise DataError(f"{path}: is an export of CVAT for video, which has no pictures; export the task as CVAT for "
                         "images", Reason.UNSUPPORTED)

@@ -149,7 +149,7 @@ def find_names(cfg: str | os.PathLike | None, weights: str | os.PathLike | None,
                 raise DataError(f"{data}: no such file of names: {entry}", Reason.MISSING_FILE)
             return _checked(read_names(path), classes, path)
     for path in _candidates(cfg, weights, classes):
-        if path.is_file() and len(found := read_names(path)) == classes:
+        if os.path.isfile(path) and len(found := read_names(path)) == classes:
             return found
     return [str(label) for label in range(classes)]
 
@@ -174,7 +174,7 @@ def plain_label_path(image: str | os.PathLike) -> Path:
 def find_label(image: str | os.PathLike) -> Path:
     """The label file of an image: Darknet's, or where that is missing the plain one, if it exists."""
     path = label_path(image)
-    if not path.exists() and (plain := plain_label_path(image)).exists():
+    if not os.path.exists(path) and os.path.exists(plain := plain_label_path(image)):
         return plain
     return path
 

@@ -118,7 +118,7 @@ def class_names(source: str | os.PathLike) -> list[str] | None:
         entries = read_data(source)
         if (names := _names_entry(entries)) is not None:
             return names
-        return class_names(find_near(entries["train"], path)) if "train" in entries else None
+        return class_names(source_of(entries, "train")) if "train" in entries else None
     layout = find_layout(path)
     return None if layout is None else layout.names()
 
@@ -142,8 +142,22 @@ def coco_json(source: str | os.PathLike, split: str = "valid") -> Path | None:
     path = Path(source)
     if path.suffix == ".data":
         entry = _entry(read_data(source), split)
-        path = path if entry is None else find_near(entry, path)
+        path = path if entry is None else source_of(read_data(source), split)
     return path if path.suffix == ".json" else None
+
+
+def source_of(entries: DataFile, split: str) -> Path:
+    """What a .data file, which has an entry for the split, names for it.
+
+    Raises:
+        DataError: that is a .data file itself.
+    """
+    entry = _entry(entries, split)
+    assert entry is not None
+    if Path(entry).suffix == ".data":
+        raise DataError(f"{entries.path}: {split} = {entry}: expected a list of pictures, found another .data file",
+                        Reason.WRONG_FORMAT)
+    return find_near(entry, entries.path)
 
 
 def find_near(name: str, file: Path) -> Path:
@@ -152,7 +166,7 @@ def find_near(name: str, file: Path) -> Path:
     Where nothing is there a first folder too many, as in CVAT's exports, is left out; else the first path is returned.
     """
     path, inside = Path(pick_base([name], bases(file)), name), _without_first(name, file)
-    return inside if not path.exists() and inside.exists() else path
+    return inside if not os.path.exists(path) and os.path.exists(inside) else path
 
 
 def read_rows(sample: Sample, classes: int) -> tuple[np.ndarray, list[Problem]]:
@@ -180,13 +194,13 @@ def read_objects(sample: Sample, classes: int) -> Objects:
     if path.suffix == ".xml":
         problem = Problem(path, 0, "expected an annotation of Pascal VOC with size and boxes")
         return Objects(NO_ROWS.copy(), [], path, [problem])
-    if not path.exists():
+    if not os.path.exists(path):
         path = find_label(sample.image)
     try:
         lines = read_lines(path)
     except DataError as error:
         problem = Problem(path, 0, NO_LABEL, error=False)
-        if path.exists():
+        if os.path.exists(path):
             problem = Problem(path, 0, str(error).removeprefix(f"{path}: "))
         return Objects(NO_ROWS.copy(), [], path, [problem])
     problems: list[Problem] = []
@@ -263,13 +277,13 @@ def _read_entry(entries: DataFile, split: str, names: Sequence[str] | None) -> l
     path, entry = entries.path, _entry(entries, split)
     if entry is None:
         raise DataError(f"{path}: expected 'train = LIST', a list of pictures", Reason.MISSING_KEY)
-    source = find_near(entry, path)
+    source = source_of(entries, split)
     if split == "difficult":
         if split in entries:
             split = "valid"
         elif not voc_folders(source):
             return []
-    if names is None and (source.suffix in (".json", ".xml") or source.is_dir()):
+    if names is None and (source.suffix in (".json", ".xml") or os.path.isdir(source)):
         names = _names_entry(entries)
     try:
         return _read(source, split, names)
@@ -307,9 +321,9 @@ def _read(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
     lines = [(number, line.strip()) for number, line in enumerate(read_lines(path), 1) if line.strip()]
     base = pick_base([line for _, line in lines], bases(path))
     images = [Path(os.path.join(base, line)) for _, line in lines]
-    if not any(image.exists() for image in images[:PROBES]):
+    if not any(os.path.exists(image) for image in images[:PROBES]):
         inside = [_without_first(line, path) for _, line in lines]
-        images = inside if any(image.exists() for image in inside[:PROBES]) else images
+        images = inside if any(os.path.exists(image) for image in inside[:PROBES]) else images
     return _with_labels(images, [f"{path}:{number}" for number, _ in lines])
 
 
@@ -323,7 +337,7 @@ def _with_labels(images: list[Path], where: list[str]) -> list[Sample]:
     """Samples with the label files of the first rule that has one for the first pictures."""
     rules = (label_path, plain_label_path)
     first = images[:PROBES]
-    rule = next((rule for rule in rules if any(rule(image).exists() for image in first)), label_path)
+    rule = next((rule for rule in rules if any(os.path.exists(rule(image)) for image in first)), label_path)
     return [Sample(image, rule(image), None, place) for image, place in zip(images, where, strict=True)]
 
 

@@ -1,6 +1,7 @@
 """Recognition of a data set's format, by the files in its folder."""
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def find_layout(path: Path) -> Layout | None:
         return yolo_layout(path)
     if suffix == ".xml":
         return cvat_layout(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return None
     if (layout := voc_layout(path)) is not None:
         return layout
@@ -41,7 +42,7 @@ def find_layout(path: Path) -> Layout | None:
         return yolo_layout(found)
     files = files_below(path)
     images = [file for file in files if is_picture(file)]
-    if not any(find_label(image).exists() for image in images[:PROBES]):
+    if not any(os.path.exists(find_label(image)) for image in images[:PROBES]):
         if (layout := coco_layout(path, files)) is not None:
             return layout
         if (layout := loose_layout(path, files)) is not None:
@@ -61,7 +62,7 @@ def _names(folder: Path, files: Sequence[Path]) -> list[str] | None:
     near = [file for file in files if file.name in NAMES or file.suffix.lower() == ".names"]
     near.sort(key=lambda file: len(file.parts))
     near += [place / name for place in (folder.parent / "labels", folder.parent) for name in NAMES]
-    return next((read_names(file) for file in near if file.is_file()), None)
+    return next((read_names(file) for file in near if os.path.isfile(file)), None)
 
 
 def find_annotations(images: Sequence[Path]) -> tuple[Path, Path] | None:

@@ -74,7 +74,7 @@ def split_of(path: Path, folder: Path) -> str | None:
 def files_below(folder: Path) -> list[Path]:
     """All files in a folder and those below, sorted, but what file managers leave there."""
     return sorted(path for path in folder.rglob("*")
-                  if path.suffix and not path.name.startswith("._") and path.is_file())
+                  if path.suffix and not path.name.startswith("._") and os.path.isfile(path))
 
 
 def is_picture(path: Path) -> bool:
@@ -84,7 +84,7 @@ def is_picture(path: Path) -> bool:
 def find_folder(parent: Path, *names: str) -> Path | None:
     """The folder of one of these names in another, whatever the case; exactly these names first."""
     for name in names:
-        if (parent / name).is_dir():
+        if os.path.isdir(parent / name):
             return parent / name
     lowered = {name.lower() for name in names}
     try:

@@ -97,11 +97,14 @@ def _check_apart(out: Path, others: Sequence[str | os.PathLike], inside: bool = 
     """Raise a DataError where out lies in a source, or pictures lie in out."""
     place = Path(os.path.realpath(out))
     for other in others:
-        path = Path(os.path.realpath(other))
+        try:
+            path = Path(os.path.realpath(other))
+        except ValueError:                      # a NUL in the name: there is no such picture
+            continue
         if inside and path.is_relative_to(place):
             raise DataError(f"{out}: has pictures of the source, such as {other}; -o FOLDER writes another one",
                             Reason.CONFLICT)
-        if not inside and path.is_dir() and place.is_relative_to(path):
+        if not inside and os.path.isdir(path) and place.is_relative_to(path):
             raise DataError(f"{out}: lies in {other}, where it would be read as a part of it the next time; -o FOLDER "
                             "writes another one", Reason.CONFLICT)
 

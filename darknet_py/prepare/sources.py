@@ -66,7 +66,7 @@ def read_source(source: str | os.PathLike) -> DataSource:
         DataError: it cannot be read, or has no pictures.
     """
     path = Path(source)
-    if not path.exists():
+    if not os.path.exists(path):
         raise DataError(f"{path}: no such file or folder", Reason.MISSING_FILE)
     path = _data_file(path) or path
     names = class_names(path)
@@ -88,7 +88,7 @@ def read_source(source: str | os.PathLike) -> DataSource:
             samples["valid"] = [sample for sample in samples["valid"] if _absolute(sample) not in first]
     chosen: list[tuple[Sample, str | None]] = [(sample, split if len(own) == 2 else None)
                                                for split, part in samples.items() for sample in part]
-    if len(own) < 2 and path.is_dir():
+    if len(own) < 2 and os.path.isdir(path):
         chosen = _split_by_folders(chosen, path, found)
     for sample, split in chosen:
         picture, problems = _picture(sample, split, len(names) if names else MOST_CLASSES)
@@ -101,7 +101,7 @@ def read_source(source: str | os.PathLike) -> DataSource:
     for split in ("train", "valid"):
         if count := sum(picture.split == split for picture in found.pictures):
             found.counts[split] = count
-    if path.is_dir():
+    if os.path.isdir(path):
         found.problems += _left_over(path, found.pictures)
     return found
 
@@ -109,7 +109,7 @@ def read_source(source: str | os.PathLike) -> DataSource:
 def _data_file(folder: Path) -> Path | None:
     """The .data file of a folder, obj.data first."""
     files = []
-    for file in sorted(folder.glob("*.data")) if folder.is_dir() else ():
+    for file in sorted(folder.glob("*.data")) if os.path.isdir(folder) else ():
         with suppress(DataError):               # something else of that extension
             files += [file] if "train" in read_data(file) else []
     return next((file for file in files if file.name == "obj.data"), files[0] if len(files) == 1 else None)
@@ -138,7 +138,8 @@ def _picture(sample: Sample, split: str | None, classes: int) -> tuple[Picture, 
     rows, _, path, problems = read_objects(sample, classes)
     image = Path(_absolute(sample))
     own = label_path(image)
-    in_place = sample.rows is None and (Path(os.path.abspath(path)) == own or not (path.exists() or own.exists()))
+    in_place = sample.rows is None and (Path(os.path.abspath(path)) == own
+                                       or not (os.path.exists(path) or os.path.exists(own)))
     if sample.rows is None and sample.form == "box" and any(problem.error for problem in problems):
         rows, _, path, others = read_objects(sample._replace(form="polygon"), classes)
         problems, in_place = others, False

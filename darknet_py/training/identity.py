@@ -46,7 +46,8 @@ class Identity:
     def of(cls, network: Network, data: str | os.PathLike, weights: Path | None) -> Identity:
         """The identity of a new run with these initial weights."""
         entries = dict(entries_of(data))
-        pictures = os.path.realpath(find_near(entries["train"], Path(data))) if "train" in entries else None
+        train = entries.get("train")
+        pictures = None if train is None or "\0" in train else os.path.realpath(find_near(train, Path(data)))
         layers = [" ".join([layer.kind, *("x".join(map(str, blob.tensor.shape)) for blob in layer.blobs())])
                   for layer in network.layers]
         first = None if weights is None else [weights.name, 0]

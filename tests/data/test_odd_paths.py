@@ -1,0 +1,59 @@
+"""Data files that name themselves, and paths that no file system has."""
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from darknet_py import load_network
+
+pytestmark = pytest.mark.usefixtures("workdir")
+LONG = "x" * 100_000
+SHAPES = [str(ROOT / "cfg/shapes.cfg"), str(ROOT / "weights/shapes.weights")]
+COMMANDS = {
+    "check": ["check", "a.data"], "check with a cfg": ["check", "a.data", SHAPES[0]],
+    "map": ["detector", "map", "a.data", *SHAPES], "evaluate": ["evaluate", "a.data", *SHAPES],
+    "valid": ["detector", "valid", "a.data", *SHAPES], "train": ["train", "a.data", SHAPES[0], "-device", "cpu"],
+    "classifier": ["classifier", "valid", "a.data", "c.cfg", "c.weights"],
+    "new": ["new", "yolov4-tiny", "-data", "a.data"], "dataset": ["dataset", "a.data", "-o", "out"],
+    "anchors": ["detector", "calc_anchors", "a.data", SHAPES[0]], "preview": ["preview", "a.data", SHAPES[0]],
+    "tune": ["tune", "a.data", SHAPES[0], "-trials", "1"],
+}
+LISTS = {           # value of train=, of names=, a list.txt
+    "itself": ("a.data", "n.names", ""), "another": ("b.data", "n.names", ""), "long": (LONG, "n.names", ""),
+    "long json": (f"{LONG}.json", "n.names", ""), "long in a list": ("list.txt", "n.names", f"{LONG}\n{LONG}.jpg\n"),
+    "long names": ("list.txt", LONG, "a.png\n"), "long yaml": ("d.yaml", "n.names", ""), "long folder": (
+        f"{LONG}/images", "n.names", ""), "names itself": ("a.data", None, ""),
+    "NUL": ("list.txt", "n.names", "a\0b\n"), "NUL as a list": ("a\0b", "n.names", ""),
+}
+
+
+@pytest.fixture
+def files():
+    Path("n.names").write_text("a\nb\nc\n")
+    Path("d.yaml").write_text(f"train: {LONG}\nval: {LONG}\nnames: [a, b, c]\n")
+    shutil.copy(ROOT / "cfg/shapes.png", "a.png")
+    Path("c.cfg").write_text("[net]\nwidth=8\nheight=8\nchannels=3\nmax_batches=1\n[convolutional]\nfilters=3\n"
+                             "activation=linear\n[avgpool]\n[softmax]\n")
+    load_network("c.cfg").save_weights("c.weights")
+
+    def make(train, names, text):
+        Path("list.txt").write_text(text)
+        named = "" if names is None else f"names={names}\nlabels={names}\n"
+        for name in ("a.data", "b.data"):
+            Path(name).write_text(f"classes=3\ntrain={train}\nvalid={train}\n{named}")
+    return make
+
+
+@pytest.mark.parametrize("kind, command", [
+    *((kind, command) for kind in ("itself", "long in a list", "NUL as a list") for command in COMMANDS),
+    *((kind, command) for kind in LISTS for command in ("check", "classifier", "train", "new", "dataset"))])
+def test_odd_lists(kind, command, files, cli):
+    files(*LISTS[kind])
+    code, out, err = cli(*COMMANDS[command])
+    counted = command == "new" and kind in ("long in a list", "NUL")      # it looks at no picture
+    assert code == (not counted) and "Traceback" not in out + err
+    assert all(len(line) < 600 and line.replace("\t", "").isprintable() for line in (out + err).splitlines())
+    if not counted and command not in ("check", "check with a cfg"):        # these list problems
+        assert err.splitlines()[-1].startswith("darknet-py: ") and not os.path.exists("out")
