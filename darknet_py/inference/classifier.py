@@ -18,7 +18,7 @@ from darknet_py.errors import DataError, Reason
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, batched
-from darknet_py.inference.preprocess import Image, check_takes_images, fitted, path_of
+from darknet_py.inference.preprocess import Image, as_list, check_takes_images, checked, fitted, path_of
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
 from darknet_py.layers.softmax import TrainingHead
@@ -114,23 +114,23 @@ class Classifier:
 
         Raises:
             DataError: an image that cannot be read.
+            TypeError: something else than images; of a generator too, which ``stream`` takes.
             DarknetError: the network gives something that is not a number.
         """
-        if isinstance(image, (str, os.PathLike, np.ndarray)):
-            return self([image])[0]
+        images, alone = as_list(image)
         predictions = []
-        for _, one in self.stream(image, batch=len(image), overlapped=len(image) > 1):
+        for _, one in self.stream(images, batch=len(images), overlapped=len(images) > 1):
             if isinstance(one, DataError):
                 raise one
             predictions.append(one.prediction)
-        return predictions
+        return predictions[0] if alone else predictions
 
     def stream(self, images: Iterable[Image], *, batch: int = 1, overlapped: bool = True
                ) -> Iterator[tuple[Image, Classified | DataError]]:
         """Classify any number of images, in order, while others are decoded.
 
         Args:
-            images: as for a call; taken as they are needed.
+            images: as for a call, from any iterable; taken as they are needed.
             batch: images that run together.
             overlapped: False takes an image only when the one before it is done.
 
@@ -142,7 +142,7 @@ class Classifier:
         """
         pipeline = Pipeline(self.backend, self._preprocess, self._postprocess, fresh=True, overlapped=overlapped,
                             where=lambda image: f"for {path_of(image) or 'an image'}")
-        return pipeline.stream(batched(images, max(1, batch)), batch)
+        return pipeline.stream(batched(checked(images), max(1, batch)), batch)
 
     def _preprocess(self, image: Image) -> Preprocessed:
         shape = self.network.input_shape

@@ -17,7 +17,7 @@ from darknet_py.inference.backends import build_backend
 from darknet_py.inference.detections import Detections
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.postprocess import PostProcessor
-from darknet_py.inference.preprocess import Image, as_input, check_takes_images, path_of
+from darknet_py.inference.preprocess import Image, as_input, as_list, check_takes_images, checked, path_of
 from darknet_py.model.network import load_network
 from darknet_py.ops.boxes import cxcywh_to_xyxy
 
@@ -93,22 +93,22 @@ class Detector:
 
         Raises:
             DataError: an image that cannot be read.
+            TypeError: something else than images; of a generator too, which ``stream`` takes.
         """
-        if isinstance(image, (str, os.PathLike, np.ndarray)):
-            return self([image])[0]
+        images, alone = as_list(image)
         found = []
-        for _, frame in self.stream(image, batch=len(image), overlapped=len(image) > 1):
+        for _, frame in self.stream(images, batch=len(images), overlapped=len(images) > 1):
             if isinstance(frame, DataError):
                 raise frame
             found.append(frame.detections)
-        return found
+        return found[0] if alone else found
 
     def stream(self, images: Iterable[Image], *, batch: int = 1, overlapped: bool = True
                ) -> Iterator[tuple[Image, Frame | DataError]]:
         """Find objects in any number of images, in order, while others are decoded.
 
         Args:
-            images: as for a call; taken as they are needed.
+            images: as for a call, from any iterable; taken as they are needed.
             batch: images that run together.
             overlapped: False takes an image only when the one before it is done.
 
@@ -120,7 +120,7 @@ class Detector:
         """
         pipeline = Pipeline(self.backend, self._preprocess, self._postprocess, fresh=not self.stateful,
                             where=lambda image: f"for {path_of(image) or 'an image'}", overlapped=overlapped)
-        return pipeline.stream(batched(images, max(1, batch)), batch)
+        return pipeline.stream(batched(checked(images), max(1, batch)), batch)
 
     def _preprocess(self, image: Image) -> Preprocessed:
         array = image if isinstance(image, np.ndarray) else read_image(image, self.network.input_shape.channels)

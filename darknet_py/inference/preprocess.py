@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +15,8 @@ from darknet_py.model.network import Network
 
 Image = str | os.PathLike | np.ndarray        # a path, or (H, W, 3) BGR or (H, W) grey as OpenCV gives it
 
+WHAT = "a path, or an array (H, W, 3) BGR or (H, W) grey"
+
 
 def check_takes_images(network: Network) -> None:
     """Raises:
@@ -23,6 +25,37 @@ def check_takes_images(network: Network) -> None:
     if network.input_shape.channels not in (1, 3):
         raise CfgError(f"takes no pictures: its input has {network.input_shape.channels} channels, expected 3 or 1",
                        Reason.SHAPE_MISMATCH, network.cfg.path, network.cfg.sections[0].line)
+
+
+def as_list(given: Image | Sequence[Image]) -> tuple[list[Image], bool]:
+    """Images as a list, and whether this was one alone.
+
+    Raises:
+        TypeError: it is neither an image nor a sequence.
+    """
+    if isinstance(given, (str, os.PathLike, np.ndarray)):
+        return [given], True
+    if isinstance(given, Sequence) and not isinstance(given, (bytes, bytearray, memoryview)):
+        return list(given), False
+    streams = "; stream() takes iterators, of any length" if isinstance(given, Iterable) else ""
+    raise TypeError(f"expected an image ({WHAT}) or a list of them, found {type(given).__name__}{streams}")
+
+
+def checked(images: Iterable[Image]) -> Iterator[Image]:
+    """The images, as they are needed.
+
+    Raises:
+        TypeError: at once, these are no images; later, one of them is none.
+    """
+    if isinstance(images, (str, bytes, os.PathLike)) or not isinstance(images, Iterable):
+        raise TypeError(f"expected images one after another, found {type(images).__name__}")
+    return (_checked(image, number) for number, image in enumerate(images))
+
+
+def _checked(image: Image, number: int) -> Image:
+    if not isinstance(image, (str, os.PathLike, np.ndarray)):
+        raise TypeError(f"images[{number}]: expected {WHAT}, found {type(image).__name__}")
+    return image
 
 
 def path_of(image: Image) -> str | None:

@@ -196,8 +196,8 @@ def test_voc_of_several_years_without_lists():
     ({"c.json": '{"images": []}'}, "c.json", Reason.WRONG_FORMAT),
     ({"c.json": coco(categories=[3])}, "c.json", Reason.WRONG_FORMAT),
     ({"c.json": coco(annotations=[{"image_id": 7, "category_id": 5, "bbox": [1]}])}, "c.json",
-     Reason.WRONG_FORMAT),
-    ({"c.json": coco(images=[{"id": 1}])}, "c.json", Reason.WRONG_FORMAT),
+     Reason.BAD_VALUE),
+    ({"c.json": coco(images=[{"id": 1}])}, "c.json", Reason.MISSING_KEY),
     ({"o.data": "train=c.json\nnames=n", "n": "bird", "c.json": coco()}, "o.data", Reason.UNKNOWN_NAME),
     ({"v/Annotations/a.xml": voc(), "v/ImageSets/Main/dog_train.txt": ""}, "v", Reason.MISSING_FILE),
 ])
