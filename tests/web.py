@@ -4,6 +4,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,8 +15,8 @@ class Page:
 
     ranges: "yes"; "no": all is sent whatever is asked for; "blind": If-Range is passed over.
     faults: of the coming requests, one each: an int is how many bytes come before the connection breaks off; a str an
-    URL to redirect to, with the status 302; a dict is an answer with another status, length, start or body; "hang" and
-    "chunked" say what they do. None is no fault.
+    URL to redirect to, with the status 302; a dict is an answer with another status, length, start or body; "hang",
+    "drip" and "chunked" say what they do. None is no fault.
     """
 
     data: bytes
@@ -86,6 +87,12 @@ def _serve(reply: BaseHTTPRequestHandler, page: Page, fault) -> None:
     else:
         reply.send_header("Content-Length", str(change.get("length", len(body))))
     reply.end_headers()
+    if fault == "drip":
+        with suppress(OSError):
+            for byte in body:
+                reply.wfile.write(bytes([byte]))
+                time.sleep(.02)
+        return
     if fault == "hang":
         time.sleep(1)
     reply.wfile.write(body[:fault] if isinstance(fault, int) else body)

@@ -216,7 +216,9 @@ def write_picture(path: Path, image: np.ndarray) -> None:
     except cv2.error:
         ok = False
     if not ok:
-        raise DataError(f"{path}: cannot write a picture of this kind", Reason.UNSUPPORTED)
+        kind = path.suffix if path.suffix else ".jpg"
+        raise DataError(f"{path}: cannot write a picture of {image.shape[1]} x {image.shape[0]} pixels as {kind}",
+                        Reason.UNSUPPORTED)
     write_file(path, data.tobytes())
 
 

@@ -12,6 +12,7 @@ from darknet_py.utils.files import read_regular
 
 C_SPACE = str.maketrans("", "", " \t\n\r")
 COCO_CLASSES = 80
+MOST_LETTERS = 1000         # of a class name
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")     # pictures in a folder
 
 
@@ -94,13 +95,26 @@ def read_names(path: str | os.PathLike) -> list[str]:
     Blank lines at the end are dropped; blank lines between names are names, since the line number is the class.
 
     Raises:
-        DataError: a file that cannot be read.
+        DataError: a file that cannot be read, or a line that is too long to be a name.
 
     Darknet: get_labels.
     """
-    names = [line.strip() for line in read_lines(path)]
+    names = check_names([line.strip() for line in read_lines(path)], path)
     while names and names[-1] == "":
         names.pop()
+    return names
+
+
+def check_names(names: list[str], source: object) -> list[str]:
+    """The names, whose source is for the message.
+
+    Raises:
+        DataError: one is too long for a name; printing and drawing it would take for ever.
+    """
+    for number, name in enumerate(names, 1):
+        if len(name) > MOST_LETTERS:
+            raise DataError(f"{source}: name {number}: expected a class name of at most {MOST_LETTERS} characters, "
+                            f"found one of {len(name)}", Reason.TOO_LARGE)
     return names
 
 
@@ -136,7 +150,7 @@ def find_names(cfg: str | os.PathLike | None, weights: str | os.PathLike | None,
         DataError: names or data cannot be read, or hold fewer names than classes.
     """
     if names is not None and not isinstance(names, (str, os.PathLike)):
-        return _checked(list(names), classes, "names")
+        return _checked(check_names(list(names), "names"), classes, "names")
     if names is not None:
         return _checked(read_names(names), classes, names)
     if data is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from darknet_py.data.datafile import (
     EXTENSIONS,
     DataFile,
+    check_names,
     entries_of,
     find_label,
     label_path,
@@ -120,7 +121,8 @@ def class_names(source: str | os.PathLike) -> list[str] | None:
             return names
         return class_names(source_of(entries, "train")) if "train" in entries else None
     layout = find_layout(path)
-    return None if layout is None else layout.names()
+    names = None if layout is None else layout.names()
+    return None if names is None else check_names(names, source)
 
 
 def own_splits(source: str | os.PathLike) -> tuple[str, ...]:

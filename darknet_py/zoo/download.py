@@ -23,6 +23,9 @@ from darknet_py.utils.version import __version__
 
 BLOCK = 1 << 18                                         # bytes that are read at a time
 AGENT = f"darknet_py/{__version__}"
+SLOWEST, PATIENCE = 1000, 60.                           # bytes a second, over so many seconds; a slower URL is given up
+MOST_LETTERS = 200                                      # of a name: ``.part.from`` and the like are added
+IMPORTED = (".py", ".pyc", ".pyd", ".so")             # what Python would import from the working directory
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)         # HTTP status codes that are worth another attempt
 
 
@@ -42,7 +45,8 @@ def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = ()
         mirrors: other URLs of the same file, asked in turn where those before do not give it.
         size, sha256: of the file, checked as far as they are given; sha256 in hexadecimal, of each version that may be.
         progress: called with how many bytes are there, and how many there will be, 0 if not known.
-        timeout: seconds without a byte after which a connection counts as broken.
+        timeout: seconds without a byte after which a connection counts as broken. A URL that gives less than
+            ``SLOWEST`` bytes a second over ``PATIENCE`` seconds is given up.
         tries: failed attempts after which a URL is given up; one that brought something new begins the count again.
         pause: seconds before the second attempt, doubled for each further one in the count.
 
@@ -54,6 +58,8 @@ def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = ()
             process is fetching it; it cannot be written.
     """
     path, urls = Path(path), (url, *mirrors)
+    if len(os.fsencode(path.name)) > MOST_LETTERS or path.suffix.lower() in IMPORTED:
+        raise DownloadError(f"{path}: expected the name of a file of weights, of at most {MOST_LETTERS} bytes")
     for one in urls:
         _check_url(one)
     if path.exists():
@@ -72,6 +78,8 @@ def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = ()
             part.path.unlink()
         if origin is not None or not part.length:
             part.source.unlink(missing_ok=True)
+    except BrokenPipeError:             # of the progress bar's reader
+        raise
     except OSError as error:
         raise DownloadError(f"{path}: cannot write the file: {cause(error)}; {url} was to be fetched") from None
     if origin is not None:
@@ -205,9 +213,10 @@ class _Part:
         if total is not None and total - self.length > room:
             raise OSError(errno.ENOSPC, f"{total - self.length} bytes are to come, and the disk has room for {room}")
         self.progress(self.length, total or 0)
+        since, before = time.monotonic(), self.length
         while True:
             try:
-                block = reply.read(BLOCK)
+                block = reply.read1(BLOCK)              # what is here; read would wait for all of a block
             except (OSError, HTTPException) as error:
                 raise _Broken(f"the connection broke off after {self.length} bytes: {_reason(error)}") from None
             if not block:
@@ -218,6 +227,11 @@ class _Part:
                 self.restart()
                 raise _Refused(f"expected {self.size} bytes, the server sends more")
             self.progress(self.length, total or 0)
+            if (seconds := time.monotonic() - since) > PATIENCE:
+                if self.length - before < SLOWEST * seconds:
+                    raise _Refused(f"the server is too slow: {self.length - before} bytes in {seconds:.0f} seconds, "
+                                  f"expected at least {SLOWEST} a second")
+                since, before = time.monotonic(), self.length
         if total is not None and self.length < total:
             raise _Broken(f"the connection broke off after {self.length} of {total} bytes")
 
@@ -290,7 +304,7 @@ def _sha256(file: BinaryIO) -> str:
 
 def _number(pattern: str, headers: Message, name: str) -> int | None:
     match = re.match(pattern, headers.get(name, ""))
-    return None if match is None else int(match[1])
+    return None if match is None or len(match[1]) > 18 else int(match[1])
 
 
 def _validator(headers: Message) -> str | None:

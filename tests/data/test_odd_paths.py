@@ -1,12 +1,15 @@
 """Data files that name themselves, and paths that no file system has."""
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, raises
 
-from darknet_py import load_network
+from darknet_py import DataError, Reason, load_network
+from darknet_py.data.datafile import find_names, read_names
+from darknet_py.data.dataset import class_names
 
 pytestmark = pytest.mark.usefixtures("workdir")
 LONG = "x" * 100_000
@@ -27,6 +30,28 @@ LISTS = {           # value of train=, of names=, a list.txt
         f"{LONG}/images", "n.names", ""), "names itself": ("a.data", None, ""),
     "NUL": ("list.txt", "n.names", "a\0b\n"), "NUL as a list": ("a\0b", "n.names", ""),
 }
+
+
+NAMES = {       # files with a class name of 200,000 characters, and what names the classes
+    "names": ({"n.names": f"a\n{LONG * 2}\n"}, lambda: read_names("n.names")),
+    "list": ({}, lambda: find_names(None, None, 1, [LONG * 2])),
+    "coco": ({"c.json": json.dumps({"images": [], "annotations": [], "categories": [{"id": 1, "name": LONG * 2}]})},
+             lambda: class_names("c.json")),
+    "yaml": ({"d.yaml": f"train: a\nnames: [a, {LONG * 2}]\n"}, lambda: class_names("d.yaml")),
+    "data": ({"a.data": "train=d.yaml\n", "d.yaml": f"train: a\nnames: [{LONG * 2}]\n"}, lambda: class_names("a.data")),
+    "voc": ({"v/a.xml": f"<annotation><object><name>{LONG * 2}</name></object></annotation>"},
+            lambda: class_names("v")),
+}
+
+
+@pytest.mark.parametrize("files, read", NAMES.values(), ids=NAMES)
+def test_a_long_class_name(files, read):
+    for name, text in files.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text)
+    with raises(DataError, Reason.TOO_LARGE, r"name \d: expected a class name of at most 1000 characters, found one of "
+                "200000$"):
+        read()
 
 
 @pytest.fixture

@@ -72,6 +72,6 @@ def test_what_is_wrong_is_said(folder, preview):
     for flags, message in ((("-count", "0"), "-count needs at least 1, found 0"),
                            (("-seed", "-1"), "-seed needs at least 0, found -1"),
                            (("-count", "99999999"), "make a grid of more than 16000 pixels a side"),
-                           (("-out", "grid.nothing"), "cannot write a picture of this kind")):
+                           (("-out", "grid.nothing"), "pixels as .nothing")):
         code, _, error = preview("", *flags)
         assert code == 1 and message in error

@@ -248,3 +248,28 @@ def test_one_process_at_a_time(web, path):
     with module._claimed(part(path)), pytest.raises(DownloadError, match="another process is fetching it"):
         fetch(web, path)
     assert fetch(web, path)
+
+
+def test_a_server_that_drips_is_given_up(web, path, monkeypatch):
+    """Though each byte comes in time; another URL gives the rest."""
+    monkeypatch.setattr(module, "PATIENCE", .3)
+    web.pages["/a"], web.pages["/b"] = Page(DATA, TAG, faults=["drip"] * 9), Page(DATA, LATER)
+    with pytest.raises(DownloadError, match="the server is too slow: .* expected at least 1000 a second"):
+        fetch(web, path, **FACTS)
+    assert 0 < part(path).stat().st_size < 100
+    assert fetch(web, path, "b", **FACTS) == f"{web.url}/b" and is_alone(path)
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "1" * 19, "x"])
+def test_a_length_that_is_none(web, path, length):
+    """It is passed over; the file ends with the connection."""
+    web.pages["/a"] = Page(DATA, faults=[{"length": length}] * 9)
+    assert fetch(web, path, size=SIZE, tries=1) == f"{web.url}/a" and is_alone(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 201, "numpy.py", "torch.SO"])
+def test_names_that_are_not_fetched(web, path, name):
+    web.pages["/a"] = Page(DATA)
+    with pytest.raises(DownloadError, match="expected the name of a file of weights, of at most 200 bytes"):
+        fetch(web, path.with_name(name), **FACTS)
+    assert web.log == [] and not path.parent.exists()
