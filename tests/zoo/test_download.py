@@ -254,7 +254,7 @@ def test_a_server_that_drips_is_given_up(web, path, monkeypatch):
     """Though each byte comes in time; another URL gives the rest."""
     monkeypatch.setattr(module, "PATIENCE", .3)
     web.pages["/a"], web.pages["/b"] = Page(DATA, TAG, faults=["drip"] * 9), Page(DATA, LATER)
-    with pytest.raises(DownloadError, match="the server is too slow: .* expected at least 1000 a second"):
+    with pytest.raises(DownloadError, match=r"the server is too slow: .* expected at least 1000 a second"):
         fetch(web, path, **FACTS)
     assert 0 < part(path).stat().st_size < 100
     assert fetch(web, path, "b", **FACTS) == f"{web.url}/b" and is_alone(path)
