@@ -31,6 +31,7 @@ def test_the_line_of_darknet():
                     "12.500000 hours left")
 
 
+@pytest.mark.rendered
 def test_the_log_and_the_chart(tmp_path):
     report = Report("mine", tmp_path / "backup", 200, charts=tmp_path)
     for iteration in range(1, 101):
@@ -184,6 +185,7 @@ def test_tensorboard_is_missing(tmp_path, monkeypatch):
         Report("a", tmp_path, 10, tensorboard=tmp_path)
 
 
+@pytest.mark.rendered
 @pytest.mark.parametrize("options", [
     NetOptions(max_batches=600, policy="steps", steps=(480, 540), scales=(.1, .1), burn_in=50),
     NetOptions(max_batches=500_500, policy="sgdr", sgdr_cycle=1000), NetOptions(max_batches=1),
