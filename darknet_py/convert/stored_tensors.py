@@ -82,7 +82,7 @@ def read_member(data: np.ndarray, member: Member) -> bytes:
     """
     stored = data[member.start:member.start + member.stored]
     try:
-        found = (zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored, member.size + 1) if member.deflated
+        found = (zlib.decompressobj(-zlib.MAX_WBITS).decompress(stored.data, member.size + 1) if member.deflated
                  else stored.tobytes())
     except zlib.error as error:
         raise RefusedError(str(error)) from None

@@ -31,7 +31,7 @@ def read_checkpoint(path: str | os.PathLike) -> object:
         WeightsError: it is damaged, no checkpoint, beyond the bounds, or holds other objects than PyTorch's own.
     """
     try:
-        with open(path, "rb") as file:
+        with _File(io.FileIO(path)) as file:
             if not (start := file.read(4)):
                 raise RefusedError("the file is empty")
             storages = Storages(path, np.memmap(file, np.uint8, "r"))
@@ -44,7 +44,7 @@ def read_checkpoint(path: str | os.PathLike) -> object:
         raise WeightsError(f"{path}: cannot read the file: {error.strerror}", Reason.reading(error)) from None
 
 
-class _Directory(io.BufferedReader):
+class _File(io.BufferedReader):
     """A file of which only so much is read at once as the list of an archive's members may have."""
 
     def read(self, size: int | None = -1) -> bytes:
@@ -54,9 +54,9 @@ class _Directory(io.BufferedReader):
         return data
 
 
-def _read_archive(file: io.BufferedReader, storages: Storages) -> object:
+def _read_archive(file: _File, storages: Storages) -> object:
     try:
-        with zipfile.ZipFile(_Directory(file.raw)) as archive:              # type: ignore[type-var]
+        with zipfile.ZipFile(file) as archive:
             members = {info.filename: info for info in archive.infolist()}
     except RefusedError:
         raise
@@ -91,7 +91,7 @@ def _read_small(data: np.ndarray, info: zipfile.ZipInfo) -> bytes:
 
 def _locate(data: np.ndarray, info: zipfile.ZipInfo) -> Member:
     """Where the data of an archive's member lie, behind a header that its entry in the list points to."""
-    header = data[max(info.header_offset, 0):info.header_offset + 30].tobytes()
+    header = data[info.header_offset:info.header_offset + 30].tobytes() if info.header_offset >= 0 else b""
     if len(header) < 30 or header[:4] != b"PK\3\4" or info.flag_bits & 1 \
             or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise RefusedError("a member of the archive that is missing, encrypted or compressed in another way")

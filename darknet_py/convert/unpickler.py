@@ -88,12 +88,16 @@ class Unpickler:
                 if name in CALLS:
                     raise _unsafe()
                 self._spend(1)
-                self._execute(name, reader and reader(self.file))
+                self._execute(name, self._two_lines() if name == "GLOBAL" else reader and reader(self.file))
             return self.stack.pop()
         except RefusedError:
             raise
         except (IndexError, KeyError, TypeError, ValueError, OverflowError):
             raise RefusedError(f"its pickle ends, or is damaged, at byte {self.file.tell()}") from None
+
+    def _two_lines(self) -> str:
+        module, name = (self.file.readline().decode("ascii").strip("\n") for _ in range(2))
+        return f"{module} {name}"
 
     def _spend(self, count: int) -> None:
         self.left -= count
@@ -187,6 +191,7 @@ class Unpickler:
                dtype: Any, flags: object = None) -> StoredTensor | Unread:
         if flags:               # what lies in the storage is not what the tensor has
             return Unread("a conjugated or negated tensor")
+        self._spend(len(_of_type(tuple, shape)))
         return StoredTensor(self.storages, _of_type(torch.dtype, dtype), _of_type(Storage, storage), offset, shape,
                             stride)
 
