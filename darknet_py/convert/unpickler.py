@@ -148,6 +148,9 @@ class Unpickler:
                     self._set_state(stack[-1], state)
                 case "BINPERSID":
                     stack[-1] = self._storage(*_of_type(tuple, stack[-1])[:MOST_ARGUMENTS])
+                case "PROTO" if argument > 3:
+                    raise RefusedError("expected a pickle of protocol 2, as torch.save writes unless told otherwise, "
+                                       f"found protocol {argument}", Reason.WRONG_FORMAT)
 
     def _named(self, name: str) -> object:
         """What stands for a name: a type of numbers, or a function."""

@@ -75,7 +75,8 @@ def attributed():
 
 BESIDE = {"epoch": 3, "best": np.float64(.5), "loss": np.float32(1), "bytes": b"abc", "array": bytearray(b"a"),
           "set": {1}, "counter": Counter("aab"), "size": torch.Size([2]), "device": torch.device("cpu"),
-          "type": torch.float32, "rates": [.1, -1, 2 ** 80, None, (1, 2, 3, 4)], "sparse": torch.eye(2).to_sparse(), (1, (2, 3)): 4}
+          "type": torch.float32, "rates": [.1, -1, 2 ** 80, None, (1, 2, 3, 4)],
+          "sparse": torch.eye(2).to_sparse(), (1, (2, 3)): 4}
 
 
 @pytest.mark.parametrize("older", [False, True])
@@ -95,11 +96,12 @@ def test_tensors_of_every_form(workdir, value, older):
 
 @pytest.mark.parametrize("data", [
     again(saved({"a.weight": NUMBERS})), again(saved({"a.weight": NUMBERS}), "big", zipfile.ZIP_STORED),
+    saved({"a.weight": NUMBERS}, pickle_protocol=3),
     archive(DICT + text(b"a.weight") + b"ctorch\nFloatTensor\n)R(" + storage(count=24)
             + b"K\x00K\x04K\x06\x86K\x06K\x01\x86tbs.", NUMBERS.numpy().tobytes()),
     archive(b"\x80\x02ccollections\nOrderedDict\n]]" + text(b"a.weight") + b"a" + REBUILD + b"(" + storage(count=24)
             + b"K\x00ctorch\nSize\nK\x04K\x06\x86\x85RK\x06K\x01\x86\x89)tRaa\x85R.", NUMBERS.numpy().tobytes()),
-], ids=["compressed", "big-endian", "of PyTorch 0.1", "of Python 2"])
+], ids=["compressed", "big-endian", "protocol 3", "of PyTorch 0.1", "of Python 2"])
 def test_other_writers(workdir, data):
     Path("a.pt").write_bytes(data)
     assert torch.equal(read_tensors("a.pt").named["a.weight"].to(torch.float32), NUMBERS)
@@ -142,7 +144,8 @@ OLDER = saved({"a.weight": NUMBERS}, _use_new_zipfile_serialization=False)
              + text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x04tbU\x08aaaaaaaa\x86RNs."),
      "expected a state dict (names and tensors), found dict"),
     (archive(b"\x80\x02cos\nsystem\n."), "holds Python objects, which would have to be executed"),
-    (archive(b"\x80\x04" + text(b"os") + text(b"system") + b"\x93."), "holds Python objects, which would"),
+    (saved({"a.weight": NUMBERS}, pickle_protocol=4), WHOLE + "expected a pickle of protocol 2, as torch.save "),
+    (archive(b"\x80\x02" + text(b"os") + text(b"system") + b"\x93."), "holds Python objects, which would"),
     (archive(DICT + STOP, **{"constants.pkl": b"."}), "holds a TorchScript program, which would have to be executed"),
     (saved({"a.weight": torch.eye(3).to_sparse()}), DENSE + "a sparse tensor, a.weight"),
     (saved({"a.weight": torch.empty(3, device="meta")}), DENSE + "a meta tensor, a.weight"),
