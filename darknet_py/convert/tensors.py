@@ -109,7 +109,8 @@ def _read_safetensors(path: str | os.PathLike) -> Tensors:
             metadata = file.metadata()
             named = {name: file.get_tensor(name) for name in file.keys()}           # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:    # of odd types
-        raise WeightsError(f"{path}: not a whole .safetensors file: {error}", Reason.CORRUPT) from None
+        raise WeightsError(f"{path}: not a whole .safetensors file: {printable(str(error)[:200])}",
+                           Reason.CORRUPT) from None
     return _with_header(path, named, {} if metadata is None else metadata)
 
 

@@ -243,6 +243,8 @@ def test_keys_that_are_slow_to_compare(workdir, keys):
     (b"", None, "not a whole .safetensors file: "), (b"{" * 9, None, "not a whole .safetensors file: a header of"),
     (b"\xff" * 8 + b"{", None, "not a whole .safetensors file: a header of"),
     (b"abc", None, "not a whole .safetensors file: "),
+    (struct.pack("<Q", 5024) + b'{"a":{"dtype":"F\\n' + b"x" * 5000 + b'"}}   ', None,
+     "not a whole .safetensors file: "),
     *((None, {"header": header, "layers": layers}, FIVE) for header, layers in (
         ("[-1, 2, 5, 0, 20]", "1"), ("[0, 2, 5, 1e400, 20]", "1"), ("[" * 100000, "1"), (HEADER, "1" * 5000),
         (HEADER, "-1"), ("7", "1"), ("[0, 2, 5, 36893488147419103232, 20]", "1"))),
