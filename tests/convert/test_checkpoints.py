@@ -137,8 +137,8 @@ OLDER = saved({"a.weight": NUMBERS}, _use_new_zipfile_serialization=False)
     (archive(b"\x80\x02L" + b"9" * 9999 + b"L\n."), DAMAGED),
     (archive(b"\x80\x02ccollections\nOrderedDict\nK\x01\x85R."), DAMAGED),
     (archive(DICT + REBUILD + b")Rs."), DAMAGED), (archive(b"\x80\x02" + b"K\x01Q."), DAMAGED + "5"),
-    (archive(DICT + b")" + b"\x85" * 100000 + b"Ns."), "expected a state dict (names and tensors), found dict"),
-    (archive(b"\x80\x02" + b"]" * 50000 + b"a" * 49999 + b"."),
+    (archive(DICT + b")" + b"\x85" * 150000 + b"Ns."), "expected a state dict (names and tensors), found dict"),
+    (archive(b"\x80\x02" + b"]" * 9000 + b"a" * 8999 + b"."),
      "expected a state dict (names and tensors), found list"),
     (archive(DICT + b"cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\n" + text(b"O8") + b"K\x00K\x01\x87R(K\x03"
              + text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x04tbU\x08aaaaaaaa\x86RNs."),
