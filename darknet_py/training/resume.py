@@ -16,7 +16,7 @@ from darknet_py.model.weights import read_header
 from darknet_py.training import checkpoint
 from darknet_py.training.identity import Identity
 
-FILES = r"_(?:report|(?:(?:last|best|final|ema|\d+)\.weights|last\.state|(?:log|attention)\.\w+)(?:\.new\w*)?)"
+FILES = r"_(?:report|(?:(?:last|best|final|ema|\d+)\.weights|last\.state|(?:log|attention)\.\w+))"
 NUMBERED = re.compile(r".*_\d+\.weights")
 
 
@@ -108,6 +108,7 @@ def find_checkpoints(request: RunRequest) -> Checkpoints:
     weights, others, state, given = {}, [], None, None
     folder = request.folder
     if folder is not None and folder.is_dir():
+        checkpoint.settle(folder / f"{request.name}_last.weights")
         own = re.compile(re.escape(request.name) + FILES)
         for path in sorted(path for path in folder.iterdir() if own.fullmatch(path.name)):
             if path.suffix == ".weights":

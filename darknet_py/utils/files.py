@@ -73,27 +73,30 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         with open(target, "wb") as file:
             yield file
         return
-    temporary = temporary_path(target.parent)
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-        with suppress(FileNotFoundError):
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-        _in_use.discard(temporary.name)
+    with temporary_path(target.parent) as temporary:
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+            with suppress(FileNotFoundError):
+                shutil.copymode(target, temporary)
+            temporary.replace(target)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
 
 
-def temporary_path(folder: Path) -> Path:
-    """A path for what will be renamed or removed, in a folder that is swept the first time."""
+@contextmanager
+def temporary_path(folder: Path) -> Iterator[Path]:
+    """A path for what will be renamed or removed in the meantime, in a folder that is swept the first time."""
     if folder not in _swept:
         _swept.add(folder)
         sweep(folder)
     path = folder / f".darknet-py-{HOST}-{os.getpid()}-{next(_count)}.tmp"
     _in_use.add(path.name)
-    return path
+    try:
+        yield path
+    finally:
+        _in_use.discard(path.name)
 
 
 @contextmanager
@@ -103,13 +106,12 @@ def temporary_folder(parent: str | os.PathLike) -> Iterator[Path]:
     Raises:
         OSError: it cannot be made.
     """
-    path = temporary_path(Path(parent))
-    path.mkdir(0o700)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        _in_use.discard(path.name)
+    with temporary_path(Path(parent)) as path:
+        path.mkdir(0o700)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
