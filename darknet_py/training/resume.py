@@ -264,13 +264,13 @@ def set_aside(moved: Iterable[Path], copied: Iterable[Path], folder: Path) -> No
             for path in copied:
                 shutil.copy2(path, gathered)
             for path in moved:
-                if path.is_dir():
+                if path.is_dir() and not path.is_symlink():
                     shutil.copytree(path, gathered / path.name, copy_function=_link)
                 else:
                     _link(path, gathered / path.name)
             gathered.rename(folder)
         for path in moved:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     except OSError as error:
         raise DataError(f"{folder}: cannot move there what would be written over: {error.strerror}; nothing was "
                         "overwritten", Reason.UNWRITABLE) from None

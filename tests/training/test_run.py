@@ -1,4 +1,5 @@
 """Training runs, whole: files, going on after a crash, several processes, and what goes wrong."""
+import os
 import shutil
 import signal
 import subprocess
@@ -75,16 +76,34 @@ def test_kill_and_go_on(tiny):
     assert Path("backup/tiny_final.weights").read_bytes() == Path("whole/tiny_final.weights").read_bytes()
 
 
-def test_ctrl_c_saves(tiny):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, "closed pipe", "closed terminal"])
+def test_ctrl_c_saves(tiny, how):
+    """Also a hangup, more than one, and where nobody reads the output any more."""
     change("tiny.cfg", "max_batches=12", "max_batches=100000")
-    process = start_training("-workers", "0")
-    for line in process.stdout:
-        if line.startswith(" 6:"):
-            break
-    process.send_signal(signal.SIGINT)
-    text = process.communicate(timeout=100)[0]
-    assert process.returncode == 130 and "goes on from there" in text
-    assert load_network("tiny.cfg", "backup/tiny_last.weights").seen >= 24
+    change("tiny.data", "savelast=4", "savelast=100000")
+    far_end, near_end = os.openpty() if how == "closed terminal" else os.pipe()
+    process = start_training("-workers", "0", "-v", stdout=near_end)
+    os.close(near_end)
+    with open(far_end, "rb", buffering=0) as output:
+        text = b""
+        while b" 6: " not in text:
+            text += output.read(1 << 16)
+        for _ in range(1 + (how == signal.SIGHUP)):
+            if isinstance(how, int):
+                process.send_signal(how)
+        while isinstance(how, int) and (part := output.read(1 << 16)):
+            text += part
+    assert process.wait(100) == 130 and (b"goes on from there" in text) == isinstance(how, int)
+    state = checkpoint.find(Path("backup/tiny_last.weights"))
+    assert checkpoint.facts(state)["iteration"] >= 6
+
+
+def test_nohup_keeps_it_running(tiny):
+    process = start_training("-workers", "0", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    next(line for line in process.stdout if line.startswith(" 1:"))
+    process.send_signal(signal.SIGHUP)
+    assert "goes on from there" not in process.communicate(timeout=100)[0]
+    assert process.returncode == 0 and Path("backup/tiny_final.weights").exists()
 
 
 def test_two_processes_are_one(tiny):
