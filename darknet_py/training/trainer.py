@@ -298,8 +298,8 @@ class Run:
         if self.iteration % every == 0:
             yield from self.files.weights(str(self.iteration), self.iteration)
         if self.iteration % self.save_last == 0 and self.iteration < self.last:
-            yield from self.save_last_now()
             yield from self.files.average(self.iteration)
+            yield from self.save_last_now()     # after all others, which a restart from it does not write again
 
     def save_last_now(self, *, must: bool = False) -> Iterator[Event]:
         """Write ``NAME_last.weights`` and its state out of turn, as before an early end."""

@@ -76,7 +76,7 @@ def test_kill_and_go_on(tiny):
     assert Path("backup/tiny_final.weights").read_bytes() == Path("whole/tiny_final.weights").read_bytes()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, "closed pipe", "closed terminal"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP, "closed terminal"])
 def test_ctrl_c_saves(tiny, how):
     """Also a hangup, more than one, and where nobody reads the output any more."""
     change("tiny.cfg", "max_batches=12", "max_batches=100000")
