@@ -121,7 +121,10 @@ def kill_once(ready: Prepared, place: Path, moment: Moment, sums: Sums, verbose:
     end = check(place, (ready.after,), case.varies, case.partial, False)
     wrong += end.wrong + check_pair(place, (ready.after,))
     there = snapshot(place)
-    wrong += [f"{name}: missing at the end" for name in ready.after if name not in there]
+    # a run that was killed after its last state draws no more pictures for its report
+    undrawn = "12 iterations are done" in again.text
+    wrong += [f"{name}: missing at the end" for name in ready.after
+              if name not in there and not (undrawn and "tiny_report" in name)]
     if case.part == "training":
         wrong += check_restart(place, saved, again.text, not case.earlier)
         wrong += [f"{name}: other weights at the end" for name in ready.after

@@ -87,7 +87,7 @@ def cases(port: int) -> list[Case]:
         Case("training", (*TRAIN, "3", "-clear"), (*TRAIN, "4"), varies=(*RUN, "backup/previous-*"),
              partial=LOCK, keeps=True),
         *(Case("convert", ("convert", *MODEL, f"out.{kind}"), ("convert", *OLD, f"out.{kind}"),
-               varies=("out.torchscript",)) for kind in FORMATS),
+               varies=("out.safetensors", "out.torchscript")) for kind in FORMATS),
         Case("detect", ("detect", *MODEL, *DRAWN, "-thresh", ".1"), ("detect", *OLD, *DRAWN, "-thresh", ".2")),
         Case("detect", ("detect", *MODEL, "0.png", "-thresh", ".1"), ("detect", *OLD, "0.png", "-thresh", ".2")),
         Case("evaluate", ("evaluate", "tiny.data", *MODEL, "-json", "all.json", "-plots", "plots"),

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
+from safetensors.torch import load as load_tensors
 
 from darknet_py import load_network, read_cfg
 from darknet_py.training import checkpoint
@@ -83,6 +85,10 @@ def broken(path: Path, folder: Path, killed: bool) -> str | None:
                     json.loads(line)
                 if lines[-1] and not killed:
                     return "its last line is incomplete"
+            case ".safetensors":
+                load_tensors(data)
+            case ".torchscript":
+                torch.jit.load(str(path))
             case ".json":
                 json.loads(data)
             case ".xml":

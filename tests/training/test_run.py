@@ -17,6 +17,7 @@ from darknet_py.training import checkpoint
 from darknet_py.training.events import Iteration, Note, Saved, Scored
 from darknet_py.training.settings import Settings
 from darknet_py.training.trainer import Run
+from darknet_py.utils.files import HOST
 
 
 def start_training(*words, **options):
@@ -148,6 +149,13 @@ def test_a_save_that_is_cut_off(tiny, stage, monkeypatch):
     state = checkpoint.find(Path("backup/tiny_last.weights"))
     assert state is not None
     assert (checkpoint.facts(state)["iteration"] == 99) == (stage > 0)
+    monkeypatch.setattr(Path, "replace", replace)
+    others = Path(f"backup/.tiny_last.state.darknet-py-{HOST}-{os.getppid()}-0.tmp")
+    others.touch()                              # of a process that runs
+    checkpoint.settle(Path("backup/tiny_last.weights"))
+    assert checkpoint.find(Path("backup/tiny_last.weights")) == Path("backup/tiny_last.state")
+    assert (checkpoint.facts(Path("backup/tiny_last.state"))["iteration"] == 99) == (stage > 0)
+    assert list(Path("backup").glob("*.tmp")) == [others]
 
 
 def test_a_full_disk(tiny, monkeypatch):
