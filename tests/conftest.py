@@ -4,6 +4,8 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from pictures import squares
@@ -11,6 +13,7 @@ from web import Web
 
 from darknet_py import load_network
 from darknet_py.cli import main
+from darknet_py.viz import figures
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"         # real weights and all goldens; only developers have it
@@ -35,6 +38,22 @@ def pytest_collection_modifyitems(items):
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no GPU"))
     items.sort(key=lambda item: bool(item.get_closest_marker("slow")) + 2 * bool(item.get_closest_marker("gpu")))
+
+
+@pytest.fixture(autouse=True)
+def blank_figures(request, monkeypatch):
+    """Figures are written in their size but blank: to render those of all tests takes a quarter of the tests' time.
+    Tests marked ``rendered`` look at what a figure shows; each figure has one."""
+    render = figures._rendered
+
+    def blank(figure, extension):
+        if extension not in ("png", "jpg"):
+            return render(figure, extension)
+        width, height = (figure.get_size_inches() * figure.dpi).round().astype(int)
+        return cv2.imencode(f".{extension}", np.full((height, width, 3), 255, np.uint8))[1].tobytes()
+
+    if not request.node.get_closest_marker("rendered"):
+        monkeypatch.setattr(figures, "_rendered", blank)
 
 
 @pytest.fixture

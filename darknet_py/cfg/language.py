@@ -121,20 +121,15 @@ class Cfg:
 def _grammar():
     """The grammar, built once: a cfg is lines; a line is blank, a comment, a header, an entry, or a mistake.
 
-    Lines are single regular expressions, because a pyparsing token a character class costs ten times as much.
+    A line is one regular expression that yields its match, because each pyparsing token costs ten times as much.
     """
     import pyparsing as pp
 
-    def line(pattern: str, tag: str) -> pp.ParserElement:
-        element = pp.Regex(pattern).leave_whitespace()
-        return element.set_parse_action(lambda _, at, tokens: [(tag, at, tokens)])
-
-    blank = pp.Regex(r"(?:[ \t\r\f\v]*(?:[#;][^\n]*)?\n)+|[ \t\r\f\v]*[#;][^\n]*\Z|[ \t\r\f\v]+\Z")
-    header = line(r"[ \t]*\[(?P<kind>[^\]\n]*)\](?P<tail>[^\n]*)\n?", "header")
-    entry = line(r"(?P<key>[^=\n\[#;][^=\n]*)=(?P<gap>[ \t]*)(?P<value>[^\n#;]*)[^\n]*\n?", "entry")
-    mistake = line(r"(?P<text>[^\n]+)\n?", "mistake")
-    lines = blank.leave_whitespace().suppress() | entry | header | mistake
-    return (pp.ZeroOrMore(lines).leave_whitespace() + pp.StringEnd().leave_whitespace()).parse_with_tabs()
+    line = pp.Regex(r"(?P<blank>(?:[ \t\r\f\v]*(?:[#;][^\n]*)?\n)+|[ \t\r\f\v]*[#;][^\n]*\Z|[ \t\r\f\v]+\Z)"
+                    r"|(?P<key>[^=\n\[#;][^=\n]*)=[ \t]*(?P<value>[^\n#;]*)[^\n]*\n?"
+                    r"|[ \t]*\[(?P<kind>[^\]\n]*)\](?P<tail>[^\n]*)\n?"
+                    r"|(?P<mistake>[^\n]+)\n?", as_match=True).leave_whitespace()
+    return (pp.ZeroOrMore(line).leave_whitespace() + pp.StringEnd().leave_whitespace()).parse_with_tabs()
 
 
 def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool = False) -> Cfg:
@@ -153,30 +148,32 @@ def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool 
     starts = [0] + [match.end() for match in re.finditer("\n", body)]
     cfg = Cfg(text, (), path, strict)
     sections: list[tuple[str, int, dict[str, Entry], list[Entry]]] = []
-    for tag, at, tokens in _grammar().parse_string(body):
-        number = bisect_right(starts, at)
-        if tag == "header":
-            kind = "".join(tokens["kind"].split())
-            tail = tokens["tail"].strip()
+    for match in _grammar().parse_string(body):
+        if match["blank"] is not None:
+            continue
+        number = bisect_right(starts, match.start())
+        if match["kind"] is not None:
+            kind = "".join(match["kind"].split())
+            tail = match["tail"].strip()
             if tail and tail[0] not in "#;":
                 raise cfg.error(f"expected nothing after [{kind}], found {_short(tail)}", number, Reason.SYNTAX)
             sections.append((kind, number, {}, []))
             continue
-        key = "".join(tokens["key"].split()) if tag == "entry" else ""
+        key = "".join((match["key"] or "").split())
         if not key:
-            found = tokens["text"] if tag == "mistake" else f"={tokens['value']}"
+            found = f"={match['value']}" if match["mistake"] is None else match["mistake"]
             raise cfg.error(f"expected [section], key=value or a # comment, found {_short(found)}", number,
                             Reason.SYNTAX)
         if not sections:
             raise cfg.error(f"expected [net] before any option, found {_short(key)}=", number, Reason.SYNTAX)
-        value = tokens["value"].rstrip()
+        value = match["value"].rstrip()
         if not value:
             cfg.warn(f"{key}= has no value and is passed over", number)
             continue
         kind, _, seen, entries = sections[-1]
         if key in seen:
             cfg.warn(f"{key}= stands twice in this [{kind}]; the first one counts", number)
-        start = shift + at + len(tokens["key"]) + 1 + len(tokens["gap"])
+        start = shift + match.start("value")
         entries.append(Entry(key, "".join(value.split()), number, start, start + len(value)))
         seen.setdefault(key, entries[-1])
     if not sections:

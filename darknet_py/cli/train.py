@@ -2,8 +2,8 @@
 
 Into the data file's backup folder go NAME_last.weights every 100 iterations, NAME_1000.weights and so on,
 NAME_best.weights with -map, NAME_final.weights, a log, and NAME_report/index.html, a page with pictures of the run;
-chart.png lies here. Ctrl-C saves and stops. The same command goes on, also with another learning rate or more
-iterations in the cfg; -clear moves away what is there.
+chart.png lies here. Ctrl-C saves and stops, and so does closing the terminal, unless nohup keeps it running. The same
+command goes on, also with another learning rate or more iterations in the cfg; -clear moves away what is there.
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.detect import device
@@ -96,17 +97,20 @@ def run(arguments: argparse.Namespace) -> int:
     bar = sys.stderr.isatty() and not arguments.v
     with Progress(training.last, sys.stderr if bar else None, start=training.iteration, lines=sys.stdout) as progress:
         for event in training:
-            for line in lines(event, not (bar and sys.stdout.isatty())):
-                progress.print(line)
-            if isinstance(event, Iteration):
-                progress.update(event.iteration, state(event))
-            if isinstance(event, Finished) and event.weights is not None:
-                progress.print("now: " + "\n     ".join(next_commands(training, arguments, event.weights)))
+            with nullcontext() if training.world.size > 1 else stop_unread(stopping):
+                for line in lines(event, not (bar and sys.stdout.isatty())):
+                    progress.print(line)
+                if isinstance(event, Iteration):
+                    progress.update(event.iteration, state(event))
+                if isinstance(event, Finished) and event.weights is not None:
+                    progress.print("now: " + "\n     ".join(next_commands(training, arguments, event.weights)))
             if stopping and isinstance(event, Iteration):
-                for saved in training.save_last_now():
-                    progress.print(*lines(saved))
-                progress.print(f"stopped after iteration {event.iteration}; the same command goes on from there"
-                               + (", without -clear" if arguments.clear else ""))
+                saved = list(training.save_last_now())
+                with stop_unread(stopping):
+                    for one in saved:
+                        progress.print(*lines(one))
+                    progress.print(f"stopped after iteration {event.iteration}; the same command goes on from there"
+                                   + (", without -clear" if arguments.clear else ""))
                 return 130
     training.world.close()
     return 0
@@ -130,16 +134,36 @@ def launch_processes(gpus: list[str], words: list[str]) -> int:
 
 
 def stop_signals() -> list[int]:
-    """A list to which SIGINT (Ctrl-C) and SIGTERM are appended; a second signal ends the process as usual."""
+    """A list to which SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal was closed) are appended. A second SIGINT or
+    SIGTERM ends the process as usual; SIGHUP comes from the shell and again at its end. Where nohup has it ignored it
+    stays so."""
     caught: list[int] = []
+    hangup = getattr(signal, "SIGHUP", None)            # Windows has none
 
     def stop(number: int, frame: object) -> None:
         caught.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number == hangup else signal.SIG_DFL)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        signal.signal(hangup, stop)
     return caught
+
+
+@contextmanager
+def stop_unread(stopping: list[int]) -> Iterator[None]:
+    """Output that cannot be written, to a closed terminal or a pipe without a reader, stops the run as a signal does.
+    What fails once goes nowhere from then on."""
+    try:
+        yield
+    except OSError as error:
+        stopping.append(signal.SIGTERM)
+        streams = [sys.stdout] if isinstance(error, BrokenPipeError) else [sys.stdout, sys.stderr]
+        with open(os.devnull, "wb") as nowhere:
+            for stream in streams:
+                with suppress(OSError):
+                    os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def lines(event: Event, plain: bool = True) -> Iterator[str]:

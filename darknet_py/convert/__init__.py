@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from darknet_py.errors import DarknetError, cause
 from darknet_py.inference.preprocess import as_input
 from darknet_py.model.network import Network
 from darknet_py.model.weights import Header, read_header
-from darknet_py.utils.files import put_in_place
+from darknet_py.utils.files import put_in_place, temporary_folder
 
 PLAIN = ExportOptions()
 
@@ -63,16 +62,20 @@ def convert(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, out: str |
     network, header, source = load(cfg, weights, width, height)
     kind = FORMATS[name]
     kind.check(network, options)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=_folder(out)) as folder:
-        path = Path(folder, out.name)
+    with temporary_folder(_folder(out)) as folder:
+        path = folder / out.name
         kind.write(network, header, path, options)
         parity = compare(network, kind, path, options, _inputs(network, images)) if check else None
         if parity is not None and not parity.good:
             raise DarknetError(f"{out}: not written, for it computes something else: {parity}")
         files = {}
-        for one in sorted(Path(folder).iterdir()):
-            _put(one, out.with_name(one.name))
-            files[out.with_name(one.name)] = out.with_name(one.name).stat().st_size
+        made = sorted(folder.iterdir(), key=lambda one: one.name == out.name)
+        if len(made) > 1 and out.is_file() and not out.is_symlink():
+            out.unlink()            # a kill between two of them leaves no OUT, rather than one with another's data
+        for one in made:
+            place = out.with_name(one.name)
+            _put(one, place)
+            files[place] = place.stat().st_size
     return Conversion(files, source, parity)
 
 

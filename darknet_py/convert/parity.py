@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from darknet_py.model.network import Network
 from darknet_py.model.weights import VERSION, Header
 from darknet_py.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from darknet_py.ops.nms import nms
+from darknet_py.utils.files import temporary_folder
 
 EXACT, CLOSE, HALF = 0., 1e-3, 5e-2         # the error allowed: of the weights alone, of another runtime, of float16
 TINY = 1e-6                                 # of outputs that are 0 throughout
@@ -53,8 +53,8 @@ def compare(network: Network, kind: Format, path: Path, options: ExportOptions, 
     run, allowed = kind.load(network, path), HALF if options.half else CLOSE if kind.graph else EXACT
     if options.outputs != "nms":
         return Parity(_worst(network, run, options, images), allowed, len(images))
-    with TemporaryDirectory() as folder:
-        before, everything = replace(options, outputs="boxes"), Path(folder, path.name)
+    with temporary_folder(path.parent) as folder:
+        before, everything = replace(options, outputs="boxes"), folder / path.name
         kind.write(network, Header(*VERSION, 0, 20), everything, before)
         find = kind.load(network, everything)
         errors = [suppressed_error(find(x), run(x), options) for x in _batches(images, options)]

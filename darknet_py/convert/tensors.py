@@ -4,20 +4,20 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
-import struct
+import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from darknet_py.errors import Reason, WeightsError
+from darknet_py.convert.stored_tensors import StoredTensor
+from darknet_py.convert.torch_file import read_checkpoint
+from darknet_py.convert.unpickler import Unread
+from darknet_py.errors import Reason, WeightsError, printable
 from darknet_py.model.network import Network
 from darknet_py.model.weights import MOST_BYTES, VERSION, Header
 from darknet_py.utils.files import check_regular
@@ -25,6 +25,12 @@ from darknet_py.utils.files import check_regular
 EXTENSIONS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 NOT_WEIGHTS = "num_batches_tracked"         # PyTorch's counter beside the weights of batch normalisation
 NESTED = ("state_dict", "model", "ema", "model_state_dict", "weights")      # where checkpoints keep the tensors
+DTYPES = {getattr(torch, name) for name in (
+    "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "uint16", "uint32",
+    "uint64", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz") if hasattr(torch, name)}
+MOST_NAME = 1000                # characters
+MOST_HEADER = 1 << 23           # bytes of a .safetensors file's list of tensors, 100 a tensor
+
 
 class Tensors(NamedTuple):
     """The tensors of a file.
@@ -34,7 +40,7 @@ class Tensors(NamedTuple):
     layers: how many leading layers they belong to, where the file says so.
     """
 
-    named: dict[str, Tensor]
+    named: dict[str, Tensor | StoredTensor]
     header: Header = Header(*VERSION, 0, 20)
     layers: int | None = None
 
@@ -88,63 +94,78 @@ def read_tensors(path: str | os.PathLike) -> Tensors:
         check_regular(path, MOST_BYTES)
         open(path, "rb").close()
     except OSError as error:
-        raise WeightsError(f"{path}: cannot read the file: {error.strerror}", Reason.reading(error)) from None
-    return _read_safetensors(path) if _begins(path) == "safetensors" else _read_checkpoint(path)
+        raise WeightsError(f"{path}: cannot read the file: {cause(error)}", Reason.reading(error)) from None
+    begins = _begins(path)
+    archive = begins == "checkpoint" or (begins == "" and Path(path).suffix.lower() != ".safetensors")
+    return _read_checkpoint(path) if archive else _read_safetensors(path)
 
 
 def _read_safetensors(path: str | os.PathLike) -> Tensors:
     try:
+        with open(path, "rb") as file:
+            if (size := int.from_bytes(file.read(8), "little")) > MOST_HEADER:
+                raise ValueError(f"a header of {size} bytes")
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             named = {name: file.get_tensor(name) for name in file.keys()}           # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a whole .safetensors file: {error}", Reason.CORRUPT) from None
-    metadata = {} if metadata is None else metadata
-    return _with_header(path, named, metadata)
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, AttributeError) as error:    # of odd types
+        raise WeightsError(f"{path}: not a whole .safetensors file: {printable(str(error)[:200])}",
+                           Reason.CORRUPT) from None
+    return _with_header(path, named, {} if metadata is None else metadata)
 
 
 def _read_checkpoint(path: str | os.PathLike) -> Tensors:
-    try:
-        with _numpy_allowed():
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise WeightsError(f"{path}: holds Python objects, which would have to be executed to be read; expected "
-                           "tensors alone, as of model.state_dict()", Reason.UNSAFE) from None
-    except (RuntimeError, EOFError, OSError, ValueError, struct.error) as error:
-        raise WeightsError(f"{path}: not a whole PyTorch checkpoint: {str(error).splitlines()[0]}",
-                           Reason.CORRUPT) from None
-    metadata = found if isinstance(found, Mapping) else {}
+    found = read_checkpoint(path)
+    metadata = found if isinstance(found, dict) else {}
     for key in NESTED:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
             break
-    if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
+    named = {str(key): value for key, value in found.items() if isinstance(value, StoredTensor)
+             or (isinstance(value, Unread) and value.tensor)} if isinstance(found, dict) else {}
+    if not named:
         raise WeightsError(f"{path}: expected a state dict (names and tensors), found {type(found).__name__}",
                            Reason.WRONG_FORMAT)
-    return _with_header(path, {str(name): value for name, value in found.items() if isinstance(value, Tensor)},
-                        metadata)
+    return _with_header(path, named, metadata)
 
 
-def _numpy_allowed() -> AbstractContextManager:
-    """Allow NumPy's numbers too, which training programs keep beside the tensors; before PyTorch 2.6 they are
-    refused."""
-    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
-        return nullcontext()
-    scalar = np.float64(0).__reduce__()[0]              # under the name that NumPy 1 had, too
-    return torch.serialization.safe_globals([
-        scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType,
-        np.dtypes.Int64DType])
-
-
-def _with_header(path: str | os.PathLike, named: dict[str, Tensor], metadata: Mapping) -> Tensors:
-    """Tensors with the header and number of layers of the metadata, where the file has them."""
+def _with_header(path: str | os.PathLike, found: Mapping[str, Tensor | StoredTensor | Unread], metadata: Mapping
+                 ) -> Tensors:
+    """Dense tensors of real numbers with the header and number of layers of the metadata, where the file has them."""
+    named: dict[str, Tensor | StoredTensor] = {}
+    for name, value in found.items():
+        if len(name) > MOST_NAME or not name.isprintable():
+            raise WeightsError(f"{path}: expected printable names of at most {MOST_NAME} characters, found "
+                               f"{printable(name[:40])} ...", Reason.BAD_VALUE)
+        if isinstance(value, Unread) or value.dtype not in DTYPES:
+            kind = value.tensor if isinstance(value, Unread) else f"a tensor of {value.dtype}"
+            raise WeightsError(f"{path}: expected dense tensors of real numbers, found {kind}, {name}",
+                               Reason.WRONG_FORMAT)
+        if isinstance(value, StoredTensor):
+            value.check()
+        named[name] = value
     if "header" not in metadata:
         return Tensors(named)
     try:
-        return Tensors(named, Header(*map(int, json.loads(metadata["header"]))), int(metadata["layers"]))
-    except (KeyError, ValueError, TypeError):
+        return Tensors(named, _header(metadata["header"]), _whole_number(metadata["layers"]))
+    except (KeyError, ValueError, TypeError, RecursionError):
         raise WeightsError(f"{path}: expected a header of five whole numbers and a number of layers beside the "
                            "tensors, found something else", Reason.WRONG_FORMAT) from None
+
+
+def _header(text: str) -> Header:
+    """The header of a .weights file, as ``_metadata`` writes it."""
+    numbers = json.loads(text[:MOST_NAME])
+    header = Header(*(_whole_number(str(number)) for number in numbers))
+    if max(header[:3]) >= 1 << 31 or header.seen >= 1 << (64 if header.major * 10 + header.minor >= 2 else 32):
+        raise ValueError
+    return header
+
+
+def _whole_number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,20}", text):
+        raise ValueError
+    return int(text)
 
 
 def fill(network: Network, tensors: Tensors, path: object) -> str:
@@ -158,6 +179,9 @@ def fill(network: Network, tensors: Tensors, path: object) -> str:
     """
     ours = network.state_dict()
     count = len(network.layers) if tensors.layers is None else tensors.layers
+    if count > len(network.layers):
+        raise WeightsError(f"{path}: has {count} layers, the network {len(network.layers)}: these are of another "
+                           "network", Reason.INCOMPATIBLE)
     needed = {name: tensor for name, tensor in ours.items() if int(name.split(".")[1]) < count}
     named = {name: value for name, value in tensors.named.items() if not name.endswith(NOT_WEIGHTS)}
     if set(named) <= set(ours):
@@ -178,7 +202,7 @@ def fill(network: Network, tensors: Tensors, path: object) -> str:
     return f"{len(pairs)} tensors of {count} layers, {how}" + (f"; {rest} of another kind passed over" if rest else "")
 
 
-def _matched(network: Network, named: Mapping[str, Tensor], path: object) -> list[tuple[str, str]]:
+def _matched(network: Network, named: Mapping[str, Tensor | StoredTensor], path: object) -> list[tuple[str, str]]:
     """Pairs of names, ours and the file's: the n-th layer with weights has the n-th weights of the file."""
     units = _units(named)
     ours = network.state_dict()
@@ -200,7 +224,7 @@ def _matched(network: Network, named: Mapping[str, Tensor], path: object) -> lis
     return pairs
 
 
-def _units(named: Mapping[str, Tensor]) -> list[dict[str, str]]:
+def _units(named: Mapping[str, Tensor | StoredTensor]) -> list[dict[str, str]]:
     """Tensors that belong together: a kernel or a matrix and what follows it, by the names that a layer of ours has.
     What is not of a convolution, a dense layer or batch normalisation is passed over, as anchors are."""
     units: list[dict[str, str]] = []
@@ -221,5 +245,5 @@ def _place(network: Network, name: str) -> str:
     return f"layer {layer.place.index} ([{layer.kind}], line {layer.place.section.line} of the cfg)"
 
 
-def _sides(tensor: Tensor) -> str:
+def _sides(tensor: Tensor | StoredTensor) -> str:
     return " x ".join(map(str, tensor.shape)) if tensor.dim() else "a single number"

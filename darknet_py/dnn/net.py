@@ -23,6 +23,7 @@ from darknet_py.layers.base import Layer as DarknetLayer
 from darknet_py.layers.yolo import AnchorHead
 from darknet_py.model.network import Network, load_network
 from darknet_py.ops.nms import nms
+from darknet_py.utils.files import temporary_folder
 
 INPUT_NAMES = ("", "data")
 THRESHOLDS = {"region": (.001, .4)}     # OpenCV's defaults of thresh= and nms_threshold=
@@ -244,7 +245,7 @@ def readNetFromDarknet(cfgFile: str | os.PathLike | Buffer, darknetModel: str | 
     Raises:
         Error: with file and line.
     """
-    with _errors(), tempfile.TemporaryDirectory() as folder:
+    with _errors(), temporary_folder(tempfile.gettempdir()) as folder:
         cfg = read_cfg(cfgFile) if isinstance(cfgFile, (str, os.PathLike)) else \
             parse_cfg(bytes(cfgFile).decode("utf-8", "surrogateescape"))
         if isinstance(darknetModel, (str, os.PathLike)):

@@ -48,6 +48,8 @@ class Detector:
         thresh: scores must be above it, in [0, 1].
         nms: overlap above which the less confident box is suppressed; 0 keeps all.
         hier_thresh: the probability that a class of a tree must exceed (C fixes it at .5).
+        max_candidates: the most boxes of a class and image that suppression looks at, the most confident ones; None, as
+            in C: all. It bounds the time of a picture for a service.
         letterbox: keep the picture's proportions; None does as the cfg says (letter_box=).
         device: "auto" takes a GPU where there is one.
         stateful: recurrent layers remember the images before, as those of a video (so does C's detector); else each
@@ -66,13 +68,17 @@ class Detector:
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
                  thresh: float = .25, nms: float = .45, hier_thresh: float = .5, letterbox: bool | None = None,
-                 device: str | torch.device = "auto", backend: str = "pytorch", stateful: bool = False):
+                 device: str | torch.device = "auto", backend: str = "pytorch", stateful: bool = False,
+                 max_candidates: int | None = None):
         self.network = load_network(cfg, weights)
         self.postprocess = PostProcessor.of(self.network)
         check_takes_images(self.network)
         self.backend = build_backend(backend, self.network, device)
         self.names = find_names(self.network.cfg.path, weights, self.postprocess.classes, names, data)
         self.thresh, self.nms, self.hier_thresh, self.stateful = thresh, nms, hier_thresh, stateful
+        if max_candidates is not None and max_candidates < 1:
+            raise ValueError(f"max_candidates must be at least 1, got {max_candidates}")
+        self.max_candidates = max_candidates
         self.letterbox = bool(self.network.options.letter_box) if letterbox is None else letterbox
 
     @overload
@@ -129,7 +135,8 @@ class Detector:
     def _postprocess(self, batch: BatchOutputs) -> list[Frame]:
         with torch.inference_mode():
             found = self.postprocess.find_boxes(batch.outputs, [array.shape[:2] for array, _ in batch.contexts],
-                                                self.thresh, self.nms, self.hier_thresh, self.letterbox)
+                                                self.thresh, self.nms, self.hier_thresh, self.letterbox,
+                                                self.max_candidates)
             return [Frame(self._detections(*result, array.shape[:2], path), array, batch.seconds / len(found))
                     for result, (array, path) in zip(found, batch.contexts, strict=True)]
 

@@ -47,7 +47,8 @@ class PostProcessor:
         return made
 
     def find_boxes(self, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,
-                   nms_thresh: float, hier_thresh: float = .5, letterbox: bool = False) -> list[tuple[Tensor, Tensor]]:
+                   nms_thresh: float, hier_thresh: float = .5, letterbox: bool = False,
+                   max_candidates: int | None = None) -> list[tuple[Tensor, Tensor]]:
         """Boxes of a batch.
 
         Args:
@@ -55,6 +56,8 @@ class PostProcessor:
             image_sizes: (height, width) of each image, in pixels.
             thresh: scores must be above it.
             nms_thresh: overlap above which the less confident box is suppressed; 0 keeps all.
+            max_candidates: the most boxes of a class and image that suppression looks at, the most confident ones; a
+                bound on its time, which C has not. None: all.
 
         Returns:
             For each image (B, 4) boxes, center x, center y, width, height relative to the image, and (B, classes)
@@ -65,6 +68,9 @@ class PostProcessor:
         """
         found = []
         for box, score in self.propose(outputs, image_sizes, thresh, hier_thresh, letterbox):
+            if max_candidates is not None and len(score) > max_candidates:
+                first = score.argsort(dim=0, descending=True, stable=True)[:max_candidates]
+                score = torch.zeros_like(score).scatter(0, first, score.gather(0, first))
             kept = self.suppress(box, score, nms_thresh).cpu()
             order = sorted_order(score.cpu()) if nms_thresh else slice(None)
             found.append((box.cpu()[order], kept[order]))

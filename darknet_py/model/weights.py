@@ -8,7 +8,7 @@ import os
 import struct
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -129,19 +129,24 @@ def save(path: str | os.PathLike, layers: Sequence[Layer], seen: int = 0, versio
     """
     try:
         with replacing(path) as file:
-            major, minor, revision = version
-            header = Header(major, minor, revision, seen, 20 if major * 10 + minor >= 2 else 16)
-            file.write(struct.pack("<iiiQ" if header.size == 20 else "<iiiI", *header[:4]))
-            for layer in layers:
-                for blob in layer.blobs():
-                    tensor = blob.tensor.detach()
-                    if blob.stored == "flipped" or (blob.stored == "matrix" and header.transposed):
-                        tensor = tensor.reshape(len(tensor), -1).t()
-                    file.write(tensor.to("cpu", torch.float32).contiguous().numpy().data)   # tofile hides errors
-            file.flush()
-            os.fsync(file.fileno())     # so that the file survives a crash of the machine
+            write(file, layers, seen, version)
     except OSError as error:
         raise WeightsError(f"{path}: cannot write the weights file: {cause(error)}", Reason.UNWRITABLE) from None
+
+
+def write(file: BinaryIO, layers: Sequence[Layer], seen: int = 0, version: Sequence[int] = VERSION) -> None:
+    """``save`` into an open file. Raises OSError."""
+    major, minor, revision = version
+    header = Header(major, minor, revision, seen, 20 if major * 10 + minor >= 2 else 16)
+    file.write(struct.pack("<iiiQ" if header.size == 20 else "<iiiI", *header[:4]))
+    for layer in layers:
+        for blob in layer.blobs():
+            tensor = blob.tensor.detach()
+            if blob.stored == "flipped" or (blob.stored == "matrix" and header.transposed):
+                tensor = tensor.reshape(len(tensor), -1).t()
+            file.write(tensor.to("cpu", torch.float32).contiguous().numpy().data)   # tofile hides errors
+    file.flush()
+    os.fsync(file.fileno())     # so that the file survives a crash of the machine
 
 
 def size_in_bytes(layers: Sequence[Layer]) -> int:

@@ -20,7 +20,7 @@ from darknet_py.data.coco import category_ids
 from darknet_py.data.datafile import C_SPACE, label_path
 from darknet_py.errors import DataError, Reason, cause
 from darknet_py.prepare.sources import STATISTICS, Picture
-from darknet_py.utils.files import parse_json, read_regular, write_file
+from darknet_py.utils.files import parse_json, read_regular, replacing, sweep, write_file
 
 FORMATS = ("darknet", "coco", "voc", "yolo")
 MANIFEST = "dataset.json"
@@ -45,6 +45,7 @@ def own_files(out: Path, force: bool) -> set[str]:
     Raises:
         DataError: there are files, and force is False.
     """
+    sweep(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return set()
     if not out.is_dir():
@@ -54,6 +55,8 @@ def own_files(out: Path, force: bool) -> set[str]:
         own = {str(name) for name in found} | {MANIFEST}
     except (OSError, ValueError, KeyError, TypeError):
         own = set()
+    for folder in {(out / name).parent for name in own}:
+        sweep(folder)
     if not force:
         raise DataError(f"{out} is there already: -force replaces what this command wrote there, -o FOLDER writes "
                         "another one" if own else f"{out} has files that are not of this command: -o FOLDER writes "
@@ -86,13 +89,15 @@ def write_set(out: Path, style: str, parts: Parts, names: Sequence[str], *, abou
         if name not in own and os.path.lexists(out / name):
             raise DataError(f"{out / name} is there already, and not from this command; -o FOLDER writes another one",
                             Reason.ALREADY_EXISTS)
-    manifest = {**about, "format": style, "classes": list(names), "files": [*plan, STATISTICS]}
-    for name in own:
+    manifest = {**about, "format": style, "classes": list(names)}
+    files = [*plan, STATISTICS]
+    # before anything is taken away or written, so that a run after a kill knows the files as this command's
+    write_file(out / MANIFEST, json.dumps({**manifest, "files": sorted({*own, *files} - {MANIFEST})}).encode())
+    for name in own - {MANIFEST}:
         with suppress(OSError):
             (out / name).unlink()
     if style == "darknet":
         (out / "backup").mkdir(parents=True, exist_ok=True)         # where C expects a folder
-    write_file(out / MANIFEST, json.dumps(manifest, indent=1).encode())
     linked = copied = 0
     for done, (name, content) in enumerate(plan.items(), 1):
         if isinstance(content, bytes):
@@ -103,6 +108,7 @@ def write_set(out: Path, style: str, parts: Parts, names: Sequence[str], *, abou
             copied += 1
         if progress is not None:
             progress(done, len(plan))
+    write_file(out / MANIFEST, json.dumps({**manifest, "files": files}, indent=1).encode())
     pictures = sum(map(len, parts.values()))
     return WrittenFiles(len(plan) + 2 - linked - copied, linked, copied, pictures - linked - copied)
 
@@ -120,12 +126,8 @@ def link_or_copy(image: Path, target: Path, copy: bool) -> bool:
             with suppress(OSError, NotImplementedError):
                 link(source, target)
                 return True
-        temporary = target.with_name(f"{target.name}.tmp{os.getpid()}")
-        try:
-            shutil.copyfile(source, temporary)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with open(source, "rb") as picture, replacing(target) as file:
+            shutil.copyfileobj(picture, file)
     except OSError as error:
         raise DataError(f"{target}: cannot copy the picture: {cause(error)}", Reason.UNWRITABLE) from None
     return False

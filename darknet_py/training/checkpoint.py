@@ -2,7 +2,8 @@
 
 The state is a safetensors file: momentum, the average of the weights, statistics, and as text the iteration, the
 best score and the like. It has a checksum of the weights that it belongs to. Saving writes the state under another
-name, then the weights, then renames the state; whenever that is interrupted, one of the two states fits the weights.
+name, then the weights, then renames the state; whenever that is interrupted, one of the two states fits the weights,
+and the next start or save gives it its name.
 """
 from __future__ import annotations
 
@@ -20,9 +21,10 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from darknet_py.errors import DataError, Reason, WeightsError, cause
+from darknet_py.model import weights as weights_file
 from darknet_py.training.iteration import Engine
 from darknet_py.training.state_facts import AFRESH, check
-from darknet_py.utils.files import parse_json, put_in_place, replacing, show_json
+from darknet_py.utils.files import is_left, parse_json, put_in_place, replacing, show_json, temporary_path
 
 CHUNK = 1 << 24
 
@@ -38,26 +40,29 @@ def save(path: Path, engine: Engine, facts: dict[str, Any], statistics: Sequence
     Raises:
         WeightsError: the disk is full, or the folder is missing or not writable; existing files stay as they were.
     """
-    fresh, upcoming = (path.with_suffix(f"{suffix}.new{os.getpid()}") for suffix in (".weights", ".state"))
+    network = engine.network
     try:
-        _finish_last_save(path)
-        engine.network.save_weights(fresh)
-        tensors = {f"momentum/{name}": tensor for name, tensor in engine.optimizer.state_dict().items()}
-        tensors |= {f"average/{index}": tensor for index, tensor in enumerate(engine.average.values)}
-        tensors |= {f"statistics/{index}": tensor for index, tensor in enumerate(statistics)}
-        tensors |= {"rolling": engine.context.rolling}
-        facts = facts | {"weights": checksum(fresh), "seen": engine.context.seen, "scale": [engine.scale, engine.good]}
-        with replacing(upcoming) as file:
-            file.write(to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-                                {"run": json.dumps(facts)}))
-            file.flush()
-            os.fsync(file.fileno())
-        put_in_place(fresh, path)
-        put_in_place(upcoming, path.with_suffix(".state"))
+        settle(path)
+        with temporary_path(path.parent) as temporary:
+            upcoming = temporary.with_name(f".{path.stem}.state{temporary.name}")
+            with replacing(path) as file:
+                weights_file.write(file, network.layers, network.seen)
+                tensors = {f"momentum/{name}": tensor for name, tensor in engine.optimizer.state_dict().items()}
+                tensors |= {f"average/{index}": tensor for index, tensor in enumerate(engine.average.values)}
+                tensors |= {f"statistics/{index}": tensor for index, tensor in enumerate(statistics)}
+                tensors |= {"rolling": engine.context.rolling}
+                facts = facts | {"weights": checksum(file.name), "seen": engine.context.seen,
+                                 "scale": [engine.scale, engine.good]}
+                with open(upcoming, "wb") as state:
+                    state.write(to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                                         {"run": json.dumps(facts)}))
+                    state.flush()
+                    os.fsync(state.fileno())
+            put_in_place(upcoming, path.with_suffix(".state"))
     except OSError as error:
+        with suppress(OSError):
+            settle(path)
         raise WeightsError(f"{path}: cannot write it and its state: {cause(error)}", Reason.UNWRITABLE) from None
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def find(path: Path) -> Path | None:
@@ -70,21 +75,24 @@ def find(path: Path) -> Path | None:
                  and facts(candidate).get("weights") == wanted), None)
 
 
-def _finish_last_save(path: Path) -> None:
-    """Finish an interrupted save: rename the state that fits the weights, and delete the others."""
-    if left := _upcoming(path):
-        with suppress(DataError):           # what is no state is deleted too
+def settle(path: Path) -> None:
+    """Finish a save that was interrupted: rename the state that fits the weights, and remove the others.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    if left := [state for state in _upcoming(path) if is_left(state)]:
+        with suppress(DataError):           # what is no state is removed too
             if (state := find(path)) is not None and state in left:
                 put_in_place(state, path.with_suffix(".state"))
         for other in left:
             other.unlink(missing_ok=True)
-    for other in path.parent.glob(f"{escape(path.stem)}.weights.new*"):
-        other.unlink(missing_ok=True)
 
 
 def _upcoming(path: Path) -> list[Path]:
-    """States under other names, left by an interrupted save."""
-    return sorted(path.parent.glob(f"{escape(path.stem)}.state.new*"))
+    """States under temporary names, of saves that are interrupted or not at their end yet. ``sweep`` passes over these
+    names, since the state of the weights may be among them."""
+    return sorted(path.parent.glob(f".{escape(path.stem)}.state.darknet-py-*.tmp"))
 
 
 def facts(path: Path) -> dict[str, Any]:
@@ -160,7 +168,7 @@ def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def checksum(path: Path) -> int:
+def checksum(path: str | os.PathLike) -> int:
     """CRC-32 of a file."""
     value = 0
     with open(path, "rb") as file:

@@ -201,7 +201,8 @@ class Log:
     """A JSONL file that grows by a line at a time, each a JSON object with ``iteration``.
 
     Each line is flushed, so that it survives a killed process. An incomplete line is skipped on reading, and dropped
-    when the run resumes, as are those of iterations that are repeated.
+    when the run resumes, as are those of iterations that are repeated. The file is a new one then, into which no other
+    process writes: not one that runs in the same folder either, where the file system has no locks.
 
     Attributes:
         before: the entries that are kept from an earlier run.
@@ -215,12 +216,11 @@ class Log:
             self.path = path
             path.parent.mkdir(parents=True, exist_ok=True)
             old = path.read_bytes() if path.exists() else b""
-            entries = [(line, entry) for line, entry in _entries(old.split(b"\n")) if entry["iteration"] <= iteration]
-            self.before = [entry for _, entry in entries]
-            kept = b"".join(line + b"\n" for line, _ in entries)
-            if kept != old:
-                with replacing(path) as file:
-                    file.write(kept)
+            entries = {(entry["iteration"], "score" in entry): (line, entry)
+                       for line, entry in _entries(old.split(b"\n")) if entry["iteration"] <= iteration}
+            self.before = [entry for _, entry in entries.values()]
+            with replacing(path) as file:
+                file.write(b"".join(line + b"\n" for line, _ in entries.values()))
             self.file = open(path, "ab", buffering=0)       # noqa: SIM115   # closed by close()
         except OSError as error:
             raise DataError(f"{path}: cannot write the log: {cause(error)}", Reason.UNWRITABLE) from None

@@ -16,8 +16,9 @@ from darknet_py.model.weights import read_header
 from darknet_py.training import checkpoint
 from darknet_py.training.identity import Identity
 from darknet_py.training.state_facts import check
+from darknet_py.utils.files import temporary_folder
 
-FILES = r"_(?:report|(?:(?:last|best|final|ema|\d+)\.weights|last\.state|(?:log|attention)\.\w+)(?:\.new\w*)?)"
+FILES = r"_(?:report|(?:(?:last|best|final|ema|\d+)\.weights|last\.state|(?:log|attention)\.\w+))"
 NUMBERED = re.compile(r".*_\d+\.weights")
 
 
@@ -109,6 +110,7 @@ def find_checkpoints(request: RunRequest) -> Checkpoints:
     weights, others, state, given = {}, [], None, None
     folder = request.folder
     if folder is not None and folder.is_dir():
+        checkpoint.settle(folder / f"{request.name}_last.weights")
         own = re.compile(re.escape(request.name) + FILES)
         for path in sorted(path for path in folder.iterdir() if own.fullmatch(path.name) and path.exists()):
             if path.suffix == ".weights":
@@ -250,20 +252,37 @@ def _state(weights: Path) -> State | None:
 
 
 def set_aside(moved: Iterable[Path], copied: Iterable[Path], folder: Path) -> None:
-    """Move files into a new folder, and copy those that must also stay.
+    """Move files into a new folder, and copy those that must also stay. The folder has all of them before the first is
+    removed where it was.
 
     Raises:
         DataError: it cannot be done.
     """
     try:
-        folder.mkdir(parents=True)
-        for path in copied:
-            shutil.copy2(path, folder / path.name)
+        with temporary_folder(folder.parent) as temporary:
+            gathered = temporary / folder.name
+            gathered.mkdir()
+            for path in copied:
+                shutil.copy2(path, gathered)
+            for path in moved:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.copytree(path, gathered / path.name, copy_function=_link)
+                else:
+                    _link(path, gathered / path.name)
+            gathered.rename(folder)
         for path in moved:
-            shutil.move(path, folder / path.name)
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     except OSError as error:
         raise DataError(f"{folder}: cannot move there what would be written over: {cause(error)}; nothing was "
                         "overwritten", Reason.UNWRITABLE) from None
+
+
+def _link(path: str | os.PathLike, target: str | os.PathLike) -> None:
+    """A hard link, or a copy where there can be none."""
+    try:
+        os.link(path, target)
+    except (OSError, NotImplementedError):
+        shutil.copy2(path, target)
 
 
 def make_folder(path: Path) -> None:

@@ -31,7 +31,7 @@ from darknet_py.training.statistics import Statistics
 from darknet_py.training.tasks import Score, Task, task_for
 from darknet_py.training.transfer import start_network
 from darknet_py.utils.distributed import World, local_device
-from darknet_py.utils.files import ProcessLock, write_file
+from darknet_py.utils.files import ProcessLock, sweep, write_file
 
 SAVE_LAST = 100             # iterations between two _last.weights
 LONG = 10_000               # runs of as many iterations keep a numbered file only so often, shorter ones every 1000
@@ -106,6 +106,8 @@ class Run:
         if self.settings.save:
             resume.make_folder(self.backup)
             self.lock = ProcessLock(self.backup / f"{self.name}_run.lock", f"training {self.name} there")
+            for folder in (self.backup, self.backup / f"{self.name}_report", Path(self.settings.charts or ".")):
+                sweep(folder)           # also where nothing will be written, and before files are moved
         try:
             return resume.start(self.request)
         except BaseException:
@@ -298,8 +300,8 @@ class Run:
         if self.iteration % every == 0:
             yield from self.files.weights(str(self.iteration), self.iteration)
         if self.iteration % self.save_last == 0 and self.iteration < self.last:
-            yield from self.save_last_now()
             yield from self.files.average(self.iteration)
+            yield from self.save_last_now()     # after all others, which a restart from it does not write again
 
     def save_last_now(self, *, must: bool = False) -> Iterator[Event]:
         """Write ``NAME_last.weights`` and its state out of turn, as before an early end."""

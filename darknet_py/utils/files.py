@@ -20,13 +20,22 @@ from filelock import FileLock, Timeout
 
 from darknet_py.errors import DataError, Reason, cause
 
+
+def _host() -> str:
+    """Where the numbers of processes mean what they mean here: this machine, and on it this container."""
+    numbers = ""
+    with suppress(OSError):
+        numbers = os.readlink("/proc/self/ns/pid")
+    return f"{zlib.crc32(f'{socket.gethostname()} {numbers}'.encode()):x}"
+
+
 TEMPORARY = re.compile(r"\.darknet-py-([0-9a-f]+)-(\d+)-\d+\.tmp")       # host, process, a count
-HOST = f"{zlib.crc32(socket.gethostname().encode()):x}"
+HOST = _host()
 OLD = 24 * 3600.        # seconds after which a temporary file of another machine is left over
 
 _count = itertools.count()
 _swept: set[Path] = set()
-
+_in_use: set[str] = set()      # names of this process's own
 
 MOST_TEXT = 1 << 31     # bytes of a list, of labels, of JSON
 KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
@@ -86,19 +95,45 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         with open(target, "wb") as file:
             yield file
         return
-    if target.parent not in _swept:
-        _swept.add(target.parent)
-        sweep(target.parent)
-    temporary = target.with_name(f".darknet-py-{HOST}-{os.getpid()}-{next(_count)}.tmp")
+    with temporary_path(target.parent) as temporary:
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+            with suppress(FileNotFoundError):
+                shutil.copymode(target, temporary)
+            temporary.replace(target)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+@contextmanager
+def temporary_path(folder: Path) -> Iterator[Path]:
+    """A path for what will be renamed or removed in the meantime, in a folder that is swept the first time."""
+    if folder not in _swept:
+        _swept.add(folder)
+        sweep(folder)
+    path = folder / f".darknet-py-{HOST}-{os.getpid()}-{next(_count)}.tmp"
+    _in_use.add(path.name)
     try:
-        with open(temporary, "wb") as file:
-            yield file
-        with suppress(FileNotFoundError):
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
+        yield path
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        _in_use.discard(path.name)
+
+
+@contextmanager
+def temporary_folder(parent: str | os.PathLike) -> Iterator[Path]:
+    """A folder in ``parent`` that is removed afterwards with what is still in it; only this user can look into it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with temporary_path(Path(parent)) as path:
+        path.mkdir(0o700)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def put_in_place(made: Path, path: Path) -> None:
@@ -117,16 +152,28 @@ def put_in_place(made: Path, path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that processes left in a folder when they were killed."""
+    """Remove the temporary files and folders that processes left in a folder when they were killed."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            found = TEMPORARY.fullmatch(entry.name)
-            if found is None:
-                continue
-            here = found[1] == HOST and os.name == "posix"
-            with suppress(OSError):
-                if (here and not _is_running(int(found[2]))) or time.time() - entry.stat().st_mtime > OLD:
-                    os.unlink(entry)
+            if TEMPORARY.fullmatch(entry.name) and is_left(entry):
+                with suppress(OSError):
+                    shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else os.unlink(entry)
+
+
+def is_left(path: str | os.PathLike) -> bool:
+    """Whether the process is gone that made a file whose name ends as that of a temporary file does."""
+    name = os.path.basename(path)
+    found = TEMPORARY.search(name)
+    if found is None:
+        return False
+    if found[1] == HOST and os.name == "posix":
+        process = int(found[2])
+        if found[0] not in _in_use if process == os.getpid() else not _is_running(process):
+            return True
+    try:
+        return time.time() - os.stat(path, follow_symlinks=False).st_mtime > OLD
+    except OSError:
+        return False
 
 
 def _is_running(process: int) -> bool:

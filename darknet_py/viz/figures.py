@@ -35,10 +35,15 @@ def write_figure(figure: Figure, paths: Sequence[Path]) -> None:
         OSError: it cannot be written.
         ValueError: no such format.
     """
+    data = _rendered(figure, paths[0].suffix[1:] or "png")
+    for path in paths:
+        with replacing(path) as file:
+            file.write(data)
+
+
+def _rendered(figure: Figure, extension: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     FigureCanvasAgg(figure)
     data = io.BytesIO()
-    figure.savefig(data, format=paths[0].suffix[1:] or "png")
-    for path in paths:
-        with replacing(path) as file:
-            file.write(data.getvalue())
+    figure.savefig(data, format=extension)
+    return data.getvalue()

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from darknet_py.errors import DownloadError, cause
-from darknet_py.utils.files import put_in_place
+from darknet_py.utils.files import put_in_place, replacing
 from darknet_py.utils.version import __version__
 
 BLOCK = 1 << 18                                         # bytes that are read at a time
@@ -72,12 +72,12 @@ def download(url: str, path: str | os.PathLike, *, mirrors: tuple[str, ...] = ()
         with _claimed(Path(f"{path}.part")) as file:
             part = _Part(file, Path(f"{path}.part"), size, sha256, progress or (lambda done, total: None), timeout)
             origin = next((one for one in urls if part.fetch(one, reasons, tries, pause)), None)
+        if origin is not None or not part.length:
+            part.source.unlink(missing_ok=True)
         if origin is not None:
             put_in_place(part.path, path)
         elif not part.length:
             part.path.unlink()
-        if origin is not None or not part.length:
-            part.source.unlink(missing_ok=True)
     except BrokenPipeError:             # of the progress bar's reader
         raise
     except OSError as error:
@@ -207,7 +207,8 @@ class _Part:
         if reply.status == 200:
             self.restart()
             if (now := _validator(reply.headers)) is not None:
-                self.source.write_text(f"{url}\n{now}\n", "utf-8")
+                with replacing(self.source) as file:
+                    file.write(f"{url}\n{now}\n".encode())
         total = self.size if total is None else total
         room = shutil.disk_usage(self.path.parent).free
         if total is not None and total - self.length > room:

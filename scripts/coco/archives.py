@@ -15,7 +15,7 @@ from darknet_py.cfg.language import read_cfg
 from darknet_py.cli import download
 from darknet_py.data.coco import read_coco_json
 from darknet_py.errors import DataError, Reason, WeightsError, printable
-from darknet_py.utils.files import replacing
+from darknet_py.utils.files import replacing, temporary_folder
 from darknet_py.zoo.download import find_mismatch
 from darknet_py.zoo.manifest import OFFICIAL, Published, how_to_get
 
@@ -104,11 +104,10 @@ def fetch(path: Path, facts: Published) -> None:
 
 def unzip(path: Path, member: str, target: Path) -> None:
     """The file ``member`` of an archive, or the files in the folder ``member``, as ``target``: whole or not at all."""
-    temporary = target.with_name(f"{target.name}.tmp{os.getpid()}")
     print(f"{path}: unpacking {member}", file=sys.stderr, flush=True)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with ZipFile(path) as zipped:
+        with temporary_folder(target.parent) as folder, ZipFile(path) as zipped:
             names = zipped.namelist()
             inside = [name for name in names if name.startswith(f"{member}/") and not name.endswith("/")]
             if member in names:
@@ -118,22 +117,21 @@ def unzip(path: Path, member: str, target: Path) -> None:
             if not inside:
                 raise DataError(printable(f"{path}: expected {member} in it, found {names[0] if names else 'nothing'}"),
                                 Reason.WRONG_FORMAT)
-            temporary.mkdir()
+            unpacked = folder / target.name
+            unpacked.mkdir()
             for name in inside:
                 plain = name.removeprefix(f"{member}/")
                 if not re.fullmatch(r"\w[\w.-]*", plain):           # nothing that leads elsewhere
                     raise DataError(printable(f"{path}: expected pictures in {member}/, found {name}"),
                                     Reason.WRONG_FORMAT)
-                with zipped.open(name) as source, open(temporary / plain, "wb") as file:
+                with zipped.open(name) as source, open(unpacked / plain, "wb") as file:
                     shutil.copyfileobj(source, file)
-        temporary.rename(target)
+            unpacked.rename(target)
     except OSError as error:
         raise DataError(f"{target}: cannot be unpacked from {path}: {error.strerror or error}",
                         Reason.UNWRITABLE) from None
     except (BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise DataError(f"{path}: cannot be unpacked: {error}", Reason.CORRUPT) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_images(a: argparse.Namespace, path: Path, folder: Path) -> None:

@@ -48,6 +48,7 @@ def run(demo, cli):
     return call
 
 
+@pytest.mark.rendered
 def test_evaluate(shapes, run):
     code, out, err = run("evaluate", "-json", "e.json", "-plots", "plots")
     assert code == 0 and "bad_3.png" in err and "no_5.png" in err and err.count("warning: ") == 3

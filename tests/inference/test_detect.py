@@ -83,6 +83,22 @@ def test_thresholds(detector, demo):
     assert len(detector(demo[2])) >= len(everything)
 
 
+def test_the_most_confident_candidates_alone(demo):
+    """With no suppression every candidate is a detection."""
+    cfg, weights, picture = demo
+    every = Detector(cfg, weights, nms=0, thresh=.01, device="cpu")(picture)
+    found = Detector(cfg, weights, nms=0, thresh=.01, device="cpu", max_candidates=3)(picture)
+    best = {label: np.sort(every.scores[every.labels == label])[::-1][:3] for label in np.unique(every.labels)}
+    assert max(np.bincount(every.labels)) > 3
+    for label, scores in best.items():
+        np.testing.assert_array_equal(found.scores[found.labels == label], scores)
+    assert len(found) == sum(map(len, best.values()))
+    all_of_them = Detector(cfg, weights, device="cpu", max_candidates=10 ** 6)(picture)
+    np.testing.assert_array_equal(all_of_them.boxes, Detector(cfg, weights, device="cpu")(picture).boxes)
+    with pytest.raises(ValueError, match="max_candidates must be at least 1, got 0"):
+        Detector(cfg, weights, max_candidates=0)
+
+
 def test_hidden_names(demo):
     found = Detector(*demo[:2], ["circle", "dont_show_square", "triangle"], device="cpu")(demo[2])
     assert len(found) and 1 not in found.labels

@@ -399,6 +399,7 @@ def test_a_cfg_that_is_only_read(run):
     assert "m.cfg as it is" in out and Path("m.cfg").read_text() == before
 
 
+@pytest.mark.rendered
 @pytest.mark.parametrize("flags, name", [(("-show",), "anchors.png"), (("-plot", "x.jpg"), "x.jpg"),
                                          (("-plot", "y.png", "-show"), "y.png")])
 def test_the_plot(run, flags, name):

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from conftest import raises
 from pictures import scene
@@ -114,6 +115,13 @@ def test_copies_can_be_moved():
     for path in snapshot("set"):
         Path(path).unlink()
     same(flat(read_back("far/away/here/obj.data")), named(rows), 1e-7)
+
+
+@pytest.mark.rendered
+def test_statistics():
+    make_set("set")
+    assert run("set", "-o", "out") == 0
+    assert len(np.unique(cv2.imread("out/statistics.png").reshape(-1, 3), axis=0)) > 100
 
 
 def test_spaces_in_the_folder():

@@ -276,7 +276,7 @@ def test_two_runs_at_once(typed):
     last = seen("last")
     change("tiny.cfg", "max_batches=2000000", f"max_batches={last + 2}")
     assert typed()[:2] == (0, [last + 1, last + 2])
-    assert not [name for name in os.listdir("backup") if name.endswith((".lock", ".pid")) or ".new" in name]
+    assert not [name for name in os.listdir("backup") if name.endswith((".lock", ".pid", ".tmp"))]
 
 
 def test_a_run_that_failed_lets_go(typed):

@@ -1,4 +1,5 @@
 """Training runs, whole: files, going on after a crash, several processes, and what goes wrong."""
+import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from darknet_py.training import checkpoint
 from darknet_py.training.events import Iteration, Note, Saved, Scored
 from darknet_py.training.settings import Settings
 from darknet_py.training.trainer import Run
+from darknet_py.utils.files import HOST
 
 
 def start_training(*words, **options):
@@ -75,16 +77,34 @@ def test_kill_and_go_on(tiny):
     assert Path("backup/tiny_final.weights").read_bytes() == Path("whole/tiny_final.weights").read_bytes()
 
 
-def test_ctrl_c_saves(tiny):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP, "closed terminal"])
+def test_ctrl_c_saves(tiny, how):
+    """Also a hangup, more than one, and where nobody reads the output any more."""
     change("tiny.cfg", "max_batches=12", "max_batches=100000")
-    process = start_training("-workers", "0")
-    for line in process.stdout:
-        if line.startswith(" 6:"):
-            break
-    process.send_signal(signal.SIGINT)
-    text = process.communicate(timeout=100)[0]
-    assert process.returncode == 130 and "goes on from there" in text
-    assert load_network("tiny.cfg", "backup/tiny_last.weights").seen >= 24
+    change("tiny.data", "savelast=4", "savelast=100000")
+    far_end, near_end = os.openpty() if how == "closed terminal" else os.pipe()
+    process = start_training("-workers", "0", "-v", stdout=near_end)
+    os.close(near_end)
+    with open(far_end, "rb", buffering=0) as output:
+        text = b""
+        while b" 6: " not in text:
+            text += output.read(1 << 16)
+        for _ in range(1 + (how == signal.SIGHUP)):
+            if isinstance(how, int):
+                process.send_signal(how)
+        while isinstance(how, int) and (part := output.read(1 << 16)):
+            text += part
+    assert process.wait(100) == 130 and (b"goes on from there" in text) == isinstance(how, int)
+    state = checkpoint.find(Path("backup/tiny_last.weights"))
+    assert checkpoint.facts(state)["iteration"] >= 6
+
+
+def test_nohup_keeps_it_running(tiny):
+    process = start_training("-workers", "0", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    next(line for line in process.stdout if line.startswith(" 1:"))
+    process.send_signal(signal.SIGHUP)
+    assert "goes on from there" not in process.communicate(timeout=100)[0]
+    assert process.returncode == 0 and Path("backup/tiny_final.weights").exists()
 
 
 def test_two_processes_are_one(tiny):
@@ -116,10 +136,9 @@ def test_a_save_that_is_cut_off(tiny, stage, monkeypatch):
     replaced, replace = [], Path.replace
 
     def cut_off(self, target):
-        if self.suffix != ".tmp":
-            if len(replaced) == stage:
-                raise KeyboardInterrupt
-            replaced.append(target)
+        if len(replaced) == stage:
+            raise KeyboardInterrupt
+        replaced.append(target)
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", cut_off)
@@ -130,6 +149,13 @@ def test_a_save_that_is_cut_off(tiny, stage, monkeypatch):
     state = checkpoint.find(Path("backup/tiny_last.weights"))
     assert state is not None
     assert (checkpoint.facts(state)["iteration"] == 99) == (stage > 0)
+    monkeypatch.setattr(Path, "replace", replace)
+    others = Path(f"backup/.tiny_last.state.darknet-py-{HOST}-{os.getppid()}-0.tmp")
+    others.touch()                              # of a process that runs
+    checkpoint.settle(Path("backup/tiny_last.weights"))
+    assert checkpoint.find(Path("backup/tiny_last.weights")) == Path("backup/tiny_last.state")
+    assert (checkpoint.facts(Path("backup/tiny_last.state"))["iteration"] == 99) == (stage > 0)
+    assert list(Path("backup").glob("*.tmp")) == [others]
 
 
 def test_a_full_disk(tiny, monkeypatch):
@@ -138,7 +164,7 @@ def test_a_full_disk(tiny, monkeypatch):
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
     events = []
-    with raises(WeightsError, Reason.UNWRITABLE, r"tiny_last.weights.new\d+: .*No space left on device"):
+    with raises(WeightsError, Reason.UNWRITABLE, r"tiny_last.weights: .*No space left on device"):
         train("tiny.data", "tiny.cfg", on_event=events.append, **QUICK)
     assert len(of(events, Iteration)) == 12
     assert [note.text.endswith("training goes on") for note in of(events, Note)] == [True, True]

@@ -73,6 +73,7 @@ def check_table(path, log):
             assert row[name] == ("" if value is None else str(value)), name
 
 
+@pytest.mark.rendered
 def test_a_detector(tiny):
     (tiny / "tiny.names").write_text("a <b>\n$x_$\n")
     events = []
@@ -176,6 +177,7 @@ def test_what_cannot_be_written(tiny, monkeypatch, how):
     assert run.iteration == 12 and Path("backup/tiny_final.weights").exists()
 
 
+@pytest.mark.rendered
 def test_a_classifier(workdir):
     classifier_set("set", 24, 12, 24)
     Path("c.cfg").write_text(re.sub("max_batches=.*", "max_batches=6", CLASSIFIER))
@@ -236,6 +238,7 @@ def test_many_rows_are_thinned_out(tmp_path):
     assert [row["iteration"] for row in merged(entries)] == list(range(1, 101))
 
 
+@pytest.mark.rendered
 @pytest.mark.parametrize("rows", [
     [{"iteration": 1, "loss": 1.}], [{"iteration": 1, "loss": None, "avg_loss": None, "0 iou": None}],
     [{"iteration": n, "loss": 1e9 / n, "avg_loss": 1e9 / n, "3 iou": 1e300, "9 iou": -1} for n in range(1, 99)],
@@ -245,6 +248,7 @@ def test_strange_curves(tmp_path, rows):
     assert cv2.imread(str(tmp_path / "a.png")) is not None
 
 
+@pytest.mark.rendered
 @pytest.mark.parametrize("classes", [1, 80])
 def test_strange_labels(tmp_path, classes):
     draw = np.random.default_rng(0)

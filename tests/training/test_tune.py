@@ -44,6 +44,7 @@ def rows():
         return list(csv.DictReader(file))
 
 
+@pytest.mark.rendered
 def test_trials_and_files(tiny):
     before = Path("tiny.cfg").read_bytes()
     tuning, events = search()

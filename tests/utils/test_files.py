@@ -20,7 +20,7 @@ from darknet_py.data.image import read_image
 from darknet_py.data.text import Text
 from darknet_py.training.chart import plot_schedule
 from darknet_py.utils import files
-from darknet_py.utils.files import replacing, sweep, write_file
+from darknet_py.utils.files import replacing, sweep, temporary_folder, write_file
 from darknet_py.zoo.manifest import read_manifest
 
 
@@ -71,8 +71,13 @@ def test_what_a_killed_process_left_is_swept(tmp_path, monkeypatch):
     foreign = tmp_path / ".darknet-py-0-999999-0.tmp"
     for path in (running, foreign):
         path.touch()
-    with replacing(tmp_path / "a") as file:
+    earlier = tmp_path / f".darknet-py-{files.HOST}-{os.getpid()}-999999.tmp"       # had the number that we have now
+    earlier.mkdir()
+    (earlier / "half").touch()
+    with replacing(tmp_path / "a") as file, temporary_folder(tmp_path) as folder:
         file.write(b"whole")
+        sweep(tmp_path)
+        assert folder.is_dir() and Path(file.name).exists()
     assert sorted(tmp_path.iterdir()) == sorted([other, running, foreign, tmp_path / "a"])
     os.utime(foreign, (0, 0))
     sweep(tmp_path)
