@@ -118,7 +118,7 @@ def _pictures(path: Path, split: str, entry: str, roots: Sequence[Path]) -> Iter
     while inside.startswith(("../", "..\\")):
         inside = inside[3:]
     places = [root / name for name in (entry, inside) for root in roots]
-    found = next((place for place in places if place.exists()), None)
+    found = next((place for place in places if os.path.exists(place)), None)
     if found is None:
         raise DataError(f"{path}: {split}: {entry}: no such folder or list of pictures; looked for {places[0]}",
                         Reason.MISSING_FILE)
@@ -128,5 +128,5 @@ def _pictures(path: Path, split: str, entry: str, roots: Sequence[Path]) -> Iter
     for number, line in enumerate(map(str.strip, read_lines(found)), 1):
         if line:
             starts = [found.parent, *roots] if line.startswith("./") else [*roots, found.parent]
-            image = next((start / line for start in starts if (start / line).exists()), starts[0] / line)
+            image = next((start / line for start in starts if os.path.exists(start / line)), starts[0] / line)
             yield os.fspath(image), f"{found}:{number}"

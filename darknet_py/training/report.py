@@ -281,9 +281,11 @@ def _entries(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
     for line in lines:
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(entry, dict) and isinstance(entry.get("iteration"), int):
+        if isinstance(entry, dict) and type(entry.get("iteration")) is int and all(
+                value is None or type(value) in (int, float) or (key == "measure" and type(value) is str)
+                for key, value in entry.items()):
             yield line, entry
 
 
