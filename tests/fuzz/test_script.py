@@ -20,6 +20,10 @@ from darknet_py.cfg.language import parse_cfg
 from darknet_py.errors import DarknetError
 judge.start_clocks.__defaults__ = (.3, 3)
 
+class Long(DarknetError):
+    def __str__(self):
+        return "two\\nlines" * 500
+
 def read(path):
     data = path.read_bytes()
     kind = data[:1]
@@ -35,7 +39,7 @@ def read(path):
     if kind == b"m":
         len(bytearray(3 << 30))
     if kind == b"t":
-        raise DarknetError("two\\nlines" * 500)
+        raise Long("no")
     if kind == b"r":
         raise DarknetError("no")
 
