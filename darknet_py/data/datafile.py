@@ -8,11 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from darknet_py.errors import DataError, Reason, cause, one_line
-from darknet_py.utils.files import read_regular
+from darknet_py.utils.files import MOST_TEXT, read_regular
 
 C_SPACE = str.maketrans("", "", " \t\n\r")
 COCO_CLASSES = 80
+MOST_CLASSES = 10_000       # where no names say how many there are; larger numbers in a label file are mistakes
 MOST_LETTERS = 1000         # of a class name
+MOST_DATA, MOST_NAMES, MOST_LABELS = 1 << 20, 1 << 24, 1 << 24      # bytes: of a .data file, of names, of labels
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")     # pictures in a folder
 
 
@@ -41,7 +43,7 @@ def read_data(path: str | os.PathLike) -> DataFile:
     if isinstance(path, DataFile):
         return path
     entries: dict[str, str] = {}
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_lines(path, MOST_DATA), 1):
         line = line.translate(C_SPACE)
         if line == "" or line[0] in "#;":
             continue
@@ -78,10 +80,14 @@ def count_of(data: object, entries: Mapping[str, str], key: str, default: int) -
     raise DataError(f"{data}: {key} needs a whole number from 1 on, found {entries[key]!r}", Reason.BAD_VALUE)
 
 
-def read_lines(path: str | os.PathLike) -> list[str]:
-    """The lines of a text file, split at line feeds as C does; bytes that are not UTF-8 survive, a BOM does not."""
+def read_lines(path: str | os.PathLike, most: int = MOST_TEXT) -> list[str]:
+    """The lines of a text file, split at line feeds as C does; bytes that are not UTF-8 survive, a BOM does not.
+
+    Raises:
+        DataError: it cannot be read, or has more than ``most`` bytes.
+    """
     try:
-        text = read_regular(path).decode("utf-8-sig", "surrogateescape")
+        text = read_regular(path, most).decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise DataError(f"{path}: cannot read the file: {cause(error)}", Reason.reading(error)) from None
     except ValueError as error:                 # a NUL in the name
@@ -99,7 +105,7 @@ def read_names(path: str | os.PathLike) -> list[str]:
 
     Darknet: get_labels.
     """
-    names = check_names([line.strip() for line in read_lines(path)], path)
+    names = check_names([line.strip() for line in read_lines(path, MOST_NAMES)], path)
     while names and names[-1] == "":
         names.pop()
     return names

@@ -11,6 +11,7 @@ import numpy as np
 
 from darknet_py.data.datafile import (
     EXTENSIONS,
+    MOST_LABELS,
     DataFile,
     check_names,
     entries_of,
@@ -320,7 +321,7 @@ def _read(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
     if path.suffix.lower() in (*EXTENSIONS, *NO_LISTS):
         raise DataError(f"{path}: expected a .data file, a list of pictures, a folder or a .json, found {path.suffix}",
                         Reason.WRONG_FORMAT)
-    lines = [(number, line.strip()) for number, line in enumerate(read_lines(path), 1) if line.strip()]
+    lines = [(number, line.strip()) for number, line in enumerate(read_lines(path, MOST_LABELS), 1) if line.strip()]
     base = pick_base([line for _, line in lines], bases(path))
     images = [Path(os.path.join(base, line)) for _, line in lines]
     if not any(os.path.exists(image) for image in images[:PROBES]):

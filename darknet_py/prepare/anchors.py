@@ -8,11 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from darknet_py.data.check import Progress
-from darknet_py.data.datafile import entries_of
+from darknet_py.data.datafile import MOST_CLASSES, entries_of
 from darknet_py.data.dataset import Problem, class_names, read_objects, read_samples
 from darknet_py.errors import DataError, Reason
 
-MOST_CLASSES = 10_000       # larger numbers in a label file are mistakes
 MOST_ANCHORS = 256
 MANY = 15_000               # different sizes, above which similar ones are merged
 RESTARTS = 40               # of the search

@@ -21,7 +21,7 @@ from darknet_py.data.check import (
     empty_classes,
     shared_pictures,
 )
-from darknet_py.data.datafile import entries_of, opened, read_names
+from darknet_py.data.datafile import MOST_CLASSES, entries_of, opened, read_names
 from darknet_py.data.dataset import Problem, Sample, class_names, find_near, own_splits, read_samples
 from darknet_py.errors import CfgError, CfgWarning, DataError, locate
 from darknet_py.layers import DetectionHead, Head
@@ -29,7 +29,6 @@ from darknet_py.model.network import Network
 from darknet_py.prepare.anchors import fit_of
 from darknet_py.prepare.refit_heads import network_anchors
 
-MOST_CLASSES = 10_000       # where nothing says how many there are
 POOR_ANCHORS = .5           # mean overlap of boxes with their best anchors below which there is a warning
 
 

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from darknet_py.data.datafile import label_path, read_data
+from darknet_py.data.datafile import MOST_CLASSES, label_path, read_data
 from darknet_py.data.dataset import NO_LABEL, Problem, Sample, class_names, own_splits, read_objects, read_samples
 from darknet_py.data.formats import find_layout
 from darknet_py.data.layout import files_below, is_picture, split_word
 from darknet_py.errors import DataError, Reason
 from darknet_py.utils.files import read_regular
 
-MOST_CLASSES = 10_000       # where no names say how many there are
 STATISTICS = "statistics.png"
 OUR_CHARTS = (STATISTICS, "chart.png", "predictions.jpg")       # pictures that commands write, not of a data set
 SHOWN = 3                   # names of pictures in one message

@@ -120,7 +120,7 @@ def test_names_that_were_asked_for_must_fit(files, arguments, reason, complaint)
 def test_a_data_file_is_read_once(tiny, monkeypatch):
     """A DataFile goes wherever its path does."""
     reads = []
-    monkeypatch.setattr(datafile, "read_lines", lambda path: reads.append(path) or read_lines(path))
+    monkeypatch.setattr(datafile, "read_lines", lambda path, *most: reads.append(path) or read_lines(path, *most))
     data = datafile.opened("tiny.data")
     assert str(data) == "tiny.data" and datafile.read_data(data) is data and data["classes"] == "2"
     assert len(read_samples(data)) == 6 and class_names(data) == ["light", "dark"]
