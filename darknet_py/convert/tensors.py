@@ -17,7 +17,7 @@ from torch import Tensor
 from darknet_py.convert.stored_tensors import StoredTensor
 from darknet_py.convert.torch_file import read_checkpoint
 from darknet_py.convert.unpickler import Unread
-from darknet_py.errors import Reason, WeightsError, printable
+from darknet_py.errors import Reason, WeightsError, cause, printable
 from darknet_py.model.network import Network
 from darknet_py.model.weights import MOST_BYTES, VERSION, Header
 from darknet_py.utils.files import check_regular
