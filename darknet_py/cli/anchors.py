@@ -97,6 +97,7 @@ def read_network(arguments: argparse.Namespace) -> Network | None:
 
 def input_size(arguments: argparse.Namespace, network: Network | None) -> tuple[int, int]:
     """Width and height of the network's input: those of the flags, else those of the cfg."""
+    from darknet_py.cfg.options import LIMIT
     from darknet_py.errors import DarknetError
     sizes: dict[str, int] = {}
     for key in ("width", "height"):
@@ -105,8 +106,8 @@ def input_size(arguments: argparse.Namespace, network: Network | None) -> tuple[
         value = own if given is None else given
         if value is None:
             raise DarknetError("detector calc_anchors needs the network's size: -width and -height, or a cfg")
-        if value < 1:
-            raise DarknetError(f"-{key} needs a number of pixels above 0, found {value}")
+        if not 0 < value < LIMIT:
+            raise DarknetError(f"-{key} needs a number of pixels from 1 to {LIMIT - 1}, found {value}")
         if arguments.write is not None and given not in (None, own):
             raise DarknetError(f"{arguments.write} has {key}={own}, found -{key} {given}: leave that out, or change "
                                "the cfg first")

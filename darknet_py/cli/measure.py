@@ -82,12 +82,9 @@ def apply_map(network: Network, path: Path) -> None:
 
 
 def check_thresholds(arguments: argparse.Namespace) -> None:
-    """Refuse thresholds and numbers of points out of range."""
-    from darknet_py.errors import DarknetError
-    if arguments.points < 0 or arguments.points == 1:
-        raise DarknetError(f"-points needs 0, or a number from 2 on, such as 11 or 101; found {arguments.points}")
-    if not 0 <= arguments.iou_thresh < 1:
-        raise DarknetError(f"-iou_thresh needs a number from 0 to below 1, found {arguments.iou_thresh:g}")
+    """Refuse thresholds and numbers of points out of range, before a network is loaded."""
+    from darknet_py.evaluation.darknet_map import check_settings
+    check_settings(arguments.iou_thresh, arguments.points)
 
 
 def difficult(arguments: argparse.Namespace, measured: EvaluationInput) -> list[Sample] | None:

@@ -85,7 +85,7 @@ class ClassifierPictures:
                             Reason.MISSING_KEY)
         names = None if labels is None else read_names(find_near(labels, file))
         text = entries.get("classes", str(len(names or ())))
-        if not text.isdecimal() or int(text) < 1:
+        if not text.isdecimal() or len(text) > 40 or int(text) < 1:
             raise DataError(f"{path}: expected classes= and a number above 0, found {text[:40]!r}", Reason.BAD_VALUE)
         source = source_of(entries, split)
         if os.path.isdir(source):

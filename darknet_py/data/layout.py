@@ -72,9 +72,9 @@ def split_of(path: Path, folder: Path) -> str | None:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files in a folder and those below, sorted, but what file managers leave there."""
-    return sorted(path for path in folder.rglob("*")
-                  if path.suffix and not path.name.startswith("._") and os.path.isfile(path))
+    """All files in a folder and those below, sorted, but what file managers leave there, and what cannot be read."""
+    paths = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in paths if path.suffix and not path.name.startswith("._") and os.path.isfile(path))
 
 
 def is_picture(path: Path) -> bool:

@@ -14,7 +14,7 @@ from darknet_py.data.datafile import read_lines
 from darknet_py.data.image import read_image
 from darknet_py.data.layout import PROBES, UNKNOWN, Annotated, Layout, find_folder, is_picture, relative
 from darknet_py.errors import DataError, Reason
-from darknet_py.utils.files import check_regular
+from darknet_py.utils.files import check_regular, read_regular
 
 VOC_SETS = {"train": ("train", "trainval"), "valid": ("val", "test"), "difficult": ("val", "test")}
 KINDS = {"annotation", "annotations", "xml", "xmls", "label", "labels", "image", "images", "img", "imgs", "picture",
@@ -27,6 +27,8 @@ def voc_folders(folder: str | os.PathLike) -> list[Path]:
     """The VOC data sets in a folder: itself, or its VOC2007, VOC2012 ..., in VOCdevkit too; none where it is something
     else. Each has Annotations beside JPEGImages or ImageSets, in any case, or alone."""
     folder = Path(folder)
+    if not os.path.isdir(folder):           # also for a name that no file system has, where glob fails
+        return []
     if _is_devkit(folder):
         return [folder]
     return [part for pattern in ("VOC*", "VOCdevkit/VOC*") for part in sorted(folder.glob(pattern)) if _is_devkit(part)]
@@ -183,7 +185,7 @@ def _voc_rows(root: ET.Element, classes: dict[str, int], difficult: bool, image:
 def read_xml(path: Path, most: int = MOST_BYTES) -> ET.Element | None:
     """The root of an XML file; None where it cannot be read or has more bytes."""
     try:
-        return ET.parse(path).getroot() if path.stat().st_size <= most else None
+        return ET.fromstring(read_regular(path, most))
     except (OSError, ET.ParseError, ValueError, LookupError):
         return None
 

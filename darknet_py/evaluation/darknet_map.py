@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from darknet_py.errors import printable
+from darknet_py.errors import DarknetError, printable
 from darknet_py.evaluation.matching import DetectionTable, GroundTruth, firsts, matched
+
+MOST_POINTS = 100_000       # of recall
 
 
 class Curve(NamedTuple):
@@ -107,6 +109,16 @@ class MapResult:
             f"average IoU = {self.average_iou * 100:2.2f} % \n"
             f"\n IoU threshold = {self.iou_thresh * 100:2.0f} %, {how} \n"
             f" mean average precision (mAP@{self.iou_thresh:1.2f}) = {self.map:f}, or {self.map * 100:2.2f} % \n")
+
+
+def check_settings(iou_thresh: float, points: int) -> None:
+    """Raises:
+        DarknetError: the arguments of ``average_precision`` are out of range.
+    """
+    if not 0 <= iou_thresh < 1:
+        raise DarknetError(f"iou_thresh needs a number from 0 to below 1, found {iou_thresh:g}")
+    if points == 1 or not 0 <= points <= MOST_POINTS:
+        raise DarknetError(f"points needs 0, or a number from 2 to {MOST_POINTS}, such as 11 or 101; found {points}")
 
 
 def average_precision(detections: DetectionTable, objects: GroundTruth, names: Sequence[str], *, iou_thresh: float = .5,

@@ -85,7 +85,7 @@ def class_count(data: str | os.PathLike) -> int:
     text = entries_of(data).get("classes")
     if text is None:
         return len(class_names(data) or [])
-    if not text.isdecimal() or not 0 < int(text) <= MOST_CLASSES:
+    if not text.isdecimal() or len(text) > 40 or not 0 < int(text) <= MOST_CLASSES:
         raise DataError(f"{data}: expected 'classes = N', N from 1 to {MOST_CLASSES}, found classes = {text}",
                         Reason.BAD_VALUE)
     return int(text)

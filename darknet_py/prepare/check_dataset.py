@@ -139,7 +139,7 @@ def _classes(data: str | os.PathLike, entries: Mapping[str, str], names: Sequenc
     count = None if names is None else len(names)
     text = entries.get("classes")
     if text is not None:
-        if not text.isdecimal() or int(text) < 1:
+        if not text.isdecimal() or len(text) > 40 or int(text) < 1:
             report.problems.append(Problem(Path(data), 0, f"classes = {text}: expected a number above 0"))
         else:
             if count is not None and count != int(text):

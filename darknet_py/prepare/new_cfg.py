@@ -20,7 +20,7 @@ from darknet_py.errors import DataError, Reason
 from darknet_py.model.network import Network
 from darknet_py.model.summary import training_memory
 from darknet_py.model.weights import classes_for
-from darknet_py.prepare.anchors import AnchorFit, class_count, find_anchors, fit_of, read_boxes
+from darknet_py.prepare.anchors import MOST_CLASSES, AnchorFit, class_count, find_anchors, fit_of, read_boxes
 from darknet_py.prepare.refit_heads import (
     anchor_count,
     coarsest_step,
@@ -110,8 +110,8 @@ def new_cfg(name: str, *, classes: int | None = None, size: tuple[int, int] | No
     known = None if data is None else _classes(data)
     if classes is None:
         classes = known
-    elif classes < 1:
-        raise DataError(f"expected a number of classes above 0, found {classes}", Reason.OUT_OF_RANGE)
+    elif not 0 < classes <= MOST_CLASSES:
+        raise DataError(f"expected a number of classes from 1 to {MOST_CLASSES}, found {classes}", Reason.OUT_OF_RANGE)
     elif known is not None and known != classes:
         raise DataError(f"{data} has {known} classes, asked for {classes}", Reason.WRONG_COUNT)
     path = f"{name}.cfg"

@@ -216,10 +216,10 @@ def merge(sources: Sequence[DataSource], remap: dict[str, str]) -> tuple[list[st
     names = list(dict.fromkeys(new for name in old_names if (new := remap.get(name, name))))
     if old_names and not names:
         raise DataError("-remap leaves no class", Reason.EMPTY)
+    numbers = {"": -1} | {name: number for number, name in enumerate(names)}
     merged: dict[Path, Picture] = {}
     for source in sources:
-        now = [remap.get(name, name) for name in source.names]
-        table = np.array([names.index(new) if new else -1 for new in now], np.int64)
+        table = np.array([numbers[remap.get(name, name)] for name in source.names], np.int64)
         same = (table == np.arange(len(table))).all()
         for picture in source.pictures:
             if len(picture.rows) and not same:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from darknet_py.data.check import SplitStatistics
+from darknet_py.evaluation.plots import plain
 from darknet_py.prepare.sources import Picture
 from darknet_py.viz.figures import save_figure
 
@@ -74,7 +75,7 @@ def _classes(axes: Axes, splits: dict[str, SplitStatistics], names: Sequence[str
     for place, (count, part) in enumerate(zip(left.tolist(), train.tolist(), strict=True)):
         share = f", {part / count:.0%} train" if count and len(splits) > 1 else ""
         axes.text(count, place, f" {int(count):,}{share}", va="center", fontsize=8)
-    axes.set_yticks(range(len(order)), [_short(names[label]) for label in order.tolist()],
+    axes.set_yticks(range(len(order)), [plain(names[label], 18) for label in order.tolist()],
                     fontsize=9 if len(order) <= 15 else 7)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.35 * max(1, left.max(initial=0)))
@@ -175,7 +176,3 @@ def _pictures(axes: Axes, splits: dict[str, SplitStatistics]) -> None:
     axes.set(title=title, xlabel="width, pixels", ylabel="height, pixels",
              xlim=(0, 1.2 * top[0]), ylim=(0, 1.35 * top[1]))
     axes.grid(alpha=.3)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 18 else f"{name[:17]}…"

@@ -282,7 +282,9 @@ def _entries(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
             entry = parse_json(line)
         except ValueError:
             continue
-        if isinstance(entry, dict) and isinstance(entry.get("iteration"), int):
+        if isinstance(entry, dict) and type(entry.get("iteration")) is int and all(
+                value is None or type(value) in (int, float) or (key == "measure" and type(value) is str)
+                for key, value in entry.items()):
             yield line, entry
 
 

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 
 from darknet_py.errors import DarknetError
+from darknet_py.evaluation.darknet_map import check_settings
 
 AMP = ("off", "bf16", "fp16")
 STATISTICS = ("estimated", "running")
@@ -60,6 +61,7 @@ class Settings:
         for name, kinds in (("amp", AMP), ("statistics", STATISTICS)):
             if getattr(self, name) not in kinds:
                 raise DarknetError(f"{name} needs one of {', '.join(kinds)}, found {getattr(self, name)!r}")
+        check_settings(self.iou_thresh, self.points)
         if self.patience is not None:
             if self.patience < 1:
                 raise DarknetError(f"patience needs a number of measurements from 1 on, found {self.patience}")

@@ -220,7 +220,7 @@ def test_a_map_of_classes(shapes, cli):
     (["evaluate"], {"valid": "no.txt"}, r"no\.txt: cannot read the file"),
     (["evaluate"], {"valid": "bare.txt"}, r"none of the images has an object of a class from 0 to 2"),
     (["evaluate"], {"valid": "bad.txt"}, r"none of the 1 images can be read; the first: bad_3\.png"),
-    (["evaluate", "-points", "1"], {}, r"-points needs 0, or a number from 2 on"),
+    (["evaluate", "-points", "1"], {}, r"points needs 0, or a number from 2 to"),
     (["detector", "valid"], {"eval": "pascal"}, r"eval= needs one of voc, coco, bdd, kitti, imagenet, found pascal"),
     (["detector", "valid"], {"results": "list.txt"}, r"list\.txt/comp4_det_test_circle\.txt: cannot write the file"),
     (["detector", "recall", "x.png"], {}, r"takes its pictures from valid= in obj\.data, found x\.png"),

@@ -411,7 +411,7 @@ def test_the_plot(run, flags, name):
 @pytest.mark.parametrize("files, words, message", [
     ({}, ["o.data"], "detector calc_anchors needs the network's size: -width and -height, or a cfg"),
     ({}, ["o.data", "-width", "416"], "detector calc_anchors needs the network's size: -width and -height, or a cfg"),
-    ({}, ["o.data", "-width", "0", "-height", "9"], "-width needs a number of pixels above 0, found 0"),
+    ({}, ["o.data", "-width", "0", "-height", "9"], "-width needs a number of pixels from 1 to 2147483647, found 0"),
     ({}, ["o.data", "-write", "m.cfg", "-height", "32"],
      "m.cfg has height=64, found -height 32: leave that out, or change the cfg first"),
     ({}, ["o.data", "-write", "m.cfg", "-num_of_clusters", "1"],

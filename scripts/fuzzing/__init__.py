@@ -1,0 +1,1 @@
+"""Parts of fuzz.py: the readers, valid inputs for them, mutation, judging, and the engines."""
