@@ -209,7 +209,7 @@ def test_published_first_weights_belong_to_architectures():
 @pytest.mark.parametrize("files, words, message", [
     ({}, ["yolo4"], r"expected an architecture \(.*\), found yolo4; did you mean yolov4\?"),
     ({}, ["yolov4-tiny"], "yolov4-tiny is for how many classes"),
-    ({}, ["yolov4-tiny", "-classes", "0"], "expected a number of classes above 0, found 0"),
+    ({}, ["yolov4-tiny", "-classes", "0"], "expected a number of classes from 1 to 10000, found 0"),
     ({}, ["yolov4-tiny", "-classes", "3", "-data", "o.data"], "o.data has 2 classes, asked for 3"),
     ({"o.names": "cat\n"}, ["yolov4-tiny", "-data", "o.data"], "o.data: classes = 2, but there are 1 names"),
     ({"o.data": "classes=x\n"}, ["yolov4-tiny", "-data", "o.data"], "o.data: expected 'classes = N'"),
