@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +17,15 @@ import numpy as np
 from darknet_py.data.dataset import NO_LABEL, NO_ROWS, Objects, Problem, Sample, read_objects, read_rows
 from darknet_py.data.formats import find_annotations
 from darknet_py.data.image import decode_file
+from darknet_py.data.jpeg import jpeg_warnings, orientation
 from darknet_py.errors import DataError, cause
 
 Progress = Callable[[int, int], None]       # (pictures done, of how many)
 CHUNK = 1024                                # samples handed to the threads at a time
 CUT = "the file is cut off: what is missing, most often the last rows, is grey"
+DAMAGED = "the file is damaged, though it can be read"
+JPEG = {".jpg", ".jpeg"}
+WORKERS = os.cpu_count() or 1
 OTHER_SHAPE = .02       # difference of proportions, relative, from which pictures are not the same
 FEW = 10                                    # names in one message
 
@@ -134,11 +138,14 @@ def check_samples(samples: Sequence[Sample], limits: NetworkLimits, name: str, *
     return found, problems
 
 
-def about_image(cut: bool, stated: tuple[float, float] | None, size: tuple[int, int]) -> Iterator[str]:
-    """Warnings of a picture that can be read: it is cut off, or its annotation has other proportions, as of pictures
-    with an EXIF orientation, or turned since."""
+def about_image(cut: bool, stated: tuple[float, float] | None, size: tuple[int, int], turned: int = 1
+                ) -> Iterator[str]:
+    """Warnings of a picture that can be read: it is cut off, it has an EXIF orientation (``turned``), or its annotation
+    has other proportions, as of pictures with such an orientation, or turned since."""
     if cut:
         yield CUT
+    if turned != 1:
+        yield f"is stored turned (EXIF orientation {turned}) and read upright: its boxes must be those of it upright"
     if stated is not None and min(stated) > 0 and abs(stated[0] * size[1] / (stated[1] * size[0]) - 1) > OTHER_SHAPE:
         yield (f"has {size[0]} x {size[1]} pixels, but its boxes were drawn on {stated[0]:g} x {stated[1]:g}: was it "
                "turned?")
@@ -171,7 +178,17 @@ def _in_threads(samples: Sequence[Sample], limits: NetworkLimits, decode: bool) 
     rest = iter(samples)
     with ThreadPoolExecutor() as pool:
         while part := list(islice(rest, CHUNK)):
-            yield from pool.map(lambda sample: _examine(sample, limits, decode), part)
+            examined = list(pool.map(lambda sample: _examine(sample, limits, decode), part))
+            if decode:
+                whole = [(sample, found) for sample, found in zip(part, examined, strict=True)
+                         if found.rows is not None and sample.image.suffix.lower() in JPEG
+                         and not any(problem.message.endswith(CUT) for problem in found.problems)]
+                shares = [whole[at::WORKERS] for at in range(WORKERS)]
+                said = pool.map(jpeg_warnings, ([sample.image for sample, _ in share] for share in shares))
+                for (sample, found), words in zip(chain(*shares), chain(*said), strict=True):
+                    if words:
+                        found.problems.insert(0, _about_picture(sample, f"{DAMAGED}: {words}", error=False))
+            yield from examined
 
 
 def _examine(sample: Sample, limits: NetworkLimits, decode: bool) -> _Examined:
@@ -197,7 +214,7 @@ def _examine(sample: Sample, limits: NetworkLimits, decode: bool) -> _Examined:
         try:
             image, cut = decode_file(sample.image)
             size = image.shape[1], image.shape[0]
-            for message in about_image(cut, sample.size, size):
+            for message in about_image(cut, sample.size, size, orientation(sample.image)):
                 problems.insert(0, _about_picture(sample, message, error=False))
         except DataError as error:
             wrong = str(error).removeprefix(f"{sample.image}: ")

@@ -13,6 +13,9 @@ from darknet_py.prepare.check_dataset import check_dataset
 
 PICTURE = cv2.imencode(".png", np.arange(40 * 30 * 3, dtype=np.uint8).reshape(30, 40, 3))[1].tobytes()
 JPEG = cv2.imencode(".jpg", np.zeros((30, 40, 3), np.uint8))[1].tobytes()
+NOISE = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))[1].tobytes()
+DAMAGED = NOISE[:len(NOISE) // 2] + b"\xff\xd5" + NOISE[len(NOISE) // 2 + 2:]          # a marker within the data
+TURNED = JPEG[:2] + b"\xff\xe1\0\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0" + JPEG[2:]
 LABEL = "0 .5 .5 .25 .25\n1 .25 .25 .25 .25\n"
 DATA = {"o.data": "classes=2\ntrain=train.txt\nvalid=valid.txt\nnames=o.names\n", "o.names": "cat\ndog\n",
         "train.txt": "a.png\nb.png\n", "valid.txt": "c.png\n", "m.cfg": """[net]
@@ -82,6 +85,12 @@ MISTAKES = [        # files, the line that reports it
     ({"c.png": PICTURE[:-40]}, f"error: valid.txt:1: c.png: not an image, or a broken one ({len(PICTURE) - 40} bytes)"),
     ({"a.png": JPEG[:-4]},
      "warning: train.txt:1: a.png: the file is cut off: what is missing, most often the last rows, is grey"),
+    ({"train.txt": "a.jpg\nb.png\n", "a.jpg": DAMAGED},
+     "warning: train.txt:1: a.jpg: the file is damaged, though it can be "
+     "read: Corrupt JPEG data: premature end of data segment"),
+    ({"train.txt": "a.jpg\nb.png\n", "a.jpg": TURNED},
+     "warning: train.txt:1: a.jpg: is stored turned (EXIF orientation "
+     "6) and read upright: its boxes must be those of it upright"),
     ({"a.txt": LABEL + "2 .5 .5 .1 .1"}, "error: a.txt:3: expected a class from 0 to 1, found 2"),
     ({"a.txt": LABEL + "0 5 .5 .1 .1"}, "error: a.txt:3: the box lies outside the picture (coordinates are relative, "
                                         "0 to 1): x 5 y 0.5 width 0.1 height 0.1"),
