@@ -88,6 +88,17 @@ def test_region_of_an_object_that_no_anchor_overlaps_stays_in_its_image(tmp_path
     assert not found.delta[0, :4].any() and found.delta[1, 2:4, 1, 1].all()
 
 
+@pytest.mark.parametrize("numbers, labels", [((1,), (1, -1, -1)), ((1, 0, 1), (1, 0, -1))])
+def test_labels_of_region_go_through_the_map(numbers, labels, tmp_path):
+    """Those that it or the head does not have are skipped."""
+    x = torch.randn(1, 14, 3, 3, generator=torch.Generator().manual_seed(0))
+    rows = [[.2 + .3 * number, .4, .3, .3] for number in range(3)]
+    found, expected = (
+        run(build(cfg, tmp_path, numbers), x, Truth.stack([np.column_stack([given, rows]).astype(np.float32)])).delta
+        for cfg, given in ((REGION + "map=classes.map\n", range(3)), (REGION, labels)))
+    assert torch.equal(found, expected)
+
+
 def test_random_box_of_detection_is_drawn_from_the_number_of_images(tmp_path):
     network = build(DETECTION.replace("num=1", "num=2").replace("28", "48"), tmp_path)
     x = torch.randn(1, 48, 1, 1, generator=torch.Generator().manual_seed(0))
@@ -119,6 +130,18 @@ def test_a_pair_that_competes_with_none_is_drawn_together(tmp_path):
     cosine = [torch.cosine_similarity(*y[0, :, 0].T, dim=0) for y in (x, nearer)]
     assert cosine[1] > cosine[0]
     assert not run(network, x, None, -torch.ones_like(assigned)).delta.any()
+
+
+def test_images_of_different_time_steps_are_not_compared(tmp_path):
+    """Six images of two steps, of other labels each, are twice three of one."""
+    cfg = "[net]\nchannels=4\nheight=1\nwidth=1\n{}[contrastive]\nclasses=4\n"
+    x = torch.randn(6, 4, 1, 1, generator=torch.Generator().manual_seed(0))
+    truth = torch.eye(4)[[0, 1, 0, 2, 3, 2]]
+    both = run(build(cfg.format("time_steps=2\n"), tmp_path), x, truth).delta
+    single = build(cfg.format(""), tmp_path)
+    apart = [run(single, x[at], truth[at]).delta for at in (slice(3), slice(3, 6))]
+    torch.testing.assert_close(both, torch.cat(apart))
+    assert not torch.allclose(both, run(single, x, truth).delta)
 
 
 def test_logistic_is_the_gradient_of_cross_entropy(tmp_path):

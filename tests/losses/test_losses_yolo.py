@@ -230,6 +230,19 @@ def test_unusable_truths_are_skipped_and_the_next_ones_count(row):
     assert ended.figures["count"] == 0 and not ended.delta.equal(expected.delta)
 
 
+@pytest.mark.parametrize("kind, channels", [("yolo", 14), ("Gaussian_yolo", 22)])
+@pytest.mark.parametrize("numbers, labels", [("1\n", (1, -1, -1)), ("1\n0\n1\n", (1, 0, -1))],
+                         ids=["fewer than classes", "more"])
+def test_labels_go_through_the_map(kind, channels, numbers, labels, tmp_path):
+    """Those that it or the head does not have are skipped."""
+    (tmp_path / "classes.map").write_text(numbers)
+    cfg = HEAD.replace("14", str(channels)).replace("yolo", kind)
+    x = torch.randn(1, channels, 4, 4, generator=torch.Generator().manual_seed(4))
+    rows = [[.2 + .3 * number, .4, .3, .3] for number in range(3)]
+    found = run(cfg + "map=classes.map\n", x, as_truth([[[*row, k] for k, row in enumerate(rows)]]), folder=tmp_path)[0]
+    assert found.delta.equal(run(cfg, x, as_truth([[[*row, k] for k, row in zip(labels, rows, strict=True)]]))[0].delta)
+
+
 def test_truths_beyond_max_are_not_looked_at():
     x, rows = torch.randn(1, 14, 4, 4), [[.1, .1, .2, .2, 0], [.6, .6, .2, .2, 1]]
     assert run(HEAD + "max=1\n", x, as_truth([rows]))[0].delta.equal(run(HEAD, x, as_truth([rows[:1]]))[0].delta)

@@ -115,6 +115,12 @@ def test_nms_is_the_plain_loop(name, kind, sizes, monkeypatch):
     assert torch.equal(scores, before)
 
 
+def test_nms_of_more_classes_than_numbers_at_a_time(monkeypatch):
+    monkeypatch.setattr(nms_module, "CHUNK", 1)
+    box, scores = random_case("dense")
+    assert torch.equal(nms(box[:9], scores[:9], 0.45), plain_nms(box[:9], scores[:9], 0.45, "default", 0.6))
+
+
 def test_nms_suppresses_only_above_the_threshold():
     box = torch.tensor([[0.5, 0.5, 1.0, 1.0], [0.5, 0.5, 0.5, 1.0]])           # iou 0.5 exactly
     scores = torch.tensor([[0.9], [0.8]])

@@ -103,6 +103,22 @@ def test_attention_picture():
     assert picture[12, 28, 2] > 2 * picture[28, 4, 2] and picture[12, 28, 0] == picture[28, 4, 0]
 
 
+@pytest.mark.parametrize("most, start", [(12, 6), (2000, 1000)])
+def test_an_average_of_a_short_run_goes_on_to_its_end(most, start):
+    """From its middle on. C only takes it over 1000 iterations before the end, which is no later here."""
+    net = network(TINY_CFG.replace("burn_in=0", "ema_alpha=.5").replace("max_batches=12", f"max_batches={most}"))
+    average = Average(net)
+    weight, seen = net.layers[1].bias, []
+    at = next(index for index, parameter in enumerate(net.parameters()) if parameter is weight)
+    for iteration in range(start - 1, start + 3):
+        with torch.no_grad():
+            weight.fill_(iteration - start)
+        average.update(iteration)
+        assert weight[0] == iteration - start
+        seen.append(average.values[at][0].item() if average.values else None)
+    assert seen == [None, 0, .5, 1.25]
+
+
 def test_average():
     net = network(TINY_CFG.replace("burn_in=0", "ema_alpha=.5").replace("max_batches=12", "max_batches=2004"))
     average = Average(net)
