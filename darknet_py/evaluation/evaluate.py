@@ -18,7 +18,7 @@ from darknet_py.model.network import Network
 from darknet_py.utils.distributed import World
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class RecallResult:
     """The result of ``detector recall``: of ``objects`` ground-truth boxes ``correct`` are overlapped by more than .5
     by one of the ``proposals`` in ``images`` images; ``average_iou`` is the mean best overlap of the ground truth."""

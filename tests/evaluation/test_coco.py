@@ -46,6 +46,15 @@ def test_sizes_and_classes():
     assert result.ap.tolist() == pytest.approx([1, 0, -1])
 
 
+def test_progress(monkeypatch):
+    """Of the two images there are two classes and four ranges of sizes."""
+    monkeypatch.setattr("darknet_py.evaluation.coco_ap.STEPS", 6)
+    calls = []
+    coco_average_precision(table([], True), table([(0, 0, HERE, 0)], False), SIZES, ["x", "y"],
+                           progress=lambda *call: calls.append(call))
+    assert calls == [(6, 16), (12, 16), (16, 16)]
+
+
 @pytest.fixture
 def instances(tmp_path):
     """A COCO JSON: ids with gaps, categories in another order than the classes, one that is no class, a crowd."""
@@ -95,6 +104,7 @@ def test_ids():
     (["COCO_val2014_000000000042", "000000397133"], [42, 397133], ""),
     (["2007_000027", "2007_000032"], [27, 32], ""),
     (["a1", "b1"], [1, 2], "b1.jpg and a1.jpg have the same number 1 in their names"),
+    (["a1", "b2", "a1"], [1, 2, 3], "a1.jpg and a1.jpg have the same number 1 in their names"),
     (["dog1", "cat"], [1, 2], "cat.jpg has no number in its name"),
 ])
 def test_image_ids(names, ids, why):

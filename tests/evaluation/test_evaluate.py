@@ -12,7 +12,7 @@ from darknet_py.cfg.language import parse_cfg
 from darknet_py.data.dataset import Sample, read_samples
 from darknet_py.evaluation.coco_ap import clipped_boxes
 from darknet_py.evaluation.darknet_map import average_precision
-from darknet_py.evaluation.evaluate import evaluate, evaluate_map, evaluate_recall
+from darknet_py.evaluation.evaluate import RecallResult, evaluate, evaluate_map, evaluate_recall
 from darknet_py.evaluation.predict import VALID, predict
 
 BCCD = SHARED / "models/bccd-micro"
@@ -74,8 +74,26 @@ def test_bad_arguments():
     for points in (1, -1):
         with pytest.raises(ValueError, match="points"):
             measure([], [], points=points)
-    with pytest.raises(ValueError, match="labels"):
-        measure([(0, 1, HERE, .9)], [])
+    with pytest.raises(ValueError, match="labels must be from 0 to 0, got 1 to 2"):
+        measure([(0, 1, HERE, .9), (0, 2, HERE, .9)], [])
+
+
+def test_printouts():
+    """As printf of validate_detector_map and validate_detector_recall has them."""
+    found = [(0, 0, HERE, .9), (0, 1, (.5, .5, .25, .1875), .8), (0, 1, AWAY, .7)]
+    objects = [(0, 0, HERE, 0), (1, 0, HERE, 0), (0, 1, HERE, 0), (1, 1, HERE, 0)]
+    counts = " for conf_thresh = 0.20, "
+    assert measure(found, objects, 3, thresh=.2, iou_thresh=.6).text() == (
+        "\n detections_count = 3, unique_truth_count = 4  \n"
+        "class_id = 0, name = 0, ap = 50.00%   \t (TP = 1, FP = 0) \n"
+        "class_id = 1, name = 1, ap = 50.00%   \t (TP = 1, FP = 1) \n"
+        "class_id = 2, name = 2, ap = 0.00%   \t (TP = 0, FP = 0) \n"
+        f"\n{counts}precision = 0.67, recall = 0.50, F1-score = 0.57 \n"
+        f"{counts}TP = 2, FP = 1, FN = 2, average IoU = 58.33 % \n"
+        "\n IoU threshold = 60 %, used Area-Under-Curve for each unique Recall \n"
+        " mean average precision (mAP@0.60) = 0.333333, or 33.33 % \n")
+    assert "= 50 %, used 11 Recall-points \n" in measure(found, objects, 3, points=11).text()
+    assert RecallResult(4, 8, 6, 10, .625).text() == "    3     6     8\tRPs/Img: 2.50\tIOU: 62.50%\tRecall:75.00%\n"
 
 
 def plain(found, objects, classes, iou_thresh, thresh):

@@ -20,6 +20,7 @@ from darknet_py.data.targets import Truth
 from darknet_py.layers import TrainingContext
 from darknet_py.losses import LOSSES, HeadLoss
 from darknet_py.losses import anchor_matching as matching
+from darknet_py.losses.yolo import reject_outliers
 from darknet_py.ops.boxes import iou
 from darknet_py.ops.iou_gradient import overlap_gradient
 
@@ -198,6 +199,27 @@ def test_overlap_gradient_is_the_derivative_with_c_factors(kind):
         weight = (aspect / (1 - iou(predicted, truth) + aspect + 1e-6)).detach()
         expected -= gradient(weight * aspect) * predicted[:, 2:].square().sum(1, keepdim=True)
     torch.testing.assert_close(overlap_gradient(predicted, truth, kind), expected.detach(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_the_two_sides_of_a_box_that_is_too_thin_for_float32_count_as_one(wide):
+    """The union is .04; the thin side cuts .2 off what is shared and adds .4 - .2 to the union."""
+    thin = [.5, .5, 1e-9, .4] if wide else [.5, .5, .4, 1e-9]
+    gradient = overlap_gradient(torch.tensor([thin]), torch.tensor([[.5, .5, .2, .2]]), "iou")
+    torch.testing.assert_close(gradient, torch.tensor([[10., 0, 0, 0] if wide else [0, 10., 0, 0]]))
+
+
+@pytest.mark.parametrize("percentage, threshold", [(51, .99), (49, 1.01)])
+def test_the_threshold_of_bad_labels_follows_their_share(percentage, threshold):
+    """One delta of 14 is above, and each stands for the 7 entries of its anchor: 50 %."""
+    net = load_network(parse_cfg(HEAD.replace(
+        "[yolo]", f"max_batches=100\nbadlabels_rejection_percentage={percentage}\n[yolo]"))).options
+    context = TrainingContext(net, 64, 64, iteration=76, rolling=torch.tensor([4., 1, 0, 1], dtype=torch.float64))
+    delta = torch.full((1, 1, 7, 1, 2), .5)
+    delta[0, 0, 3, 0, 1] = -4
+    reject_outliers(delta, context)
+    assert delta.unique().tolist() == [0, .5] and delta[0, 0, 3, 0, 1] == 0
+    assert context.rolling[3] == pytest.approx(threshold)
 
 
 def test_delta_is_the_gradient_of_cross_entropy_and_squares():

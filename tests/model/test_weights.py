@@ -5,6 +5,7 @@ import os
 import struct
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from conftest import raises
@@ -14,7 +15,7 @@ from darknet_py import load_network
 from darknet_py.cfg.language import parse_cfg
 from darknet_py.errors import Reason, WeightsError
 from darknet_py.model.network import Network
-from darknet_py.model.weights import read_header
+from darknet_py.model.weights import read_header, save
 
 # How many numbers each layer of ALL has in a file, counted by hand.
 SIZES = [
@@ -107,6 +108,8 @@ def test_headers(major, minor, size, transposed, tmp_path):
     assert torch.equal(net.layers[1].weight.detach(), matrix.view(27, 2).t() if transposed else matrix.view(2, 27))
     net.save_weights(tmp_path / "y")
     assert read_header(tmp_path / "y") == (0, 2, 5, seen, 20)
+    save(tmp_path / "z", net.layers, seen, (major, minor, 7))
+    assert (tmp_path / "z").read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("line, missing", [
@@ -228,6 +231,28 @@ def test_guess_of_the_classes(kind, entries, more, here, there, tmp_path):
     with raises(WeightsError, Reason.INCOMPATIBLE) as caught:
         make(here).load_weights(path)
     assert str(caught.value).endswith(f"; this looks like the same network with classes={there} instead of {here}")
+
+
+@pytest.mark.parametrize("numbers, rest, guess", [
+    (87, b"", 1), (75, b"", None), (63, b"", None), (135, b"", 5), (136, b"", None), (135, b"xx", None)])
+def test_only_classes_that_fit_are_guessed(numbers, rest, guess, tmp_path):
+    """5 * 2 + 5 numbers before the head, and 2 * (5 + 1) a class and entry: 75 without classes, 123 with four."""
+    path = tmp_path / "x.weights"
+    path.write_bytes(header() + floats(numbers) + rest)
+    with pytest.raises(WeightsError) as caught:
+        network(HEADS.format(kind="yolo", classes=4, filters=18, more="")).load_weights(path)
+    hint = "" if guess is None else f"; this looks like the same network with classes={guess} instead of 4"
+    assert str(caught.value).partition("; this looks")[1:] == hint.partition("; this looks")[1:]
+
+
+def test_a_file_that_gets_shorter_while_it_is_read(tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(header() + floats(74))
+    net, read = network(SMALL), np.fromfile
+    before = tensors(net)
+    monkeypatch.setattr(np, "fromfile", lambda *words, **options: read(*words, **options)[:-1])
+    with raises(WeightsError, Reason.TRUNCATED, "expected 74 numbers after the header, could read 73"):
+        net.load_weights(tmp_path / "x")
+    assert same(tensors(net), before)
 
 
 def test_guess_with_two_heads(tmp_path):

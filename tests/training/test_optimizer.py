@@ -85,6 +85,7 @@ def posed(kind, **options):
     (CONV + "batch_normalize=1\ngrad_centr=1\n", "0.weight", lambda w, g: sgd(w, g, before=centralise)),
     (CONV + "grad_centr=1\n", "0.weight", sgd),
     (CONV + "reverse=.5\n", "0.weight", lambda w, g: sgd(w, g, reverse=.5)),
+    (CONV + "reverse=.5\nlearning_rate=.5\n", "0.weight", lambda w, g: sgd(w, g, reverse=.5, factor=.5)),
     (CONV + "reverse=.5\n", "0.bias", lambda w, g: sgd(w, g, decay=0)),
     posed("sway"), posed("rotate"), posed("stretch"), posed("stretch_sway"),
     ("[connected]\noutput=3\n", "0.weight", sgd),
@@ -102,6 +103,14 @@ def test_sgd(section, name, expected):
     given, name = gradients(network), f"layers.{name}"
     after = run(network, given)
     np.testing.assert_allclose(after[name], expected(before[name], [g[name].numpy() for g in given]), atol=2e-6)
+
+
+def test_reversed_updates_of_no_gradient_are_steps_up():
+    """The sign of 0 is 1, as in mult_inverse_array_kernel."""
+    network = build("", CONV + "reverse=.5\n")
+    before = network.layers[0].weight.detach().clone()
+    run(network, [{name: torch.zeros_like(p) for name, p in network.named_parameters()}])
+    torch.testing.assert_close(network.layers[0].weight.detach(), before + RATES[0] / BATCH * (1 - .01 * BATCH * before))
 
 
 @pytest.mark.parametrize("section, name, expected", [
