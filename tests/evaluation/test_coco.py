@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import raises
-from tables import AWAY, HALF, HERE, table
+from tables import AWAY, HALF, HERE, QUARTER, table
 
 from darknet_py import DataError, Reason
 from darknet_py.data.coco import IDS, NAMES, category_ids
@@ -158,6 +158,20 @@ def test_mistakes(found, objects, kinds, confusion):
     assert [mistake.kind for mistake in result.all] == kinds
     assert result.confusion.tolist() == confusion
     assert result.counts.sum(0).tolist() == [kinds.count(kind) for kind in KINDS]
+
+
+def test_what_a_mistake_says():
+    """A class of another object, an object found twice, too little overlap, nothing there; then what is missed, the
+    largest first."""
+    found = [(0, 1, HERE, .9), (0, 1, HALF, .5), (1, 0, HERE, .8), (1, 0, HERE, .7), (1, 1, AWAY, .6)]
+    objects = [(0, 0, HERE, 0), (1, 0, HERE, 0), (2, 1, WIDE, 0), (0, 1, QUARTER, 0)]
+    result = find_mistakes(table(found, True), table(objects, False), ["x", "y"], iou_thresh=.6)
+    assert [(m.kind, m.image, m.label, round(m.score, 6), tuple(m.box.tolist()), m.other, m.overlap)
+            for m in result.all] == [
+        ("classification", 0, 1, .9, HERE, 0, 1), ("duplicate", 1, 0, .7, HERE, 0, 1),
+        ("background", 1, 1, .6, AWAY, -1, 0), ("localization", 0, 1, .5, HALF, 1, .5),
+        ("missed", 2, 1, 0, WIDE, -1, 0), ("missed", 0, 0, 0, HERE, -1, 0), ("missed", 0, 1, 0, QUARTER, -1, 0)]
+    assert result.counts.tolist() == [[0, 0, 0, 1, 1], [1, 1, 1, 0, 2]]
 
 
 def plain_confusion(found, objects, classes):

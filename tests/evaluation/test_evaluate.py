@@ -249,6 +249,17 @@ def test_recurrent_networks_see_one_picture_after_the_other(labelled):
     assert sizes == [(1, False)] * 3
 
 
+def test_how_many_pictures_are_taken_at_a_time(labelled):
+    """16, or the pixels of 8 of 608 x 608, one at least."""
+    _, _, sample = labelled
+    calls = []
+    for size, count in ((16, 17), (608, 9), (2240, 2)):
+        network = load_network(parse_cfg(f"[net]\nwidth={size}\nheight={size}\nchannels=3\n[conv]\nfilters=8\n"
+                                         f"stride={size}\n[yolo]\nclasses=3\nnum=1\nanchors=4,4\n"))
+        evaluate_map(network, [sample] * count, ["a", "b", "c"], progress=lambda *call: calls.append(call))
+    assert calls == [(16, 17), (17, 17), (8, 9), (9, 9), (1, 2), (2, 2)]
+
+
 def test_broken_pictures_are_left_out(labelled, tmp_path):
     network, names, sample = labelled
     (tmp_path / "bad.jpg").write_bytes(b"")

@@ -99,6 +99,15 @@ def test_labels_of_region_go_through_the_map(numbers, labels, tmp_path):
     assert torch.equal(found, expected)
 
 
+def test_a_class_without_ancestors_trains_its_own_siblings_alone(tmp_path):
+    network = build("[net]\nchannels=15\nheight=1\nwidth=1\n[region]\nnum=1\nclasses=10\nanchors=1,1\nsoftmax=1\n"
+                    "tree=classes.tree\n", tmp_path)
+    x = torch.randn(1, 15, 1, 1, generator=torch.Generator().manual_seed(0))
+    delta = run(network, x, Truth.stack([np.array([[1, .5, .5, .9, .9]], np.float32)])).delta.flatten()
+    torch.testing.assert_close(delta[5:8], torch.tensor([0., 1, 0]) - x[0, 5:8, 0, 0].softmax(0))
+    assert not delta[8:].any()
+
+
 def test_random_box_of_detection_is_drawn_from_the_number_of_images(tmp_path):
     network = build(DETECTION.replace("num=1", "num=2").replace("28", "48"), tmp_path)
     x = torch.randn(1, 48, 1, 1, generator=torch.Generator().manual_seed(0))
@@ -142,6 +151,16 @@ def test_images_of_different_time_steps_are_not_compared(tmp_path):
     apart = [run(single, x[at], truth[at]).delta for at in (slice(3), slice(3, 6))]
     torch.testing.assert_close(both, torch.cat(apart))
     assert not torch.allclose(both, run(single, x, truth).delta)
+
+
+def test_accuracy_of_embeddings(tmp_path):
+    """Vectors at angles: of the first four, which have a partner, the third alone is nearer to another label. The last
+    has none, and does not count."""
+    angle = torch.tensor([0., 10, 30, 90, 180]).deg2rad()
+    x = torch.stack([angle.cos(), angle.sin()], 1)[..., None, None]
+    network = build("[net]\nchannels=2\nheight=1\nwidth=1\n[contrastive]\nclasses=3\n", tmp_path)
+    assert run(network, x, torch.eye(3)[[0, 0, 1, 1, 2]]).figures["accuracy"] == .75
+    assert run(network, x[2:], torch.eye(3)).figures["accuracy"] == 0
 
 
 def test_logistic_is_the_gradient_of_cross_entropy(tmp_path):

@@ -265,6 +265,20 @@ def test_labels_go_through_the_map(kind, channels, numbers, labels, tmp_path):
     assert found.delta.equal(run(cfg, x, as_truth([[[*row, k] for k, row in zip(labels, rows, strict=True)]]))[0].delta)
 
 
+@pytest.mark.parametrize("kind, channels, more", [
+    ("yolo", 14, "truth_thresh=.3"), ("Gaussian_yolo", 22, "truth_thresh=.3"),
+    ("Gaussian_yolo", 22, "objectness_smooth=1\nignore_thresh=.3")])
+def test_predictions_are_assigned_to_the_truth_that_they_overlap(kind, channels, more):
+    """Whichever comes first in the list."""
+    cfg = HEAD.replace("14", str(channels)).replace("yolo", kind) + more + "\n"
+    x = torch.randn(1, channels, 4, 4, generator=torch.Generator().manual_seed(0)) * .1
+    rows = [[.3, .3, .35, .3, 0], [.8, .75, .3, .4, 1]]
+    first, second = (run(cfg, x, as_truth([order]))[0].delta for order in (rows, rows[::-1]))
+    assert first.equal(second)
+    alone = run(cfg.replace("truth_thresh=.3", "").replace("objectness_smooth=1", ""), x, as_truth([rows]))[0].delta
+    assert not first.view(2, -1, 16)[:, -2:].equal(alone.view(2, -1, 16)[:, -2:])       # classes of others than matches
+
+
 def test_truths_beyond_max_are_not_looked_at():
     x, rows = torch.randn(1, 14, 4, 4), [[.1, .1, .2, .2, 0], [.6, .6, .2, .2, 1]]
     assert run(HEAD + "max=1\n", x, as_truth([rows]))[0].delta.equal(run(HEAD, x, as_truth([rows[:1]]))[0].delta)

@@ -94,6 +94,7 @@ def test_flipped_weights_lie_transposed(flipped, tmp_path):
 
 @pytest.mark.parametrize("major, minor, size, transposed", [
     (0, 1, 16, False), (0, 0, 16, False), (0, 2, 20, False), (0, 5, 20, False), (1, 0, 20, False), (-1, 5, 16, False),
+    (-1, 11, 16, False), (-1, 12, 20, False),
     (1000, 0, 20, False), (1001, 0, 20, True), (0, 1001, 20, True),
 ])
 def test_headers(major, minor, size, transposed, tmp_path):
@@ -243,6 +244,25 @@ def test_only_classes_that_fit_are_guessed(numbers, rest, guess, tmp_path):
         network(HEADS.format(kind="yolo", classes=4, filters=18, more="")).load_weights(path)
     hint = "" if guess is None else f"; this looks like the same network with classes={guess} instead of 4"
     assert str(caught.value).partition("; this looks")[1:] == hint.partition("; this looks")[1:]
+
+
+def test_no_classes_are_guessed_where_no_weights_belong_to_them(tmp_path):
+    """Before the head is a [shortcut] with a weight for each layer that it adds up, not for each channel."""
+    text = HEADS.format(kind="yolo", classes=4, filters=18, more="").replace(
+        "[yolo]", "[conv]\nfilters=18\n[shortcut]\nfrom=-2\nweights_type=per_feature\n[yolo]")
+    net = network(text)
+    net.save_weights(tmp_path / "x")
+    (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes() + floats(1))
+    with raises(WeightsError, Reason.INCOMPATIBLE, "1 are left over$"):
+        net.load_weights(tmp_path / "x")
+
+
+def test_weights_take_the_networks_type(tmp_path):
+    network(SMALL, 1).save_weights(tmp_path / "x")
+    net = network(SMALL, 2).half()
+    net.load_weights(tmp_path / "x")
+    expected = [tensor.half() for tensor in tensors(network(SMALL, 1))]
+    assert {tensor.dtype for tensor in tensors(net)} == {torch.float16} and same(tensors(net), expected)
 
 
 def test_a_file_that_gets_shorter_while_it_is_read(tmp_path, monkeypatch):

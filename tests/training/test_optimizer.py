@@ -81,7 +81,7 @@ def posed(kind, **options):
     (CONV + "learning_rate=.5\n", "0.weight", lambda w, g: sgd(w, g, factor=.5)),
     (CONV + "learning_rate=0\n", "0.weight", lambda w, g: w),
     (CONV + "clip=.2\n", "0.weight", lambda w, g: sgd(w, g, clip=.2)),
-    (CONV + "clip=.2\n", "0.bias", lambda w, g: sgd(w, g, decay=0)),
+    (CONV + "clip=.01\n", "0.bias", lambda w, g: sgd(w, g, decay=0)),
     (CONV + "batch_normalize=1\ngrad_centr=1\n", "0.weight", lambda w, g: sgd(w, g, before=centralise)),
     (CONV + "grad_centr=1\n", "0.weight", sgd),
     (CONV + "reverse=.5\n", "0.weight", lambda w, g: sgd(w, g, reverse=.5)),
@@ -108,9 +108,10 @@ def test_sgd(section, name, expected):
 def test_reversed_updates_of_no_gradient_are_steps_up():
     """The sign of 0 is 1, as in mult_inverse_array_kernel."""
     network = build("", CONV + "reverse=.5\n")
-    before = network.layers[0].weight.detach().clone()
+    weight = network.layers[0].weight.detach()
+    expected = weight + RATES[0] / BATCH * (1 - .01 * BATCH * weight)
     run(network, [{name: torch.zeros_like(p) for name, p in network.named_parameters()}])
-    torch.testing.assert_close(network.layers[0].weight.detach(), before + RATES[0] / BATCH * (1 - .01 * BATCH * before))
+    torch.testing.assert_close(weight, expected)
 
 
 @pytest.mark.parametrize("section, name, expected", [
@@ -188,13 +189,14 @@ def test_nan_is_fixed_if_asked():
         with torch.no_grad():
             weight.view(-1)[3] = float("nan")
         grads = gradients(network, 1)
-        grads[0]["layers.0.weight"].view(-1)[5] = float("inf")
+        for at, value in ((3, 0.), (5, "inf"), (6, "-inf"), (7, "nan")):
+            grads[0]["layers.0.weight"].view(-1)[at] = float(value)
         before = weight.detach().clone()
         run(network, grads)
         assert bool(weight.isfinite().all()) == bool(asked)
         if asked:
-            flat = weight.detach().view(-1)
-            assert flat[5] == pytest.approx(float(before.view(-1)[5]) * (1 - .1 * .01), rel=1e-5)
+            expected = torch.cat([torch.tensor([1 / (3 + 1)]), before.view(-1)[5:8]]) * (1 - .1 * .01)
+            torch.testing.assert_close(weight.detach().view(-1)[[3, 5, 6, 7]], expected)
 
 
 @pytest.mark.parametrize("net", ["", "adam=1\n"])
