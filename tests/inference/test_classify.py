@@ -23,7 +23,7 @@ from darknet_py import (
     parse_cfg,
 )
 from darknet_py.data.classification import ClassifierPictures
-from darknet_py.evaluation.classification import ranks
+from darknet_py.evaluation.classification import ClassifierResult, ranks
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.classifier import network_output, output_layer
 from darknet_py.utils.prefetch import prefetch
@@ -179,6 +179,17 @@ def test_classifier_in_python(folder):
     grey = cv2.imread("disc_8.png", cv2.IMREAD_GRAYSCALE)
     assert classifier(grey).scores.shape == (6,)
     assert Classifier("flat.cfg", "c.weights", list("abcdef"), device="cpu")("disc_8.png").top()[0].parent is None
+
+
+def test_up_to_a_hundred_classes_have_a_line_each():
+    """Then that of validate_classifier_single, which counts from 0."""
+    for classes, table in ((100, [" class  pictures   top 1   top 2", " 0             2  50.00% 100.00%",
+                                  " 1             2   0.00%  50.00%", " 2             0       -       -"]), (101, [])):
+        text = ClassifierResult([str(label) for label in range(classes)], np.array([0, 1, 1, 0]),
+                                np.array([0, 1, 7, 1])).text(2)
+        lines = text.splitlines()
+        assert lines[:-1][:4] == table and len(lines) == (102 if table else 1)
+        assert lines[-1] == "3: top 1: 0.250000, top 2: 0.750000"
 
 
 @pytest.mark.parametrize("label, rank", [(0, 1), (1, 0), (2, 2), (3, 3), (-1, 4)])

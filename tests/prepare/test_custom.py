@@ -374,12 +374,6 @@ def test_what_no_edit_does(cli, changes, message):
     assert {path.name: path.read_text() for path in Path().iterdir()} == {"m.cfg": CFG, "n.cfg": "mine"}
 
 
-@pytest.mark.filterwarnings("ignore::darknet_py.errors.CfgWarning")
-def test_lines_of_long_cfgs():
-    with raises(CfgError, Reason.INDIVISIBLE, r"^m.cfg:302: \[net\] width=60"):
-        edit_cfg(parse_cfg("\n" * 300 + CFG, "m.cfg"), {"net.width": 60})
-
-
 def test_classes_that_are_no_option():
     with raises(CfgError, Reason.UNKNOWN_NAME,
                 r"^m.cfg:12: \[softmax\] has no option classes=: its classes are the filters="):
