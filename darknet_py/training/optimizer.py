@@ -84,7 +84,7 @@ class Optimizer:
                 if is_weight and isinstance(layer, Convolutional) and module is layer:
                     kind = next((kind for kind in DEFORMATIONS if getattr(o, kind)), "")
                     stages = deform.stages(kind)
-                    if kind and parameter[:, :, 0, 0].numel() % stages:
+                    if kind and parameter.shape[:2].numel() % stages:
                         raise layer.place.error(f"{kind}=1 needs a number of kernels that {stages} divides, "
                                                 f"found {parameter.shape[0]} x {parameter.shape[1]}", kind,
                                                 Reason.INDIVISIBLE)

@@ -374,7 +374,10 @@ def test_what_no_edit_does(cli, changes, message):
     assert {path.name: path.read_text() for path in Path().iterdir()} == {"m.cfg": CFG, "n.cfg": "mine"}
 
 
-def test_classes_that_are_no_option():
+def test_what_is_not_in_a_cfg():
+    with raises(CfgError, Reason.UNKNOWN_NAME,
+                re.escape("no section [yolo]; it has [net], [conv], [connected], [dropout], [detection]")):
+        edit_cfg(parse_cfg(V1), {"yolo.classes": 3})
     with raises(CfgError, Reason.UNKNOWN_NAME,
                 r"^m.cfg:12: \[softmax\] has no option classes=: its classes are the filters="):
         edit_cfg(parse_cfg(NAMES, "m.cfg"), {"softmax.classes": 3})

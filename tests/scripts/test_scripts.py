@@ -4,6 +4,7 @@ from pathlib import Path
 
 import ablation
 import benchmark
+import mutants
 import pytest
 
 from darknet_py.cfg.language import read_cfg
@@ -117,3 +118,15 @@ def test_ablation_refuses(tiny, words, capsys):
     with pytest.raises(SystemExit):
         ablation.main([*ABLATE, *words])
     assert "expected" in capsys.readouterr().err
+
+
+def test_mutants(tmp_path):
+    """One a place, of what is computed: not of annotations, and not of ``strict=``."""
+    pytest.importorskip("cosmic_ray")
+    code = tmp_path / "code.py"
+    code.write_text("from __future__ import annotations\n\n\ndef added(a: int | None, b) -> int | str:\n"
+                    "    return sum(x + 1 for x, _ in zip(a, b, strict=True))\n")
+    found = mutants.sample(code, 9, seed=1)
+    assert [mutant.number for mutant in found] == [5, 5]                        # of + and of 1
+    assert all(mutant.text.count("int | None") == mutant.text.count("strict=True") == 1 for mutant in found)
+    assert found == mutants.sample(code, 9, seed=1) and len(mutants.sample(tmp_path, 1, seed=1)) == 1

@@ -247,6 +247,7 @@ def test_similar_filters_are_drawn_anew():
     assert [int((layer.norm.weight == 1).sum()) for layer in network.layers[:5]] == [0] * 5
     before = [layer.weight.detach().clone() for layer in network.layers[:5]]
     assert reject_similar_filters(network, 2) == [(1, 1)]
+    assert .9 < network.layers[1].weight[1].abs().max() / (2 / (4 * 3 * 3)) ** .5 <= 1
     for index, layer in enumerate(network.layers[:5]):
         drawn = index == 1
         assert layer.norm.weight.tolist() == [5, 1 if drawn else 5, 5, 5]
