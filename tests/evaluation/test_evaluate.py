@@ -13,7 +13,7 @@ from darknet_py.data.dataset import Sample, read_samples
 from darknet_py.evaluation.coco_ap import clipped_boxes
 from darknet_py.evaluation.darknet_map import average_precision
 from darknet_py.evaluation.evaluate import RecallResult, evaluate, evaluate_map, evaluate_recall
-from darknet_py.evaluation.predict import VALID, predict
+from darknet_py.evaluation.predict import VALID, Predictions, predict
 
 BCCD = SHARED / "models/bccd-micro"
 GOLDENS = ROOT / "tests/goldens"
@@ -247,6 +247,14 @@ def test_recurrent_networks_see_one_picture_after_the_other(labelled):
     network.layers[0].register_forward_hook(lambda layer, x, output: sizes.append((len(x[0]), layer.state is None)))
     evaluate_map(network, [labelled[2]] * 3, ["a", "b", "c"], batch=3)
     assert sizes == [(1, False)] * 3
+
+
+@pytest.mark.parametrize("network_seconds, share", [(1.5, "25%"), (2.5, "0%")])
+def test_speed(network_seconds, share):
+    """Of the images that could be read. Several processes may be in the network at once."""
+    sizes = np.array([[4, 4], [0, 0], [9, 9], [1, 1]])
+    predictions = Predictions((), table([], False), sizes, (), 2., network_seconds)
+    assert predictions.speed() == f"3 images in 2.0 s: 1.5 a second, {share} of the time outside the network"
 
 
 def test_how_many_pictures_are_taken_at_a_time(labelled):

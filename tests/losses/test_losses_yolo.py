@@ -222,6 +222,22 @@ def test_the_threshold_of_bad_labels_follows_their_share(percentage, threshold):
     assert context.rolling[3] == pytest.approx(threshold)
 
 
+@pytest.mark.parametrize("iteration, mean, kept", [(50, 1, .5), (75, 1, .75), (75, .7, .5), (100, .5, .75),
+                                                   (100, .3, .5)])
+def test_deltas_below_a_rising_share_of_their_mean_are_dropped(iteration, mean, kept):
+    """From equidistant_point to max_batches the share rises from 0 to 1.4; at 75 it is .7."""
+    net = load_network(parse_cfg(HEAD.replace("[yolo]", "max_batches=100\nequidistant_point=50\n[yolo]"))).options
+    delta = torch.full((1, 1, 7, 1, 2), .75)
+    delta[0, 0, 3:5] = torch.tensor([.5, -.5])
+    average = .99 * mean + .01 * float(delta.abs().mean())
+    context = TrainingContext(net, 64, 64, iteration=iteration,
+                              rolling=torch.tensor([4., mean, 0, 0], dtype=torch.float64))
+    reject_outliers(delta, context)
+    assert delta.abs()[delta != 0].min() == kept and (delta == .75).sum() == 10
+    assert context.rolling.tolist() == pytest.approx([4, mean, 0, 0] if iteration == 50 else
+                                                     [.99 * 4 + .01 * .75, average, 0, 0])
+
+
 def test_delta_is_the_gradient_of_cross_entropy_and_squares():
     """With mse: of the squares by the head's output, and of the cross entropy by its input."""
     x = torch.randn(1, 14, 4, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64).requires_grad_()

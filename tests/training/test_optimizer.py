@@ -30,6 +30,7 @@ def run(network, given, optimizer=None, start=1):
         for name, parameter in network.named_parameters():
             parameter.grad = grads[name].clone()
         optimizer.step(rate, BATCH, iteration)
+        assert all(parameter.grad is None for parameter in network.parameters())
     return {name: p.detach().numpy().copy() for name, p in network.named_parameters()}
 
 
