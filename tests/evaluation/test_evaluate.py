@@ -13,7 +13,8 @@ from darknet_py.data.dataset import Sample, read_samples
 from darknet_py.evaluation.coco_ap import clipped_boxes
 from darknet_py.evaluation.darknet_map import average_precision
 from darknet_py.evaluation.evaluate import RecallResult, evaluate, evaluate_map, evaluate_recall
-from darknet_py.evaluation.predict import VALID, Predictions, predict
+from darknet_py.evaluation.predict import MAP, RECALL, VALID, Predictions, predict
+from darknet_py.inference.postprocess import PostProcessor
 
 BCCD = SHARED / "models/bccd-micro"
 GOLDENS = ROOT / "tests/goldens"
@@ -249,6 +250,16 @@ def test_recurrent_networks_see_one_picture_after_the_other(labelled):
     assert sizes == [(1, False)] * 3
 
 
+def test_kinds_of_suppression(labelled, monkeypatch):
+    """The head's own, but the default one for proposals, as in validate_detector_recall."""
+    network, names, sample = labelled
+    kinds, suppress = [], PostProcessor.suppress
+    monkeypatch.setattr(PostProcessor, "suppress", lambda self, boxes, scores, nms, kind: (
+        kinds.append((nms, kind)), suppress(self, boxes, scores, nms, kind))[1])
+    predict(network, [sample], names, [MAP, VALID, RECALL])
+    assert sorted(kinds) == [(.4, "default"), (.45, None), (.6, None)]
+
+
 @pytest.mark.parametrize("network_seconds, share", [(1.5, "25%"), (2.5, "0%")])
 def test_speed(network_seconds, share):
     """Of the images that could be read. Several processes may be in the network at once."""
@@ -261,9 +272,9 @@ def test_how_many_pictures_are_taken_at_a_time(labelled):
     """16, or the pixels of 8 of 608 x 608, one at least."""
     _, _, sample = labelled
     calls = []
-    for size, count in ((16, 17), (608, 9), (2240, 2)):
-        network = load_network(parse_cfg(f"[net]\nwidth={size}\nheight={size}\nchannels=3\n[conv]\nfilters=8\n"
-                                         f"stride={size}\n[yolo]\nclasses=3\nnum=1\nanchors=4,4\n"))
+    for width, height, count in ((16, 16, 17), (304, 1216, 9), (2240, 2240, 2)):
+        network = load_network(parse_cfg(f"[net]\nwidth={width}\nheight={height}\nchannels=3\n[conv]\nfilters=8\n"
+                                         "stride=16\n[yolo]\nclasses=3\nnum=1\nanchors=4,4\n"))
         evaluate_map(network, [sample] * count, ["a", "b", "c"], progress=lambda *call: calls.append(call))
     assert calls == [(16, 17), (17, 17), (8, 9), (9, 9), (1, 2), (2, 2)]
 

@@ -163,6 +163,23 @@ def test_accuracy_of_embeddings(tmp_path):
     assert run(network, x[2:], torch.eye(3)).figures["accuracy"] == 0
 
 
+@pytest.mark.parametrize("adversarial, labels", [(False, [0, 0, 1, 1]), (True, [0, 1, 0, 1])])
+def test_without_a_class_the_two_views_of_a_picture_share_a_label(adversarial, labels, tmp_path):
+    """In an adversarial step, every second one."""
+    network = build("[net]\nchannels=3\nheight=1\nwidth=1\n[contrastive]\nclasses=2\n", tmp_path)
+    x = torch.randn(4, 3, 1, 1, generator=torch.Generator().manual_seed(0))
+    given = run(network, x, torch.eye(2)[labels]).delta
+    assert given.any() and torch.equal(run(network, x, torch.zeros(4, 2), adversarial=adversarial).delta, given)
+
+
+def test_embeddings_of_length_0_have_no_delta(tmp_path):
+    network = build("[net]\nchannels=3\nheight=1\nwidth=1\n[contrastive]\nclasses=2\n", tmp_path)
+    x = torch.randn(4, 3, 1, 1, generator=torch.Generator().manual_seed(0))
+    x[1] = 0
+    delta = run(network, x, torch.eye(2)[[0, 0, 0, 1]]).delta.flatten(1)
+    assert delta.isfinite().all() and delta.any(1).tolist() == [True, False, True, False]
+
+
 def test_logistic_is_the_gradient_of_cross_entropy(tmp_path):
     network = build("[net]\nchannels=5\nheight=1\nwidth=1\n[logistic]\n", tmp_path)
     x = torch.randn(3, 5, 1, 1, generator=torch.Generator().manual_seed(0)).requires_grad_()

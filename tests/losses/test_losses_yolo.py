@@ -20,8 +20,8 @@ from darknet_py.data.targets import Truth
 from darknet_py.layers import TrainingContext
 from darknet_py.losses import LOSSES, HeadLoss
 from darknet_py.losses import anchor_matching as matching
-from darknet_py.losses.yolo import reject_outliers
-from darknet_py.ops.boxes import iou
+from darknet_py.losses.yolo import overlap_deltas, reject_outliers
+from darknet_py.ops.boxes import IOU_KINDS, iou
 from darknet_py.ops.iou_gradient import overlap_gradient
 
 GOLDENS = sorted((ROOT / "tests/goldens/losses").glob("*.npz"))
@@ -207,6 +207,25 @@ def test_the_two_sides_of_a_box_that_is_too_thin_for_float32_count_as_one(wide):
     thin = [.5, .5, 1e-9, .4] if wide else [.5, .5, .4, 1e-9]
     gradient = overlap_gradient(torch.tensor([thin]), torch.tensor([[.5, .5, .2, .2]]), "iou")
     torch.testing.assert_close(gradient, torch.tensor([[10., 0, 0, 0] if wide else [0, 10., 0, 0]]))
+
+
+def test_giou_has_no_gradient_where_the_box_is_its_truth():
+    box = torch.tensor([.5, .5, .25, .5])
+    assert not overlap_gradient(box, box, "giou").any()
+
+
+def test_gradients_of_any_shape():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.rand(2, 2, 3, 4, generator=generator)
+    for kind in IOU_KINDS:
+        flat = overlap_gradient(a.flatten(0, 1), b.flatten(0, 1), kind)
+        assert overlap_gradient(a, b, kind).flatten(0, 1).equal(flat)
+
+
+def test_a_predicted_size_of_0_counts_as_1():
+    truth, sizes = torch.tensor([[.5, .5, .2, .2]] * 3), [(0, .4, 1, .4), (.3, 0, .3, 1), (0, 0, 1, 1)]
+    given, meant = (torch.tensor([[.6, .5, *size[at:at + 2]] for size in sizes]) for at in (0, 2))
+    assert overlap_deltas(given, truth, "giou").equal(overlap_gradient(meant, truth, "giou"))
 
 
 @pytest.mark.parametrize("percentage, threshold", [(51, .99), (49, 1.01)])

@@ -246,6 +246,16 @@ def test_only_classes_that_fit_are_guessed(numbers, rest, guess, tmp_path):
     assert str(caught.value).partition("; this looks")[1:] == hint.partition("; this looks")[1:]
 
 
+def test_guess_past_layers_without_weights(tmp_path):
+    def make(classes: int) -> Network:
+        head = HEADS.format(kind="yolo", classes=classes, filters=2 * (5 + classes), more="")
+        return network(head.replace("[yolo]", "[dropout]\n[yolo]"))
+
+    make(4).save_weights(tmp_path / "x")
+    with raises(WeightsError, Reason.INCOMPATIBLE, r"with classes=4 instead of 20$"):
+        make(20).load_weights(tmp_path / "x")
+
+
 def test_no_classes_are_guessed_where_no_weights_belong_to_them(tmp_path):
     """Before the head is a [shortcut] with a weight for each layer that it adds up, not for each channel."""
     text = HEADS.format(kind="yolo", classes=4, filters=18, more="").replace(

@@ -156,6 +156,15 @@ def test_when_weights_move(sections, moving):
         assert (not torch.equal(before, network.layers[0].weight)) == expected
 
 
+def test_only_statistics_change_up_to_the_last_layer_that_asks_for_it():
+    frozen = CONV + "train_only_bn=1\n"
+    network = build("", frozen, CONV, frozen, CONV)
+    before = [layer.weight.detach().clone() for layer in network.layers]
+    run(network, gradients(network, 1))
+    same = [torch.equal(old, layer.weight) for old, layer in zip(before, network.layers, strict=True)]
+    assert same == [True, True, True, False]
+
+
 def test_deformation_ends_at_half_of_the_run():
     network = build("", CONV + "rotate=1\n")
     quarters = network.layers[0].weight.detach().view(4, -1, 3, 3)
