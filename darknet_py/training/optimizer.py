@@ -240,8 +240,6 @@ def reject_similar_filters(network: Network, seed: int, threshold: float = .4) -
             continue
         weight = layer.weight
         filters = nn.functional.normalize(weight.flatten(1), dim=1)
-        if len(filters) < 2:
-            continue
         similar = filters @ filters.T
         similar.masked_fill_(torch.ones_like(similar, dtype=torch.bool).tril(), -2)      # each pair once
         best = int(similar.argmax())

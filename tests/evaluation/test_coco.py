@@ -136,8 +136,8 @@ def test_results_of_bdd_are_escaped(tmp_path):
 
 
 def test_kitti_needs_names_of_their_own(tmp_path):
-    with raises(DataError, Reason.DUPLICATE):
-        write_results("kitti", tmp_path, table([], True), SIZES, [Path("x/a.jpg"), Path("y/a.jpg")], ["c"])
+    with raises(DataError, Reason.DUPLICATE, "several images are called b,"):
+        write_results("kitti", tmp_path, table([], True), SIZES, [Path("a.jpg"), Path("x/b.jpg"), Path("y/b.jpg")], ["c"])
 
 
 @pytest.mark.parametrize("found, objects, kinds, confusion", [
@@ -164,14 +164,16 @@ def test_what_a_mistake_says():
     """A class of another object, an object found twice, too little overlap, nothing there; then what is missed, the
     largest first."""
     found = [(0, 1, HERE, .9), (0, 1, HALF, .5), (1, 0, HERE, .8), (1, 0, HERE, .7), (1, 1, AWAY, .6)]
-    objects = [(0, 0, HERE, 0), (1, 0, HERE, 0), (2, 1, WIDE, 0), (0, 1, QUARTER, 0)]
+    low = (.5, .125, .25, .125)
+    objects = [(0, 0, HERE, 0), (1, 0, HERE, 0), (0, 1, QUARTER, 0), (2, 0, low, 0), (2, 1, WIDE, 0)]
     result = find_mistakes(table(found, True), table(objects, False), ["x", "y"], iou_thresh=.6)
     assert [(m.kind, m.image, m.label, round(m.score, 6), tuple(m.box.tolist()), m.other, m.overlap)
             for m in result.all] == [
         ("classification", 0, 1, .9, HERE, 0, 1), ("duplicate", 1, 0, .7, HERE, 0, 1),
         ("background", 1, 1, .6, AWAY, -1, 0), ("localization", 0, 1, .5, HALF, 1, .5),
-        ("missed", 2, 1, 0, WIDE, -1, 0), ("missed", 0, 0, 0, HERE, -1, 0), ("missed", 0, 1, 0, QUARTER, -1, 0)]
-    assert result.counts.tolist() == [[0, 0, 0, 1, 1], [1, 1, 1, 0, 2]]
+        ("missed", 2, 1, 0, WIDE, -1, 0), ("missed", 0, 0, 0, HERE, -1, 0), ("missed", 2, 0, 0, low, -1, 0),
+        ("missed", 0, 1, 0, QUARTER, -1, 0)]
+    assert result.counts.tolist() == [[0, 0, 0, 1, 2], [1, 1, 1, 0, 2]]
 
 
 def plain_confusion(found, objects, classes):
@@ -221,5 +223,7 @@ def test_the_worst_come_from_many_pictures():
 
 def test_truth_from_labels():
     truth = make_truth(table([(1, 0, HERE, 1)], False), SIZES, ["person"])
+    assert truth.data["images"] == [{"id": 1, "height": 400, "width": 400}, {"id": 2, "height": 400, "width": 400}]
+    assert (truth.images, truth.categories) == ([1, 2], [1])
     assert truth.data["annotations"] == [{"id": 1, "image_id": 2, "category_id": 1, "bbox": [150, 150, 100, 100],
                                           "area": 10000, "iscrowd": 1}]

@@ -13,6 +13,7 @@ from darknet_py.data.dataset import Sample, read_samples
 from darknet_py.evaluation.coco_ap import clipped_boxes
 from darknet_py.evaluation.darknet_map import average_precision
 from darknet_py.evaluation.evaluate import RecallResult, evaluate, evaluate_map, evaluate_recall
+from darknet_py.evaluation.matching import best_match
 from darknet_py.evaluation.predict import MAP, RECALL, VALID, Predictions, predict
 from darknet_py.inference.postprocess import PostProcessor
 
@@ -48,6 +49,13 @@ def measure(found, objects, classes=1, **options):
 def test_matches(found, objects, ap, tp, fp):
     result = measure(found, objects)
     assert (result.map, result.tp.sum(), result.fp.sum()) == (ap, tp, fp)
+
+
+def test_best_match():
+    """The first of equals; nothing where the overlap is not above the threshold."""
+    found, objects = [(0, 0, HERE, .9), (0, 0, QUARTER, .9)], [(0, 0, AWAY, 0), (0, 0, HERE, 0), (0, 0, HERE, 0)]
+    match, overlap = best_match(table(found, True), table(objects, False), .25)
+    assert (match.tolist(), overlap.tolist()) == ([1, -1], [1, 0])
 
 
 def test_classes_are_apart():

@@ -337,6 +337,8 @@ def test_other_heads(text, changes, expected):
     (["net.width"], "edit takes changes such as net.width=608, found 'net.width'"),
     (["width=4"], "m.cfg: expected SECTION.key=value, such as net.width=608, yolo[2].mask=6,7,8 or 139.mask=6,7,8, "
                   "found 'width'"),
+    (["w" * 99 + "=4"], "m.cfg: expected SECTION.key=value, such as net.width=608, yolo[2].mask=6,7,8 or "
+                        f"139.mask=6,7,8, found '{'w' * 80}'"),
     (["yoloo.classes=4"], "m.cfg: has no section [yoloo]; did you mean [yolo]?; it has [net], [conv], [yolo], [route], "
                           "[convolutional]"),
     (["region.classes=4"], "m.cfg: has no section [region]; it has [net], [conv], [yolo], [route], [convolutional]"),
