@@ -137,7 +137,8 @@ def test_results_of_bdd_are_escaped(tmp_path):
 
 def test_kitti_needs_names_of_their_own(tmp_path):
     with raises(DataError, Reason.DUPLICATE, "several images are called b,"):
-        write_results("kitti", tmp_path, table([], True), SIZES, [Path("a.jpg"), Path("x/b.jpg"), Path("y/b.jpg")], ["c"])
+        paths = [Path("a.jpg"), Path("x/b.jpg"), Path("y/b.jpg")]
+        write_results("kitti", tmp_path, table([], True), SIZES, paths, ["c"])
 
 
 @pytest.mark.parametrize("found, objects, kinds, confusion", [
