@@ -31,7 +31,6 @@ ARITHMETIC, BITS = "(Add|Sub|Mul|Div|FloorDiv|Mod|Pow)", "Bit(Or|And|Xor)"
 OPERATORS = re.compile(
     rf"core/(ReplaceBinaryOperator_({ARITHMETIC}_{ARITHMETIC}|{BITS}_{BITS})|ReplaceComparison.*|AddNot|NumberReplacer|"
     r"ReplaceUnaryOperator_(USub_UAdd|Delete_.*)|Replace(True|False|And|Or|Break|Continue)With.*|ZeroIteration.*)")
-NAMES = "darknet_py", "cfg", "weights", "scripts", "tests", "hubconf.py", "pyproject.toml", "README.md", "setup.py"
 
 
 class Mutant(NamedTuple):
@@ -53,15 +52,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("-timeout", type=float, default=120, help="seconds after which a mutant is killed")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        for name in NAMES:
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, Path(folder, name))
-        for cache in Path(folder, "darknet_py").rglob("__pycache__"):
-            shutil.rmtree(cache)
-        os.chdir(folder)
+        tree = shutil.copytree(ROOT, Path(folder, "tree"), ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        os.chdir(tree)
         sys.dont_write_bytecode = True
-        sys.path.insert(0, folder)
-        os.environ["PYTHONDONTWRITEBYTECODE"], os.environ["PYTHONPATH"] = "1", folder
+        sys.path.insert(0, str(tree))
+        os.environ["PYTHONDONTWRITEBYTECODE"], os.environ["PYTHONPATH"] = "1", str(tree)
         import cv2  # noqa: F401
         import pytest  # noqa: F401
         import torch  # noqa: F401

@@ -58,6 +58,12 @@ def test_best_match():
     assert (match.tolist(), overlap.tolist()) == ([1, -1], [1, 0])
 
 
+def test_shares_of_nothing_are_0():
+    """C prints nan."""
+    result = measure([], [])
+    assert (result.precision, result.recall, result.f1, result.average_iou) == (0, 0, 0, 0)
+
+
 def test_classes_are_apart():
     result = measure([(0, 0, HERE, .9), (0, 1, HERE, .8), (0, 1, HERE, .7)], [(0, 1, HERE, 0), (0, 2, HERE, 0)], 4)
     assert result.ap.tolist() == [0, 1, 0, 0] and result.map == .25 and result.objects.tolist() == [0, 1, 1, 0]
@@ -259,13 +265,19 @@ def test_recurrent_networks_see_one_picture_after_the_other(labelled):
 
 
 def test_kinds_of_suppression(labelled, monkeypatch):
-    """The head's own, but the default one for proposals, as in validate_detector_recall."""
+    """The head's own, of boxes in pixels where that is asked for; the default one for proposals, as in
+    validate_detector_recall."""
     network, names, sample = labelled
-    kinds, suppress = [], PostProcessor.suppress
-    monkeypatch.setattr(PostProcessor, "suppress", lambda self, boxes, scores, nms, kind: (
-        kinds.append((nms, kind)), suppress(self, boxes, scores, nms, kind))[1])
-    predict(network, [sample], names, [MAP, VALID, RECALL])
-    assert sorted(kinds) == [(.4, "default"), (.45, None), (.6, None)]
+    seen, suppress = {}, PostProcessor.suppress
+
+    def watched(self, boxes, scores, nms, kind):
+        seen[nms] = boxes, kind
+        return suppress(self, boxes, scores, nms, kind)
+
+    monkeypatch.setattr(PostProcessor, "suppress", watched)
+    (height, width), = predict(network, [sample], names, [MAP, MAP._replace(nms=.6, pixels=True), RECALL]).sizes
+    assert {nms: kind for nms, (_, kind) in seen.items()} == {.45: None, .6: None, .4: "default"}
+    assert height != width and torch.equal(seen[.6][0], seen[.45][0] * torch.tensor([width, height, width, height]))
 
 
 @pytest.mark.parametrize("network_seconds, share", [(1.5, "25%"), (2.5, "0%")])
