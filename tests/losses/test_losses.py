@@ -217,6 +217,7 @@ def test_iseg(tmp_path):
         truth[image, :count, 0] = generator.integers(2, size=count)
         truth[image, :count, 1:] = generator.random((count, 6)) < .6
         truth[image, :count, 1] = 1
+    truth[1, 0, 2:] = 0                                     # an object of one pixel
     found = run(network, x, torch.from_numpy(truth).flatten(1))
     expected = np.stack([plain_iseg(*pair, 2) for pair in zip(network(x)[0].flatten(2).numpy(), truth, strict=True)])
     np.testing.assert_allclose(found.delta.flatten(2).numpy(), expected, atol=1e-6)
