@@ -12,7 +12,13 @@ from darknet_py.cfg.language import parse_cfg
 from darknet_py.data.dataset import Sample, read_samples
 from darknet_py.evaluation.coco_ap import clipped_boxes
 from darknet_py.evaluation.darknet_map import average_precision
-from darknet_py.evaluation.evaluate import RecallResult, evaluate, evaluate_map, evaluate_recall
+from darknet_py.evaluation.evaluate import (
+    RecallResult,
+    evaluate,
+    evaluate_map,
+    evaluate_recall,
+    map_and_predictions,
+)
 from darknet_py.evaluation.matching import best_match
 from darknet_py.evaluation.predict import MAP, RECALL, VALID, Predictions, predict
 from darknet_py.inference.postprocess import PostProcessor
@@ -193,7 +199,8 @@ def test_every_measure_at_once(labelled):
     network, names, sample = labelled
     empty = sample._replace(rows=sample.rows[:0])
     result = evaluate(network, [sample, empty], names)
-    assert result.map.map == evaluate_map(network, [sample, empty], names).map
+    assert result.map.text() == evaluate_map(network, [sample, empty], names).text() \
+        == map_and_predictions(network, [sample, empty], names)[0].text()
     assert result.coco.figures["AP"] == pytest.approx(result.coco.ap.mean()) and .5 <= result.coco.figures["AP50"] <= 1
     assert result.mistakes.counts.sum() == len(sample.rows)
     assert {(mistake.kind, mistake.image) for mistake in result.mistakes.all} == {("background", 1)}

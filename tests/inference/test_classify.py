@@ -185,9 +185,10 @@ def test_up_to_a_hundred_classes_have_a_line_each():
     """Then that of validate_classifier_single, which counts from 0."""
     for classes, table in ((100, [" class  pictures   top 1   top 2", " 0             2  50.00% 100.00%",
                                   " 1             2   0.00%  50.00%", " 2             0       -       -"]), (101, [])):
-        text = ClassifierResult([str(label) for label in range(classes)], np.array([0, 1, 1, 0]),
-                                np.array([0, 1, 7, 1])).text(2)
-        lines = text.splitlines()
+        result = ClassifierResult([str(label) for label in range(classes)], np.array([0, 1, 1, 0]),
+                                  np.array([0, 1, 7, 1]))
+        lines = result.text(2).splitlines()
+        assert result.text() == result.text(1) and "top 2" not in result.text()
         assert lines[:-1][:4] == table and len(lines) == (102 if table else 1)
         assert lines[-1] == "3: top 1: 0.250000, top 2: 0.750000"
 

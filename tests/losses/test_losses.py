@@ -135,9 +135,11 @@ def test_a_pair_that_competes_with_none_is_drawn_together(tmp_path):
     network = build("[net]\nchannels=3\nheight=1\nwidth=2\n[contrastive]\n", tmp_path)
     x = torch.randn(1, 3, 1, 2, generator=torch.Generator().manual_seed(0))
     assigned = torch.tensor([[5, 5], [1, 1]]).view(2, 1, 1, 1, 2)
-    nearer = x + .01 * run(network, x, None, assigned).delta
-    cosine = [torch.cosine_similarity(*y[0, :, 0].T, dim=0) for y in (x, nearer)]
+    delta = run(network, x, None, assigned).delta
+    cosine = [torch.cosine_similarity(*y[0, :, 0].T, dim=0) for y in (x, x + .01 * delta)]
     assert cosine[1] > cosine[0]
+    one, two = x[0, :, 0].T
+    torch.testing.assert_close(delta[0, :, 0, 0], (two - cosine[0] * one) / one.norm())    # of a probability of 0
     assert not run(network, x, None, -torch.ones_like(assigned)).delta.any()
 
 

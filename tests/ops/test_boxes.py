@@ -104,7 +104,7 @@ def random_case(name: str) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("name", ["dense", "sparse", "ties", "falling chain", "shuffled chain", "one"])
 @pytest.mark.parametrize("kind", nms_module.NMS_KINDS)
 @pytest.mark.parametrize("sizes", [{}, {"CHUNK": 200, "EDGES": 60}, {"CHUNK": 200, "EDGES": 20, "OPEN": 20},
-                                   {"EDGES": 0, "OPEN": -1, "FIRST_BLOCK": 2, "BLOCK": 8}])
+                                   {"FIRST_ROWS": 5}, {"EDGES": 0, "OPEN": -1, "FIRST_BLOCK": 2, "BLOCK": 8}])
 def test_nms_is_the_plain_loop(name, kind, sizes, monkeypatch):
     for constant, value in sizes.items():
         monkeypatch.setattr(nms_module, constant, value)
