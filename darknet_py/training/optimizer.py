@@ -1,6 +1,7 @@
 """Darknet's optimisers: SGD with momentum, and Adam."""
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -67,8 +68,8 @@ class Optimizer:
         options = [{"params": parameters} for parameters in groups.values()]
         fused = all(parameter.device.type in ("cpu", "cuda") for parameter in self.names)
         self.inner: torch.optim.Optimizer = (
-            torch.optim.Adam(options, lr=0., betas=(net.B1, net.B2), eps=net.eps, fused=fused) if net.adam else
-            torch.optim.SGD(options, lr=0., momentum=net.momentum, fused=fused))
+            _quick_to_start(torch.optim.Adam)(options, lr=0., betas=(net.B1, net.B2), eps=net.eps, fused=fused) if net.adam else
+            _quick_to_start(torch.optim.SGD)(options, lr=0., momentum=net.momentum, fused=fused))
 
     def _rules(self, layer: Layer, only_bn: bool) -> Iterator[tuple[nn.Parameter, Rule]]:
         o, net = layer.options, self.net
@@ -253,3 +254,12 @@ def reject_similar_filters(network: Network, seed: int, threshold: float = .4) -
             layer.norm.weight[one] = 1
         rejected.append((index, one))
     return rejected
+
+
+def _quick_to_start(kind: type) -> type:
+    """A kind of optimizer that does not import torch.compile's machinery at its first call, which takes two seconds.
+    PyTorch's wrappers do, to keep it away from these methods, and no step is compiled here. They also turn gradients
+    off, as our callers do."""
+    wrapped = ("add_param_group", "load_state_dict", "state_dict", "step", "zero_grad")
+    return type(kind.__name__, (kind,), {
+        name: inspect.unwrap(getattr(kind, name)) for name in wrapped if hasattr(getattr(kind, name), "__wrapped__")})

@@ -12,6 +12,7 @@ from conftest import ROOT
 from processes import finish
 
 from darknet_py import Detector, load_network
+from darknet_py.data import coco
 from darknet_py.data.image import read_image
 from darknet_py.inference.preprocess import as_input
 
@@ -82,9 +83,9 @@ def test_classes_in_another_order(shapes, demo, cli, monkeypatch):
         "annotations": [{"id": number, "area": one["bbox"][2] * one["bbox"][3], "iscrowd": 0} | one
                         for number, one in enumerate(objects, 1)]}))
     words = ["evaluate", "instances.json", *demo[:2], "-device", "cpu", "-json", "e.json"]
-    parsed, loads = [], json.loads
+    parsed, parse = [], coco.parse_json
     with monkeypatch.context() as patch:
-        patch.setattr("darknet_py.data.coco.json.loads", lambda data: parsed.append(len(data)) or loads(data))
+        patch.setattr(coco, "parse_json", lambda data: parsed.append(len(data)) or parse(data))
         assert cli(*words)[0] == 0
     assert len(parsed) == 1
     figures = json.loads(Path("e.json").read_text())
