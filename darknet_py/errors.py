@@ -106,7 +106,8 @@ class CfgWarning(UserWarning):
 
 def printable(text: str) -> str:
     """Text with control characters and characters without an encoding escaped."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return text if text.isprintable() else "".join(
+        char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def one_line(text: str, most: int = MOST) -> str:
