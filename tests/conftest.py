@@ -21,6 +21,7 @@ sys.path[:0] = [str(ROOT / folder) for folder in (
     "scripts", "scripts/examples/digits", "scripts/examples/shapes", "tests/goldens")]
 import kit  # noqa: E402
 
+LONGEST = ("test_all_parts_on_the_cpu", "rnn.train")
 torch.set_num_threads(1)                # the networks are small, and results do not depend on the machine
 
 
@@ -31,13 +32,14 @@ def pytest_xdist_auto_num_workers(config):
 
 def pytest_collection_modifyitems(items):
     """Skip what needs ../shared or a GPU where there is none. Fast tests first: the full conformance run, then what
-    needs a GPU, come last."""
+    needs a GPU, come last. Tests of minutes begin each part, so that no process ends with one when others have none."""
     for item in items:
         if any(not SHARED.joinpath(*marker.args).exists() for marker in item.iter_markers("needs_shared")):
             item.add_marker(pytest.mark.skip(reason="needs ../shared, which only developers have"))
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no GPU"))
-    items.sort(key=lambda item: bool(item.get_closest_marker("slow")) + 2 * bool(item.get_closest_marker("gpu")))
+    items.sort(key=lambda item: (bool(item.get_closest_marker("gpu")), bool(item.get_closest_marker("slow")),
+                                 not any(name in item.nodeid for name in LONGEST)))
 
 
 @pytest.fixture(autouse=True)
