@@ -18,6 +18,7 @@ IOU_KINDS = ("iou", "giou", "diou", "ciou")
 NMS_KINDS = ("default", "greedynms", "diounms", "cornersnms")      # the last one works as the first
 UNBOUNDED = 3.4e38
 NO_LAYER = 999_999
+MOST_ANCHORS = 10_000
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,8 @@ class AnchorHead(DetectionHead):
 def take_anchors(options: Any, indices: Iterable[int], place: Place) -> tuple[tuple[float, float], ...]:
     """Anchors by number, from the flat list of ``options``; what it lacks of ``num`` is .5, as in C, with a warning."""
     anchors = options.anchors
+    if options.num > MOST_ANCHORS:
+        raise place.error(f"num= needs at most {MOST_ANCHORS} anchors, found {options.num}", "num", Reason.OUT_OF_RANGE)
     if len(anchors) < 2 * options.num:
         place.warn(f"anchors= has {len(anchors)} values, expected {2 * options.num} for num={options.num}; "
                    "the others are .5", "anchors")

@@ -18,6 +18,7 @@ from darknet_py.training.tasks import Task
 from darknet_py.utils.durations import duration
 from darknet_py.utils.files import parse_json, replacing
 
+MOST = 1 << 63              # of a whole number in the log
 PACE = 100                  # iterations whose mean time tells how long the others will take
 
 
@@ -283,7 +284,8 @@ def _entries(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
         except ValueError:
             continue
         if isinstance(entry, dict) and type(entry.get("iteration")) is int and all(
-                value is None or type(value) in (int, float) or (key == "measure" and type(value) is str)
+                value is None or type(value) is float or (type(value) is int and abs(value) < MOST)
+                or (key == "measure" and type(value) is str)
                 for key, value in entry.items()):
             yield line, entry
 

@@ -124,6 +124,7 @@ CASES = [
         run={"cfg": 1, "layers": [1], "data": [2, []], "entries": [], "first": 3}))),
     Case("state", "no bytes", b""),
     Case("log", "100,000 lists in each other", b'{"iteration": 1, "loss": ' + b"[" * 100_000),
+    Case("log", "a time of 400 digits", b'{"iteration": 1, "loss": 1, "seconds": ' + b"9" * 400 + b"}\n"),
     Case("log", "a loss that is a text", b'{"iteration": 1, "loss": "x", "seconds": []}\n{"iteration": true}\n'),
     Case("pickle", "no bytes", b""),
     Case("pickle", "a full stop", b"."),
@@ -141,6 +142,8 @@ CASES = [
     Case("weights", "3e38", weights(3e38)),
     Case("weights", "a version of -1", b"\xff" * 12 + seeds.weights()[0][12:]),
     Case("cfg", "a section's name of 400 characters without an encoding", b"[net]\n[" + b"\xe9" * 400 + b"] x\n"),
+    Case("cfg", "10^9 anchors", b"[net]\nwidth=16\nheight=16\nchannels=3\n[convolutional]\nfilters=14\nsize=1\n[yolo]\n"
+         b"mask=0,1\nclasses=2\nnum=1000000000\n"),
     Case("cfg", "100,000 lines", b"[net]\nwidth=8\nheight=8\nchannels=3\n" + b"[route]\nlayers=-1\n" * 20_000),
     Case("cfg", "numbers beyond all bounds", b"[net]\nwidth=" + b"9" * 5000 + b"\nheight=1e400\nchannels=nan\n"),
     Case("voc", "a size of 1e400", texts.VOC.replace(b"<width>24<", b"<width>1e400<")),
