@@ -200,7 +200,7 @@ def read_objects(sample: Sample, classes: int) -> Objects:
     if not os.path.exists(path):
         path = find_label(sample.image)
     try:
-        lines = read_lines(path)
+        lines = read_lines(path, MOST_LABELS)
     except DataError as error:
         problem = Problem(path, 0, NO_LABEL, error=False)
         if os.path.exists(path):
@@ -321,7 +321,7 @@ def _read(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
     if path.suffix.lower() in (*EXTENSIONS, *NO_LISTS):
         raise DataError(f"{path}: expected a .data file, a list of pictures, a folder or a .json, found {path.suffix}",
                         Reason.WRONG_FORMAT)
-    lines = [(number, line.strip()) for number, line in enumerate(read_lines(path, MOST_LABELS), 1) if line.strip()]
+    lines = [(number, line.strip()) for number, line in enumerate(read_lines(path), 1) if line.strip()]
     base = pick_base([line for _, line in lines], bases(path))
     images = [Path(os.path.join(base, line)) for _, line in lines]
     if not any(os.path.exists(image) for image in images[:PROBES]):

@@ -8,8 +8,8 @@ import pytest
 from conftest import ROOT, raises
 
 from darknet_py import DataError, Reason, load_network
-from darknet_py.data.datafile import find_names, read_names
-from darknet_py.data.dataset import class_names
+from darknet_py.data.datafile import MOST_DATA, MOST_LABELS, MOST_NAMES, find_names, read_data, read_names
+from darknet_py.data.dataset import class_names, read_rows, read_samples
 
 pytestmark = pytest.mark.usefixtures("workdir")
 LONG = "x" * 100_000
@@ -82,3 +82,18 @@ def test_odd_lists(kind, command, files, cli):
     assert all(len(line) < 600 and line.replace("\t", "").isprintable() for line in (out + err).splitlines())
     if not counted and command not in ("check", "check with a cfg"):        # these list problems
         assert err.splitlines()[-1].startswith("darknet-py: ") and not os.path.exists("out")
+
+
+def test_bounds_of_bytes_are_those_of_the_kind(demo):
+    """A list may be longer than the labels of a picture."""
+    shutil.copy(demo[2], "a.png")
+    sizes = {"a.txt": MOST_LABELS, "n.names": MOST_NAMES, "a.data": MOST_DATA}
+    for name, most in sizes.items():
+        Path(name).write_bytes(b"\n" * (most + 1))
+    Path("list.txt").write_bytes(b"a.png\n" + b"\n" * MOST_LABELS)
+    sample, = read_samples("list.txt")
+    rows, (problem,) = read_rows(sample, 1)
+    assert len(rows) == 0 and f"expected at most {MOST_LABELS} bytes, found {MOST_LABELS + 1}" in str(problem)
+    for read, name in ((read_names, "n.names"), (read_data, "a.data")):
+        with raises(DataError, Reason.UNREADABLE, f"{name}: .*expected at most {sizes[name]} bytes, found "):
+            read(name)
