@@ -128,7 +128,7 @@ def shown(value: object) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """What the system says of an error, also where it has no number, as that of a write that was cut short."""
+    """The system's message for an error; its own text where it has no errno, as after a write that was cut short."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from typing import TextIO
 
 from darknet_py.errors import one_line
 
@@ -31,11 +32,16 @@ def open_streams() -> None:
 
 def give_up_streams() -> None:
     """Drop what is in the buffers of streams that cannot be written, else Python fails at its end to write it."""
-    null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
+            to_nowhere(stream)
+
+
+def to_nowhere(*streams: TextIO) -> None:
+    """Let streams write into the null device from now on."""
+    with open(os.devnull, "wb") as nowhere:
+        for stream in streams:
             with suppress(OSError):                     # a stream without a number
-                os.dup2(null, stream.fileno())
-    os.close(null)
+                os.dup2(nowhere.fileno(), stream.fileno())

@@ -14,10 +14,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.detect import device
+from darknet_py.cli.output import to_nowhere
 from darknet_py.cli.progress import Progress, duration
 from darknet_py.errors import one_line, printable
 
@@ -159,11 +160,7 @@ def stop_unread(stopping: list[int]) -> Iterator[None]:
         yield
     except OSError as error:
         stopping.append(signal.SIGTERM)
-        streams = [sys.stdout] if isinstance(error, BrokenPipeError) else [sys.stdout, sys.stderr]
-        with open(os.devnull, "wb") as nowhere:
-            for stream in streams:
-                with suppress(OSError):
-                    os.dup2(nowhere.fileno(), stream.fileno())
+        to_nowhere(*[sys.stdout] if isinstance(error, BrokenPipeError) else [sys.stdout, sys.stderr])
 
 
 def lines(event: Event, plain: bool = True) -> Iterator[str]:

@@ -22,7 +22,7 @@ MAGIC, PROTOCOL = 0x1950a86a20f9469cfc6c, 1001      # at the beginning of the ol
 
 
 def read_checkpoint(path: str | os.PathLike) -> object:
-    """What a checkpoint holds: dicts, lists, tuples, scalars, ``StoredTensor`` and ``Unread``.
+    """Read a checkpoint: dicts, lists, tuples, scalars, ``StoredTensor`` and ``Unread``.
 
     Args:
         path: of a regular file.
@@ -90,7 +90,7 @@ def _read_small(data: np.ndarray, info: zipfile.ZipInfo) -> bytes:
 
 
 def _locate(data: np.ndarray, info: zipfile.ZipInfo) -> Member:
-    """Where the data of an archive's member lie, behind a header that its entry in the list points to."""
+    """The position of a zip member's data, after its local header."""
     header = data[info.header_offset:info.header_offset + 30].tobytes() if info.header_offset >= 0 else b""
     if len(header) < 30 or header[:4] != b"PK\3\4" or info.flag_bits & 1 \
             or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

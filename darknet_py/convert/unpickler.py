@@ -57,7 +57,7 @@ class Unread(NamedTuple):
 
 
 class Function(NamedTuple):
-    """What stands for a function or class that a pickle names."""
+    """The replacement of a function or class that a pickle names."""
 
     call: Callable[..., object]
 
@@ -153,7 +153,7 @@ class Unpickler:
                                        f"found protocol {argument}", Reason.WRONG_FORMAT)
 
     def _named(self, name: str) -> object:
-        """What stands for a name: a type of numbers, or a function."""
+        """The replacement of a global that a pickle names: a dtype, or a ``Function``."""
         if (storage := STORAGE.fullmatch(name)) is not None:
             return DTYPES[storage[1]]
         if (tensor := TENSOR.fullmatch(name)) is not None:
@@ -205,7 +205,7 @@ class Unpickler:
         return self._call(function, _of_type(tuple, arguments))
 
     def _set_state(self, target: object, state: Any) -> None:
-        """What a mapping or a parameter has as its state is not needed; a tensor of the first PyTorch is its state."""
+        """BUILD: the state of a mapping or parameter is dropped; that of a tensor of PyTorch 0.1 is the tensor."""
         if type(target) is StoredTensor and type(state) is tuple and len(state) == 4:
             target.__dict__.update(vars(self._tensor(*state)))
         elif type(target) not in (StoredTensor, dict, Unread):

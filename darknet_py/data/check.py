@@ -180,15 +180,20 @@ def _in_threads(samples: Sequence[Sample], limits: NetworkLimits, decode: bool) 
         while part := list(islice(rest, CHUNK)):
             examined = list(pool.map(lambda sample: _examine(sample, limits, decode), part))
             if decode:
-                whole = [(sample, found) for sample, found in zip(part, examined, strict=True)
-                         if found.rows is not None and sample.image.suffix.lower() in JPEG
-                         and not any(problem.message.endswith(CUT) for problem in found.problems)]
-                shares = [whole[at::WORKERS] for at in range(WORKERS)]
-                said = pool.map(jpeg_warnings, ([sample.image for sample, _ in share] for share in shares))
-                for (sample, found), words in zip(chain(*shares), chain(*said), strict=True):
-                    if words:
-                        found.problems.insert(0, _about_picture(sample, f"{DAMAGED}: {words}", error=False))
+                _add_damage(part, examined, pool)
             yield from examined
+
+
+def _add_damage(samples: Sequence[Sample], examined: Sequence[_Examined], pool: ThreadPoolExecutor) -> None:
+    """Add what libjpeg says of pictures that it reads, and that are not cut off."""
+    whole = [(sample, found) for sample, found in zip(samples, examined, strict=True)
+             if found.rows is not None and sample.image.suffix.lower() in JPEG
+             and not any(problem.message.endswith(CUT) for problem in found.problems)]
+    shares = [whole[at::WORKERS] for at in range(WORKERS)]
+    said = pool.map(jpeg_warnings, ([sample.image for sample, _ in share] for share in shares))
+    for (sample, found), words in zip(chain(*shares), chain(*said), strict=True):
+        if words:
+            found.problems.insert(0, _about_picture(sample, f"{DAMAGED}: {words}", error=False))
 
 
 def _examine(sample: Sample, limits: NetworkLimits, decode: bool) -> _Examined:

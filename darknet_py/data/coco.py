@@ -13,7 +13,7 @@ import numpy as np
 
 from darknet_py.data.layout import PROBES, Annotated, Layout, is_picture, pick_base, relative, split_of
 from darknet_py.errors import DataError, Reason, cause
-from darknet_py.utils.files import check_regular, parse_json, read_regular, show_json
+from darknet_py.utils.files import check_regular, is_number, is_text, parse_json, read_regular, show_json
 
 NAMES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -27,7 +27,6 @@ NAMES = (
     "hair drier", "toothbrush")
 UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)       # ids that no object has
 IDS = tuple(number for number in range(1, 91) if number not in UNUSED)
-MOST = 1 << 63          # of a whole number
 SNIFFED = 4096          # bytes of a JSON that tell what it is
 OTHER_NAMES = {"motorbike": "motorcycle", "aeroplane": "airplane", "sofa": "couch", "pottedplant": "potted plant",
                "diningtable": "dining table", "tvmonitor": "tv"}
@@ -200,32 +199,23 @@ def _check_entries(path: str | os.PathLike, kind: str, entries: object, fields: 
                                 Reason.BAD_VALUE if key in entry else Reason.MISSING_KEY)
 
 
-def _is_number(value: Any) -> bool:
-    """A number that an array takes: it may be infinite or NaN, but no integer of hundreds of digits."""
-    return type(value) is float or (type(value) is int and -MOST < value < MOST)
-
-
 def _is_id(value: Any) -> bool:
-    return type(value) is str or (_is_number(value) and -math.inf < value < math.inf)
-
-
-def _is_text(value: Any) -> bool:
-    return type(value) is str and "\0" not in value
+    return type(value) is str or (is_number(value) and -math.inf < value < math.inf)
 
 
 _Field = tuple[str, Callable[[Any], bool]]         # what is expected, and whether a value is that
 _ID: _Field = "a number or a text", _is_id
-_SIZE: _Field = "a number of pixels", lambda value: _is_number(value) and 0 <= value < math.inf
-_TEXT: _Field = "a text", _is_text
+_SIZE: _Field = "a number of pixels", lambda value: is_number(value) and 0 <= value < math.inf
+_TEXT: _Field = "a text", is_text
 # wrong boxes are not looked for here: reading the rows reports each
 _FIELDS: dict[str, dict[str, _Field]] = {
     "images": {"id": _ID, "file_name": _TEXT, "width": _SIZE, "height": _SIZE},
     "annotations": {"image_id": _ID, "category_id": _ID,
                     "bbox": ("four numbers", lambda value: type(value) is list and len(value) == 4 and all(
-                        map(_is_number, value))),
-                    "area": ("a number", lambda value: value is None or _is_number(value)),
+                        map(is_number, value))),
+                    "area": ("a number", lambda value: value is None or is_number(value)),
                     "iscrowd": ("0 or 1", lambda value: value is None or value in (0, 1))},
-    "categories": {"id": ("a whole number", lambda value: _is_number(value) and value % 1 == 0), "name": _TEXT}}
+    "categories": {"id": ("a whole number", lambda value: is_number(value) and value % 1 == 0), "name": _TEXT}}
 
 
 def coco_categories(path: str | os.PathLike, data: dict) -> list[tuple[int, str]]:

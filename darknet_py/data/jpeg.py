@@ -50,7 +50,7 @@ def _main() -> None:
             cv2.imdecode(np.fromfile(os.fsdecode(path), np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
             said.seek(begin)
             line = said.readline().decode("ascii", "replace").strip()[:MOST_LETTERS]
-            print("".join(letter for letter in line if letter.isprintable()).encode("ascii", "replace").decode())
+            sys.stdout.buffer.write("".join(filter(str.isprintable, line)).encode("ascii", "replace") + b"\n")
 
 
 if __name__ == "__main__":

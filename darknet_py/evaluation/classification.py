@@ -185,7 +185,7 @@ def leaves_in(tree: Tree | None, leaves: Sequence[str] | None) -> Tensor | None:
 
 
 def read_leaves(data: str | os.PathLike) -> list[str] | None:
-    """What ``leaves=`` of a .data file names; None where it has none.
+    """Read the file of labels that ``leaves=`` of a .data file names, a line each; None without that entry.
 
     Raises:
         DataError: a file that cannot be read.

@@ -16,9 +16,8 @@ from darknet_py.training.pictures import Drawing
 from darknet_py.training.report_folder import ReportFolder
 from darknet_py.training.tasks import Task
 from darknet_py.utils.durations import duration
-from darknet_py.utils.files import parse_json, replacing
+from darknet_py.utils.files import is_number, parse_json, replacing
 
-MOST = 1 << 63              # of a whole number in the log
 PACE = 100                  # iterations whose mean time tells how long the others will take
 
 
@@ -284,8 +283,7 @@ def _entries(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
         except ValueError:
             continue
         if isinstance(entry, dict) and type(entry.get("iteration")) is int and all(
-                value is None or type(value) is float or (type(value) is int and abs(value) < MOST)
-                or (key == "measure" and type(value) is str)
+                value is None or is_number(value) or (key == "measure" and type(value) is str)
                 for key, value in entry.items()):
             yield line, entry
 

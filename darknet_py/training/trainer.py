@@ -100,7 +100,7 @@ class Run:
             raise
 
     def _decide(self) -> resume.Decision:
-        """Where to start. Rank 0 decides for all, once it has locked the folder and name."""
+        """Decide at which iteration to start, on rank 0 alone, which locks the folder and name first."""
         if not self.world.is_main:
             return resume.Decision()
         if self.settings.save:

@@ -37,6 +37,7 @@ _count = itertools.count()
 _swept: set[Path] = set()
 _in_use: set[str] = set()      # names of this process's own
 
+MOST_WHOLE = 1 << 63    # of a whole number in JSON
 MOST_TEXT = 1 << 31     # bytes of a list, of labels, of JSON
 KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
 
@@ -70,6 +71,17 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value from JSON is a number that an array takes: it may be infinite or NaN, but no integer of hundreds
+    of digits."""
+    return type(value) is float or (type(value) is int and -MOST_WHOLE < value < MOST_WHOLE)
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value from JSON is a text that may be a path."""
+    return type(value) is str and "\0" not in value
 
 
 def show_json(value: Any, most: int = 60) -> str:
