@@ -8,38 +8,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from fuzzing.texts import TINY
+from gpu.pictures import draw
 
-CFG = """[net]
-batch=4
-subdivisions=2
-width=32
-height=32
-channels=3
-learning_rate=0.01
-burn_in=0
-max_batches=12
-policy=constant
-ema_alpha=.9
-
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=4
-pad=1
-activation=leaky
-
-[convolutional]
-filters=14
-size=1
-activation=linear
-
-[yolo]
-mask=0,1
-anchors=8,8, 16,16
-classes=2
-num=2
-"""
+CFG = TINY.replace("max_batches=4", "max_batches=12\nema_alpha=.9")
 MODEL = ("tiny.cfg", "new.weights")
 OLD = ("tiny.cfg", "old.weights")
 TRAIN = ("train", "tiny.data", "tiny.cfg", "-device", "cpu", "-workers", "0", "-map", "-seed")
@@ -111,19 +83,13 @@ def cases(port: int) -> list[Case]:
 
 
 def make_files(folder: Path) -> None:
-    """Six pictures with a square or two each, their labels and lists, a cfg, two files of weights, and a manifest."""
+    """Six pictures of shapes, their labels and lists, a cfg, two files of weights, and a manifest."""
     import torch
 
     from darknet_py import load_network
-    draw = np.random.default_rng(0)
     (folder / "pictures").mkdir(parents=True)
     for number in range(6):
-        picture = draw.integers(0, 60, (48, 48, 3), np.uint8)
-        rows = []
-        for label in range(1 + number % 2):
-            x, y, side = [*draw.integers(4, 28, 2).tolist(), int(draw.integers(10, 18))]
-            picture[y:y + side, x:x + side] = (250, 80, 0) if label else (0, 200, 250)
-            rows.append(f"{label} {(x + side / 2) / 48} {(y + side / 2) / 48} {side / 48} {side / 48}\n")
+        picture, rows = draw(np.random.default_rng(number), (48, 48), 2)
         data = cv2.imencode(".png", picture)[1].tobytes()
         for place in (folder, folder / "pictures"):
             (place / f"{number}.png").write_bytes(data)
