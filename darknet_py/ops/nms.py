@@ -14,7 +14,9 @@ CHUNK = 1 << 19           # numbers in one temporary of nms
 FIRST_ROWS = 512          # after so many boxes, and then half as many more each time, nms drops the suppressed
 SLACK = 1.001             # factor that covers the rounding error of the quick overlap test
 EDGES = 1 << 22           # undecided edges that nms collects before it settles those it can
-OPEN = 1 << 23            # undecided edges that nms keeps; with more it goes through the classes one by one
+OPEN = 1 << 23            # undecided edges that nms keeps; with more it writes down which boxes overlap, a bit a pair
+TABLE = 1 << 28           # bytes of those bits; with more nms goes through the classes one by one
+CLASSES = 256             # classes that are suppressed side by side
 FIRST_BLOCK, BLOCK = 4, 512     # boxes of a class that are compared with the rest at once: at first, and at most
 
 
@@ -70,7 +72,8 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
                 settle(int(rest[0]) * classes)
                 limit = max(EDGES, 2 * len(edges[0][0]))
                 if limit > OPEN:
-                    _suppress_by_class(boxes, alive, order, threshold, exponent)
+                    suppress = _suppress_by_table if len(order) ** 2 // 8 <= TABLE else _suppress_by_class
+                    suppress(boxes, alive, order, threshold, exponent)
                     edges, rest = [], rest[:0]
                     break
         compared, rest = compared + rows, rest[rows:]
@@ -82,6 +85,36 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
     result = scores.clone()
     result[order] = alive
     return result
+
+
+def _suppress_by_table(boxes: Tensor, alive: Tensor, order: Tensor, threshold: float, exponent: float | None) -> None:
+    """Greedy suppression of many classes side by side: set the scores ``alive`` (N, C) of what is suppressed to 0, in
+    place. Memory is a bit for each pair of boxes, and for each box in CLASSES classes; time is for N steps of them.
+
+    Whether two boxes overlap does not depend on the class, so the table of it is made once. Step k then takes the box
+    of rank k in each class, and if that is not suppressed adds its row of the table to what the class suppresses.
+
+    order: (N,) the number of each box, which decides between equal scores.
+    """
+    everything = torch.arange(len(boxes), device=boxes.device)
+    width = -(-len(boxes) // 64) * 8                                                # whole words of 64 bits
+    table = np.zeros((len(boxes), width), np.uint8)
+    for block in everything.split(max(1, CHUNK // len(boxes))):
+        rows = np.packbits(_overlap_table(boxes, block, everything, threshold, exponent).cpu().numpy(), axis=1)
+        table[block.cpu(), :rows.shape[1]] = rows
+    words, by_number = table.view(np.uint64), order.argsort()
+    for scores in alive.split(CLASSES, dim=1):
+        ranked, order_of_class = scores[by_number].sort(dim=0, descending=True, stable=True)
+        ranking, scored = by_number[order_of_class].cpu().numpy(), (ranked > 0).cpu().numpy()       # (N, classes)
+        suppressed = np.zeros((scores.shape[1], width), np.uint8)
+        suppressed_words, kept = suppressed.view(np.uint64), np.zeros(scores.shape, bool)
+        for box, counts in zip(ranking, scored, strict=True):
+            is_suppressed = suppressed[np.arange(len(box)), box >> 3] & (128 >> (box & 7))
+            label = np.flatnonzero(counts & (is_suppressed == 0))
+            box = box[label]
+            kept[box, label] = True
+            suppressed_words[label] |= words[box]
+        scores[torch.from_numpy(~kept).to(scores.device)] = 0
 
 
 def _suppress_by_class(boxes: Tensor, alive: Tensor, order: Tensor, threshold: float, exponent: float | None) -> None:

@@ -104,7 +104,8 @@ def random_case(name: str) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("name", ["dense", "sparse", "ties", "falling chain", "shuffled chain", "one"])
 @pytest.mark.parametrize("kind", nms_module.NMS_KINDS)
 @pytest.mark.parametrize("sizes", [{}, {"CHUNK": 200, "EDGES": 60}, {"CHUNK": 200, "EDGES": 20, "OPEN": 20},
-                                   {"FIRST_ROWS": 5}, {"EDGES": 0, "OPEN": -1, "FIRST_BLOCK": 2, "BLOCK": 8}])
+                                   {"FIRST_ROWS": 5}, {"EDGES": 0, "OPEN": -1, "CLASSES": 2, "CHUNK": 300},
+                                   {"EDGES": 0, "OPEN": -1, "TABLE": 0, "FIRST_BLOCK": 2, "BLOCK": 8}])
 def test_nms_is_the_plain_loop(name, kind, sizes, monkeypatch):
     for constant, value in sizes.items():
         monkeypatch.setattr(nms_module, constant, value)
@@ -140,14 +141,20 @@ def test_nms_keeps_the_type_of_the_scores_and_takes_any_layout():
     assert torch.equal(result, plain_nms(box.half().float(), scores.half(), 0.45, "default", 0.6))
 
 
-@pytest.mark.parametrize("same", [True, False], ids=["equal scores", "random scores"])
-def test_nms_of_many_overlapping_boxes(same):
+@pytest.mark.parametrize("boxes, table", [("equal", 0), ("equal", 2 ** 28), ("random", 2 ** 28)])
+def test_nms_of_many_overlapping_boxes(boxes, table, monkeypatch):
     """What a diverged network gives: time and memory stay bounded where the pairs of boxes and classes do not fit."""
+    monkeypatch.setattr(nms_module, "TABLE", table)
     count, classes = 4000, 300
-    scores = torch.full((count, classes), .9) if same else \
-        torch.rand(count, classes, generator=torch.Generator().manual_seed(0)) + .1
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(count, classes, generator=generator) + .1
+    box = torch.rand(count, 4, generator=generator) if boxes == "random" else torch.rand(1, 4).repeat(count, 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result = nms(torch.tensor([.5, .5, .3, .3]).repeat(count, 1), scores, .45)
-    assert (result > 0).sum(0).tolist() == [1] * classes
-    assert torch.equal(result.argmax(0), scores.argmax(0))
+    result = nms(box, scores, .45)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 ** 20       # KiB; the pairs would take 75 GB
+    assert torch.equal(result.argmax(0), scores.argmax(0))
+    if boxes == "equal":
+        assert (result > 0).sum(0).tolist() == [1] * classes
+    else:
+        last = scores[:, -1:].contiguous()                          # a class alone, by the way of few pairs
+        assert torch.equal(result[:, -1:], nms(box, last, .45)) and (result[:, -1] > 0).sum() > 500
