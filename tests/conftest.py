@@ -105,6 +105,16 @@ def raises(kind, reason, says=None):
     assert caught.value.reason is reason
 
 
+def write(files: dict[str, str | bytes | None]) -> None:
+    """Write files of these names, with the folders that they lie in; None removes one."""
+    for name, content in files.items():
+        if content is None:
+            Path(name).unlink()
+        else:
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 TINY_CFG = """[net]
 batch=4
 subdivisions=2
@@ -153,6 +163,20 @@ def tiny(workdir):
                                  "savelast=4\n")
     Path("tiny.cfg").write_text(TINY_CFG)
     return workdir
+
+
+@pytest.fixture
+def typed(tiny, cli):
+    """Type a command that trains: its exit code, the iterations that it did, and the lines that it said beside them."""
+    def type_in(*words, data="tiny.data", seed="3", report=False):
+        words = [*words, *["-no_report"] * (not report)]
+        code, out, err = cli("train", data, "tiny.cfg", "-device", "cpu", "-workers", "0",
+                             *(["-seed", seed] if seed else []), *words)
+        lines = [line for line in (out + err).splitlines() if not line.startswith("saved ")]
+        done = [line for line in lines if " avg loss, " in line]
+        said = [line for line in lines if line not in done]
+        return code, [int(line.split(":")[0]) for line in done], "\n".join(said)
+    return type_in
 
 
 def measured_weights(path, cfg, seed):

@@ -1,6 +1,8 @@
 """A network of every kind of layer that has weights, and networks whose weights all differ."""
 from __future__ import annotations
 
+import struct
+
 import torch
 
 from darknet_py import load_network
@@ -89,6 +91,14 @@ output=5
 batch_normalize=1
 [maxpool]
 """
+
+
+def header(major: int = 0, minor: int = 2, revision: int = 5, seen: int = 0, size: int = 20) -> bytes:
+    return struct.pack("<iiiQ" if size == 20 else "<iiiI", major, minor, revision, seen)
+
+
+def floats(count: int) -> bytes:
+    return torch.arange(1., count + 1).numpy().tobytes()
 
 
 def network(text: str, seed: int = 0) -> Network:

@@ -1,11 +1,10 @@
 """What ``darknet-py check`` finds, and where."""
 import re
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from conftest import SHARED
+from conftest import SHARED, write
 
 from darknet_py.data.check import check_for_training
 from darknet_py.data.dataset import read_samples
@@ -50,15 +49,6 @@ for name in "abc":
 def working_directory(workdir):
     """Every test starts in a folder with a data set without mistakes."""
     write(DATA)
-
-
-def write(files: dict[str, str | bytes | None]) -> None:
-    for name, content in files.items():
-        if content is None:
-            Path(name).unlink()
-        else:
-            Path(name).parent.mkdir(parents=True, exist_ok=True)
-            Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def test_no_mistakes(cli):

@@ -3,9 +3,9 @@ import json
 from pathlib import Path
 
 import pytest
+from resuming import WORDS, cut_off, files
 from safetensors import safe_open
 from safetensors.torch import save_file
-from test_resume import WORDS, cut_off, files
 
 from darknet_py.training import checkpoint
 
