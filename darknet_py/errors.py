@@ -104,10 +104,13 @@ class CfgWarning(UserWarning):
     """Something in a cfg file that Darknet tolerates and that is probably a mistake."""
 
 
+class BackendWarning(UserWarning):
+    """Something that a backend or the cache of compiled models cannot do here as asked, and does otherwise."""
+
+
 def printable(text: str) -> str:
     """Text with control characters and characters without an encoding escaped."""
-    return text if text.isprintable() else "".join(
-        char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def one_line(text: str, most: int = MOST) -> str:

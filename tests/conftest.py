@@ -62,6 +62,13 @@ def blank_figures(request, monkeypatch):
         monkeypatch.setattr(figures, "_rendered", blank)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def model_cache(tmp_path_factory):
+    """The folder of compiled models: of these tests alone, so that each is built once."""
+    os.environ["DARKNET_PY_CACHE"] = folder = str(tmp_path_factory.mktemp("models"))
+    return Path(folder)
+
+
 @pytest.fixture
 def demo():
     """(cfg, weights, picture) of the network in the repository."""

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from darknet_py.cli.output import give_up_streams, open_streams, say
-from darknet_py.errors import CfgWarning, DarknetError, cause, one_line, printable
+from darknet_py.errors import BackendWarning, CfgWarning, DarknetError, cause, one_line, printable
 
 VERBS = {               # verb -> (module with add_arguments, run, perhaps prepared, help); ``verb`` tells it which
     "detect": ("detect", "find objects in pictures: detect CFG WEIGHTS IMAGE..."),
@@ -94,7 +94,8 @@ def _run(typed: list[str]) -> int:
     parsed = parser.parse_intermixed_args(getattr(module, "prepared", list)(words))
     _check_order(parsed)
     with warnings.catch_warnings():
-        warnings.simplefilter("always", CfgWarning)
+        for category in (CfgWarning, BackendWarning):
+            warnings.simplefilter("always", category)
         warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}", error=True)
         return module.run(parsed)
 

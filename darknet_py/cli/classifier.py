@@ -12,7 +12,15 @@ import time
 from collections.abc import Sequence
 
 from darknet_py.cli import train
-from darknet_py.cli.detect import ask_for_images, device, find_images, warn_of_random
+from darknet_py.cli.detect import (
+    add_backend_flags,
+    ask_for_images,
+    backend_options,
+    device,
+    find_images,
+    read_network,
+    warn_of_random,
+)
 from darknet_py.cli.progress import Progress
 
 
@@ -22,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="*", help="for predict: pictures, folders of them, or patterns such as "
                         "'photos/*.jpg'; asks for paths if there are none")
     parser.add_argument("--names", help="for predict: a file with a class name a line")
+    add_backend_flags(parser)
     parser.add_argument("--topk", "--top", "--t", type=int, metavar="N", help="valid and predict: how many of the "
                         "likeliest classes (default: top= of DATA, or 1); train: the same as -map, measure accuracy "
                         "and keep the best weights")
@@ -57,26 +66,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 def valid(arguments: argparse.Namespace) -> int:
     """Print the accuracy; under torchrun the processes share the pictures, and rank 0 prints."""
-    from darknet_py.cfg.language import read_cfg
     from darknet_py.data.classification import ClassifierPictures
     from darknet_py.evaluation.classification import evaluate_classifier, read_leaves
-    from darknet_py.inference.classifier import count_outputs
-    from darknet_py.model.network import load_network
+    from darknet_py.inference.backends import open_backend
+    from darknet_py.inference.classifier import count_outputs, output_layer
     from darknet_py.utils.distributed import World, local_device
     where = local_device(device(arguments))
     world = World(where)
-    network = load_network(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, device=where)
+    files = read_network(arguments, warned=world.is_main)
+    network = files.outline
     count_outputs(network)
-    if world.is_main:
-        warn_of_random(network, arguments.weights)
     pictures = ClassifierPictures.from_data(arguments.data, "valid", channels=network.input_shape.channels)
+    backend = open_backend(files, device=where, layers=[output_layer(network)],
+                           **backend_options(arguments, len(pictures)))
     top, began = top_of(arguments, pictures.classes), time.perf_counter()
     if world.is_main:
         print(" TOP calculation...", flush=True)
     with Progress(len(pictures), sys.stderr) as progress:
         result = evaluate_classifier(
-            network, pictures, leaves=read_leaves(arguments.data), workers=arguments.workers, world=world,
-            progress=(lambda done, _: progress.update(done)) if world.is_main else None)
+            network, pictures, backend=backend, leaves=read_leaves(arguments.data), workers=arguments.workers,
+            world=world, progress=(lambda done, _: progress.update(done)) if world.is_main else None)
     seconds = time.perf_counter() - began
     if world.is_main:
         for problem in result.problems:
@@ -92,12 +101,12 @@ def predict(arguments: argparse.Namespace) -> int:
     from darknet_py.cfg.language import read_cfg
     from darknet_py.errors import DataError, printable
     from darknet_py.inference.classifier import Classifier
+    images = list(find_images(arguments.images))
     classifier = Classifier(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
-                            data=arguments.data, device=device(arguments))
-    warn_of_random(classifier.network, arguments.weights)
+                            data=arguments.data, device=device(arguments), **backend_options(arguments, len(images)))
+    warn_of_random(classifier.outline, arguments.weights)
     names, failed = classifier.names, 0
     top = top_of(arguments, len(names))
-    images = list(find_images(arguments.images))
     for path, one in classifier.stream(images or ask_for_images(), overlapped=len(images) > 1):
         if isinstance(one, DataError):
             print(f"darknet-py: {one}", file=sys.stderr)

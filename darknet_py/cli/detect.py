@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from darknet_py.cli.output import say
 from darknet_py.utils.files import write_file
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from darknet_py.inference.detections import Detections
     from darknet_py.inference.detector import Detector
-    from darknet_py.model.network import Network
+    from darknet_py.model.network import LazyNetwork, Network
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,13 +55,22 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:0 ... (default auto)")
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
+    add_backend_flags(parser)
+
+
+def add_backend_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of the runtime."""
+    parser.add_argument("--backend", metavar="NAME", help="what runs the network: auto (the fastest here at float32's "
+                        "accuracy), pytorch, compile, openvino, onnxruntime, tensorrt, torchscript, torch.export "
+                        "(default auto)")
+    parser.add_argument("--precision", metavar="NAME", help="what it computes in: float32 (default), bfloat16, float16")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Detect in all pictures; a picture that cannot be read is reported, and the others go on."""
     from darknet_py.errors import DataError, printable
-    detector = make_detector(arguments)
     found = list(find_images(arguments.images))
+    detector = make_detector(arguments, len(found))
     several = len(found) != 1
     frames: list[Detections] = []
     used: set[Path] = set()
@@ -88,26 +97,40 @@ def run(arguments: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
-def make_detector(arguments: argparse.Namespace) -> Detector:
-    """The detector that the flags describe."""
+def backend_options(arguments: argparse.Namespace, images: int = 0) -> dict[str, Any]:
+    """The options that the flags of the runtime give ``Detector``.
+
+    Args:
+        images: how many there will be; 0: not known.
+    """
+    from darknet_py.inference.backends import FEW
+    return {"backend": "auto" if arguments.backend is None else arguments.backend,
+            "precision": "float32" if arguments.precision is None else arguments.precision,
+            "few": 0 < images <= FEW}
+
+
+def make_detector(arguments: argparse.Namespace, images: int) -> Detector:
+    """The detector that the flags describe, for so many images."""
     from darknet_py.cfg.language import read_cfg
     from darknet_py.inference.detector import Detector
     detector = Detector(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
                         data=arguments.data, thresh=arguments.thresh,
                         nms=.45 if arguments.nms is None else arguments.nms, hier_thresh=arguments.hier,
                         letterbox=arguments.letter_box or None, device=device(arguments),
-                        stateful=True)         # as C from picture to picture
-    warn_of_random(detector.network, arguments.weights)
+                        stateful=True,         # as C from picture to picture
+                        **backend_options(arguments, images))
+    warn_of_random(detector.outline, arguments.weights)
     return detector
 
 
-def read_network(arguments: argparse.Namespace) -> Network:
-    """The network of CFG and WEIGHTS."""
+def read_network(arguments: argparse.Namespace, warned: bool = True) -> LazyNetwork:
+    """The network of CFG and WEIGHTS, with a warning where the weights do not fill it."""
     from darknet_py.cfg.language import read_cfg
-    from darknet_py.model.network import load_network
-    network = load_network(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights)
-    warn_of_random(network, arguments.weights)
-    return network
+    from darknet_py.model.network import LazyNetwork
+    files = LazyNetwork(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights)
+    if warned:
+        warn_of_random(files.outline, arguments.weights)
+    return files
 
 
 def warn_of_random(network: Network, weights: str) -> None:

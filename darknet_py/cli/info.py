@@ -18,6 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from darknet_py.cfg.language import read_cfg
+    from darknet_py.inference.backends import choose
     from darknet_py.model.network import Network
     from darknet_py.model.summary import layer_table, summarize
     from darknet_py.model.weights import check
@@ -39,6 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
           f"(all outputs together {summary.outputs_kept / 2 ** 20:.0f})")
     if arguments.weights is not None:
         header, reached = check(arguments.weights, network.layers)
+        network.reached = reached
+    backend, why = choose(network)
+    print(f"backend          {backend}, for {why} (-backend auto)")
+    if arguments.weights is not None:
         whole = "all layers" if reached == len(network.layers) else f"the first {reached} layers"
         say(f"{arguments.weights}: version {header.major}.{header.minor}.{header.revision}, holds {whole}, "
             f"seen {header.seen:,} images ({header.seen // options.batch:,} batches)")

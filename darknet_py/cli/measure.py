@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from darknet_py.cli.detect import device, read_network
+from darknet_py.cli.detect import backend_options, device, read_network
 from darknet_py.cli.output import say
 from darknet_py.cli.progress import Progress
 
@@ -21,7 +21,8 @@ SHOWN = 20          # problems of labels and pictures
 
 
 class EvaluationInput(NamedTuple):
-    """The inputs of an evaluation: network, class names, pictures, options of ``evaluate_map``, process group."""
+    """The inputs of an evaluation: network, of which its backend may have the weights alone, class names, pictures,
+    options of ``evaluate_map``, process group."""
 
     network: Network
     names: list[str]
@@ -40,12 +41,14 @@ def prepare(arguments: argparse.Namespace) -> EvaluationInput:
     from darknet_py.data.datafile import entries_of, find_names, opened, read_names
     from darknet_py.data.dataset import class_names, find_near, read_samples
     from darknet_py.errors import DarknetError, DataError, Reason
+    from darknet_py.inference.backends import open_backend
     from darknet_py.inference.postprocess import PostProcessor
     from darknet_py.utils.distributed import World, local_device
     if arguments.images:
         raise DarknetError(f"takes its pictures from valid= in {arguments.data}, found {arguments.images[0]} after "
                            "the weights")
-    network = read_network(arguments)
+    files = read_network(arguments)
+    network = files.outline
     data = opened(arguments.data)
     if (entry := entries_of(data).get("map")) is not None:
         apply_map(network, find_near(entry, Path(data)))
@@ -62,7 +65,8 @@ def prepare(arguments: argparse.Namespace) -> EvaluationInput:
     samples = read_samples(data, "valid", names)
     where = local_device(device(arguments))
     world = World(where)
-    options = {"letterbox": arguments.letter_box or None, "device": where, "world": world}
+    backend = open_backend(files, device=where, **backend_options(arguments, len(samples)))
+    options = {"letterbox": arguments.letter_box or None, "backend": backend, "world": world}
     if arguments.nms is not None:
         options["nms"] = arguments.nms
     return EvaluationInput(network, names, samples, options, world)

@@ -50,7 +50,7 @@ def valid(arguments: argparse.Namespace) -> int:
     from darknet_py.errors import DataError, Reason, cause
     from darknet_py.inference.char_rnn import Perplexity, perplexity
     from darknet_py.utils.files import read_regular
-    network = read_network(arguments)
+    network = read_network(arguments).network
     try:
         data = sys.stdin.buffer.read() if arguments.file is None else read_regular(arguments.file)
     except OSError as error:
@@ -73,7 +73,7 @@ def generate(arguments: argparse.Namespace) -> int:
     from darknet_py.inference import char_rnn as characters
     if arguments.seed is not None and arguments.seed < 0:
         raise DarknetError(f"-srand needs a number from 0 on, found {arguments.seed}")
-    network = read_network(arguments)
+    network = read_network(arguments).network
     count = characters.count_characters(network)
     seed = os.fsencode(arguments.text)
     if arguments.tokens is not None:

@@ -75,9 +75,14 @@ def add_flags(parser: argparse.ArgumentParser, seed: str = "--seed") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.cfg.language import read_cfg
+    from darknet_py.errors import DarknetError
     from darknet_py.training.events import Finished, Iteration
     from darknet_py.training.settings import Settings
     from darknet_py.training.trainer import Run
+    for flag in ("backend", "precision"):       # of the other verbs of detector and classifier
+        if getattr(arguments, flag, None) is not None:
+            raise DarknetError(f"training takes no -{flag}, found {getattr(arguments, flag)}; PyTorch trains, and -amp "
+                               "chooses its precision")
     gpus = [] if arguments.gpus is None else arguments.gpus.split(",")
     if len(gpus) > 1 and "WORLD_SIZE" not in os.environ:
         return launch_processes(gpus, arguments.typed)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from darknet_py.convert.tensors import checkpoint_bytes, fill, holds_tensors, read_tensors, safetensors_bytes
 from darknet_py.errors import DarknetError
-from darknet_py.inference.backends.base import Backend
+from darknet_py.inference.backends.base import Backend, OnnxBackend
 from darknet_py.inference.backends.onnxruntime import OnnxRuntime
 from darknet_py.inference.backends.openvino import OpenVino
 from darknet_py.inference.backends.pytorch import PyTorch
@@ -148,6 +148,7 @@ def write_openvino(network: Network, header: Header, path: Path, options: Export
     onnx_file.unlink()
 
 
+ONNX = OnnxBackend.builds_with
 _MODEL = ("outputs", "opset", "half", "batch", "resizable", "threshold", "nms")
 FORMATS = {
     "weights": Format("a .weights file", write_weights, read_back, graph=False),
@@ -155,6 +156,6 @@ FORMATS = {
     "pt": Format("a PyTorch state dict", write_checkpoint, read_back, graph=False),
     "torchscript": Format("TorchScript", write_torchscript, TorchScript.load, offers=("half", "batch")),
     "pt2": Format("a torch.export program", write_exported, Exported.load, offers=("half", "batch")),
-    "onnx": Format("an ONNX model", write_onnx, OnnxRuntime.load, offers=_MODEL, packages=OnnxRuntime.packages),
-    "xml": Format("OpenVINO IR", write_openvino, OpenVino.load, offers=_MODEL, packages=OpenVino.packages),
+    "onnx": Format("an ONNX model", write_onnx, OnnxRuntime.load, offers=_MODEL, packages=ONNX + OnnxRuntime.packages),
+    "xml": Format("OpenVINO IR", write_openvino, OpenVino.load, offers=_MODEL, packages=ONNX + OpenVino.packages),
 }

@@ -1,9 +1,8 @@
 """Parity of a converted model: the difference between its results and the network's."""
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from darknet_py.convert.formats import ExportOptions, Format
 from darknet_py.inference.backends.base import Backend
+from darknet_py.inference.backends.parity import CLOSE, HALF, Parity, difference
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.layers import DetectionHead
 from darknet_py.model.network import Network
@@ -19,29 +19,8 @@ from darknet_py.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from darknet_py.ops.nms import nms
 from darknet_py.utils.files import temporary_folder
 
-EXACT, CLOSE, HALF = 0., 1e-3, 5e-2         # the error allowed: of the weights alone, of another runtime, of float16
-TINY = 1e-6                                 # of outputs that are 0 throughout
+EXACT = 0.                                  # the error allowed of the weights alone
 FEW = .02                                   # the share of detections that suppression may choose otherwise
-
-
-@dataclass(frozen=True)
-class Parity:
-    """The worst difference between outputs, in parts of the value, or where that is smaller of 1, or of the largest
-    value of an output of small ones, as probabilities are.
-
-    images: how many were compared.
-    """
-
-    error: float
-    allowed: float
-    images: int
-
-    @property
-    def good(self) -> bool:
-        return self.error <= self.allowed
-
-    def __str__(self) -> str:
-        return f"worst error {self.error:.2g} over {self.images} images (allowed: {self.allowed:g})"
 
 
 def compare(network: Network, kind: Format, path: Path, options: ExportOptions, images: Tensor) -> Parity:
@@ -63,7 +42,7 @@ def compare(network: Network, kind: Format, path: Path, options: ExportOptions, 
 
 def _worst(network: Network, run: Backend, options: ExportOptions, images: Tensor) -> float:
     """The worst difference between the outputs of the network and the model."""
-    return max(_difference(expected(network, x, options), run(x)) for x in _batches(images, options))
+    return max(difference(expected(network, x, options), run(x)) for x in _batches(images, options))
 
 
 def _batches(images: Tensor, options: ExportOptions) -> Iterator[Tensor]:
@@ -89,16 +68,6 @@ def all_boxes(network: Network, head: int, output: Tensor) -> tuple[Tensor, Tens
     found = layer.decode(output, shape.width, shape.height, -torch.inf, 0)
     count = len(output)
     return cxcywh_to_xyxy(found.boxes).view(count, -1, 4), found.scores.view(count, -1, found.scores.shape[1])
-
-
-@torch.no_grad()
-def _difference(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> float:
-    worst = 0.
-    for one, other in zip(reference, outputs, strict=True):
-        sizes = one.abs()
-        error = float(((one - other).abs() / sizes.maximum(sizes.max().clamp(TINY, 1))).max())
-        worst = max(worst, math.inf if math.isnan(error) else error)
-    return worst
 
 
 def suppressed_error(before: Sequence[Tensor], after: Sequence[Tensor], options: ExportOptions) -> float:

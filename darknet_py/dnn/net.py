@@ -16,7 +16,8 @@ from torch import Tensor
 from darknet_py.cfg.language import parse_cfg, read_cfg
 from darknet_py.dnn.naming import Layer, layers_of, output_layers
 from darknet_py.errors import DarknetError
-from darknet_py.inference.backends.base import not_finite
+from darknet_py.inference.backends.base import Backend, not_finite
+from darknet_py.inference.backends.openvino import OpenVino
 from darknet_py.inference.backends.pytorch import PyTorch, prepare_for_inference
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.base import Layer as DarknetLayer
@@ -50,6 +51,8 @@ class Net:
         self._ids = {layer.name: number for number, layer in enumerate(self._layers, 1)}
         self._thresholds = {head.place.index: _thresholds(head) for head in network.detection_heads}
         self._sizes: dict[tuple[int, int], Network] = {}
+        self._engine = False                            # OpenVINO
+        self._compiled: dict[tuple, Backend] = {}       # by size and layers
         self._blob: Tensor | None = None
         self._ticks = 0
 
@@ -84,7 +87,11 @@ class Net:
         return self._ticks, timings
 
     def setPreferableBackend(self, backendId: int) -> None:
-        """Does nothing: the device follows from the target."""
+        """DNN_BACKEND_INFERENCE_ENGINE is OpenVINO, on the CPU; all others are PyTorch, on the target's device."""
+        self._engine = backendId == cv2.dnn.DNN_BACKEND_INFERENCE_ENGINE
+        if self._engine:
+            with _errors():
+                OpenVino.require()
 
     def setPreferableTarget(self, targetId: int) -> None:
         """DNN_TARGET_CUDA is the GPU, DNN_TARGET_CUDA_FP16 the GPU in half precision, all others are the CPU."""
@@ -153,7 +160,7 @@ class Net:
         start = cv2.getTickCount()
         with _errors(), torch.inference_mode():
             network = self._network_for(*self._blob.shape[1:])
-            outputs = PyTorch(network, [_source(network, layer) for layer in layers])(self._blob)
+            outputs = self._outputs_of(network, [_source(network, layer) for layer in layers], self._blob)
             results = tuple(self._result(network, layer, output.float()).cpu().numpy()
                             for layer, output in zip(layers, outputs, strict=True))
         self._ticks = cv2.getTickCount() - start
@@ -168,6 +175,18 @@ class Net:
             twin.set_time_steps(1)
             self._sizes[height, width] = twin
         return self._sizes[height, width]
+
+    def _outputs_of(self, network: Network, sections: Sequence[int], blob: Tensor) -> list[Tensor]:
+        """The outputs of these sections."""
+        weight = next(network.parameters(), blob)
+        if not self._engine or weight.dtype != torch.float32 or weight.device.type != "cpu" or min(sections) < 0:
+            return list(PyTorch(network, sections)(blob))
+        unique = tuple(dict.fromkeys(sections))
+        key = (network.input_shape, unique)
+        if key not in self._compiled:
+            self._compiled[key] = OpenVino.build(network, "cpu", unique)
+        outputs = dict(zip(unique, self._compiled[key](blob), strict=True))
+        return [outputs[section] for section in sections]
 
     def _result(self, network: Network, named: Layer, output: Tensor) -> Tensor:
         """The output of one of OpenCV's layers in OpenCV's format."""

@@ -15,6 +15,7 @@ from darknet_py.data.classification import ClassifierPictures
 from darknet_py.data.datafile import read_data, read_names
 from darknet_py.data.dataset import find_near
 from darknet_py.errors import DataError, Reason, printable
+from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.classifier import check_classes, class_probabilities, count_outputs, output_layer, tree_of
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed
@@ -65,7 +66,8 @@ class ClassifierResult:
 def evaluate_classifier(network: Network, pictures: ClassifierPictures, *, leaves: Sequence[str] | None = None,
                         batch: int | None = None, device: str | torch.device | None = None,
                         workers: int | None = None, world: World | None = None,
-                        progress: Callable[[int, int], None] | None = None) -> ClassifierResult:
+                        progress: Callable[[int, int], None] | None = None, backend: Backend | None = None
+                        ) -> ClassifierResult:
     """Accuracy of a network on pictures whose classes are named in their paths.
 
     It works on a copy, so a network may be in the middle of its training: its mode, statistics, recurrent state and
@@ -82,6 +84,7 @@ def evaluate_classifier(network: Network, pictures: ClassifierPictures, *, leave
         world: processes that share the batches, each of the same pictures however many processes there are. All get the
             result.
         progress: called with how many pictures are done, and how many there are.
+        backend: what runs the network, as ``Classifier.backend``; see ``evaluation.evaluate_map``.
 
     Raises:
         CfgError: the network finds boxes, or takes no images.
@@ -95,7 +98,8 @@ def evaluate_classifier(network: Network, pictures: ClassifierPictures, *, leave
     tree, options, (_, height, width) = tree_of(network), network.options, network.input_shape
     allowed = leaves_in(tree, leaves)
     each = max(1, options.batch // options.subdivisions) if batch is None else batch
-    backend, count = PyTorch.copy_of(network, device, [output_layer(network)]), len(pictures)
+    backend = PyTorch.copy_of(network, device, [output_layer(network)]) if backend is None else backend
+    count = len(pictures)
     batches = [range(first, min(first + each, count)) for first in range(0, count, each)]
     mine, size = (range(len(batches)), 1) if world is None else (world.shard(len(batches)), world.size)
 

@@ -14,6 +14,7 @@ from darknet_py.data.dataset import NO_LABEL, NO_ROWS, Sample, read_rows
 from darknet_py.data.image import read_image
 from darknet_py.errors import DataError, Reason
 from darknet_py.evaluation.matching import DetectionTable, GroundTruth
+from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed
 from darknet_py.inference.postprocess import PostProcessor, sorted_order
@@ -79,14 +80,15 @@ class Predictions:
 def predict(network: Network, samples: Sequence[Sample], names: Sequence[str], settings: Sequence[PostProcessing], *,
          labels: bool = True, letterbox: bool | None = None, difficult: Sequence[Sample] | None = None,
          batch: int | None = None, device: str | torch.device | None = None, workers: int | None = None,
-         world: World | None = None, progress: Callable[[int, int], None] | None = None) -> Predictions:
+         world: World | None = None, progress: Callable[[int, int], None] | None = None,
+         backend: Backend | None = None) -> Predictions:
     """Run a network over images, a batch at a time, while others are loaded.
 
     Args:
         settings: of post-processing; the outputs are post-processed with each of them.
         labels: read the labels too.
-        network, samples, names, letterbox, difficult, batch, device, workers, world, progress, and what is raised: see
-            ``evaluation.evaluate_map``.
+        network, samples, names, letterbox, difficult, batch, device, workers, world, progress, backend, and what is
+            raised: see ``evaluation.evaluate_map``.
     """
     postprocess = PostProcessor.of(network)
     check_takes_images(network)
@@ -101,7 +103,9 @@ def predict(network: Network, samples: Sequence[Sample], names: Sequence[str], s
                         Reason.WRONG_COUNT)
     if letterbox is None:
         letterbox = bool(network.options.letter_box)
-    backend, shape = PyTorch.copy_of(network, device), network.input_shape
+    backend = PyTorch.copy_of(network, device) if backend is None else backend
+    backend.reset_state()
+    shape = network.input_shape
     stateful = any(layer.stateful for layer in network.layers)
     if stateful:
         batch = 1

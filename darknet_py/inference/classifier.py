@@ -15,14 +15,15 @@ from darknet_py.data.classifier_augment import middle
 from darknet_py.data.datafile import count_of, find_names, read_data
 from darknet_py.data.image import read_image
 from darknet_py.errors import DataError, Reason
+from darknet_py.inference.backends import open_backend
 from darknet_py.inference.backends.base import Backend
-from darknet_py.inference.backends.pytorch import PyTorch
+from darknet_py.inference.backends.pytorch import prepare_for_inference
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.preprocess import Image, as_list, check_takes_images, checked, fitted, path_of
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
 from darknet_py.layers.softmax import TrainingHead
-from darknet_py.model.network import Network, load_network
+from darknet_py.model.network import LazyNetwork, Network
 
 
 class ClassScore(NamedTuple):
@@ -68,7 +69,7 @@ class Classified(NamedTuple):
 
 
 class Classifier:
-    """A network that classifies images; ``network`` is folded (see ``Network.fold``).
+    """A network that classifies images.
 
     Args:
         cfg: path of a .cfg file, or a parsed ``Cfg``.
@@ -77,8 +78,10 @@ class Classifier:
             else labels=), else looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
         device: "auto" takes a GPU where there is one.
+        backend, precision, few: see ``Detector``.
 
     Raises:
+        DarknetError: see ``backends.open_backend``.
         CfgError, WeightsError, DataError: see ``load_network``; also for a network that finds boxes or takes no images,
             and where names or data have another number of classes.
 
@@ -87,14 +90,22 @@ class Classifier:
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
-                 device: str | torch.device = "auto"):
-        self.network = load_network(cfg, weights)
-        self.backend = PyTorch.build(self.network, device, [output_layer(self.network)])
-        classes = count_outputs(self.network)
+                 device: str | torch.device = "auto", backend: str = "auto", precision: str = "float32",
+                 few: bool = False):
+        self._files = LazyNetwork(cfg, weights)
+        self.outline = outline = self._files.outline
+        classes = count_outputs(outline)
         if data is not None:
-            check_classes(self.network, count_of(data, read_data(data), "classes", classes), data)
-        self.names = find_names(self.network.cfg.path, weights, classes, names, data)
-        self.tree = tree_of(self.network)
+            check_classes(outline, count_of(data, read_data(data), "classes", classes), data)
+        self.backend = open_backend(self._files, backend, precision, device, [output_layer(outline)], few)
+        self.names = find_names(outline.cfg.path, weights, classes, names, data)
+        self.tree = tree_of(outline)
+
+    @property
+    def network(self) -> Network:
+        """See ``Detector.network``."""
+        network = self._files.network
+        return network if network.folded else prepare_for_inference(network)
 
     @overload
     def __call__(self, image: Image) -> Prediction: ...    # type: ignore[overload-overlap]
@@ -145,7 +156,7 @@ class Classifier:
         return pipeline.stream(batched(checked(images), max(1, batch)), batch)
 
     def _preprocess(self, image: Image) -> Preprocessed:
-        shape = self.network.input_shape
+        shape = self.backend.shape
         array = image if isinstance(image, np.ndarray) else read_image(image, shape.channels)
         return Preprocessed(fitted(array, shape, middle), path_of(image))
 

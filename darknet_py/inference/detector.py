@@ -13,12 +13,13 @@ from darknet_py.cfg.language import Cfg
 from darknet_py.data.datafile import find_names
 from darknet_py.data.image import read_image
 from darknet_py.errors import DataError
-from darknet_py.inference.backends import build_backend
+from darknet_py.inference.backends import open_backend
+from darknet_py.inference.backends.pytorch import prepare_for_inference
 from darknet_py.inference.detections import Detections
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.inference.preprocess import Image, as_input, as_list, check_takes_images, checked, path_of
-from darknet_py.model.network import load_network
+from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.ops.boxes import cxcywh_to_xyxy
 
 HIDDEN = "dont_show"            # classes whose names start so are not reported
@@ -54,32 +55,42 @@ class Detector:
         device: "auto" takes a GPU where there is one.
         stateful: recurrent layers remember the images before, as those of a video (so does C's detector); else each
             batch begins anew.
-        backend: the runtime: "pytorch", "onnxruntime", "openvino", "torchscript", "torch.export".
+        backend: the runtime: "pytorch", "compile", "openvino", "onnxruntime", "tensorrt", "torchscript",
+            "torch.export"; "auto" takes the fastest at float32's accuracy (see ``backends.choose``).
+        precision: what it computes in: "float32", "bfloat16", "float16".
+        few: there will be few images, see ``backends.open_backend``.
 
     Attributes:
-        network: with the backend "pytorch" folded (see ``Network.fold``), on its device.
         backend: see ``Backend``.
+        outline: the network, perhaps without its weights.
 
     Raises:
         CfgError, WeightsError, DataError: see ``load_network``; also for a network without a detection head.
-        DarknetError: no such backend, its package is missing, or it cannot run this network.
+        DarknetError: see ``backends.open_backend``.
     """
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
                  thresh: float = .25, nms: float = .45, hier_thresh: float = .5, letterbox: bool | None = None,
-                 device: str | torch.device = "auto", backend: str = "pytorch", stateful: bool = False,
-                 max_candidates: int | None = None):
-        self.network = load_network(cfg, weights)
-        self.postprocess = PostProcessor.of(self.network)
-        check_takes_images(self.network)
-        self.backend = build_backend(backend, self.network, device)
-        self.names = find_names(self.network.cfg.path, weights, self.postprocess.classes, names, data)
+                 device: str | torch.device = "auto", backend: str = "auto", precision: str = "float32",
+                 stateful: bool = False, max_candidates: int | None = None, few: bool = False):
+        self._files = LazyNetwork(cfg, weights)
+        self.outline = outline = self._files.outline
+        self.postprocess = PostProcessor.of(outline)
+        check_takes_images(outline)
+        self.backend = open_backend(self._files, backend, precision, device, few=few)
+        self.names = find_names(outline.cfg.path, weights, self.postprocess.classes, names, data)
         self.thresh, self.nms, self.hier_thresh, self.stateful = thresh, nms, hier_thresh, stateful
         if max_candidates is not None and max_candidates < 1:
             raise ValueError(f"max_candidates must be at least 1, got {max_candidates}")
         self.max_candidates = max_candidates
-        self.letterbox = bool(self.network.options.letter_box) if letterbox is None else letterbox
+        self.letterbox = bool(outline.options.letter_box) if letterbox is None else letterbox
+
+    @property
+    def network(self) -> Network:
+        """The network, folded (see ``Network.fold``); with the backend "pytorch" that which runs, on its device."""
+        network = self._files.network
+        return network if network.folded else prepare_for_inference(network)
 
     @overload
     def __call__(self, image: Image) -> Detections: ...    # type: ignore[overload-overlap]
@@ -129,8 +140,8 @@ class Detector:
         return pipeline.stream(batched(checked(images), max(1, batch)), batch)
 
     def _preprocess(self, image: Image) -> Preprocessed:
-        array = image if isinstance(image, np.ndarray) else read_image(image, self.network.input_shape.channels)
-        return Preprocessed(as_input(array, self.network.input_shape, self.letterbox), (array, path_of(image)))
+        array = image if isinstance(image, np.ndarray) else read_image(image, self.backend.shape.channels)
+        return Preprocessed(as_input(array, self.backend.shape, self.letterbox), (array, path_of(image)))
 
     def _postprocess(self, batch: BatchOutputs) -> list[Frame]:
         with torch.inference_mode():

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -279,14 +280,37 @@ def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None
     Raises:
         CfgError, WeightsError: with file and line, what was expected and what was found.
     """
-    network = Network(cfg if isinstance(cfg, Cfg) else read_cfg(cfg), width=width, height=height)
-    if weights is None:
-        network.reset_parameters()
-    else:
-        _reset(layer for layer in network.layers if layer.options.dontloadscales)   # the file fills the rest
-        network.load_weights(weights, source)
-        _reset(network.layers[index] for index in network.fresh)
-    return network.eval().to(device)
+    return LazyNetwork(cfg, weights, width=width, height=height, source=source).network.to(device)
+
+
+class LazyNetwork:
+    """A network whose weights are loaded when they are first needed; arguments and errors: see ``load_network``.
+
+    Attributes:
+        outline: the network, for what does not depend on weights; until they are loaded they have any values.
+        weights: the path; None: the network starts at random.
+    """
+
+    def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *,
+                 width: int | None = None, height: int | None = None, source: Network | None = None):
+        self.outline = Network(cfg if isinstance(cfg, Cfg) else read_cfg(cfg), width=width, height=height).eval()
+        self.weights, self.source = weights, source
+        if weights is not None:
+            written_for = self.outline if source is None else source
+            header, self.outline.reached = weights_file.check(weights, written_for.layers)
+            self.outline.seen = header.seen if source is None else 0
+
+    @cached_property
+    def network(self) -> Network:
+        """The network with its weights, in eval mode: the very object ``outline``."""
+        network = self.outline
+        if self.weights is None:
+            network.reset_parameters()
+        else:
+            _reset(layer for layer in network.layers if layer.options.dontloadscales)   # the file fills the rest
+            network.load_weights(self.weights, self.source)
+            _reset(network.layers[index] for index in network.fresh)
+        return network
 
 
 def _reset(layers: Iterable[Layer]) -> None:

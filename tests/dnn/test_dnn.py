@@ -102,6 +102,19 @@ def test_targets(golden):
         assert np.array_equal(net.forward(), before)
 
 
+@yolo
+@pytest.mark.parametrize("size", [(64, 32), (96, 64)])
+def test_openvino(golden, size):
+    net = dnn.readNetFromDarknet(*golden)
+    names = [*net.getUnconnectedOutLayersNames(), *net.getUnconnectedOutLayersNames()]
+    net.setInput(np.random.default_rng(0).random((1, 3, *size), np.float32))
+    before = net.forward(names)
+    net.setPreferableBackend(dnn.DNN_BACKEND_INFERENCE_ENGINE)
+    for one, other in zip(before, net.forward(names), strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-4)
+    assert net._compiled
+
+
 @pytest.mark.gpu
 @yolo
 def test_gpu(golden):

@@ -1,4 +1,5 @@
 """The printouts of mean average precision and recall, against C's."""
+import copy
 import re
 
 import numpy as np
@@ -8,11 +9,9 @@ from conftest import ROOT, SHARED
 from darknet_py import load_network
 from darknet_py.data.dataset import read_samples
 from darknet_py.evaluation.coco_ap import clipped_boxes
-from darknet_py.evaluation.evaluate import (
-    evaluate_map,
-    evaluate_recall,
-)
+from darknet_py.evaluation.evaluate import evaluate_map, evaluate_recall
 from darknet_py.evaluation.predict import VALID, predict
+from darknet_py.inference.backends import build_backend
 
 BCCD = SHARED / "models/bccd-micro"
 GOLDENS = ROOT / "tests/goldens"
@@ -49,6 +48,15 @@ def cells():
 def test_printouts_of_c(cells, points, iou_thresh, thresh, golden):
     """C's printouts for the very pixels that OpenCV decodes, letter by letter."""
     result = evaluate_map(*cells, points=points, iou_thresh=iou_thresh, thresh=thresh)
+    assert result.text() == (GOLDENS / f"map/bccd_{golden}.txt").read_text()
+
+
+@pytest.mark.needs_shared("models/bccd-micro.cfg")
+def test_printout_of_c_in_openvino(cells):
+    """The runtime that evaluation takes by itself prints C's very digits too."""
+    backend = build_backend(copy.deepcopy(cells[0]), "openvino", device="cpu")
+    points, iou_thresh, thresh, golden = PRINTOUTS[0]
+    result = evaluate_map(*cells, points=points, iou_thresh=iou_thresh, thresh=thresh, backend=backend)
     assert result.text() == (GOLDENS / f"map/bccd_{golden}.txt").read_text()
 
 

@@ -1,26 +1,172 @@
-"""Runtimes that a network runs on, one file each."""
+"""Runtimes that a network runs on, one file each, and the one place where they are chosen, built and cached."""
 from __future__ import annotations
+
+import hashlib
+import platform
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 
-from darknet_py.errors import DarknetError
-from darknet_py.inference.backends.base import Backend
+from darknet_py.errors import BackendWarning, DarknetError, DataError, Reason
+from darknet_py.inference.backends.base import PRECISIONS, Backend
+from darknet_py.inference.backends.compile import Compiled
 from darknet_py.inference.backends.onnxruntime import OnnxRuntime
 from darknet_py.inference.backends.openvino import OpenVino
-from darknet_py.inference.backends.pytorch import PyTorch
+from darknet_py.inference.backends.parity import ALLOWED, Parity, difference
+from darknet_py.inference.backends.pytorch import PyTorch, prepare_for_inference
+from darknet_py.inference.backends.tensorrt import TensorRT
 from darknet_py.inference.backends.torchscript import Exported, TorchScript
-from darknet_py.model.network import Network
+from darknet_py.model.network import LazyNetwork, Network
+from darknet_py.utils.cache import Cache, cache_folder, hash_file
+from darknet_py.utils.version import __version__
 
-BACKENDS: dict[str, type[Backend]] = {
-    backend.name: backend for backend in (PyTorch, OnnxRuntime, OpenVino, TorchScript, Exported)}
+BACKENDS: dict[str, type[Backend]] = {backend.name: backend for backend in (
+    PyTorch, Compiled, OpenVino, OnnxRuntime, TensorRT, TorchScript, Exported)}
+FEW = 50                # images for which it does not pay to compile a model
 
 
-def build_backend(name: str, network: Network, device: str | torch.device = "auto") -> Backend:
-    """A network on the runtime of that name.
+def choose(network: Network, device: str | torch.device = "auto") -> tuple[str, str]:
+    """The backend that "auto" stands for, and why, in words: the fastest at float32's accuracy.
+
+    Args:
+        network: need not have its weights.
+    """
+    if torch.device("cuda" if device == "auto" and torch.cuda.is_available() else
+                    "cpu" if device == "auto" else device).type != "cpu":
+        return "pytorch", "there is a GPU"
+    if find_spec("openvino") is None:
+        return "pytorch", "openvino is not installed"
+    stateful = next((layer for layer in network.layers if layer.stateful), None)
+    if stateful is not None:
+        return "pytorch", f"layer {stateful.place.index} [{stateful.kind}] remembers earlier images"
+    if 0 < network.reached < len(network.layers):
+        return "pytorch", f"the weights end after {network.reached} of {len(network.layers)} layers"
+    return "openvino", "it is the fastest on a CPU"
+
+
+def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "float32",
+                 device: str | torch.device = "auto", layers: Sequence[int] | None = None, few: bool = False
+                 ) -> Backend:
+    """A network on a runtime. A compiled model is checked against PyTorch, and cached.
+
+    Args:
+        files: the network; its weights are loaded if no compiled model is cached, and it is then folded.
+        backend: one of ``BACKENDS``, or "auto", see ``choose``.
+        precision: one of ``PRECISIONS``.
+        layers: see ``Backend``.
+        few: there will be so few images (up to ``FEW``) that "auto" compiles nothing for them: it takes PyTorch unless
+            a compiled model is cached.
 
     Raises:
-        DarknetError: no such backend, or it cannot run this network here.
+        DarknetError: no such backend or precision, a package is missing, the backend cannot run this network, or it
+            gives something else than PyTorch.
     """
-    if name not in BACKENDS:
-        raise DarknetError(f"expected a backend ({', '.join(BACKENDS)}), found {name}")
-    return BACKENDS[name].build(network, device)
+    if backend not in BACKENDS and backend != "auto":
+        raise DarknetError(f"expected a backend (auto, {', '.join(BACKENDS)}), found {backend}")
+    if precision not in PRECISIONS:
+        raise DarknetError(f"expected a precision ({', '.join(PRECISIONS)}), found {precision}")
+    if backend != "auto":
+        built = _open(files, BACKENDS[backend], precision, device, layers, True)
+        assert built is not None
+        return built
+    chosen, _ = choose(files.outline, device)
+    if chosen != "pytorch":
+        try:
+            if (cached := _open(files, BACKENDS[chosen], precision, device, layers, not few)) is not None:
+                return cached
+        except DarknetError as error:
+            warnings.warn(f"{error}; PyTorch takes its place", BackendWarning, stacklevel=2)
+    return build_backend(files.network, "pytorch", precision, device, layers)
+
+
+def build_backend(network: Network, name: str = "pytorch", precision: str = "float32",
+                  device: str | torch.device = "auto", layers: Sequence[int] | None = None) -> Backend:
+    """A network that has its weights on the runtime of that name, checked, not cached; see ``open_backend``."""
+    backend = BACKENDS[name]
+    precision = backend.supported(precision)
+    if backend is PyTorch and precision == "float32":
+        return PyTorch.build(network, device, layers)
+    x = torch.rand(1, *network.input_shape, generator=torch.Generator().manual_seed(0))
+    prepare_for_inference(network)
+    reference = PyTorch(network, layers)
+    expected = tuple(output.float().cpu() for output in reference(x))
+    reference.reset_state()
+    try:
+        built = backend.build(network, device, layers, precision)
+        outputs = [output.float().cpu() for output in built(x)]
+    except RuntimeError as error:       # of a layer that the runtime has not in this precision, for one
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DarknetError(f"backend={name} cannot run this network in {precision}: {reason}") from None
+    built.reset_state()
+    if not all(output.isfinite().all() for output in expected):
+        return built                    # which says so when it runs on an image
+    parity = Parity(difference(expected, outputs), ALLOWED[precision], 1)
+    if not parity.good:
+        raise DarknetError(f"backend={name} gives something else in {precision} than PyTorch in float32: {parity}")
+    return built
+
+
+def _open(files: LazyNetwork, backend: type[Backend], precision: str, device: str | torch.device,
+          layers: Sequence[int] | None, build: bool) -> Backend | None:
+    """The backend from the cache, or built unless ``build`` is False."""
+    models = Cache(cache_folder())
+    cached = backend.cached and models.folder is not None
+    with ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(hash_file, files.weights) if cached and files.weights is not None else None
+        backend.require()               # imports it meanwhile
+        backend.check_device(device)
+        precision = backend.supported(precision)
+        if backend.exports is not None and files.weights is not None:
+            files.outline.check_exportable(backend.exports)
+        key = "" if digest is None else _key(files.outline, digest.result(), backend, precision, layers)
+    keep = bool(key)
+    if keep:
+        try:
+            if (content := models.get(key)) is not None:
+                return _restore(files.outline, backend, content, layers, precision, models.path(key))
+        except DataError as error:
+            warnings.warn(f"{error}; the model is compiled again", BackendWarning, stacklevel=3)
+    if not build:
+        return None
+    built = build_backend(files.network, backend.name, precision, device, layers)
+    if keep:
+        try:
+            models.put(key, built.stored())
+        except DataError as error:
+            warnings.warn(f"{error}; the model is compiled anew at each start", BackendWarning, stacklevel=3)
+    return built
+
+
+def _restore(network: Network, backend: type[Backend], content: memoryview, layers: Sequence[int] | None,
+             precision: str, path: object) -> Backend:
+    """Raises:
+        DataError: the runtime does not accept the model.
+    """
+    try:
+        return backend.restore(network, content, layers, precision)
+    except Exception as error:          # the runtimes have no common kind of error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DataError(f"{path}: {backend.name} does not accept the cached model: {reason}", Reason.CORRUPT) from None
+
+
+def _key(network: Network, weights: str, backend: type[Backend], precision: str, layers: Sequence[int] | None) -> str:
+    """What a compiled model depends on, hashed."""
+    trees = [tree.parent.tolist() for tree in (getattr(layer, "tree", None) for layer in network.layers)
+             if tree is not None]
+    facts = (network.cfg.text, weights, tuple(network.input_shape), trees, backend.name, precision, layers,
+             __version__, backend.versions(), _cpu())
+    return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@cache
+def _cpu() -> str:
+    """The CPU's model and what it can do."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            return "".join(sorted({line for line in file if line.startswith(("model", "flags", "Features", "CPU "))}))
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,26 +15,37 @@ from darknet_py.errors import DarknetError, locate
 from darknet_py.layers.base import Layer
 from darknet_py.model.network import Network
 
+PRECISIONS = ("float32", "bfloat16", "float16")
+
 
 class Backend(ABC):
     """A network's forward pass in one runtime.
 
+    Args:
+        layers: indices of the layers whose outputs it gives; None: the network's heads.
+        precision: what it computes in, one of ``PRECISIONS``.
+
     Attributes:
         shape: of one input image.
         heads: the layers whose outputs it gives; their weights are not used.
-        precision: what it computes in.
         device: where its outputs lie.
     """
 
     name: ClassVar[str]
-    packages: ClassVar[tuple[str, ...]] = ()    # that it needs beyond ours
+    packages: ClassVar[tuple[str, ...]] = ()                # that it needs beyond ours
+    builds_with: ClassVar[tuple[str, ...]] = ()             # that it needs besides to build a model
+    precisions: ClassVar[tuple[str, ...]] = ("float32",)    # that it can compute in
+    exports: ClassVar[str | None] = None                    # what it makes of a network, in words; None: nothing
+    cached: ClassVar[bool] = False                          # a model can be had as bytes, and restored from them
 
-    def __init__(self, network: Network):
-        self.shape, self.heads = network.input_shape, [network.layers[index] for index in network.heads]
+    def __init__(self, network: Network, layers: Sequence[int] | None = None, precision: str = "float32"):
+        self.indices = network.heads if layers is None else tuple(layers)
+        self.shape, self.heads = network.input_shape, [network.layers[index] for index in self.indices]
+        self._precision = precision
 
     @property
     def precision(self) -> str:
-        return "float32"
+        return self._precision
 
     @property
     def device(self) -> torch.device:
@@ -40,7 +53,8 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, network: Network, device: str | torch.device = "auto") -> Backend:
+    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+              precision: str = "float32") -> Backend:
         """The backend of a network that has its weights.
 
         Raises:
@@ -51,6 +65,17 @@ class Backend(ABC):
     def load(cls, network: Network, path: Path) -> Backend:
         """The backend of a file in the runtime's own format, as ``convert`` writes it of this network."""
         raise AssertionError(f"{cls.__name__} has no files of its own")
+
+    @classmethod
+    def restore(cls, network: Network, content: memoryview, layers: Sequence[int] | None = None,
+                precision: str = "float32") -> Backend:
+        """The backend of what ``stored`` gave; the network need not have its weights. May raise anything where the
+        runtime does not accept it."""
+        raise AssertionError(f"{cls.__name__} stores nothing")
+
+    def stored(self) -> bytes:
+        """The compiled model, for ``restore``."""
+        raise AssertionError(f"{type(self).__name__} stores nothing")
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         """Run it.
@@ -88,42 +113,74 @@ class Backend(ABC):
                     if not output.isfinite().all())
 
     @classmethod
-    def require(cls) -> None:
-        """DarknetError for a package that is missing."""
-        for package in cls.packages:
+    def require(cls, packages: Sequence[str] | None = None) -> None:
+        """DarknetError for a package that is missing; None: those that it runs with."""
+        for package in cls.packages if packages is None else packages:
             try:
                 import_module(package)
             except ImportError:
                 raise DarknetError(f"backend={cls.name} needs the package {package}: pip install {package}") from None
 
     @classmethod
-    def require_cpu(cls, device: str | torch.device) -> None:
-        """DarknetError for a device other than the CPU."""
+    def check_device(cls, device: str | torch.device) -> None:
+        """DarknetError for a device other than the CPU, where it runs on that alone."""
         if str(device) not in ("auto", "cpu"):
             raise DarknetError(f"backend={cls.name} runs on the CPU, found device={device}")
 
+    @classmethod
+    def supported(cls, precision: str) -> str:
+        """The precision itself, or one that takes its place on this machine, with a ``BackendWarning``.
 
-class OnnxBackend(Backend):
-    """A backend that runs ONNX models, on the CPU.
-
-    Args:
-        model: a path, or the model's bytes.
-    """
-
-    @abstractmethod
-    def __init__(self, network: Network, model: str | bytes):
-        super().__init__(network)
+        Raises:
+            DarknetError: it never computes in that.
+        """
+        if precision not in cls.precisions:
+            raise DarknetError(f"backend={cls.name} computes in {' or '.join(cls.precisions)}, found "
+                               f"precision={precision}")
+        return precision
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device = "auto") -> OnnxBackend:
-        cls.require()
-        cls.require_cpu(device)
+    def exported(cls, network: Network, layers: Sequence[int] | None) -> Network:
+        """A folded copy of a network, that gives the outputs of these layers.
+
+        Raises:
+            DarknetError: it cannot be exported.
+        """
+        copied = network.exportable(cls.exports)
+        copied.heads = network.heads if layers is None else tuple(layers)
+        return copied
+
+    @classmethod
+    def versions(cls) -> str:
+        """Of the packages, as what they store may suit one version alone."""
+        return " ".join(f"{package} {version(package)}" for package in cls.packages)
+
+
+class OnnxBackend(Backend):
+    """A backend that is built from an ONNX model."""
+
+    builds_with = ("onnx",)
+    exports = "an ONNX model"
+    cached = True
+
+    @classmethod
+    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+              precision: str = "float32") -> OnnxBackend:
+        cls.require((*cls.builds_with, *cls.packages))
+        cls.check_device(device)
         from darknet_py.model.onnx_model import onnx_model  # needs the package onnx
-        return cls(network, onnx_model(network.exportable("an ONNX model")).SerializeToString())
+        model = onnx_model(cls.exported(network, layers)).SerializeToString()
+        return cls.of_model(network, model, layers, precision)
 
     @classmethod
     def load(cls, network: Network, path: Path) -> OnnxBackend:
-        return cls(network, str(path))
+        return cls.of_model(network, str(path))
+
+    @classmethod
+    @abstractmethod
+    def of_model(cls, network: Network, model: str | bytes, layers: Sequence[int] | None = None,
+                 precision: str = "float32") -> OnnxBackend:
+        """The backend of an ONNX model: a path, or the model's bytes."""
 
 
 def not_finite(layer: Layer, output: Tensor) -> str:

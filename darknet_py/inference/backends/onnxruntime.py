@@ -1,6 +1,7 @@
 """The ONNX Runtime backend."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,17 +12,32 @@ from darknet_py.model.network import Network
 
 
 class OnnxRuntime(OnnxBackend):
-    """An ONNX model in ONNX Runtime."""
+    """An ONNX model in ONNX Runtime, on the CPU, in float32."""
 
     name = "onnxruntime"
-    packages = ("onnx", "onnxruntime")
+    packages = ("onnxruntime",)
 
-    def __init__(self, network: Network, model: str | bytes):
+    def __init__(self, network: Network, model: str | bytes, layers: Sequence[int] | None = None):
         import onnxruntime
-        super().__init__(network, model)
+        super().__init__(network, layers)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         self.session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.model = model
+
+    @classmethod
+    def of_model(cls, network: Network, model: str | bytes, layers: Sequence[int] | None = None,
+                 precision: str = "float32") -> OnnxRuntime:
+        return cls(network, model, layers)
+
+    @classmethod
+    def restore(cls, network: Network, content: memoryview, layers: Sequence[int] | None = None,
+                precision: str = "float32") -> OnnxRuntime:
+        return cls(network, bytes(content), layers)
+
+    def stored(self) -> bytes:
+        assert isinstance(self.model, bytes)
+        return self.model
 
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
         return tuple(map(torch.from_numpy, self.session.run(None, {"images": x.cpu().numpy()})))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from darknet_py.inference.backends.base import Backend
+from darknet_py.inference.backends.base import PRECISIONS, Backend
 from darknet_py.layers.base import Layer
 from darknet_py.model.network import Network
 from darknet_py.utils.distributed import local_device
@@ -32,10 +32,11 @@ class PyTorch(Backend):
 
     name = "pytorch"
 
+    precisions = PRECISIONS
+
     def __init__(self, network: Network, layers: Sequence[int] | None = None):
-        super().__init__(network)
-        self.network, self.indices = network, network.heads if layers is None else tuple(layers)
-        self.heads = [network.layers[index] for index in self.indices]
+        super().__init__(network, layers)
+        self.network = network
 
     @property
     def device(self) -> torch.device:
@@ -55,10 +56,15 @@ class PyTorch(Backend):
         return next(self.network.parameters(), torch.zeros(()))
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device | None = "auto", layers: Sequence[int] | None = None
-              ) -> PyTorch:
+    def build(cls, network: Network, device: str | torch.device | None = "auto", layers: Sequence[int] | None = None,
+              precision: str = "float32") -> PyTorch:
         """Of the network itself, which is folded; None leaves it on its device."""
-        return cls(prepare_for_inference(network, device), layers)
+        network = prepare_for_inference(network, device)
+        return cls(network if precision == "float32" else network.to(getattr(torch, precision)), layers)
+
+    @classmethod
+    def check_device(cls, device: str | torch.device) -> None:
+        """All that PyTorch has."""
 
     @classmethod
     def copy_of(cls, network: Network, device: str | torch.device | None = None, layers: Sequence[int] | None = None

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,18 @@ from darknet_py.utils.distributed import local_device
 class _Traced(Backend):
     """A backend of a traced module, which gives a tensor or a tuple of them."""
 
-    def __init__(self, network: Network, module: Any, device: torch.device | None = None):
-        super().__init__(network)
+    def __init__(self, network: Network, module: Any, device: torch.device | None = None,
+                 layers: Sequence[int] | None = None):
+        super().__init__(network, layers)
         self.module, self.place = module, torch.device("cpu") if device is None else device
 
     @property
     def device(self) -> torch.device:
         return self.place
+
+    @classmethod
+    def check_device(cls, device: str | torch.device) -> None:
+        """All that PyTorch has."""
 
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs = self.module(x.to(self.device))
@@ -33,11 +39,13 @@ class TorchScript(_Traced):
     """A network traced to TorchScript."""
 
     name = "torchscript"
+    exports = "TorchScript"
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device = "auto") -> TorchScript:
-        where = local_device(device)
-        return cls(network, trace(network.exportable("TorchScript").to(where), _example(network).to(where)), where)
+    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+              precision: str = "float32") -> TorchScript:
+        where, module = local_device(device), cls.exported(network, layers)
+        return cls(network, trace(module.to(where), _example(network).to(where)), where, layers)
 
     @classmethod
     def load(cls, network: Network, path: Path) -> TorchScript:
@@ -48,11 +56,13 @@ class Exported(_Traced):
     """A network as a program of torch.export."""
 
     name = "torch.export"
+    exports = "a torch.export program"
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device = "auto") -> Exported:
-        where, module = local_device(device), network.exportable("a torch.export program")
-        return cls(network, export(module.to(where), _example(network).to(where), None).module(), where)
+    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+              precision: str = "float32") -> Exported:
+        where, module = local_device(device), cls.exported(network, layers)
+        return cls(network, export(module.to(where), _example(network).to(where), None).module(), where, layers)
 
     @classmethod
     def load(cls, network: Network, path: Path) -> Exported:
