@@ -202,6 +202,7 @@ class Network(nn.Module):
                                       f"images of {width} x {height}, so this network cannot change its size (random=)",
                                       reason=Reason.SHAPE_MISMATCH)
             theirs._parameters, theirs._buffers = ours._parameters, ours._buffers
+        twin.reached = min(self.reached, len(twin.layers))
         return twin.train(self.training)
 
     def set_time_steps(self, time_steps: int) -> None:
