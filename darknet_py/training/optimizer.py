@@ -68,7 +68,8 @@ class Optimizer:
         options = [{"params": parameters} for parameters in groups.values()]
         fused = all(parameter.device.type in ("cpu", "cuda") for parameter in self.names)
         self.inner: torch.optim.Optimizer = (
-            _quick_to_start(torch.optim.Adam)(options, lr=0., betas=(net.B1, net.B2), eps=net.eps, fused=fused) if net.adam else
+            _quick_to_start(torch.optim.Adam)(options, lr=0., betas=(net.B1, net.B2), eps=net.eps, fused=fused)
+            if net.adam else
             _quick_to_start(torch.optim.SGD)(options, lr=0., momentum=net.momentum, fused=fused))
 
     def _rules(self, layer: Layer, only_bn: bool) -> Iterator[tuple[nn.Parameter, Rule]]:
