@@ -199,6 +199,12 @@ class Layer(nn.Module):
             if isinstance(part, Layer):
                 part.fold()
 
+    def pack(self) -> None:
+        """Lay folded weights out for this CPU; a move to another device or type undoes it."""
+        for part in self.children():
+            if isinstance(part, Layer):
+                part.pack()
+
     def set_time_steps(self, time_steps: int) -> None:
         """How many steps the images of one call make up, for a recurrent layer."""
 

@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from darknet_py.cfg.options import option
 from darknet_py.errors import Reason
@@ -18,6 +18,10 @@ from darknet_py.layers.batchnorm import Normalized
 from darknet_py.layers.blur import Blur
 
 NOT_SHARED = -1_000_000_000
+# Activations that oneDNN computes with the convolution: its name for each, and its numbers.
+FUSED: dict[str, tuple[str, list[float]]] = {
+    "leaky": ("leaky_relu", [.1]), "relie": ("leaky_relu", [.01]), "relu": ("relu", []), "tanh": ("tanh", []),
+    "logistic": ("sigmoid", []), "swish": ("swish", [])}
 DEFORMATIONS = ("sway", "rotate", "stretch", "stretch_sway")
 
 
@@ -145,9 +149,43 @@ class Convolutional(Normalized):
             x = straight_through(F.hardtanh(x), torch.where(x > 0, 1., -1.).to(x.dtype))
             if not self.training and x.shape[1] >= 32 and self.stride[0] == self.stride[1]:
                 x, padding = F.pad(x, [padding] * 4, value=-1), 0
+        if weight.is_mkldnn:
+            return self._packed_convolution(x, weight, owner.bias)
         x = F.conv2d(x, weight, owner.bias, self.inner_stride, padding, self.dilation, self.groups)
         x = self.finish(x, owner.norm)
         return self.excite(x) if o.assisted_excitation and self.training else x
+
+    def pack(self) -> None:
+        """So that convolutions need not do it at each call; the layer then only infers."""
+        o, (shape,) = self.options, self.shapes
+        if self.shared or self.norm is not None or o.xnor or o.binary or not torch.backends.mkldnn.is_available():
+            return
+        self.weight = nn.Parameter(torch.ops.mkldnn._reorder_convolution_weight(
+            self.weight.detach(), [self.padding] * 2, self.inner_stride, [self.dilation] * 2, self.groups,
+            [1, *shape]), requires_grad=False)
+
+    def _packed_convolution(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The convolution with packed weights and the activation, at once where oneDNN can."""
+        name, numbers = FUSED.get(self.options.activation, ("none", []))
+        x = torch.ops.mkldnn._convolution_pointwise(
+            x, weight, bias, [self.padding] * 2, self.inner_stride, [self.dilation] * 2, self.groups, name, numbers, "")
+        return x if name != "none" else self.activate_in_place(x)
+
+    def _plain(self) -> Tensor:
+        """The weights as they were before ``pack``, channels last."""
+        return self.weight.to_dense().contiguous(memory_format=torch.channels_last)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> Convolutional:
+        if not self.shared and self.weight.is_mkldnn:
+            self.weight = nn.Parameter(self._plain(), requires_grad=False)
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, which are plain."""
+        state = self.__dict__.copy()
+        if not self.shared and self.weight.is_mkldnn:
+            state["_parameters"] = self._parameters | {"weight": nn.Parameter(self._plain(), requires_grad=False)}
+        return state
 
     def excite(self, x: Tensor) -> Tensor:
         """Add the mean over channels at the objects' places. Its share falls from 1 to 0 while the boxes grow to the

@@ -23,6 +23,7 @@ class Compiled(PyTorch):
     """
 
     name = "compile"
+    packed = False                      # the compiler does that
 
     def __init__(self, network: Network, layers: Sequence[int] | None = None):
         super().__init__(network.requires_grad_(False), layers)

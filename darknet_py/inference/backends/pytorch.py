@@ -31,8 +31,8 @@ class PyTorch(Backend):
     """
 
     name = "pytorch"
-
     precisions = PRECISIONS
+    packed = True                       # weights, on the CPU, but in float16, for which oneDNN has not everything
 
     def __init__(self, network: Network, layers: Sequence[int] | None = None):
         super().__init__(network, layers)
@@ -60,7 +60,11 @@ class PyTorch(Backend):
               precision: str = "float32") -> PyTorch:
         """Of the network itself, which is folded; None leaves it on its device."""
         network = prepare_for_inference(network, device)
-        return cls(network if precision == "float32" else network.to(getattr(torch, precision)), layers)
+        built = cls(network if precision == "float32" else network.to(getattr(torch, precision)), layers)
+        if cls.packed and built.device.type == "cpu" and built.dtype != torch.float16:
+            for layer in network.layers:
+                layer.pack()
+        return built
 
     @classmethod
     def check_device(cls, device: str | torch.device) -> None:
