@@ -162,17 +162,18 @@ def detections(job: Job) -> None:
     """Trained networks on a picture, from file to boxes."""
     for cfg, weights, picture in (DIGITS, SHAPES):
         with job.attempt(f"detections of {cfg.stem}"):
-            theirs, ours = (Detector(cfg, weights, device=device)(picture) for device in ("cpu", job.device))
+            theirs, ours = (Detector(cfg, weights, device=device, backend="pytorch")(picture)
+                            for device in ("cpu", job.device))
             job.check(f"detections of {cfg.stem}", _apart(theirs, ours, .99), SCORE, objects=len(theirs))
 
 
 def half_precision(job: Job) -> None:
     cfg, weights, picture = DIGITS
-    theirs = Detector(cfg, weights, device="cpu")(picture)
+    theirs = Detector(cfg, weights, device="cpu", backend="pytorch")(picture)
     for dtype in (torch.float16, torch.bfloat16):
         name = str(dtype).removeprefix("torch.")
         with job.attempt(f"digits in {name}"):
-            detector = Detector(cfg, weights, device=job.device, thresh=LEAST - HALF)
+            detector = Detector(cfg, weights, device=job.device, backend="pytorch", thresh=LEAST - HALF)
             detector.network.to(dtype)
             job.check(f"digits in {name}", _apart(theirs, detector(picture), OVERLAP), HALF, objects=len(theirs))
 

@@ -167,4 +167,5 @@ def detector_of(name: str, size: int, device: torch.device) -> Detector:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "seeded.weights")
         seeded(name, size).save_weights(path)
-        return Detector(resized_cfg(name, size), path, [str(label) for label in range(80)], device=device)
+        return Detector(resized_cfg(name, size), path, [str(label) for label in range(80)], device=device,
+                        backend="pytorch")
