@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from darknet_py.data.datafile import plain_label_path, read_lines
 from darknet_py.data.layout import Annotated, Layout, files_below, is_picture
 from darknet_py.errors import DataError, Reason, cause, shown
@@ -37,6 +35,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         DataError: it cannot be read, or is something else.
     """
+    import yaml  # takes .1 s
     try:
         check_regular(path)
         if path.stat().st_size > MOST_BYTES:

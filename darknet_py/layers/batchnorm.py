@@ -119,8 +119,8 @@ class Normalized(Layer):
         scale = norm.weight.double() / (norm.running_var.double() + EPSILON).sqrt()
         axis = self.output_axis
         factors = scale.view([-1 if index == axis else 1 for index in range(weight.dim())])
-        weight.data = torch.cat([(some * factor).to(weight.dtype) for some, factor in zip(
-            weight.split(FOLDED, axis), factors.split(FOLDED, axis), strict=True)], axis)
+        for some, factor in zip(weight.data.split(FOLDED, axis), factors.split(FOLDED, axis), strict=True):
+            some.copy_(some * factor)
         self.norm = None
         self.bias = nn.Parameter((norm.bias - norm.running_mean * scale).to(weight.dtype))
 

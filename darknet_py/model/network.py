@@ -219,9 +219,6 @@ class Network(nn.Module):
         with torch.no_grad():
             for layer in self.layers:
                 layer.fold()
-            for tensor in (*self.parameters(), *self.buffers()):
-                if tensor.untyped_storage().nbytes() > tensor.nbytes:       # a view of the whole file as it was read
-                    tensor.data = tensor.data.clone()
         self.folded = True
         return self
 

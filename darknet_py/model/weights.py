@@ -95,26 +95,31 @@ def load(path: str | os.PathLike, layers: Sequence[Layer],
     """
     source = layers if source is None else source
     header, reached = check(path, source)
-    parts: list[tuple[Blob | None, int]] = []           # the target of a part of the file, and its count of numbers
+    parts: list[list[tuple[Blob | None, int]]] = []     # of each layer the target of a part of the file, and its count
     fresh = []
     for index, (layer, written) in enumerate(zip(layers, source, strict=True)):
         inside = _stored(written) if index < reached else []
         ours = inside if layer is written else _stored(layer)
         fits = [blob.tensor.shape for blob in ours] == [blob.tensor.shape for blob in inside]
-        parts += [(ours[number] if fits else None, blob.tensor.numel()) for number, blob in enumerate(inside)]
+        parts.append([(ours[number] if fits else None, blob.tensor.numel()) for number, blob in enumerate(inside)])
         if not (fits and inside) and any(layer.blobs()):
             fresh.append(index)
-    sizes = [size for _, size in parts]
+    counts = [sum(size for _, size in some) for some in parts]
     try:
-        data = np.fromfile(path, "<f4", offset=header.size)     # one array has large pages: twice as fast as many
+        with open(path, "rb") as file:
+            file.seek(header.size)
+            # One array a layer, so that memory is given back layer by layer when the weights are laid out anew.
+            arrays = [np.fromfile(file, "<f4", count) for count in counts]
+            found = sum(map(len, arrays)) + (os.fstat(file.fileno()).st_size - file.tell()) // 4
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights file: {cause(error)}", Reason.UNREADABLE) from None
-    if len(data) != sum(sizes):
-        raise WeightsError(f"{path}: expected {sum(sizes)} numbers after the header, could read {len(data)}",
+    if found != sum(counts):
+        raise WeightsError(f"{path}: expected {sum(counts)} numbers after the header, could read {found}",
                            Reason.TRUNCATED)
-    for (blob, _), values in zip(parts, torch.from_numpy(data).split(sizes), strict=True):
-        if blob is not None:
-            _put(blob, values, header)
+    for some, data in zip(parts, arrays, strict=True):
+        for (blob, _), values in zip(some, torch.from_numpy(data).split([size for _, size in some]), strict=True):
+            if blob is not None:
+                _put(blob, values, header)
     return header, reached, fresh
 
 
