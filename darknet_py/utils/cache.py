@@ -2,20 +2,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import mmap
 import os
 import struct
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from darknet_py.errors import DataError, Reason
-from darknet_py.utils.files import check_regular, write_file
+from darknet_py.utils.files import check_regular, is_text, parse_json, read_regular, write_file
 
 MOST_BYTES = 2 << 30                    # of all files in the folder together
+MOST_HASHES = 256
+SETTLED = 2_000_000_000                 # nanoseconds since a file changed, after which its times tell of each change
+HASHES = "hashes.json"
 BLOCK = 1 << 24                         # bytes that one thread hashes at a time
 TRAILER = struct.Struct("<8sQI")        # behind a file's content: a mark, the content's size and CRC-32
 MARK = b"darknet1"
@@ -86,6 +92,36 @@ class Cache:
             return
         write_file(path, content + TRAILER.pack(MARK, len(content), zlib.crc32(content)))
         self._shrink(path)
+
+    def hash_of(self, path: str | os.PathLike) -> str:
+        """``hash_file``, remembered in the folder for as long as the file's size and times stay. A file that changed
+        within the last seconds is hashed each time, as it could change once more within one tick of its clock.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        facts, name = os.stat(path), os.path.abspath(path)
+        stamp = [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
+        known = self._hashes()
+        if known.get(name, [])[:-1] == stamp:
+            return known[name][-1]
+        begin, digest = time.time_ns(), hash_file(path)
+        if self.folder is not None and max(facts.st_mtime_ns, facts.st_ctime_ns) < begin - SETTLED:
+            entries = {key: value for key, value in known.items() if key != name} | {name: [*stamp, digest]}
+            with suppress(DataError):
+                write_file(self.folder / HASHES, json.dumps(dict(list(entries.items())[-MOST_HASHES:])).encode())
+        return digest
+
+    def _hashes(self) -> dict[str, list[Any]]:
+        """Of paths: size, times, inode and hash."""
+        if self.folder is None:
+            return {}
+        try:
+            found = parse_json(read_regular(self.folder / HASHES))
+        except (OSError, ValueError):
+            return {}
+        return {name: entry for name, entry in found.items() if isinstance(entry, list) and len(entry) == 5 and
+                is_text(entry[-1])} if isinstance(found, dict) else {}
 
     def _shrink(self, kept: Path) -> None:
         """Remove the least recently used files until the others are small enough."""

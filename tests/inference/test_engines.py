@@ -156,6 +156,25 @@ def test_a_full_cache_loses_what_was_not_used_for_longest(tmp_path):
     assert files.get("e") is None and files.get("a") is not None
 
 
+def test_a_hash_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
+    path, files, count = tmp_path / "a.weights", cache.Cache(tmp_path / "cache"), []
+    path.write_bytes(b"one")
+    first = cache.hash_file(path)
+    monkeypatch.setattr(cache, "hash_file", lambda path, hashed=cache.hash_file: count.append(path) or hashed(path))
+    assert [files.hash_of(path) for _ in range(3)] == [first] * 3 and len(count) == 3       # it has just changed
+    monkeypatch.setattr(cache, "SETTLED", 0)
+    assert [files.hash_of(path) for _ in range(3)] == [first] * 3 and len(count) == 4
+    facts = path.stat()
+    path.write_bytes(b"two")                        # as long, and with the same time
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert files.hash_of(path) != first and len(count) == 5
+    for damaged in (b"{", b"[]", b'{"%b": [1]}' % bytes(path)):
+        (tmp_path / "cache" / cache.HASHES).write_bytes(damaged)
+        assert files.hash_of(path) != first
+    assert len(count) == 8
+    assert cache.Cache(None).hash_of(path) == files.hash_of(path)
+
+
 def test_a_cpu_without_bfloat16(small, monkeypatch):
     import openvino
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32"])

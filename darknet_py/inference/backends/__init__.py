@@ -21,7 +21,7 @@ from darknet_py.inference.backends.pytorch import PyTorch, prepare_for_inference
 from darknet_py.inference.backends.tensorrt import TensorRT
 from darknet_py.inference.backends.torchscript import Exported, TorchScript
 from darknet_py.model.network import LazyNetwork, Network
-from darknet_py.utils.cache import Cache, cache_folder, hash_file
+from darknet_py.utils.cache import Cache, cache_folder
 from darknet_py.utils.version import __version__
 
 BACKENDS: dict[str, type[Backend]] = {backend.name: backend for backend in (
@@ -114,22 +114,32 @@ def _open(files: LazyNetwork, backend: type[Backend], precision: str, device: st
           layers: Sequence[int] | None, build: bool) -> Backend | None:
     """The backend from the cache, or built unless ``build`` is False."""
     models = Cache(cache_folder())
-    cached = backend.cached and models.folder is not None
+    keep = backend.cached and models.folder is not None and files.weights is not None
+
+    def look_up(precision: str) -> tuple[str, memoryview | DataError | None]:
+        assert files.weights is not None
+        key = _key(files.outline, models.hash_of(files.weights), backend, precision, layers)
+        try:
+            return key, models.get(key)
+        except DataError as error:
+            return key, error
+
     with ThreadPoolExecutor(1) as pool:
-        digest = pool.submit(hash_file, files.weights) if cached and files.weights is not None else None
+        found = pool.submit(look_up, precision) if keep else None
         backend.require()               # imports it meanwhile
         backend.check_device(device)
-        precision = backend.supported(precision)
+        if (supported := backend.supported(precision)) != precision:
+            precision, found = supported, pool.submit(look_up, supported) if keep else None
         if backend.exports is not None and files.weights is not None:
             files.outline.check_exportable(backend.exports)
-        key = "" if digest is None else _key(files.outline, digest.result(), backend, precision, layers)
-    keep = bool(key)
-    if keep:
-        try:
-            if (content := models.get(key)) is not None:
-                return _restore(files.outline, backend, content, layers, precision, models.path(key))
-        except DataError as error:
-            warnings.warn(f"{error}; the model is compiled again", BackendWarning, stacklevel=3)
+        key, content = ("", None) if found is None else found.result()
+    try:
+        if isinstance(content, DataError):
+            raise content
+        if content is not None:
+            return _restore(files.outline, backend, content, layers, precision, models.path(key))
+    except DataError as error:
+        warnings.warn(f"{error}; the model is compiled again", BackendWarning, stacklevel=3)
     if not build:
         return None
     built = build_backend(files.network, backend.name, precision, device, layers)
