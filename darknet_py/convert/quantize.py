@@ -134,7 +134,7 @@ def quantize(network: LazyNetwork, out: str | os.PathLike, train: Sequence[Sampl
 
 
 def check_request(out: str | os.PathLike, max_drop: float, subset: int, symmetric: bool) -> str:
-    """The format of ``out``, after a check of the arguments of ``quantize`` and of the packages that it needs.
+    """The format of ``out``, after a check of the arguments of ``quantize``, the folder, and the packages it needs.
 
     Raises:
         DarknetError
@@ -148,6 +148,7 @@ def check_request(out: str | os.PathLike, max_drop: float, subset: int, symmetri
         raise DarknetError(f"subset needs {LEAST} pictures or more to calibrate with, found {subset}")
     if symmetric and form != "onnx":
         raise DarknetError(f"{out}: symmetric is for TensorRT, which takes an ONNX model (.onnx)")
+    folder_of(Path(out))
     os.environ.setdefault("NNCF_CI", "1")           # NNCF then sends nothing of its use to its maker
     if form == "xml":
         try:

@@ -226,10 +226,13 @@ def test_a_model_in_the_place_of_weights(small, name, backends):
     ("e.onnx", {}, "e.onnx: expected a model that gives 2 x 14 x 8 x 8 for 2 images, .*, found 2 x 128 x 4 and "),
     ("b.xml", {"backend": "onnxruntime"}, "b.xml: expected backend=openvino, found onnxruntime"),
     ("c.xml", {}, "c.xml: openvino does not accept this model for the network: "),
+    ("f.xml", {}, "f.xml: openvino does not accept this model for the network: Empty weights data in bin file"),
     ("b.onnx", {"layers": [0]}, "b.onnx: expected a model that gives .* the outputs of the network's heads"),
 ])
 def test_models_that_do_not_fit(small, name, options, message):
     convert("a.cfg", "a.weights", "b.onnx", check=False)
+    convert("a.cfg", "a.weights", "f.xml", check=False)
+    Path("f.bin").unlink()
     convert("a.cfg", "a.weights", "e.onnx", options=ExportOptions("boxes"), check=False)
     for damaged in ("c.onnx", "c.xml", "b.xml"):
         Path(damaged).write_bytes(b"no model")

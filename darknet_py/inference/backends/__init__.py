@@ -161,7 +161,10 @@ def _sides(shapes: Sequence[tuple[int, ...]]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """That of an error's message, behind the places in its own code that OpenVINO begins with."""
+    lines = str(error).strip().splitlines()
+    return next((line for line in lines if not line.startswith(("Exception from ", "Check '"))),
+                lines[-1] if lines else type(error).__name__)
 
 
 def _open(files: LazyNetwork, backend: type[Backend], precision: str, device: str | torch.device,
