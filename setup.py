@@ -24,7 +24,8 @@ setup(
     packages=find_packages(include=["darknet_py", "darknet_py.*"]),
     install_requires=["torch>=2.4", "filelock>=3.30", "imagesize>=2", "matplotlib", "numpy", f"{OPENCV}>=4.8", "pillow",
                       "pycocotools", "pyparsing>=3.0", "pyyaml", "safetensors", "tqdm>=4.60"],
-    extras_require={"tune": ["optuna>=4"], "convert": CONVERT, "fast": ["onnx", "openvino"], "fuzz": ["atheris>=3"],
+    extras_require={"tune": ["optuna>=4"], "convert": CONVERT, "fast": ["onnx", "openvino"],
+                    "quantize": ["nncf", *CONVERT], "fuzz": ["atheris>=3"],
                     "test": ["pytest>=8", "pytest-xdist>=3.2", "hypothesis", "ruff", "mypy", "optuna>=4", *CONVERT]},
     entry_points={"console_scripts": ["darknet-py=darknet_py.cli:main"]},
 )

@@ -28,6 +28,7 @@ VERBS = {               # verb -> (module with add_arguments, run, perhaps prepa
     "classifier": ("classifier", "Darknet's verbs for classifiers: classifier train|valid|predict DATA CFG [WEIGHTS]"),
     "rnn": ("rnn", "Darknet's verbs for character models: rnn train|valid|generate CFG [WEIGHTS]"),
     "convert": ("convert", "to ONNX, OpenVINO, TorchScript, safetensors ... and back: convert CFG WEIGHTS OUT"),
+    "quantize": ("quantize", "to INT8, for OpenVINO or as ONNX, with mAP kept: quantize CFG WEIGHTS OUT -data DATA"),
     "nightmare": ("nightmare", "amplify a layer's activations in a picture: nightmare CFG WEIGHTS IMAGE LAYER"),
     "new": ("new", "write a cfg for one's own classes: new NAME -classes N [-size 416] [-data DATA]"),
     "edit": ("edit", "change values of a cfg: edit CFG SECTION.KEY=VALUE..."),

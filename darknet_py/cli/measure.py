@@ -14,7 +14,7 @@ from darknet_py.cli.progress import Progress
 if TYPE_CHECKING:
     from darknet_py.data.dataset import Sample
     from darknet_py.evaluation.predict import Predictions
-    from darknet_py.model.network import Network
+    from darknet_py.model.network import LazyNetwork, Network
     from darknet_py.utils.distributed import World
 
 SHOWN = 20          # problems of labels and pictures
@@ -22,17 +22,21 @@ SHOWN = 20          # problems of labels and pictures
 
 class EvaluationInput(NamedTuple):
     """The inputs of an evaluation: network, of which its backend may have the weights alone, class names, pictures,
-    options of ``evaluate_map``, process group."""
+    options of ``evaluate_map``, process group; and the network with its files."""
 
     network: Network
     names: list[str]
     samples: list[Sample]
     options: dict[str, Any]
     world: World
+    files: LazyNetwork
 
 
-def prepare(arguments: argparse.Namespace) -> EvaluationInput:
+def prepare(arguments: argparse.Namespace, few: bool = True) -> EvaluationInput:
     """Read the network, names and pictures that the arguments name.
+
+    Args:
+        few: of few pictures, compile no model for them.
 
     Raises:
         DarknetError: also for names of another number than the network's classes, as in C.
@@ -65,11 +69,11 @@ def prepare(arguments: argparse.Namespace) -> EvaluationInput:
     samples = read_samples(data, "valid", names)
     where = local_device(device(arguments))
     world = World(where)
-    backend = open_backend(files, device=where, **backend_options(arguments, len(samples)))
+    backend = open_backend(files, device=where, **backend_options(arguments, len(samples) if few else 0))
     options = {"letterbox": arguments.letter_box or None, "backend": backend, "world": world}
     if arguments.nms is not None:
         options["nms"] = arguments.nms
-    return EvaluationInput(network, names, samples, options, world)
+    return EvaluationInput(network, names, samples, options, world, files)
 
 
 def apply_map(network: Network, path: Path) -> None:

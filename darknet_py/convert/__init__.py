@@ -62,28 +62,33 @@ def convert(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, out: str |
     network, header, source = load(cfg, weights, width, height)
     kind = FORMATS[name]
     kind.check(network, options)
-    with temporary_folder(_folder(out)) as folder:
+    with temporary_folder(folder_of(out)) as folder:
         path = folder / out.name
         kind.write(network, header, path, options)
         parity = compare(network, kind, path, options, _inputs(network, images)) if check else None
         if parity is not None and not parity.good:
             raise DarknetError(f"{out}: not written, for it computes something else: {parity}")
-        files = {}
-        made = sorted(folder.iterdir(), key=lambda one: one.name == out.name)
-        if len(made) > 1 and out.is_file() and not out.is_symlink():
-            out.unlink()            # a kill between two of them leaves no OUT, rather than one with another's data
-        for one in made:
-            place = out.with_name(one.name)
-            _put(one, place)
-            files[place] = place.stat().st_size
-    return Conversion(files, source, parity)
+        return Conversion(put_files(folder, out), source, parity)
 
 
-def _put(made: Path, path: Path) -> None:
-    try:
-        put_in_place(made, path)
-    except OSError as error:
-        raise DarknetError(f"{path}: cannot write the file: {cause(error)}") from None
+def put_files(folder: Path, out: Path) -> dict[Path, int]:
+    """Move files made in a folder to the place of ``out``, which one of them is named after; their sizes in bytes.
+
+    Raises:
+        DarknetError: one cannot be written.
+    """
+    files = {}
+    made = sorted(folder.iterdir(), key=lambda one: one.name == out.name)
+    if len(made) > 1 and out.is_file() and not out.is_symlink():
+        out.unlink()                # a kill between two of them leaves no OUT, rather than one with another's data
+    for one in made:
+        place = out.with_name(one.name)
+        try:
+            put_in_place(one, place)
+        except OSError as error:
+            raise DarknetError(f"{place}: cannot write the file: {cause(error)}") from None
+        files[place] = place.stat().st_size
+    return files
 
 
 def load(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, width: int | None = None, height: int | None = None
@@ -102,7 +107,12 @@ def load(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, width: int | 
     return network.eval(), header, source
 
 
-def _folder(out: Path) -> Path:
+def folder_of(out: Path) -> Path:
+    """The folder of a file to write.
+
+    Raises:
+        DarknetError: it is missing, or closed to us.
+    """
     folder = out.absolute().parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise DarknetError(f"{out}: cannot write there: {folder} is {'closed to us' if folder.is_dir() else 'missing'}")

@@ -73,7 +73,7 @@ class Classifier:
 
     Args:
         cfg: path of a .cfg file, or a parsed ``Cfg``.
-        weights: path of a .weights file.
+        weights: see ``Detector``.
         names: path of a file with a class name a line, or the names themselves; None takes those of ``data`` (names=,
             else labels=), else looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.

@@ -42,7 +42,8 @@ class Detector:
 
     Args:
         cfg: path of a .cfg file, or a parsed ``Cfg``.
-        weights: path of a .weights file.
+        weights: path of a .weights file; or of a model that ``convert`` (heads, any number of images) or ``quantize``
+            made of the network, .xml or .onnx, which runs as it is.
         names: path of a file with a class name a line, or the names themselves; None takes those of ``data``, else
             looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
@@ -57,7 +58,7 @@ class Detector:
             batch begins anew.
         backend: the runtime: "pytorch", "compile", "openvino", "onnxruntime", "tensorrt", "torchscript",
             "torch.export"; "auto" takes the fastest at float32's accuracy (see ``backends.choose``).
-        precision: what it computes in: "float32", "bfloat16", "float16".
+        precision: what it computes in: "float32", "bfloat16", "float16"; "int8" of a model in int8.
         few: there will be few images, see ``backends.open_backend``.
 
     Attributes:
@@ -88,7 +89,11 @@ class Detector:
 
     @property
     def network(self) -> Network:
-        """The network, folded (see ``Network.fold``); with the backend "pytorch" that which runs, on its device."""
+        """The network, folded (see ``Network.fold``); with the backend "pytorch" that which runs, on its device.
+
+        Raises:
+            WeightsError: there is only a model, without the weights.
+        """
         network = self._files.network
         return network if network.folded else prepare_for_inference(network)
 

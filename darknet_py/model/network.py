@@ -7,17 +7,20 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from darknet_py.cfg.language import Cfg, read_cfg
-from darknet_py.errors import DarknetError, DataError, Reason
+from darknet_py.errors import DarknetError, DataError, Reason, WeightsError
 from darknet_py.layers import DetectionHead, Head, Layer, TrainingContext
 from darknet_py.layers.base import StraightThrough
 from darknet_py.model import weights as weights_file
 from darknet_py.model.plan import Step, make_plan, output_heads, read_net
+
+MODELS = (".xml", ".onnx")          # files of whole networks, without Darknet's weights: OpenVINO's IR, ONNX
 
 
 class HeadPass(NamedTuple):
@@ -287,13 +290,17 @@ class LazyNetwork:
     Attributes:
         outline: the network, for what does not depend on weights; until they are loaded they have any values.
         weights: the path; None: the network starts at random.
+        model: the path, where it is that of one of ``MODELS`` instead; then there is only the outline.
     """
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *,
                  width: int | None = None, height: int | None = None, source: Network | None = None):
         self.outline = Network(cfg if isinstance(cfg, Cfg) else read_cfg(cfg), width=width, height=height).eval()
         self.weights, self.source = weights, source
-        if weights is not None:
+        self.model = None if weights is None or Path(weights).suffix.lower() not in MODELS else Path(weights)
+        if self.model is not None:
+            self.outline.reached = len(self.outline.layers)
+        elif weights is not None:
             written_for = self.outline if source is None else source
             header, self.outline.reached = weights_file.check(weights, written_for.layers)
             self.outline.seen = header.seen if source is None else 0
@@ -302,6 +309,9 @@ class LazyNetwork:
     def network(self) -> Network:
         """The network with its weights, in eval mode: the very object ``outline``."""
         network = self.outline
+        if self.model is not None:
+            raise WeightsError(f"{self.model}: expected a .weights file, found a model for another runtime",
+                               Reason.WRONG_FORMAT)
         if self.weights is None:
             network.reset_parameters()
         else:

@@ -53,7 +53,8 @@ def test_compile(small):
 @pytest.mark.parametrize("options, message", [
     ({"backend": "tensorrt"}, "backend=tensorrt needs the package tensorrt: pip install tensorrt"),
     ({"backend": "onnxruntime", "precision": "bfloat16"}, "computes in float32, found precision=bfloat16"),
-    ({"precision": "int8"}, r"expected a precision \(float32, bfloat16, float16\), found int8"),
+    ({"precision": "half"}, r"expected a precision \(float32, bfloat16, float16, int8\), found half"),
+    ({"precision": "int8"}, "precision=int8 needs a model in the place of a.weights; darknet-py quantize makes one"),
     ({"backend": "nothing"}, "expected a backend .auto, .*, found nothing"),
 ])
 def test_what_cannot_be_had(small, options, message):
@@ -192,7 +193,7 @@ def test_flags(cli, demo, workdir):
     code, out, err = cli("detect", *demo, "-backend", "openvino", "-dontdraw_bbox")
     assert code == 0 and err == "" and out.count("%") > 5
     code, _, err = cli("detect", *demo, "-precision", "int9")
-    assert code == 1 and err == "darknet-py: expected a precision (float32, bfloat16, float16), found int9\n"
+    assert code == 1 and err == "darknet-py: expected a precision (float32, bfloat16, float16, int8), found int9\n"
     code, _, err = cli("detector", "train", "x.data", demo[0], "-backend", "openvino")
     assert code == 1 and "training takes no -backend, found openvino" in err
     _, out, _ = cli("info", demo[0])

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
-from darknet_py.errors import BackendWarning, DarknetError, DataError, Reason
-from darknet_py.inference.backends.base import PRECISIONS, Backend
+from darknet_py.errors import BackendWarning, DarknetError, DataError, Reason, cause
+from darknet_py.inference.backends.base import INT8, PRECISIONS, Backend
 from darknet_py.inference.backends.compile import Compiled
 from darknet_py.inference.backends.onnxruntime import OnnxRuntime
 from darknet_py.inference.backends.openvino import OpenVino
@@ -21,7 +22,9 @@ from darknet_py.inference.backends.pytorch import PyTorch, prepare_for_inference
 from darknet_py.inference.backends.tensorrt import TensorRT
 from darknet_py.inference.backends.torchscript import Exported, TorchScript
 from darknet_py.model.network import LazyNetwork, Network
+from darknet_py.model.weights import MOST_BYTES
 from darknet_py.utils.cache import Cache, cache_folder
+from darknet_py.utils.files import check_regular
 from darknet_py.utils.version import __version__
 
 BACKENDS: dict[str, type[Backend]] = {backend.name: backend for backend in (
@@ -54,9 +57,11 @@ def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "fl
     """A network on a runtime. A compiled model is checked against PyTorch, and cached.
 
     Args:
-        files: the network; its weights are loaded if no compiled model is cached, and it is then folded.
+        files: the network; its weights are loaded if no compiled model is cached, and it is then folded. Or a model
+            (``files.model``) as ``convert`` and ``convert.quantize`` write it; then that runs as it is, on the backend
+            of its extension or the one named.
         backend: one of ``BACKENDS``, or "auto", see ``choose``.
-        precision: one of ``PRECISIONS``.
+        precision: one of ``PRECISIONS``; ``INT8`` of a model that is in int8, where "float32" stands for that too.
         layers: see ``Backend``.
         few: there will be so few images (up to ``FEW``) that "auto" compiles nothing for them: it takes PyTorch unless
             a compiled model is cached.
@@ -67,8 +72,13 @@ def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "fl
     """
     if backend not in BACKENDS and backend != "auto":
         raise DarknetError(f"expected a backend (auto, {', '.join(BACKENDS)}), found {backend}")
-    if precision not in PRECISIONS:
-        raise DarknetError(f"expected a precision ({', '.join(PRECISIONS)}), found {precision}")
+    if precision not in (*PRECISIONS, INT8):
+        raise DarknetError(f"expected a precision ({', '.join((*PRECISIONS, INT8))}), found {precision}")
+    if files.model is not None:
+        return load_model(files.outline, files.model, backend, precision, device, layers)
+    if precision == INT8:
+        raise DarknetError(f"precision={INT8} needs a model in the place of {files.weights}; darknet-py quantize makes "
+                           "one from it")
     if backend != "auto":
         built = _open(files, BACKENDS[backend], precision, device, layers, True)
         assert built is not None
@@ -99,8 +109,7 @@ def build_backend(network: Network, name: str = "pytorch", precision: str = "flo
         built = backend.build(network, device, layers, precision)
         outputs = [output.float().cpu() for output in built(x)]
     except RuntimeError as error:       # of a layer that the runtime has not in this precision, for one
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise DarknetError(f"backend={name} cannot run this network in {precision}: {reason}") from None
+        raise DarknetError(f"backend={name} cannot run this network in {precision}: {_first_line(error)}") from None
     built.reset_state()
     if not all(output.isfinite().all() for output in expected):
         return built                    # which says so when it runs on an image
@@ -108,6 +117,54 @@ def build_backend(network: Network, name: str = "pytorch", precision: str = "flo
     if not parity.good:
         raise DarknetError(f"backend={name} gives something else in {precision} than PyTorch in float32: {parity}")
     return built
+
+
+def load_model(network: Network, path: Path, backend: str = "auto", precision: str = "float32",
+               device: str | torch.device = "auto", layers: Sequence[int] | None = None) -> Backend:
+    """A model in a file on a runtime that reads it, see ``open_backend``.
+
+    Args:
+        network: that it was made of; the weights are not needed.
+
+    Raises:
+        DarknetError: the runtime does not read or accept it, or it is another network's.
+    """
+    able = [kind for kind in BACKENDS.values() if path.suffix.lower() in kind.reads]
+    own = next(kind for kind in able if kind.reads[0] == path.suffix.lower())
+    kind = own if backend == "auto" else BACKENDS[backend]
+    if kind not in able:
+        raise DarknetError(f"{path}: expected backend={' or '.join(one.name for one in able)}, found {backend}")
+    kind.require()
+    if backend != "auto":
+        kind.check_device(device)
+    try:
+        check_regular(path, MOST_BYTES)
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the model: {cause(error)}", Reason.reading(error)) from None
+    shapes = [(2, *network.layers[index].onnx_shape(False)) for index in network.heads]
+    try:
+        model = kind.load(network, path)
+        found = [tuple(output.shape) for output in model(torch.zeros(2, *network.input_shape))]
+    except Exception as error:          # the runtimes have no common kind of error
+        raise DarknetError(f"{path}: {kind.name} does not accept this model for the network: "
+                           f"{_first_line(error)}") from None
+    if found != shapes or tuple(model.indices if layers is None else layers) != tuple(network.heads):
+        raise DarknetError(f"{path}: expected a model that gives {_sides(shapes)} for 2 images, the outputs of the "
+                           f"network's heads, found {_sides(found)}")
+    if precision not in (PRECISIONS[0], model.precision):
+        raise DarknetError(f"{path}: computes in {model.precision}, found precision={precision}")
+    return model
+
+
+def _sides(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join(" x ".join(map(str, shape)) for shape in shapes)
+
+
+def _first_line(error: Exception) -> str:
+    """That of an error's message, behind the places in its own code that OpenVINO begins with."""
+    lines = str(error).strip().splitlines()
+    return next((line for line in lines if not line.startswith(("Exception from ", "Check '"))),
+                lines[-1] if lines else type(error).__name__)
 
 
 def _open(files: LazyNetwork, backend: type[Backend], precision: str, device: str | torch.device,
@@ -159,8 +216,8 @@ def _restore(network: Network, backend: type[Backend], content: memoryview, laye
     try:
         return backend.restore(network, content, layers, precision)
     except Exception as error:          # the runtimes have no common kind of error
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise DataError(f"{path}: {backend.name} does not accept the cached model: {reason}", Reason.CORRUPT) from None
+        raise DataError(f"{path}: {backend.name} does not accept the cached model: {_first_line(error)}",
+                        Reason.CORRUPT) from None
 
 
 def _key(network: Network, weights: str, backend: type[Backend], precision: str, layers: Sequence[int] | None) -> str:

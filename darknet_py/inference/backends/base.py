@@ -17,6 +17,8 @@ from darknet_py.layers.base import Layer
 from darknet_py.model.network import Network
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+INT8 = "int8"           # of models that ``convert.quantize`` writes
+QUANTIZED = {".xml": b'type="FakeQuantize"', ".onnx": b"DequantizeLinear"}     # the kind of operation that tells them
 
 
 class Backend(ABC):
@@ -24,7 +26,7 @@ class Backend(ABC):
 
     Args:
         layers: indices of the layers whose outputs it gives; None: the network's heads.
-        precision: what it computes in, one of ``PRECISIONS``.
+        precision: what it computes in, one of ``PRECISIONS``, or ``INT8``.
 
     Attributes:
         shape: of one input image.
@@ -38,6 +40,7 @@ class Backend(ABC):
     precisions: ClassVar[tuple[str, ...]] = ("float32",)    # that it can compute in
     exports: ClassVar[str | None] = None                    # what it makes of a network, in words; None: nothing
     cached: ClassVar[bool] = False                          # a model can be had as bytes, and restored from them
+    reads: ClassVar[tuple[str, ...]] = ()                   # the ``MODELS`` that ``load`` takes
 
     def __init__(self, network: Network, layers: Sequence[int] | None = None, precision: str = "float32"):
         self.indices = network.heads if layers is None else tuple(layers)
@@ -163,6 +166,7 @@ class OnnxBackend(Backend):
     builds_with = ("onnx",)
     exports = "an ONNX model"
     cached = True
+    reads: ClassVar[tuple[str, ...]] = (".onnx",)
 
     @classmethod
     def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
@@ -175,7 +179,7 @@ class OnnxBackend(Backend):
 
     @classmethod
     def load(cls, network: Network, path: Path) -> OnnxBackend:
-        return cls.of_model(network, str(path))
+        return cls.of_model(network, str(path), precision=precision_of(path))
 
     @classmethod
     @abstractmethod
@@ -192,6 +196,11 @@ def all_finite(outputs: Sequence[Tensor]) -> bool:
     with np.errstate(over="ignore", invalid="ignore"):
         # A finite sum has finite terms; a sum may overflow where no term does.
         return all(np.isfinite(array.sum()) or np.isfinite(array).all() for array in (output.detach().numpy() for output in outputs))
+
+
+def precision_of(model: Path) -> str:
+    """What a file of one of ``MODELS`` computes in: ``INT8``, or "float32" for all others."""
+    return INT8 if QUANTIZED[model.suffix.lower()] in model.read_bytes() else PRECISIONS[0]
 
 
 def not_finite(layer: Layer, output: Tensor) -> str:

@@ -12,14 +12,15 @@ from darknet_py.model.network import Network
 
 
 class OnnxRuntime(OnnxBackend):
-    """An ONNX model in ONNX Runtime, on the CPU, in float32."""
+    """An ONNX model in ONNX Runtime, on the CPU, in float32 or as it is."""
 
     name = "onnxruntime"
     packages = ("onnxruntime",)
 
-    def __init__(self, network: Network, model: str | bytes, layers: Sequence[int] | None = None):
+    def __init__(self, network: Network, model: str | bytes, layers: Sequence[int] | None = None,
+                 precision: str = "float32"):
         import onnxruntime
-        super().__init__(network, layers)
+        super().__init__(network, layers, precision)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         self.session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -28,7 +29,7 @@ class OnnxRuntime(OnnxBackend):
     @classmethod
     def of_model(cls, network: Network, model: str | bytes, layers: Sequence[int] | None = None,
                  precision: str = "float32") -> OnnxRuntime:
-        return cls(network, model, layers)
+        return cls(network, model, layers, precision)
 
     @classmethod
     def restore(cls, network: Network, content: memoryview, layers: Sequence[int] | None = None,

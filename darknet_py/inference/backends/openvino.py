@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from darknet_py.errors import BackendWarning
-from darknet_py.inference.backends.base import PRECISIONS, OnnxBackend
+from darknet_py.inference.backends.base import INT8, PRECISIONS, OnnxBackend
 from darknet_py.model.network import Network
 
-HINTS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}  # hint, capability
+HINTS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16"),   # hint, capability
+         INT8: ("f32", "INT8")}       # the hint is for what is not in int8
 
 
 class OpenVino(OnnxBackend):
@@ -28,6 +29,7 @@ class OpenVino(OnnxBackend):
     name = "openvino"
     packages = ("openvino",)
     precisions = PRECISIONS
+    reads = (".xml", ".onnx")
 
     def __init__(self, network: Network, compiled: Any, layers: Sequence[int] | None = None,
                  precision: str = "float32", content: memoryview | None = None):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from darknet_py.errors import DarknetError
-from darknet_py.inference.backends.base import PRECISIONS, OnnxBackend
+from darknet_py.inference.backends.base import INT8, PRECISIONS, OnnxBackend
 from darknet_py.model.network import Network
 
 MOST = 16               # images that run together
@@ -55,8 +55,9 @@ class TensorRT(OnnxBackend):
         parser = trt.OnnxParser(definition, trt.Logger(trt.Logger.ERROR))
         if not (parser.parse(model) if isinstance(model, bytes) else parser.parse_from_file(model)):
             raise DarknetError(f"backend=tensorrt cannot read the ONNX model: {parser.get_error(0)}")
-        if precision != "float32":
-            config.set_flag(trt.BuilderFlag.BF16 if precision == "bfloat16" else trt.BuilderFlag.FP16)
+        flags = {"bfloat16": trt.BuilderFlag.BF16, "float16": trt.BuilderFlag.FP16, INT8: trt.BuilderFlag.INT8}
+        if precision in flags:
+            config.set_flag(flags[precision])
         config.clear_flag(trt.BuilderFlag.TF32)         # float32 is float32
         profile = builder.create_optimization_profile()
         profile.set_shape("images", *((count, *network.input_shape) for count in (1, 1, MOST)))
