@@ -195,7 +195,8 @@ def all_finite(outputs: Sequence[Tensor]) -> bool:
         return bool(torch.stack([output.isfinite().all() for output in outputs]).all())
     with np.errstate(over="ignore", invalid="ignore"):
         # A finite sum has finite terms; a sum may overflow where no term does.
-        return all(np.isfinite(array.sum()) or np.isfinite(array).all() for array in (output.detach().numpy() for output in outputs))
+        return all(np.isfinite(array.sum()) or np.isfinite(array).all()
+                   for array in (output.detach().numpy() for output in outputs))
 
 
 def precision_of(model: Path) -> str:
