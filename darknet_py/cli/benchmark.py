@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,9 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.cli.progress import Progress
+    from darknet_py.errors import CfgWarning
     from darknet_py.tools.benchmark import Conditions, benchmark
     where = device(arguments)
-    with opened(arguments) as given, Progress(0, sys.stderr) as bar:
+    with opened(arguments) as given, Progress(0, sys.stderr) as bar, warnings.catch_warnings():
+        warnings.simplefilter("ignore", CfgWarning)         # of the cfg, which was read before
         rows = benchmark(given.cfg, given.weights, width=given.size[0], height=given.size[1], batch=arguments.batch,
                          backends=None if arguments.backends is None else names(arguments.backends),
                          precisions=names(arguments.precision),
@@ -94,7 +97,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[Given]:
     Raises:
         DarknetError: a file that cannot be used, or images of a size that the network cannot take.
     """
-    from darknet_py.cfg.language import read_cfg
+    from darknet_py.cfg.language import parse_cfg, read_cfg
     from darknet_py.errors import DarknetError, printable
     from darknet_py.model.network import LazyNetwork
     from darknet_py.tools.random_weights import randomize
@@ -107,9 +110,11 @@ def opened(arguments: argparse.Namespace) -> Iterator[Given]:
     with tempfile.TemporaryDirectory(prefix="darknet-py-") as folder:
         cfg, weights = arguments.cfg, arguments.weights
         if cfg is None:
-            cfg = str(Path(folder, f"{DEFAULT}.cfg"))
-            Path(cfg).write_text(cfg_text(DEFAULT), "utf-8")
-        files = LazyNetwork(read_cfg(cfg, strict=arguments.strict), weights, width=width, height=height)
+            parsed, cfg = parse_cfg(cfg_text(DEFAULT), f"{DEFAULT}.cfg"), str(Path(folder, f"{DEFAULT}.cfg"))
+            parsed.write(cfg)
+        else:
+            parsed = read_cfg(cfg, strict=arguments.strict)
+        files = LazyNetwork(parsed, weights, width=width, height=height)
         shape = files.outline.input_shape
         if weights is None:
             weights = str(Path(folder, "random.weights"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ import torch
 from darknet_py.errors import DarknetError
 from darknet_py.inference.backends import BACKENDS, PRECISIONS
 from darknet_py.inference.backends.parity import difference
+from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.utils.machine import cores, cpu_name
 from darknet_py.utils.timed_process import Spread, TimedProcess, alternate
 from darknet_py.utils.version import __version__
@@ -90,6 +92,7 @@ def benchmark(cfg: str | os.PathLike, weights: str | os.PathLike, *, width: int 
         A row each, in the order asked for; where a backend is not installed or cannot run the network, with the reason.
 
     Raises:
+        CfgError, WeightsError: see ``load_network``.
         DarknetError: no such backend or precision, a number below 1, or PyTorch itself cannot run the network.
     """
     wanted = [(name, precision) for name in check_names("backend", backends, tuple(BACKENDS))
@@ -97,6 +100,7 @@ def benchmark(cfg: str | os.PathLike, weights: str | os.PathLike, *, width: int 
     for name, number in (("batch", batch), ("runs", rounds)):
         if number < 1:
             raise DarknetError(f"{name} needs a number from 1 on, found {number}")
+    network = LazyNetwork(cfg, weights, width=width, height=height).outline
     with tempfile.TemporaryDirectory(prefix="darknet-py-") as folder, ExitStack() as stack:
         environment = worker_environment(Path(folder))
         outputs = Path(folder, "outputs.pt")
@@ -121,10 +125,9 @@ def benchmark(cfg: str | os.PathLike, weights: str | os.PathLike, *, width: int 
         for key in wanted:
             row = Row(*key, batch=batch)
             try:
+                check_runs(network, *key, device)
                 facts, found = first_start(*key)
                 step(f"{key[0]} {key[1]}")
-                if facts["precision"] != key[1]:
-                    raise DarknetError(facts["notes"][0])
                 row = replace(row, first_load=facts["load"], difference=difference(reference, found))
                 process = stack.enter_context(TimedProcess(WORKER, environment))
                 facts = process.build(**request, backend=key[0], precision=key[1], outputs=None)
@@ -183,6 +186,23 @@ def check_names(what: str, names: Sequence[str] | None, known: Sequence[str]) ->
         if name not in known:
             raise DarknetError(f"expected a {what} ({', '.join(known)}), found {name}")
     return tuple(dict.fromkeys(names))
+
+
+def check_runs(network: Network, name: str, precision: str, device: str) -> None:
+    """See, without running it, whether a backend can run a network in this precision here.
+
+    Raises:
+        DarknetError: it cannot.
+    """
+    backend = BACKENDS[name]
+    backend.require()
+    backend.check_device(device)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        if backend.supported(precision) != precision:
+            raise DarknetError(warned[0].message)
+    if backend.exports is not None:
+        network.check_exportable(backend.exports)
 
 
 def reason_of(error: DarknetError, backend: str, precision: str) -> str:

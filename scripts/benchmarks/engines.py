@@ -10,12 +10,15 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .common import ROOT, named_cfg, opencv_flag, words_of
+
+if TYPE_CHECKING:
+    from darknet_py.model.network import Network
 
 NETWORKS = ["yolov4", "yolov4-tiny", "yolov3", "yolov3-tiny", "yolov4-csp"]
 C_PREDICTED = re.compile(r"Predicted in ([\d.]+) milli-seconds")
@@ -35,7 +38,7 @@ class Engine(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A network at a size and a batch; its files. flops: for the batch."""
+    """A network at a size and a batch; its files. outline: with its weights. flops: for the batch."""
 
     network: str
     size: int
@@ -43,7 +46,7 @@ class Cell(NamedTuple):
     cfg: str
     weights: str
     model: str | None
-    channels: int
+    outline: Network
     flops: int
 
 
@@ -113,22 +116,23 @@ def run(a: argparse.Namespace) -> None:
 
 def made_cell(name: str, size: int, batch: int, folder: Path) -> Cell:
     """Write a network's files: the cfg with that size, random weights, the ONNX model where onnx is installed."""
-    from darknet_py.model.network import Network
+    from darknet_py.model.network import load_network
     from darknet_py.tools.random_weights import randomize
     path, weights, model = folder / "network.cfg", folder / "network.weights", folder / "network.onnx"
     named_cfg(name).with_values({(0, "width"): size, (0, "height"): size}).write(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from darknet_py.cfg.language import read_cfg
-        network = Network(read_cfg(path)).eval()
         if not weights.exists():
-            randomize(network).save_weights(weights)
-            if find_spec("onnx") is not None:
-                from darknet_py.model.onnx_model import onnx_model
+            randomize(load_network(path)).save_weights(weights)
+        network = load_network(path, weights)
+        if not model.exists() and find_spec("onnx") is not None:
+            from darknet_py.errors import DarknetError
+            from darknet_py.model.onnx_model import onnx_model
+            with suppress(DarknetError):                # what ONNX cannot express
                 model.write_bytes(onnx_model(network.exportable()).SerializeToString())
     flops = batch * sum(layer.flops for layer in network.layers)
     return Cell(Path(name).stem, size, batch, str(path), str(weights), str(model) if model.exists() else None,
-                network.input_shape.channels, flops)
+                network, flops)
 
 
 def measured(cell: Cell, chosen: list[Engine], a: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
@@ -172,26 +176,27 @@ def measured(cell: Cell, chosen: list[Engine], a: argparse.Namespace, folder: Pa
 def started(engine: Engine, cell: Cell, environment: dict[str, str], opencv: str | None, stack: ExitStack) -> Any:
     """The process of an engine, that has its network, and its facts. Models that a backend of ours compiles are cached
     before, by a process of which nothing is measured."""
+    from darknet_py.errors import DarknetError
     from darknet_py.inference.backends import BACKENDS
-    from darknet_py.tools.benchmark import WORKER
+    from darknet_py.tools.benchmark import WORKER, check_runs
     from darknet_py.utils.timed_process import TimedProcess
     request: dict[str, Any] = {"cfg": cell.cfg, "weights": cell.weights, "precision": engine.precision}
     if engine.ours:
         command = WORKER
+        check_runs(cell.outline, engine.program, engine.precision, "cpu")
         request |= {"backend": engine.program, "width": None, "height": None, "batch": cell.batch, "device": "cpu",
                     "outputs": None}
         if BACKENDS[engine.program].cached:
             with TimedProcess(command, environment) as first:
                 first.build(**request)
+    elif engine.program != "opencv" and cell.model is None:
+        raise DarknetError("needs an ONNX model, which there is none of")
     else:
         command = PEERS if engine.program != "opencv" else [str(opencv), *PEERS[1:]]
         request |= {"program": engine.program, "model": cell.model,
-                    "shape": [cell.batch, cell.channels, cell.size, cell.size]}
+                    "shape": [cell.batch, cell.outline.input_shape.channels, cell.size, cell.size]}
     process = stack.enter_context(TimedProcess(command, environment))
     facts = process.build(**request)
-    if engine.ours and facts["precision"] != engine.precision:
-        from darknet_py.errors import DarknetError
-        raise DarknetError(facts["notes"][0])
     return process, facts
 
 

@@ -36,7 +36,7 @@ def openvino(request: dict[str, Any], x: np.ndarray) -> Build:
     hint = HINTS[request["precision"]]
     compiled = ov.Core().compile_model(request["model"], "CPU", {"INFERENCE_PRECISION_HINT": hint})
     infer = compiled.create_infer_request()
-    return Build(lambda: infer.infer({0: x}), lambda: {"version": ov.__version__})
+    return Build(lambda: infer.infer({0: x}), lambda: {"version": ov.__version__.split("-")[0]})
 
 
 def build(request: dict[str, Any]) -> Build:

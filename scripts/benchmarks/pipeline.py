@@ -23,6 +23,7 @@ from .common import ROOT, SHARED, named_cfg, words_of
 PARTS = ("picture", "folder", "start", "memory")
 SIZES = ((640, 480), (1280, 720), (500, 375), (1920, 1080))     # of pictures, width and height
 PICTURES = [ROOT / "cfg/shapes.png", ROOT / "cfg/digits.jpg"]
+FOUND = 10              # objects of a picture that heads are fitted to give; few overlap, so that more are left
 LARGE = 608             # the size that memory is measured at
 PREDICTED = re.compile(r": Predicted in ([\d.]+) milli-seconds")
 PEAK = "from darknet_py.utils.machine import peak_memory; print(peak_memory())"
@@ -106,7 +107,7 @@ def fitted(name: str, pictures: list[Path], folder: Path, size: int | None = Non
         network = load_network(read_cfg(cfg))
     x = torch.stack([as_input(read_image(path, network.input_shape.channels), network.input_shape, False)
                      for path in pictures])
-    fit(network, x).save_weights(weights)
+    fit(network, x, FOUND).save_weights(weights)
     return str(cfg), str(weights)
 
 
@@ -169,9 +170,12 @@ def rate_of(command: list[str], environment: dict[str, str]) -> float:
 def measure_start(cfg: str, weights: str, pictures: list[Path], environment: dict[str, str], a: argparse.Namespace
                   ) -> dict[str, Any]:
     """A whole ``detect`` of one picture, whose model is cached, beside an import of torch."""
+    from darknet_py.inference.backends import choose
+    from darknet_py.model.network import LazyNetwork
     detect = [sys.executable, "-m", "darknet_py", "detect", cfg, weights, str(pictures[0]), "-dontdraw_bbox", "-device",
               "cpu"]
-    output_of([*detect, "-backend", "openvino"] if a.backend == "auto" else detect, environment)    # fills the cache
+    backend = choose(LazyNetwork(cfg).outline, "cpu")[0] if a.backend == "auto" else a.backend
+    output_of([*detect, "-backend", backend], environment)      # fills the cache
     detect += ["-backend", a.backend]
     torch = [sys.executable, "-c", "import torch"]
     times: dict[str, list[float]] = {"detect": [], "torch": []}

@@ -165,15 +165,15 @@ def seeded_network(name: str, side: int | None = None, seed: int = 0) -> Network
 
 
 @torch.no_grad()
-def fit(network: Network, x: torch.Tensor) -> Network:
+def fit(network: Network, x: torch.Tensor, found: int = FOUND) -> Network:
     """Make a network with random weights compute what a trained one might: on these images what batch normalisation
-    gives has mean 0 and deviation 1, and [yolo] finds about ``FOUND`` objects in each of the first three."""
+    gives has mean 0 and deviation 1, and [yolo] finds about ``found`` objects in each of the first three."""
     handles = [part.register_forward_pre_hook(take_statistics) for part in network.modules() if isinstance(part, Norm)]
     passes = network.train_heads(x, len(network.layers))
     for handle in handles:
         handle.remove()
     for one in passes:
-        _thin_out(network, one, FOUND // len(passes))
+        _thin_out(network, one, max(1, found // len(passes)))
     network.reset_state()
     return network
 
