@@ -261,5 +261,5 @@ def markdown(rows: list[dict[str, Any]], command: str, conditions: str) -> Itera
     rates = dict.fromkeys(f"{row['product_flops_per_second'] / 1e9:.0f}" for row in rows if "median" in row)
     if rates:
         yield ""
-        yield (f"The matrix rate, of products of {MATRIX} x {MATRIX} float32 matrices in the same turns, in the table's "
-               f"order: {', '.join(rates)} GFLOP/s.")
+        yield (f"The matrix rate, of products of {MATRIX} x {MATRIX} float32 matrices in the same turns, in the order "
+               f"of the table: {', '.join(rates)} GFLOP/s.")

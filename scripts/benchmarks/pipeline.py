@@ -54,6 +54,7 @@ def run(a: argparse.Namespace) -> None:
     given = a.pictures or sorted((SHARED / "images").glob("*.jpg")) or PICTURES
     facts = {"command": "python scripts/benchmark.py " + " ".join(sys.argv[1:]), **Conditions.here()._asdict()}
     results: list[dict[str, Any]] = []
+    print(f"`{facts['command']}`; {Conditions.here()}. Medians of {a.runs} in turn.\n", flush=True)
     for name in a.cfgs:
         with tempfile.TemporaryDirectory() as text:
             folder = Path(text)
@@ -61,15 +62,12 @@ def run(a: argparse.Namespace) -> None:
             pictures = copies(given, a.count if "folder" in a.parts else len(SIZES), folder / "pictures")
             cfg, weights = fitted(name, pictures[:4], folder)
             for part in a.parts:
-                print(f"{Path(name).stem}: {part}", file=sys.stderr, flush=True)
                 place = fitted(name, pictures[:4], folder, LARGE) if part == "memory" else (cfg, weights)
                 found = MEASURES[part](*place, pictures, environment, a)
                 results.append({"network": Path(name).stem, "part": part, **found})
+                print(f"- {Path(name).stem}: {found['text']}", flush=True)
                 if a.json is not None:
                     write_file(a.json, json.dumps({**facts, "results": results}, indent=1).encode() + b"\n")
-    print(f"`{facts['command']}`; {Conditions.here()}. Medians of {a.runs} in turn.\n")
-    for result in results:
-        print(f"- {result['network']}: {result['text']}")
 
 
 def copies(given: list[Path], count: int, folder: Path) -> list[Path]:
@@ -97,6 +95,7 @@ def fitted(name: str, pictures: list[Path], folder: Path, size: int | None = Non
     from darknet_py.data.image import read_image
     from darknet_py.inference.preprocess import as_input
     from darknet_py.model.network import load_network
+    from darknet_py.tools.random_weights import DEVIATION
     stem = "network" if size is None else f"network-{size}"
     cfg, weights = folder / f"{stem}.cfg", folder / f"{stem}.weights"
     named = named_cfg(name)
@@ -106,8 +105,8 @@ def fitted(name: str, pictures: list[Path], folder: Path, size: int | None = Non
         torch.manual_seed(0)
         network = load_network(read_cfg(cfg))
     x = torch.stack([as_input(read_image(path, network.input_shape.channels), network.input_shape, False)
-                     for path in pictures])
-    fit(network, x, FOUND).save_weights(weights)
+                     for path in pictures] + [torch.rand(tuple(network.input_shape))])     # as the parity check has
+    fit(network, x, FOUND, DEVIATION).save_weights(weights)
     return str(cfg), str(weights)
 
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -165,10 +166,11 @@ def seeded_network(name: str, side: int | None = None, seed: int = 0) -> Network
 
 
 @torch.no_grad()
-def fit(network: Network, x: torch.Tensor, found: int = FOUND) -> Network:
+def fit(network: Network, x: torch.Tensor, found: int = FOUND, deviation: float = 1.) -> Network:
     """Make a network with random weights compute what a trained one might: on these images what batch normalisation
-    gives has mean 0 and deviation 1, and [yolo] finds about ``found`` objects in each of the first three."""
-    handles = [part.register_forward_pre_hook(take_statistics) for part in network.modules() if isinstance(part, Norm)]
+    gives has mean 0 and that deviation, and [yolo] finds about ``found`` objects in each of the first three."""
+    hook = partial(take_statistics, deviation=deviation)
+    handles = [part.register_forward_pre_hook(hook) for part in network.modules() if isinstance(part, Norm)]
     passes = network.train_heads(x, len(network.layers))
     for handle in handles:
         handle.remove()

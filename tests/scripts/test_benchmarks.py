@@ -66,7 +66,7 @@ def test_ratios():
     lines, first = list(engines.markdown(rows, "command", "here")), "| n | 416 | 8 | darknet_py openvino | float32 |"
     assert f"{first} 500.0 (500.0 to 500.0) | 16.00 | 0.25 | 1.25 | 25% | 2 |" in lines
     assert "| n | 416 | 8 | darknet_py tensorrt | float32 | cannot |  |  |  |  |  |" in lines
-    assert lines[-1].endswith(" order: 8 GFLOP/s.")
+    assert lines[-1].endswith(" table: 8 GFLOP/s.")
 
 
 def test_networks_by_name_and_path(tiny, monkeypatch):
