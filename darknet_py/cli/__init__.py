@@ -36,6 +36,8 @@ VERBS = {               # verb -> (module with add_arguments, run, perhaps prepa
     "check": ("check", "look for mistakes before training: check DATA [CFG]"),
     "download": ("download", "fetch weights, whole and checked: download NAME... [-list]"),
     "zoo": ("zoo", "the networks in cfg/: cost, accuracy, whether their weights are here"),
+    "benchmark": ("benchmark", "time, memory and accuracy of the backends: benchmark [CFG [WEIGHTS]]"),
+    "profile": ("profile", "the time of each layer: profile CFG [WEIGHTS]"),
     "info": ("info", "the table of layers and its sums: info CFG [WEIGHTS]"),
     "partial": ("maintenance", "write the first layers' weights: partial CFG WEIGHTS OUT N"),
     "average": ("maintenance", "the mean of several files' weights: average CFG OUT WEIGHTS..."),

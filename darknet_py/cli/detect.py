@@ -45,6 +45,7 @@ def add_flags(parser: argparse.ArgumentParser, thresh: float = .24) -> None:
     parser.add_argument("--pictures", metavar="PATH", help="where pictures with boxes go: a file for one, else a "
                         "folder (default predictions.jpg, predictions/)")
     parser.add_argument("--dontdraw-bbox", action="store_true", help="write no pictures")
+    parser.add_argument("--benchmark-layers", action="store_true", help="print the time of each layer, in PyTorch")
     parser.add_argument("--dont-show", action="store_true", help="accepted: no window is ever opened")
 
 
@@ -76,11 +77,17 @@ def run(arguments: argparse.Namespace) -> int:
     frames: list[Detections] = []
     used: set[Path] = set()
     failed = 0
-    for path, frame in detector.stream(found or ask_for_images(), overlapped=bool(found)):
+    report = None
+    if arguments.benchmark_layers:
+        from darknet_py.cli.profile import LayerReport
+        report = LayerReport(detector.network)
+    for path, frame in detector.stream(found or ask_for_images(), overlapped=bool(found) and report is None):
         try:
             if isinstance(frame, DataError):
                 raise frame
             detections = frame.detections
+            for line in () if report is None else report.lines():
+                print(line)
             print(f"{printable(str(path))}: Predicted in {frame.seconds * 1000:.3f} milli-seconds.")
             print("".join(lines(detections, arguments.ext_output)), end="", flush=True)
             if not arguments.dontdraw_bbox:
@@ -113,13 +120,19 @@ def backend_options(arguments: argparse.Namespace, images: int = 0) -> dict[str,
 def make_detector(arguments: argparse.Namespace, images: int) -> Detector:
     """The detector that the flags describe, for so many images."""
     from darknet_py.cfg.language import read_cfg
+    from darknet_py.errors import DarknetError
     from darknet_py.inference.detector import Detector
+    options = backend_options(arguments, images)
+    if arguments.benchmark_layers:
+        if options["backend"] not in ("auto", "pytorch"):
+            raise DarknetError(f"-benchmark_layers needs -backend pytorch, found {options['backend']}")
+        options["backend"] = "pytorch"
     detector = Detector(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
                         data=arguments.data, thresh=arguments.thresh,
                         nms=.45 if arguments.nms is None else arguments.nms, hier_thresh=arguments.hier,
                         letterbox=arguments.letter_box or None, device=device(arguments),
                         stateful=True,         # as C from picture to picture
-                        **backend_options(arguments, images))
+                        **options)
     warn_of_random(detector.outline, arguments.weights)
     return detector
 

@@ -19,7 +19,7 @@ ACTIONS = {"test": ("detect", "run"), "train": ("train", "run"), "map": ("measur
            "recall": ("measure", "run_recall"), "valid": ("measure", "run_valid"),
            "calc_anchors": ("anchors", "run")}                  # -> module and function
 # flags that Darknet accepts with any of its verbs, and that have no effect here: accepted and ignored
-IGNORED = ("benchmark-layers", "show-imgs")
+IGNORED = ("show-imgs",)
 IGNORED_VALUES = ("avgframes", "c", "chart", "http-post-host", "json-port", "mjpeg-port", "out-filename",
                   "prefix", "time-limit-sec")
 

@@ -11,18 +11,19 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from darknet_py import Network, load_network
 from darknet_py.cfg.language import Cfg, read_cfg
 from darknet_py.layers.batchnorm import Norm
 from darknet_py.model.network import HeadPass
+from darknet_py.tools.random_weights import take_statistics
 
 ROOT = Path(__file__).resolve().parents[2]
 CFG, WEIGHTS = ROOT / "cfg", ROOT / "weights"
@@ -154,31 +155,29 @@ def resized_cfg(name: str, size: int | None, **net: Any) -> Cfg:
 
 
 def seeded_network(name: str, side: int | None = None, seed: int = 0) -> Network:
-    """A network of the repository with random weights under which it computes what a trained one might: what batch
-    normalisation gives has mean 0 and deviation 1, and [yolo] finds about ``FOUND`` objects in a smooth image."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    """A network of the repository with random weights, fitted to smooth images."""
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = load_network(resized_cfg(name, side))
         channels, *size = network.input_shape
         x = F.interpolate(torch.rand(4, channels, 12, 16), size, mode="bicubic").clamp(0, 1)    # as pictures are
         x[3].uniform_()
-        handles = [part.register_forward_pre_hook(_normalise) for part in network.modules() if isinstance(part, Norm)]
-        passes = network.train_heads(x, len(network.layers))
-        for handle in handles:
-            handle.remove()
-        for one in passes:
-            _thin_out(network, one, FOUND // len(passes))
+    return fit(network, x)
+
+
+@torch.no_grad()
+def fit(network: Network, x: torch.Tensor, found: int = FOUND, deviation: float = 1.) -> Network:
+    """Make a network with random weights compute what a trained one might: on these images what batch normalisation
+    gives has mean 0 and that deviation, and [yolo] finds about ``found`` objects in each of the first three."""
+    hook = partial(take_statistics, deviation=deviation)
+    handles = [part.register_forward_pre_hook(hook) for part in network.modules() if isinstance(part, Norm)]
+    passes = network.train_heads(x, len(network.layers))
+    for handle in handles:
+        handle.remove()
+    for one in passes:
+        _thin_out(network, one, max(1, found // len(passes)))
     network.reset_state()
     return network
-
-
-def _normalise(norm: Norm, inputs: tuple[Tensor, ...]) -> None:
-    """Take the statistics of what comes in for the running ones."""
-    x, = inputs
-    axes = [axis for axis in range(x.dim()) if axis != 1]
-    if x.numel() > x.shape[1]:
-        norm.running_mean.copy_(x.mean(axes))
-        norm.running_var.copy_(x.var(axes, correction=0).clamp(min=1e-3))
 
 
 def _thin_out(network: Network, one: HeadPass, count: int) -> None:

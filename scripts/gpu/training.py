@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import benchmark
 import numpy as np
 import torch
+from benchmarks.training import loading, pace_of_ours
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from darknet_py import load_network
@@ -63,7 +63,7 @@ def run(job: Job) -> None:
                 a = settings(job, data, training_cfg(job, size, 4 if job.quick else BATCH, 1), "off")
                 a.loading = .2 if job.quick else 2.
                 job.write(f"the loader alone, {workers} workers", size=size,
-                          images_a_second=benchmark.loading(a, workers))
+                          images_a_second=loading(a, workers))
 
 
 def training_cfg(job: Job, size: int, batch: int, subdivisions: int, **net: Any) -> Cfg:
@@ -106,7 +106,7 @@ def speed(job: Job, data: Path, size: int, amp: str) -> int:
     while True:
         clear(job)
         try:
-            pace = benchmark.pace_of_ours(settings(job, data, training_cfg(job, size, batch, subdivisions), amp))
+            pace = pace_of_ours(settings(job, data, training_cfg(job, size, batch, subdivisions), amp))
             break
         except torch.OutOfMemoryError as error:
             job.write(f"training at {size}, {amp}: {subdivisions} subdivisions", note=str(error).split(".")[0])
