@@ -22,11 +22,11 @@ sys.path[:0] = [str(ROOT / folder) for folder in (
 import kit  # noqa: E402
 
 LONGEST = ("test_all_parts_on_the_cpu", "rnn.train")
-# The networks are small, and results do not depend on the machine; what tests start and the workers inherit it.
+# The networks are small, and results do not depend on the machine; what tests start and the workers inherit it. The C
+# library keeps the memory of large tensors (utils/memory.py).
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-for _limit in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):     # glibc keeps the memory of large tensors:
-    os.environ.setdefault(_limit, str(2 ** 30))                         # to get it anew each time costs a tenth
+os.environ.update({"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2 ** 31), "MALLOC_TOP_PAD_": str(2 ** 24)})
 
 
 def pytest_xdist_auto_num_workers(config):

@@ -79,10 +79,12 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.training.events import Finished, Iteration
     from darknet_py.training.settings import Settings
     from darknet_py.training.trainer import Run
+    from darknet_py.utils.memory import keep_memory
     for flag in ("backend", "precision"):       # of the other verbs of detector and classifier
         if getattr(arguments, flag, None) is not None:
             raise DarknetError(f"training takes no -{flag}, found {getattr(arguments, flag)}; PyTorch trains, and -amp "
                                "chooses its precision")
+    keep_memory()
     gpus = [] if arguments.gpus is None else arguments.gpus.split(",")
     if len(gpus) > 1 and "WORLD_SIZE" not in os.environ:
         return launch_processes(gpus, arguments.typed)

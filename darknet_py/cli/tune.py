@@ -44,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.training.events import Iteration, Note, Saved
     from darknet_py.training.settings import Settings
     from darknet_py.training.tune import Trial, Tuning
+    from darknet_py.utils.memory import keep_memory
+    keep_memory()
     tuning = Tuning(arguments.data, read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, Settings(
         clear=arguments.clear, iou_thresh=arguments.iou_thresh, points=arguments.points, device=device(arguments),
         seed=arguments.seed, workers=arguments.workers, amp=arguments.amp, backup=arguments.backup,

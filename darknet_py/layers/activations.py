@@ -99,7 +99,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {      # no lambdas: networ
     "normalize_channels_softmax_maxval": normalize_channels_softmax_maxval,
 }
 
-# The same on the spot, for a fresh tensor that needs no gradient: memory for another costs as much as the function.
+# The same on the spot, for a fresh tensor: memory for another costs as much as the function.
 IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": partial(F.relu, inplace=True),
     "relu6": partial(F.relu6, inplace=True),
@@ -108,3 +108,4 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "swish": partial(F.silu, inplace=True),
     "mish": partial(F.mish, inplace=True),
 }
+OF_RESULT = ("relu", "leaky", "logistic")       # of these the gradient needs the result alone

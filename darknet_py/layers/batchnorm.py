@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darknet_py.layers.activations import ACTIVATIONS, IN_PLACE
+from darknet_py.layers.activations import ACTIVATIONS, IN_PLACE, OF_RESULT
 from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, layer
 
 MOMENTUM = .01
@@ -102,8 +102,8 @@ class Normalized(Layer):
         """Choose the end of the layer. With no channels it has no parameters of its own."""
         self.norm = Norm(self, channels, batch_normalize == 2) if channels and batch_normalize else None
         self.bias = self.parameter(channels) if channels and not batch_normalize else None
-        self.activate = ACTIVATIONS[activation]
-        self.activate_in_place = IN_PLACE.get(activation, self.activate)
+        self.activate_in_place = IN_PLACE.get(activation, ACTIVATIONS[activation])
+        self.activate = self.activate_in_place if activation in OF_RESULT else ACTIVATIONS[activation]
 
     def finish(self, x: Tensor, norm: Norm | None) -> Tensor:
         """Normalisation (``norm``: the layer's own, or that of the layer whose weights it shares; None where the bias

@@ -57,7 +57,9 @@ def new_run(a: argparse.Namespace, **more: Any) -> Any:
 
 
 def pace_of_ours(a: argparse.Namespace) -> Pace:
-    """Our training, after the iterations to warm up."""
+    """Our training, as the command line runs it, after the iterations to warm up."""
+    from darknet_py.utils.memory import keep_memory
+    keep_memory()
     from darknet_py.training.events import Iteration
     events = (event for event in new_run(a, stop_after=a.warmup + a.iterations) if isinstance(event, Iteration))
     kept = [event for event in events if event.iteration > a.warmup]

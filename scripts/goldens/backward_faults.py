@@ -205,7 +205,7 @@ def blur_has_no_way_back(network: Network) -> None:
         layer.convolve(x)
         del layer.finish
         with torch.no_grad():
-            y = layer.activate(before[0])
+            y = layer.activate(before[0].clone())
             after = layer.blur(y)
         return _FlatBack.apply(before[0], after, layer.blur.darknet_output(after, y))
 
