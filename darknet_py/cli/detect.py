@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from darknet_py.cli.output import say
 from darknet_py.utils.files import write_file
@@ -20,9 +20,21 @@ from darknet_py.utils.files import write_file
 if TYPE_CHECKING:
     import numpy as np
 
+    from darknet_py.errors import DataError
     from darknet_py.inference.detections import Detections
-    from darknet_py.inference.detector import Detector
+    from darknet_py.inference.detector import Detector, Frame
     from darknet_py.model.network import LazyNetwork, Network
+
+WRITERS = 2             # threads that draw and write pictures
+
+
+class Result(NamedTuple):
+    """Of a picture. target: the file to draw it into, None for none; error: what is wrong with it or its files."""
+
+    path: str
+    frame: Frame | None
+    target: Path | None
+    error: DataError | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +83,7 @@ def add_backend_flags(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Detect in all pictures; a picture that cannot be read is reported, and the others go on."""
     from darknet_py.errors import DataError, printable
+    from darknet_py.utils.prefetch import prefetch
     found = list(find_images(arguments.images))
     detector = make_detector(arguments, len(found))
     several = len(found) != 1
@@ -81,25 +94,39 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.benchmark_layers:
         from darknet_py.cli.profile import LayerReport
         report = LayerReport(detector.network)
-    for path, frame in detector.stream(found or ask_for_images(), overlapped=bool(found) and report is None):
-        try:
+    overlapped = bool(found) and report is None
+
+    def results() -> Iterator[Result]:
+        for path, frame in detector.stream(found or ask_for_images(), overlapped=overlapped):
             if isinstance(frame, DataError):
-                raise frame
-            detections = frame.detections
+                yield Result(str(path), None, None, frame)
+            else:
+                yield Result(str(path), frame, None if arguments.dontdraw_bbox else
+                             picture_path(arguments.pictures, str(path), several, used))
+
+    def written(result: Result) -> Result:
+        path, frame, target, _ = result
+        try:
+            if frame is not None and target is not None:
+                write_picture(target, frame.detections.draw(frame.image if frame.image.shape[2] == 3 else None))
+            if frame is not None and arguments.save_labels:
+                write_labels(path, frame.detections)
+        except DataError as error:
+            return result._replace(error=error)
+        return result
+
+    # Pictures are drawn and written while the network has the next ones.
+    for path, frame, _, error in prefetch(written, results(), WRITERS if overlapped else 1, int(overlapped)):
+        if frame is not None:
             for line in () if report is None else report.lines():
                 print(line)
-            print(f"{printable(str(path))}: Predicted in {frame.seconds * 1000:.3f} milli-seconds.")
-            print("".join(lines(detections, arguments.ext_output)), end="", flush=True)
-            if not arguments.dontdraw_bbox:
-                drawn = detections.draw(frame.image if frame.image.shape[2] == 3 else None)
-                write_picture(picture_path(arguments.pictures, str(path), several, used), drawn)
-            if arguments.save_labels:
-                write_labels(str(path), detections)
-        except DataError as error:
+            print(f"{printable(path)}: Predicted in {frame.seconds * 1000:.3f} milli-seconds.")
+            print("".join(lines(frame.detections, arguments.ext_output)), end="", flush=True)
+        if error is not None:
             print(f"darknet-py: {error}", file=sys.stderr)
             failed += 1
-            continue
-        frames.append(detections)
+        elif frame is not None:
+            frames.append(frame.detections)
     if arguments.out is not None:
         write_json(arguments.out, frames)
     return int(failed > 0)
