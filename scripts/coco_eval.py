@@ -38,7 +38,7 @@ from darknet_py.evaluation.evaluate import evaluate
 from darknet_py.evaluation.predict import VALID, predict
 from darknet_py.evaluation.result_files import write_results
 from darknet_py.inference.postprocess import PostProcessor
-from darknet_py.model.network import load_network
+from darknet_py.model.network import LazyNetwork
 from darknet_py.utils.distributed import World, local_device
 from darknet_py.utils.files import write_file
 
@@ -47,7 +47,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def prepare(a: argparse.Namespace, files: Files, world: World) -> EvaluationInput:
     width, height = a.size
-    network = load_network(a.cfg, a.weights, width=width, height=height)
+    source = LazyNetwork(a.cfg, a.weights, width=width, height=height)
+    network = source.network
     if network.reached < len(network.layers):
         raise WeightsError(f"{a.weights}: holds the first {network.reached} of {len(network.layers)} layers of {a.cfg}",
                            Reason.TRUNCATED)
@@ -56,7 +57,7 @@ def prepare(a: argparse.Namespace, files: Files, world: World) -> EvaluationInpu
     samples = [sample._replace(image=files.pictures / sample.image.name)
                for sample in read_samples(files.json, "valid", names)][:a.limit]
     return EvaluationInput(network, names, samples, {"batch": a.batch, "device": a.device, "workers": a.workers,
-                                                     "world": world}, world)
+                                                     "world": world}, world, source)
 
 
 def run_val(a: argparse.Namespace, files: Files, world: World) -> int:

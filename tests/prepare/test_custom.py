@@ -96,7 +96,7 @@ def test_the_memory_of_training():
     network = new_cfg("yolov4-tiny", classes=3, memory=GIB).network.train()
     with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         network.train_heads(torch.empty(1, *network.input_shape))
-    assert 1.2 < for_image / kept < 1.4         # what is on its way beside what is kept
+    assert 1.45 < for_image / kept < 1.65       # what is on its way beside what is kept
 
 
 def test_available_memory():
