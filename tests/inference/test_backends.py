@@ -39,8 +39,8 @@ def test_what_a_backend_is(demo, name):
 
 
 @pytest.mark.parametrize("name, device, message", [
-    ("tflite", "cpu", "expected a backend .auto, pytorch, compile, openvino, onnxruntime, opencv, tensorrt, "
-     "torchscript, torch.export., found tflite"),
+    ("tflite", "cpu", "expected a backend .auto, pytorch, compile, openvino, onnxruntime, tensorrt, torchscript, "
+     "torch.export., found tflite"),
     ("openvino", "cuda", "backend=openvino runs on the CPU, found device=cuda"),
     ("onnxruntime", "cuda:1", "backend=onnxruntime runs on the CPU, found device=cuda:1"),
 ])

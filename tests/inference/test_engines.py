@@ -100,7 +100,7 @@ def test_few_images_take_a_cached_model_or_pytorch(small):
     assert open_backend(LazyNetwork("a.cfg", "a.weights"), device="cpu", few=True).name == "openvino"
 
 
-@pytest.mark.parametrize("name", ["openvino", "onnxruntime", "opencv"])
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_a_cached_model_needs_no_weights_nor_onnx(small, name, monkeypatch):
     x = torch.rand(2, *small.outline.input_shape)
     expected = open_backend(small, name, device="cpu")(x)

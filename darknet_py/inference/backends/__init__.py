@@ -16,7 +16,6 @@ from darknet_py.errors import BackendWarning, DarknetError, DataError, Reason, c
 from darknet_py.inference.backends.base import INT8, PRECISIONS, Backend
 from darknet_py.inference.backends.compile import Compiled
 from darknet_py.inference.backends.onnxruntime import OnnxRuntime
-from darknet_py.inference.backends.opencv import OpenCv
 from darknet_py.inference.backends.openvino import OpenVino
 from darknet_py.inference.backends.parity import ALLOWED, Parity, difference
 from darknet_py.inference.backends.pytorch import PyTorch, prepare_for_inference
@@ -29,7 +28,7 @@ from darknet_py.utils.files import check_regular
 from darknet_py.utils.version import __version__
 
 BACKENDS: dict[str, type[Backend]] = {backend.name: backend for backend in (
-    PyTorch, Compiled, OpenVino, OnnxRuntime, OpenCv, TensorRT, TorchScript, Exported)}
+    PyTorch, Compiled, OpenVino, OnnxRuntime, TensorRT, TorchScript, Exported)}
 FEW = 50                # images for which it does not pay to compile a model
 
 
