@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -31,11 +32,11 @@ from darknet_py.layers.base import Layer
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.model.weights import VERSION, Header
 from darknet_py.utils.files import temporary_folder
+from darknet_py.utils.timed_process import PAUSE, TURN, timed_runs
 
 RANKED = 4              # pictures of the calibration by which layers are ranked
 LEVELS = 255            # steps of 8 bits
-TURNS, RUNS, WARM = 5, 20, 3        # when the network is timed; runs of a turn, and those before that do not count
-PAUSE, LONGEST = .2, 30.            # seconds before a turn; seconds after which a turn is one run
+TURNS = 5               # of each backend when the network is timed
 
 
 @dataclass(frozen=True)
@@ -212,20 +213,12 @@ def smallest(good: Callable[[int], bool], most: int) -> int | None:
 
 
 def times(backends: Sequence[Backend], x: Tensor, progress: Progress) -> list[float]:
-    """Median seconds of each backend for an input. They take turns, each after a pause and unmeasured runs, for a
+    """Median seconds of each backend for an input. They take turns, each after a pause and an unmeasured run, for a
     runtime's threads may go on spinning for a while and slow down the next one."""
     seconds: list[list[float]] = [[] for _ in backends]
-    end = time.perf_counter() + LONGEST
     for turn in range(TURNS):
         for backend, took in zip(backends, seconds, strict=True):
             progress("timing", turn, TURNS)
             time.sleep(PAUSE)
-            for run in range(-WARM, RUNS):
-                begin = time.perf_counter()
-                backend(x)
-                now = time.perf_counter()
-                if run >= 0 or now > end:
-                    took.append(now - begin)
-                if now > end:
-                    break
+            took += timed_runs(partial(backend, x), TURN)
     return [median(took) for took in seconds]

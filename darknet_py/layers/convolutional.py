@@ -171,21 +171,20 @@ class Convolutional(Normalized):
             x, weight, bias, [self.padding] * 2, self.inner_stride, [self.dilation] * 2, self.groups, name, numbers, "")
         return x if name != "none" else self.activate_in_place(x)
 
-    def _plain(self) -> Tensor:
-        """The weights as they were before ``pack``, channels last."""
-        return self.weight.to_dense().contiguous(memory_format=torch.channels_last)
+    def _plain(self) -> dict[str, nn.Parameter | None]:
+        """The parameters, with the weights as they were before ``pack``, channels last."""
+        if self.shared or not self.weight.is_mkldnn:
+            return self._parameters
+        weight = self.weight.to_dense().contiguous(memory_format=torch.channels_last)
+        return self._parameters | {"weight": nn.Parameter(weight, requires_grad=False)}
 
     def _apply(self, fn: Callable, recurse: bool = True) -> Convolutional:
-        if not self.shared and self.weight.is_mkldnn:
-            self.weight = nn.Parameter(self._plain(), requires_grad=False)
+        self._parameters.update(self._plain())         # of which networks of other sizes share the table
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies, which are plain."""
-        state = self.__dict__.copy()
-        if not self.shared and self.weight.is_mkldnn:
-            state["_parameters"] = self._parameters | {"weight": nn.Parameter(self._plain(), requires_grad=False)}
-        return state
+        return self.__dict__ | {"_parameters": self._plain()}
 
     def excite(self, x: Tensor) -> Tensor:
         """Add the mean over channels at the objects' places. Its share falls from 1 to 0 while the boxes grow to the

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from functools import cache
 
 
 def cpu_name() -> str:
@@ -13,6 +14,16 @@ def cpu_name() -> str:
             return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+@cache
+def cpu_features() -> str:
+    """The CPU's model and instructions, on which compiled code depends."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            return "".join(sorted({line for line in file if line.startswith(("model", "flags", "Features", "CPU "))}))
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
 
 
 def cores() -> int:

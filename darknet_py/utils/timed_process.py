@@ -83,7 +83,8 @@ def serve(build: Callable[[dict[str, Any]], Build]) -> None:
             if not isinstance(error, DarknetError):
                 traceback.print_exc()
             answer = {"error": str(error).strip() or type(error).__name__}
-        print(json.dumps(answer), file=answers, flush=True)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
 
 
 class TimedProcess:

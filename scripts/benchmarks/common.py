@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
+PREDICTED = re.compile(r": Predicted in ([\d.]+) milli-seconds")     # a line of ours and of C's for a picture
 YOLOV4 = SHARED / "reference/cfg/yolov4.cfg"
 
 

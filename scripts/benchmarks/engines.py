@@ -4,7 +4,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -15,13 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .common import ROOT, named_cfg, opencv_flag, words_of
+from .common import PREDICTED, ROOT, named_cfg, opencv_flag, words_of
 
 if TYPE_CHECKING:
     from darknet_py.model.network import Network
 
 NETWORKS = ["yolov4", "yolov4-tiny", "yolov3", "yolov3-tiny", "yolov4-csp"]
-C_PREDICTED = re.compile(r"Predicted in ([\d.]+) milli-seconds")
 PICTURE = ROOT / "cfg/shapes.png"
 MATRIX = 2048           # sides of the matrices whose product tells the CPU's rate
 PEERS = [sys.executable, str(Path(__file__).with_name("peers.py"))]
@@ -211,7 +209,7 @@ def seconds_of_c(program: Path, cell: Cell, folder: Path) -> dict[str, Any]:
                str(PICTURE), "-dont_show"]
     done = subprocess.run(command, cwd=program.resolve().parent, capture_output=True, text=True, errors="replace",
                           check=False, stdin=subprocess.DEVNULL, env={**os.environ})
-    match = C_PREDICTED.search(done.stdout)
+    match = PREDICTED.search(done.stdout)
     if match is None:
         return {"reason": f"ended with {done.returncode} and told no time"}
     seconds = float(match[1]) / 1000

@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -18,14 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .common import ROOT, SHARED, named_cfg, words_of
+from .common import PREDICTED, ROOT, SHARED, named_cfg, words_of
 
 PARTS = ("picture", "folder", "start", "memory")
 SIZES = ((640, 480), (1280, 720), (500, 375), (1920, 1080))     # of pictures, width and height
 PICTURES = [ROOT / "cfg/shapes.png", ROOT / "cfg/digits.jpg"]
 FOUND = 10              # objects of a picture that heads are fitted to give; few overlap, so that more are left
 LARGE = 608             # the size that memory is measured at
-PREDICTED = re.compile(r": Predicted in ([\d.]+) milli-seconds")
 PEAK = "from darknet_py.utils.machine import peak_memory; print(peak_memory())"
 DETECT_ONE = ("import sys, torch; from darknet_py import Detector; "
               "Detector(*sys.argv[1:3], device='cpu', backend=sys.argv[4])(sys.argv[3]); " + PEAK)

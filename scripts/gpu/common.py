@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 import time
 import traceback
@@ -115,10 +114,6 @@ def allow_tf32(allowed: bool) -> None:
 def quiet() -> None:
     """Warnings of cfgs say nothing that is asked here."""
     warnings.simplefilter("ignore")
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def seconds_of(call: Callable[[], Any], device: torch.device, *, runs: int, most: float) -> float:

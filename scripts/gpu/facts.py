@@ -6,7 +6,9 @@ import platform
 import cv2
 import torch
 
-from .common import PRECISIONS, Job, allow_tf32, cores, seconds_of
+from darknet_py.utils.machine import cores
+
+from .common import PRECISIONS, Job, allow_tf32, seconds_of
 
 SIDE, QUICK_SIDE = 8192, 256        # of the matrices
 COPIED = 2 ** 30                    # bytes

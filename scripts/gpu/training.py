@@ -24,9 +24,10 @@ from darknet_py.losses import LOSSES
 from darknet_py.model.network import Network
 from darknet_py.model.summary import training_memory
 from darknet_py.training.iteration import Engine
+from darknet_py.utils.machine import cores
 
 from . import pictures
-from .common import Job, allow_tf32, cores, exact_float32, resized_cfg, seconds_of
+from .common import Job, allow_tf32, exact_float32, resized_cfg, seconds_of
 
 BATCH, GOAL, OTHERS = 64, 600, "ScaledYOLOv4's port on a V100: about 58"     # images a second at 608, bf16
 USED, HALF = .8, .6         # of the memory; what half precision takes of float32's outputs

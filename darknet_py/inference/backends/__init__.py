@@ -2,11 +2,9 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.model.weights import MOST_BYTES
 from darknet_py.utils.cache import Cache, cache_folder
 from darknet_py.utils.files import check_regular
+from darknet_py.utils.machine import cpu_features
 from darknet_py.utils.version import __version__
 
 BACKENDS: dict[str, type[Backend]] = {backend.name: backend for backend in (
@@ -221,19 +220,10 @@ def _restore(network: Network, backend: type[Backend], content: memoryview, laye
 
 
 def _key(network: Network, weights: str, backend: type[Backend], precision: str, layers: Sequence[int] | None) -> str:
-    """What a compiled model depends on, hashed."""
+    """The cache key of a compiled model: a hash of all that it depends on."""
     trees = [tree.parent.tolist() for tree in (getattr(layer, "tree", None) for layer in network.layers)
              if tree is not None]
     facts = (network.cfg.text, weights, tuple(network.input_shape), trees, backend.name, precision, layers,
-             __version__, backend.versions(), _cpu())
+             __version__, backend.versions(), cpu_features())
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()
 
-
-@cache
-def _cpu() -> str:
-    """The CPU's model and what it can do."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            return "".join(sorted({line for line in file if line.startswith(("model", "flags", "Features", "CPU "))}))
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"

@@ -200,7 +200,7 @@ def all_finite(outputs: Sequence[Tensor]) -> bool:
 
 
 def precision_of(model: Path) -> str:
-    """What a file of one of ``MODELS`` computes in: ``INT8``, or "float32" for all others."""
+    """The precision of a file of one of ``MODELS``: ``INT8``, or "float32" for all others."""
     return INT8 if QUANTIZED[model.suffix.lower()] in model.read_bytes() else PRECISIONS[0]
 
 
