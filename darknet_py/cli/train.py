@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(gpus) > 1 and "WORLD_SIZE" not in os.environ:
         return launch_processes(gpus, arguments.typed)
     if gpus and arguments.i is None:
-        arguments.i = int(gpus[0]) if "WORLD_SIZE" not in os.environ and gpus[0].isdigit() else None
+        arguments.i = int(gpus[0]) if "WORLD_SIZE" not in os.environ and gpus[0].isdecimal() else None
     training = Run(arguments.data, read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, Settings(
         clear=arguments.clear, evaluate=arguments.map, score_epochs=arguments.map_epochs, patience=arguments.patience,
         iou_thresh=arguments.iou_thresh, points=arguments.points, thresh=arguments.thresh, device=device(arguments),
@@ -132,7 +132,7 @@ def launch_processes(gpus: list[str], words: list[str]) -> int:
     import torch
 
     from darknet_py.errors import DarknetError
-    if not all(gpu.isdigit() and int(gpu) < torch.cuda.device_count() for gpu in gpus):
+    if not all(gpu.isdecimal() and int(gpu) < torch.cuda.device_count() for gpu in gpus):
         raise DarknetError(f"-gpus {','.join(gpus)}: there are {torch.cuda.device_count()} GPUs that can be used here")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = gpus if visible is None else [visible.split(",")[int(gpu)].strip() for gpu in gpus]

@@ -97,10 +97,11 @@ def read_map(name: str, classes: int, place: Place) -> tuple[int, ...]:
     path = find(name, "map", place)
     numbers: list[int] = []
     for number, line in enumerate(read_lines(path, "map", place), 1):
-        if not line.strip().isdecimal() or len(line) > 40 or int(line) >= classes:
+        digits = line.strip()           # also of what int() would not pass over, such as \x1f
+        if not digits.isdecimal() or len(line) > 40 or int(digits) >= classes:
             raise place.error(f"map={name}, line {number} of {path}: expected a number from 0 to {classes - 1}, "
                               f"found {line[:40]!r}", "map")
-        numbers.append(int(line))
+        numbers.append(int(digits))
     return tuple(numbers)
 
 

@@ -29,6 +29,7 @@ TYPED = {       # words, exit code; {evil} and {long} are text, {shapes} ... fil
     "zoo": (["zoo", "{evil}"], 1), "device": (["detect", "{cfg}", "{weights}", "-device", "{evil}"], 1),
     "format": (["convert", "{cfg}", "{weights}", "x.{evil}"], 1),
     "order": (["train", "{evil}.cfg", "{long}.data"], 1), "gpus": (["train", "a", "b", "-gpus", "{evil},{long}"], 1),
+    "a power as a GPU": (["train", "a", "b", "-gpus", "\u00b2"], 1),
     "info": (["info", "{cfg}", "{weights}"], 0), "detect": (["detect", "{cfg}", "{weights}", "{picture}"], 0),
     "partial": (["partial", "{cfg}", "{weights}", "{evil}.w", "1"], 0), "schedule": (["schedule", "{digits}"], 0),
     "edit": (["edit", "{cfg}", "net.batch=4", "-o", "{evil}3.cfg"], 0),

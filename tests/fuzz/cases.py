@@ -160,6 +160,7 @@ CASES = [
     Case("tree", "a parent of 5,000 digits", b"a " + b"9" * 5000),
     Case("tree", "a name of 100,000 characters", LONG + b" -1\n" * 5),
     Case("map", "digits that are no ASCII", "\u0663\n".encode()),
+    Case("map", "a separator behind a digit", b"0\x1f\n1\n"),
     Case("manifest", "100,000 lists in each other", b"[" * 100_000),
     Case("edit", "a value of 100,000 characters", b"net.width=" + LONG),
     Case("edit", "a target without an encoding", b"\xff.\xfe=\x1b[2J"),
