@@ -61,9 +61,8 @@ def read_truth(path: str | os.PathLike, names: Sequence[str]) -> CocoTruth:
     if "annotations" not in data:
         raise DataError(f"{path}: has no annotations to measure with; detector valid writes results to send in",
                         Reason.MISSING_KEY)
-    numbered = all(type(entry.get("id")) is int for entry in data["annotations"])
     for number, entry in enumerate(data["annotations"], 1):
-        entry["id"] = entry["id"] if numbered else number
+        entry["id"] = number                # pycocotools keeps them as floats, and takes 0 for no match
         entry["iscrowd"] = int(entry.get("iscrowd") or 0)
         if entry.get("area") is None:
             entry["area"] = entry["bbox"][2] * entry["bbox"][3]

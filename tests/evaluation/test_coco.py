@@ -72,9 +72,14 @@ def instances(tmp_path):
     return path
 
 
-def test_annotations_of_coco(instances, tmp_path):
+@pytest.mark.parametrize("numbers", [(), (0, 10 ** 400, 1, 1)])
+def test_annotations_of_coco(instances, tmp_path, numbers):
     """Darknet's sofa is COCO's couch; its area is not that of its box; crowds are no objects, and finding them is no
-    mistake."""
+    mistake. The annotations' own ids say nothing."""
+    data = json.loads(instances.read_text())
+    for entry, number in zip(data["annotations"], numbers, strict=False):
+        entry["id"] = number
+    instances.write_text(json.dumps(data))
     names = ["cat", "dog", "sofa"]
     truth = read_truth(instances, names)
     assert truth.images == [42, 7] and truth.categories == [3, None, 90]
