@@ -6,8 +6,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-# OpenVINO, which takes a network by onnx, is the fastest on a CPU. Where it has no wheels PyTorch does the work.
-FAST = ["onnx", 'openvino>=2025; python_version < "3.14" and platform_machine in "x86_64 AMD64 aarch64 arm64"']
+# The fastest on a CPU, ncnn or OpenVINO, take a network by onnx. Where they have no wheels PyTorch does the work.
+WHEELS = 'platform_machine in "x86_64 AMD64 aarch64 arm64"'
+FAST = ["onnx", f"ncnn; {WHEELS}", f'openvino>=2025; python_version < "3.14" and {WHEELS}']
 CONVERT = [*FAST, "onnxruntime"]
 
 

@@ -57,8 +57,8 @@ def add_network_flags(parser: argparse.ArgumentParser) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg", nargs="?", help=f"the network, a .cfg file (default: {DEFAULT} of the zoo)")
     add_network_flags(parser)
-    parser.add_argument("--backends", metavar="NAME,...", help="pytorch, compile, openvino, onnxruntime, tensorrt, "
-                        "torchscript, torch.export (default: all)")
+    parser.add_argument("--backends", metavar="NAME,...", help="pytorch, compile, ncnn, openvino, onnxruntime, "
+                        "tensorrt, torchscript, torch.export (default: all)")
     parser.add_argument("--precision", metavar="NAME,...", default="float32", help="what they compute in: "
                         "float32 (default), bfloat16, float16")
     parser.add_argument("--runs", type=int, default=10, metavar="N", help="turns of each backend, of a quarter of a "

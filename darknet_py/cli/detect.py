@@ -74,7 +74,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 def add_backend_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of the runtime."""
     parser.add_argument("--backend", metavar="NAME", help="what runs the network: auto (the fastest here at float32's "
-                        "accuracy), pytorch, compile, openvino, onnxruntime, tensorrt, torchscript, torch.export "
+                        "accuracy), pytorch, compile, ncnn, openvino, onnxruntime, tensorrt, torchscript, torch.export "
                         "(default auto)")
     parser.add_argument("--precision", metavar="NAME", help="what it computes in: float32 (default), bfloat16, "
                         "float16; int8 of a model in the place of the weights, which darknet-py quantize makes")

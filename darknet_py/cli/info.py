@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.weights is not None:
         header, reached = check(arguments.weights, network.layers)
         network.reached = reached
-    backend, why = choose(network)
+    (backend, *_), why = choose(network)
     print(f"backend          {backend}, for {why} (-backend auto)")
     if arguments.weights is not None:
         whole = "all layers" if reached == len(network.layers) else f"the first {reached} layers"

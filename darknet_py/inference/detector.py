@@ -56,7 +56,7 @@ class Detector:
         device: "auto" takes a GPU where there is one.
         stateful: recurrent layers remember the images before, as those of a video (so does C's detector); else each
             batch begins anew.
-        backend: the runtime: "pytorch", "compile", "openvino", "onnxruntime", "tensorrt", "torchscript",
+        backend: the runtime: "pytorch", "compile", "ncnn", "openvino", "onnxruntime", "tensorrt", "torchscript",
             "torch.export"; "auto" takes the fastest at float32's accuracy (see ``backends.choose``).
         precision: what it computes in: "float32", "bfloat16", "float16"; "int8" of a model in int8.
         few: there will be few images, see ``backends.open_backend``.

@@ -170,6 +170,7 @@ class Layer(nn.Module):
     options: Any                    # an instance of Options
     shape: Shape
     flops: int = 0                  # multiplications and additions for one image, as C counts them
+    winograd: bool = False          # Winograd's algorithm can compute it, with fewer
     operations: int = 0             # those by weights alone, without those of layers inside
     window: tuple[int, int, int, int] = (1, 1, 1, 1)    # kernel size, stride x, stride y, dilation
 

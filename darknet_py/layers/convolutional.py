@@ -114,6 +114,7 @@ class Convolutional(Normalized):
         self.operations = 2 * weights * height * width
         self.flops = self.operations // (32 if o.xnor else 1)
         self.window = (o.size, self.inner_stride[1], self.inner_stride[0], self.dilation)
+        self.winograd = self.window == (3, 1, 1, 1) and self.groups == 1
 
     def _shared(self) -> tuple[Convolutional, ...]:
         """The layer whose weights this one uses, in a tuple so that it does not become a submodule."""

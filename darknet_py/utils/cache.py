@@ -81,6 +81,11 @@ class Cache:
             os.utime(path)
         return content
 
+    def has(self, key: str) -> bool:
+        """Whether there is such a file, damaged or not."""
+        path = self.path(key)
+        return path is not None and path.exists()
+
     def put(self, key: str, content: bytes) -> None:
         """Write a file, unless it alone is larger than all may be.
 

@@ -11,7 +11,7 @@ from darknet_py.data.dataset import read_samples
 from darknet_py.evaluation.coco_ap import clipped_boxes
 from darknet_py.evaluation.evaluate import evaluate_map, evaluate_recall
 from darknet_py.evaluation.predict import VALID, predict
-from darknet_py.inference.backends import build_backend
+from darknet_py.inference.backends import ON_CPU, build_backend
 
 BCCD = SHARED / "models/bccd-micro"
 GOLDENS = ROOT / "tests/goldens"
@@ -52,9 +52,10 @@ def test_printouts_of_c(cells, points, iou_thresh, thresh, golden):
 
 
 @pytest.mark.needs_shared("models/bccd-micro.cfg")
-def test_printout_of_c_in_openvino(cells):
-    """The runtime that evaluation takes by itself prints C's very digits too."""
-    backend = build_backend(copy.deepcopy(cells[0]), "openvino", device="cpu")
+@pytest.mark.parametrize("name", [kind.name for kind in ON_CPU])
+def test_printout_of_c_on_a_cpu(cells, name):
+    """The runtimes that evaluation takes by itself print C's very digits too."""
+    backend = build_backend(copy.deepcopy(cells[0]), name, device="cpu")
     points, iou_thresh, thresh, golden = PRINTOUTS[0]
     result = evaluate_map(*cells, points=points, iou_thresh=iou_thresh, thresh=thresh, backend=backend)
     assert result.text() == (GOLDENS / f"map/bccd_{golden}.txt").read_text()

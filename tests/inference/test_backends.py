@@ -39,9 +39,10 @@ def test_what_a_backend_is(demo, name):
 
 
 @pytest.mark.parametrize("name, device, message", [
-    ("tflite", "cpu", "expected a backend .auto, pytorch, compile, openvino, onnxruntime, tensorrt, torchscript, "
+    ("tflite", "cpu", "expected a backend .auto, pytorch, compile, ncnn, openvino, onnxruntime, tensorrt, torchscript, "
      "torch.export., found tflite"),
     ("openvino", "cuda", "backend=openvino runs on the CPU, found device=cuda"),
+    ("ncnn", "cuda", "backend=ncnn runs on the CPU, found device=cuda"),
     ("onnxruntime", "cuda:1", "backend=onnxruntime runs on the CPU, found device=cuda:1"),
 ])
 def test_backends_that_cannot_be_had(demo, name, device, message):

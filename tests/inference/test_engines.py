@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -15,10 +16,12 @@ from darknet_py import DarknetError, Detector, load_network, parse_cfg
 from darknet_py.errors import BackendWarning
 from darknet_py.inference import backends
 from darknet_py.inference.backends import BACKENDS, build_backend, choose, open_backend
+from darknet_py.inference.backends.ncnn import Ncnn
 from darknet_py.inference.backends.openvino import OpenVino
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.utils import cache
 
+PLAIN = TINY_CFG.replace("stride=4", "stride=1", 1)
 RNN = "[net]\ninputs=4\n[rnn]\noutput=4\nhidden=4\n"
 
 
@@ -26,7 +29,7 @@ RNN = "[net]\ninputs=4\n[rnn]\noutput=4\nhidden=4\n"
 def small(workdir, monkeypatch):
     """A network of three layers, with an empty cache of its own."""
     monkeypatch.setenv("DARKNET_PY_CACHE", str(workdir / "cache"))
-    (workdir / "a.cfg").write_text(TINY_CFG)
+    (workdir / "a.cfg").write_text(PLAIN)
     torch.manual_seed(0)
     load_network("a.cfg").save_weights("a.weights")
     return LazyNetwork("a.cfg", "a.weights")
@@ -76,13 +79,43 @@ def test_tensorrt_without_a_gpu(small, monkeypatch):
         open_backend(small, "tensorrt", device="cpu")
 
 
-def test_auto_and_why(monkeypatch):
-    network = Network(parse_cfg(TINY_CFG))
-    assert choose(network, "cpu")[0] == "openvino"
-    assert choose(network, "cuda")[0] == "pytorch"
-    assert choose(Network(parse_cfg(RNN)), "cpu") == ("pytorch", "layer 0 [rnn] remembers earlier images")
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
-    assert choose(network, "cpu") == ("pytorch", "openvino is not installed")
+@pytest.mark.parametrize("options, names, why", [
+    ({}, "ncnn openvino", "66 % of the FLOPs are plain 3 x 3 convolutions"),
+    ({"text": "[net]\nwidth=8\nheight=8\nchannels=3\n[conv]\nsize=1\n"}, "openvino ncnn",
+     "0 % of the FLOPs are plain 3 x 3 convolutions"),
+    ({"device": "cuda"}, "", "there is a GPU"),
+    ({"text": RNN}, "", "layer 0 [rnn] remembers earlier images"),
+    ({"precision": "bfloat16"}, "openvino", "it computes in bfloat16"),
+    ({"missing": "ncnn"}, "openvino", "ncnn is not installed"),
+    ({"missing": "openvino"}, "ncnn", "openvino is not installed"),
+    ({"missing": "ncnn openvino"}, "", "ncnn and openvino are not installed"),
+])
+def test_auto_and_why(options, names, why, monkeypatch):
+    monkeypatch.setattr(backends, "find_spec", lambda name: name not in options.get("missing", ""))
+    network = Network(parse_cfg(options.get("text", PLAIN)))
+    assert choose(network, options.get("device", "cpu"), options.get("precision", "float32")) == (
+        (*names.split(), "pytorch"), why)
+
+
+def opened(**options):
+    return open_backend(LazyNetwork("a.cfg", "a.weights"), device="cpu", **options).name
+
+
+def test_few_images_take_a_cached_model_or_pytorch(small):
+    assert opened(few=True) == "pytorch" and opened() == "ncnn" and opened(few=True) == "ncnn"
+
+
+def test_auto_where_ncnn_cannot_express_the_network(small, monkeypatch):
+    """... which is found out once."""
+    Path("a.cfg").write_text(PLAIN.replace("activation=leaky", "activation=stair"))
+    with pytest.raises(DarknetError, match=r"^a.cfg:16: \[convolutional\] cannot be said in ncnn$"):
+        opened(backend="ncnn")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert opened() == "openvino"
+    monkeypatch.setattr(Ncnn, "build", None)
+    assert opened() == "openvino" and choose(LazyNetwork("a.cfg", "a.weights").outline, "cpu") == (
+        ("openvino", "pytorch"), "ncnn cannot express the network")
 
 
 def test_networks_that_cannot_be_expressed(workdir):
@@ -94,13 +127,7 @@ def test_networks_that_cannot_be_expressed(workdir):
     assert open_backend(files, device="cpu").name == "pytorch"
 
 
-def test_few_images_take_a_cached_model_or_pytorch(small):
-    assert open_backend(small, device="cpu", few=True).name == "pytorch"
-    assert open_backend(LazyNetwork("a.cfg", "a.weights"), device="cpu").name == "openvino"
-    assert open_backend(LazyNetwork("a.cfg", "a.weights"), device="cpu", few=True).name == "openvino"
-
-
-@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("name", ["ncnn", "openvino", "onnxruntime"])
 def test_a_cached_model_needs_no_weights_nor_onnx(small, name, monkeypatch):
     x = torch.rand(2, *small.outline.input_shape)
     expected = open_backend(small, name, device="cpu")(x)
@@ -183,8 +210,9 @@ def test_a_cpu_without_bfloat16(small, monkeypatch):
         assert open_backend(small, "openvino", "bfloat16", "cpu").precision == "float32"
 
 
-def test_auto_falls_back_where_openvino_fails(small, monkeypatch):
-    monkeypatch.setattr(OpenVino, "of_model", lambda *_: (_ for _ in ()).throw(RuntimeError("broken\nmore")))
+def test_auto_falls_back_where_all_fail(small, monkeypatch):
+    for kind, method in ((Ncnn, "build"), (OpenVino, "of_model")):
+        monkeypatch.setattr(kind, method, lambda *_: (_ for _ in ()).throw(RuntimeError("broken\nmore")))
     with pytest.warns(BackendWarning, match="cannot run this network in float32: broken; PyTorch takes its place"):
         assert open_backend(small, device="cpu").name == "pytorch"
 
@@ -197,7 +225,7 @@ def test_flags(cli, demo, workdir):
     code, _, err = cli("detector", "train", "x.data", demo[0], "-backend", "openvino")
     assert code == 1 and "training takes no -backend, found openvino" in err
     _, out, _ = cli("info", demo[0])
-    assert "backend          openvino, for it is the fastest on a CPU" in out
+    assert "backend          openvino, for 0 % of the FLOPs are plain 3 x 3 convolutions (-backend auto)\n" in out
 
 
 def test_help_names_all_backends():

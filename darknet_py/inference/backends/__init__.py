@@ -5,14 +5,16 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
-from darknet_py.errors import BackendWarning, DarknetError, DataError, Reason, cause
+from darknet_py.errors import BackendWarning, CfgError, DarknetError, DataError, Reason, cause
 from darknet_py.inference.backends.base import INT8, PRECISIONS, Backend
 from darknet_py.inference.backends.compile import Compiled
+from darknet_py.inference.backends.ncnn import Ncnn
 from darknet_py.inference.backends.onnxruntime import OnnxRuntime
 from darknet_py.inference.backends.openvino import OpenVino
 from darknet_py.inference.backends.parity import ALLOWED, Parity, difference
@@ -27,27 +29,46 @@ from darknet_py.utils.machine import cpu_features
 from darknet_py.utils.version import __version__
 
 BACKENDS: dict[str, type[Backend]] = {backend.name: backend for backend in (
-    PyTorch, Compiled, OpenVino, OnnxRuntime, TensorRT, TorchScript, Exported)}
+    PyTorch, Compiled, Ncnn, OpenVino, OnnxRuntime, TensorRT, TorchScript, Exported)}
 FEW = 50                # images for which it does not pay to compile a model
+ON_CPU = (Ncnn, OpenVino)               # of which "auto" takes one
+WINOGRAD = .3           # of a network's FLOPs: where Winograd's algorithm can do so many, ncnn is the faster
 
 
-def choose(network: Network, device: str | torch.device = "auto") -> tuple[str, str]:
-    """The backend that "auto" stands for, and why, in words: the fastest at float32's accuracy.
+def choose(network: Network, device: str | torch.device = "auto", precision: str = "float32"
+           ) -> tuple[tuple[str, ...], str]:
+    """The backend that "auto" stands for, the fastest at float32's accuracy, behind it those that take its place where
+    it cannot express the network, and why, in words.
 
     Args:
         network: need not have its weights.
+
+    Returns:
+        Names, of which the last is "pytorch"; and why.
     """
     if torch.device("cuda" if device == "auto" and torch.cuda.is_available() else
                     "cpu" if device == "auto" else device).type != "cpu":
-        return "pytorch", "there is a GPU"
-    if find_spec("openvino") is None:
-        return "pytorch", "openvino is not installed"
+        return ("pytorch",), "there is a GPU"
     stateful = next((layer for layer in network.layers if layer.stateful), None)
     if stateful is not None:
-        return "pytorch", f"layer {stateful.place.index} [{stateful.kind}] remembers earlier images"
+        return ("pytorch",), f"layer {stateful.place.index} [{stateful.kind}] remembers earlier images"
     if 0 < network.reached < len(network.layers):
-        return "pytorch", f"the weights end after {network.reached} of {len(network.layers)} layers"
-    return "openvino", "it is the fastest on a CPU"
+        return ("pytorch",), f"the weights end after {network.reached} of {len(network.layers)} layers"
+    able = [kind.name for kind in ON_CPU if precision in kind.precisions]
+    names = [name for name in able if all(map(find_spec, BACKENDS[name].packages))]
+    if missing := [name for name in able if name not in names]:
+        why = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+    elif len(names) == 1:
+        why = f"it computes in {precision}"
+    elif (refusing := names[0]) and Cache(cache_folder()).has(_refusal_key(network, refusing)):
+        names, why = names[1:], f"{refusing} cannot express the network"
+    else:
+        flops = sum(layer.flops for layer in network.layers)
+        share = sum(layer.flops for layer in network.layers if layer.winograd) / max(flops, 1)
+        why = f"{100 * share:.0f} % of the FLOPs are plain 3 x 3 convolutions"
+        if share < WINOGRAD:
+            names.reverse()
+    return (*names, "pytorch"), why
 
 
 def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "float32",
@@ -79,16 +100,20 @@ def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "fl
         raise DarknetError(f"precision={INT8} needs a model in the place of {files.weights}; darknet-py quantize makes "
                            "one from it")
     if backend != "auto":
-        built = _open(files, BACKENDS[backend], precision, device, layers, True)
+        built = _open(files, BACKENDS[backend], precision, device, layers)
         assert built is not None
         return built
-    chosen, _ = choose(files.outline, device)
-    if chosen != "pytorch":
+    names, _ = choose(files.outline, device, precision)
+    for name in names[:-1]:
         try:
-            if (cached := _open(files, BACKENDS[chosen], precision, device, layers, not few)) is not None:
-                return cached
+            if (one := _open(files, BACKENDS[name], precision, device, layers, not few)) is not None:
+                return one
         except DarknetError as error:
-            warnings.warn(f"{error}; PyTorch takes its place", BackendWarning, stacklevel=2)
+            if name == names[-2]:
+                warnings.warn(f"{error}; PyTorch takes its place", BackendWarning, stacklevel=2)
+            elif isinstance(error, CfgError) and error.reason is Reason.UNSUPPORTED:
+                with suppress(DataError):       # else it is tried again
+                    Cache(cache_folder()).put(_refusal_key(files.outline, name), b"")
     return build_backend(files.network, "pytorch", precision, device, layers)
 
 
@@ -167,7 +192,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _open(files: LazyNetwork, backend: type[Backend], precision: str, device: str | torch.device,
-          layers: Sequence[int] | None, build: bool) -> Backend | None:
+          layers: Sequence[int] | None, build: bool = True) -> Backend | None:
     """The backend from the cache, or built unless ``build`` is False."""
     models = Cache(cache_folder())
     keep = backend.cached and models.folder is not None and files.weights is not None
@@ -223,7 +248,14 @@ def _key(network: Network, weights: str, backend: type[Backend], precision: str,
     """The cache key of a compiled model: a hash of all that it depends on."""
     trees = [tree.parent.tolist() for tree in (getattr(layer, "tree", None) for layer in network.layers)
              if tree is not None]
-    facts = (network.cfg.text, weights, tuple(network.input_shape), trees, backend.name, precision, layers,
-             __version__, backend.versions(), cpu_features())
-    return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()
+    return _hash(network.cfg.text, weights, tuple(network.input_shape), trees, backend.name, precision, layers,
+                 __version__, backend.versions(), cpu_features())
 
+
+def _refusal_key(network: Network, backend: str) -> str:
+    """The cache key of that a backend cannot express a network."""
+    return _hash(network.cfg.text, backend, __version__)
+
+
+def _hash(*facts: object) -> str:
+    return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()

@@ -35,9 +35,11 @@ class Parity:
 
 @torch.no_grad()
 def difference(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> float:
-    """The worst difference between outputs, as ``Parity.error``; infinite for NaN."""
+    """The worst difference between outputs, as ``Parity.error``; infinite for NaN, and for other shapes."""
     worst = 0.
     for one, other in zip(reference, outputs, strict=True):
+        if one.shape != other.shape:
+            return math.inf
         sizes = one.abs()
         error = float(((one - other).abs() / sizes.maximum(sizes.max().clamp(TINY, 1))).max())
         worst = max(worst, math.inf if math.isnan(error) else error)
