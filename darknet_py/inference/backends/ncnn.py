@@ -20,8 +20,8 @@ from darknet_py.utils.machine import cores
 
 HEADER = struct.Struct("<QQ")           # bytes of the outputs' names and of the .param file; that of .bin follows
 # How long the threads of its OpenMP spin for each other before they sleep. By default it is so long that the network
-# takes 50 times as long beside a busy process; without it, a fifth longer.
-SPINS = {"GOMP_SPINCOUNT": "500"}
+# takes 50 times as long beside busy processes; without it, a tenth longer.
+SPINS = {"GOMP_SPINCOUNT": "200"}
 
 
 class Ncnn(Backend):
