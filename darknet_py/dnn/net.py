@@ -16,6 +16,7 @@ from torch import Tensor
 from darknet_py.cfg.language import parse_cfg, read_cfg
 from darknet_py.dnn.naming import Layer, layers_of, output_layers
 from darknet_py.errors import DarknetError
+from darknet_py.inference.backends import build_fastest
 from darknet_py.inference.backends.base import Backend, not_finite
 from darknet_py.inference.backends.openvino import OpenVino
 from darknet_py.inference.backends.pytorch import PyTorch, prepare_for_inference
@@ -51,8 +52,8 @@ class Net:
         self._ids = {layer.name: number for number, layer in enumerate(self._layers, 1)}
         self._thresholds = {head.place.index: _thresholds(head) for head in network.detection_heads}
         self._sizes: dict[tuple[int, int], Network] = {}
-        self._engine = False                            # OpenVINO
-        self._compiled: dict[tuple, Backend] = {}       # by size and layers
+        self._openvino = False
+        self._compiled: dict[tuple, Backend | None] = {}        # by size and layers; None before the second use
         self._blob: Tensor | None = None
         self._ticks = 0
 
@@ -87,9 +88,12 @@ class Net:
         return self._ticks, timings
 
     def setPreferableBackend(self, backendId: int) -> None:
-        """DNN_BACKEND_INFERENCE_ENGINE is OpenVINO, on the CPU; all others are PyTorch, on the target's device."""
-        self._engine = backendId == cv2.dnn.DNN_BACKEND_INFERENCE_ENGINE
-        if self._engine:
+        """DNN_BACKEND_INFERENCE_ENGINE is OpenVINO, on the CPU. All others are PyTorch, on the target's device; on the
+        CPU the fastest runtime takes its place (see ``backends.choose``) from the second ``forward`` of a size on, as
+        it pays to compile a model only for several images."""
+        self._openvino = backendId == cv2.dnn.DNN_BACKEND_INFERENCE_ENGINE
+        self._compiled.clear()
+        if self._openvino:
             with _errors():
                 OpenVino.require()
 
@@ -109,7 +113,7 @@ class Net:
         """Does nothing: batch normalisation is always merged into the weights."""
 
     def enableWinograd(self, useWinograd: bool) -> None:
-        """Does nothing: PyTorch chooses."""
+        """Does nothing: the runtimes choose."""
 
     def setInput(self, blob: np.ndarray, name: str = "", scalefactor: float = 1.0,
                  mean: float | Sequence[float] = ()) -> None:
@@ -179,13 +183,16 @@ class Net:
     def _outputs_of(self, network: Network, sections: Sequence[int], blob: Tensor) -> list[Tensor]:
         """The outputs of these sections."""
         weight = next(network.parameters(), blob)
-        if not self._engine or weight.dtype != torch.float32 or weight.device.type != "cpu" or min(sections) < 0:
+        if weight.dtype != torch.float32 or weight.device.type != "cpu" or min(sections) < 0:
             return list(PyTorch(network, sections)(blob))
         unique = tuple(dict.fromkeys(sections))
         key = (network.input_shape, unique)
-        if key not in self._compiled:
+        if self._openvino and key not in self._compiled:
             self._compiled[key] = OpenVino.build(network, "cpu", unique)
-        outputs = dict(zip(unique, self._compiled[key](blob), strict=True))
+        elif key in self._compiled and self._compiled[key] is None:
+            self._compiled[key] = build_fastest(network, "cpu", unique)
+        backend = self._compiled.setdefault(key, None) or PyTorch(network, unique)
+        outputs = dict(zip(unique, backend(blob), strict=True))
         return [outputs[section] for section in sections]
 
     def _result(self, network: Network, named: Layer, output: Tensor) -> Tensor:

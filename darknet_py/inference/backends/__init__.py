@@ -143,6 +143,15 @@ def build_backend(network: Network, name: str = "pytorch", precision: str = "flo
     return built
 
 
+def build_fastest(network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None
+                  ) -> Backend:
+    """A network that has its weights on the first of those that ``choose`` names that can express it, not cached."""
+    for name in choose(network, device)[0][:-1]:
+        with suppress(DarknetError):
+            return build_backend(network, name, "float32", device, layers)
+    return build_backend(network, "pytorch", "float32", device, layers)
+
+
 def load_model(network: Network, path: Path, backend: str = "auto", precision: str = "float32",
                device: str | torch.device = "auto", layers: Sequence[int] | None = None) -> Backend:
     """A model in a file on a runtime that reads it, see ``open_backend``.
