@@ -16,7 +16,6 @@ from torch import Tensor
 from darknet_py.errors import DarknetError
 from darknet_py.inference.backends.base import Backend
 from darknet_py.model.network import Network
-from darknet_py.utils.machine import cores
 
 HEADER = struct.Struct("<QQ")           # bytes of the outputs' names and of the .param file; that of .bin follows
 # How long the threads of its OpenMP spin for each other before they sleep. By default it is so long that the network
@@ -50,7 +49,7 @@ class Ncnn(Backend):
         self.outputs = bytes(content[HEADER.size:start]).decode().split("\n")
         self.net = ncnn.Net()
         options = self.net.opt
-        options.num_threads = cores()
+        options.num_threads = torch.get_num_threads()
         # F(6, 3) is not faster, and less accurate
         for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage",
                        "use_vulkan_compute", "use_winograd63_convolution"):
