@@ -32,7 +32,7 @@ BACKENDS: dict[str, type[Backend]] = {backend.name: backend for backend in (
     PyTorch, Compiled, Ncnn, OpenVino, OnnxRuntime, TensorRT, TorchScript, Exported)}
 FEW = 50                # images for which it does not pay to compile a model
 ON_CPU = (Ncnn, OpenVino)               # of which "auto" takes one
-WINOGRAD = .3           # of a network's FLOPs: where Winograd's algorithm can do so many, ncnn is the faster
+WINOGRAD = .5           # of a network's FLOPs: where Winograd's algorithm can do so many, ncnn is the faster
 
 
 def choose(network: Network, device: str | torch.device = "auto", precision: str = "float32"
