@@ -62,14 +62,15 @@ def test_it_learns(tiny):
 def test_kill_and_go_on(tiny):
     """The weights of a run that was killed twice are those of one that was not, to the last bit."""
     collect("tiny.data", "tiny.cfg", backup="whole")
-    for saves in (1, 1):
-        process = start_training("-workers", "1")
+    for saves, fresh in ((1, True), (1, False)):
+        process = start_training("-workers", "1", fresh=fresh)
         for line in process.stdout:
             saves -= "saved backup/tiny_last" in line
             if saves <= 0:
                 break
         process.send_signal(signal.SIGKILL)
         process.wait()
+        process.stdout.close()
         assert not Path("backup/tiny_final.weights").exists()
     last = start_training("-workers", "0")
     text = last.communicate(timeout=100)[0]
@@ -83,7 +84,7 @@ def test_ctrl_c_saves(tiny, how):
     change("tiny.cfg", "max_batches=12", "max_batches=100000")
     change("tiny.data", "savelast=4", "savelast=100000")
     far_end, near_end = os.openpty() if how == "closed terminal" else os.pipe()
-    process = start_training("-workers", "0", "-v", stdout=near_end)
+    process = start_training("-workers", "0", "-v", stdout=near_end, fresh=how == signal.SIGINT)
     os.close(near_end)
     with open(far_end, "rb", buffering=0) as output:
         text = b""
@@ -100,7 +101,7 @@ def test_ctrl_c_saves(tiny, how):
 
 
 def test_nohup_keeps_it_running(tiny):
-    process = start_training("-workers", "0", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process = start_training("-workers", "0", "-no_report", ignored=[signal.SIGHUP])
     next(line for line in process.stdout if line.startswith(" 1:"))
     process.send_signal(signal.SIGHUP)
     assert "goes on from there" not in process.communicate(timeout=100)[0]
@@ -109,7 +110,7 @@ def test_nohup_keeps_it_running(tiny):
 
 def test_two_processes_are_one(tiny):
     collect("tiny.data", "tiny.cfg", backup="one")
-    two = start_training("-backup", "two", "-workers", "0", "-map", processes=2)
+    two = start_training("-backup", "two", "-workers", "0", "-map", processes=2, fresh=True)
     text = two.communicate(timeout=100)[0]
     assert two.returncode == 0, text
     assert text.count(" 12: ") == 1                 # one process speaks
@@ -297,7 +298,8 @@ def test_compiled(tiny):
 
 def test_processes_agree_on_a_seed(tiny):
     """Without -seed each process would start from other weights, if the first one did not say which."""
-    code, _, err = finish("train", "tiny.data", "tiny.cfg", "-device", "cpu", "-workers", "0", processes=2)
+    code, _, err = finish("train", "tiny.data", "tiny.cfg", "-device", "cpu", "-workers", "0", "-no_report",
+                          processes=2)
     assert code == 0, err
     seed = checkpoint.facts(Path("backup/tiny_last.state"))["seed"]
     collect("tiny.data", "tiny.cfg", seed=seed, backup="one")
