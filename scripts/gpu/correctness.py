@@ -32,14 +32,14 @@ EACH = 12               # goldens that --quick leaves out between two
 DIGITS = CFG / "digits.cfg", WEIGHTS / "digits.weights", CFG / "digits.jpg"
 SHAPES = CFG / "shapes.cfg", WEIGHTS / "shapes.weights", CFG / "shapes.png"
 # Name and size of the input; the first ones are run on the CPU too when it is the device under test.
-NETWORKS = (("yolov4-tiny", 96), ("yolov2-tiny", 96), ("yolov4", 416), ("yolov4-tiny", 416), ("yolov3", 416),
+NETWORKS = (("yolov4-tiny", 64), ("yolov2-tiny", 64), ("yolov4", 416), ("yolov4-tiny", 416), ("yolov3", 416),
             ("yolov3-tiny", 416), ("yolov3-spp", 416), ("yolov2", 416), ("yolov1-tiny", None), ("Gaussian_yolov3", 416),
             ("yolov4-csp", 416), ("yolov4x-mish", 416), ("yolov7", 416), ("yolov7-tiny", 416),
             ("csresnext50-panet-spp", 416), ("enet-coco", 416), ("efficientnet_b0", None), ("darknet53", None),
             ("yolov4-csp-swish", 416), ("csresnext50-panet-spp-original-optimal", 416), ("cd53paspp-gamma", 416))
 QUICK_NETWORKS = 2
 DECODED = (("yolov4", 416, .4), ("yolov2", 416, .1), ("Gaussian_yolov3", 416, .5))      # cfg, size, threshold
-QUICK_DECODED = (("yolov4-tiny", 96, .2),)
+QUICK_DECODED = (("yolov4-tiny", 64, .2),)
 
 
 def run(job: Job) -> None:

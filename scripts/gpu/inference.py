@@ -58,7 +58,7 @@ GOALS = (Goal("yolov4", 608, 1, 400, "Darknet on a V100: 62; tkDNN float16 on an
 def plan(cuda: bool, quick: bool) -> list[Cell]:
     """All cells, what matters most first, and torch.compile, which may take long, last."""
     if quick:
-        networks, batches, precisions = (("yolov4-tiny", 96),), (1, 2), ("float32", "bfloat16")
+        networks, batches, precisions = (("yolov4-tiny", 64),), (1, 2), ("float32", "bfloat16")
     else:
         networks, batches, precisions = (("yolov4", 608), ("yolov4", 416), ("yolov4-tiny", 416)), (1, 32, 8), (
             "float16", "bfloat16", "TF32", "float32")

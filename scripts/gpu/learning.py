@@ -51,7 +51,7 @@ def trained(job: Job, seed: int) -> Trained:
     data = data_of(job)
     backup = data.with_name(f"seed{seed}")
     train(data, parse_cfg(cfg_of(job), "small.cfg"), seed=seed, device=str(job.device), clear=True, charts=None,
-          workers=1 if job.quick else 4, backup=backup)
+          report=not job.quick, workers=1 if job.quick else 4, backup=backup)
     return Trained(measured(job, data, backup / "small_final.weights"), backup / "small_final.weights")
 
 
@@ -88,7 +88,7 @@ def killed(job: Job, whole: Trained | None) -> None:
     cfg = data.with_name("small.cfg")
     cfg.write_text(cfg_of(job))
     words = [sys.executable, "-m", "darknet_py", "detector", "train", str(data), str(cfg), "-device", str(job.device),
-             "-seed", "0", "-dont_show", "-workers", "1"]
+             "-seed", "0", "-dont_show", "-workers", "1", *["-no_report"] * job.quick]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
     def start() -> subprocess.Popen:

@@ -44,7 +44,7 @@ def trains(engine: Engine, images: int, height: int, width: int, iteration: int)
 
 
 def largest(job: Job, amp: str) -> None:
-    size = 96 if job.quick else 608
+    size = 64 if job.quick else 608
     network = load_network(training_cfg(job, size, 64, 1), device=job.device)
     network.to(memory_format=torch.channels_last)       # type: ignore[call-overload]
     engine = Engine(network, job.device, amp=amp)
@@ -67,7 +67,7 @@ def largest(job: Job, amp: str) -> None:
 
 def estimate(job: Job) -> None:
     """The cfg that ``new`` makes for this device, at the largest size that it trains at."""
-    name, size, memory = ("yolov4-tiny", 96, QUICK_MEMORY) if job.quick else ("yolov4", 608, None)
+    name, size, memory = ("yolov4-tiny", 64, QUICK_MEMORY) if job.quick else ("yolov4", 608, None)
     made = new_cfg(name, classes=80, size=(size, size), memory=memory)
     images, (width, height) = mini_batch_size(made.network.options), made.largest
     network: Network = load_network(made.cfg, device=job.device)

@@ -32,7 +32,7 @@ from .common import Job, allow_tf32, exact_float32, resized_cfg, seconds_of
 BATCH, GOAL, OTHERS = 64, 600, "ScaledYOLOv4's port on a V100: about 58"     # images a second at 608, bf16
 USED, HALF = .8, .6         # of the memory; what half precision takes of float32's outputs
 CELLS = ((608, "bf16"), (416, "bf16"), (608, "off"), (608, "fp16"), (416, "fp16"), (416, "off"))
-QUICK_CELLS = ((96, "off"), (96, "bf16"))
+QUICK_CELLS = ((64, "off"), (64, "bf16"))
 LOSSES_COMPARED, SEED = 20, 0
 FIRST, LATER = 1e-3, 5e-2   # by how much the first loss, and the others, may differ from the CPU's
 CLASSES = (                 # of the profile, by the names of an operation and of those that it is part of
@@ -132,7 +132,7 @@ def mini_batch(number: int, images: int, size: int, classes: int = 80) -> MiniBa
 def losses_of(job: Job, amp: str = "off") -> Iterator[float]:
     """The first losses of yolov4, of a few images each, from seeded weights."""
     exact_float32()
-    size, batch, count = (96, 2, 4) if job.quick else (416, 4, LOSSES_COMPARED)
+    size, batch, count = (64, 2, 4) if job.quick else (416, 4, LOSSES_COMPARED)
     cfg = training_cfg(job, size, batch, 1, burn_in=count, learning_rate=.001)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)

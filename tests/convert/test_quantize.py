@@ -24,6 +24,13 @@ from darknet_py.model.network import LazyNetwork, Network
 DIGITS = ROOT / "cfg/digits.cfg", ROOT / "weights/digits.weights"
 
 
+@pytest.fixture(autouse=True)
+def short_timing(monkeypatch):
+    """What is measured is not looked at."""
+    for name in ("PAUSE", "TURN"):
+        monkeypatch.setattr(f"darknet_py.convert.quantize.{name}", .01)
+
+
 @pytest.fixture
 def digits(workdir):
     """digits.data: parts of cfg/digits.jpg to calibrate with, and that picture with its labels to measure with."""

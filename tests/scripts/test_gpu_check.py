@@ -46,27 +46,9 @@ def test_all_parts_on_the_cpu(tmp_path):
     assert "What failed" not in text and not (tmp_path / "docs").exists()
 
 
-def good(job):
-    job.write("a figure", value=1.5)
-
-
-def raises(job):
-    job.check("a check", 2, 1)
-    with job.attempt("a cell"):
-        raise ValueError("on purpose")
-    job.write("after it", value=1)
-    raise RuntimeError("on purpose")
-
-
-def hangs(job):
-    job.write("before it", value=1)
-    subprocess.Popen(["sleep", "600"])
-    time.sleep(600)
-
-
 def test_a_part_that_fails_takes_no_other_along(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
-    parts = [gpu_check.Part(name, f"test_gpu_check:{name}", 1) for name in ("raises", "hangs", "good")]
+    parts = [gpu_check.Part(name, f"parts:{name}", 1) for name in ("raises", "hangs", "good")]
     seen = []
     begin = time.monotonic()
     monkeypatch.setattr(gpu_check, "GRACE", 1)

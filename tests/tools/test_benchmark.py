@@ -31,7 +31,8 @@ def test_benchmark(cli, demo, workdir):
         for precision in ("float32    ", "bfloat16   ")]
     facts = json.loads((workdir / "figures.json").read_text())
     assert facts["batch"] == 2 and facts["input"] == {"channels": 3, "height": 64, "width": 64}
-    assert facts["cpu"] and facts["versions"]["torch"] == torch.__version__
+    assert facts["cpu"]
+    assert facts["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     row = facts["rows"][0]
     times = row["milliseconds"]
     assert 0 < times["least"] <= times["median"] <= times["most"] and row["runs"] >= 1

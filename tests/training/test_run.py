@@ -55,6 +55,7 @@ def test_a_run_goes_on_where_nothing_can_be_measured(tiny):
 
 def test_it_learns(tiny):
     change("tiny.cfg", "max_batches=12", "max_batches=200")
+    change("tiny.data", "savelast=4", "savelast=100")
     run, _ = collect("tiny.data", "tiny.cfg", evaluate=True)
     assert run.best > .4
 
