@@ -15,6 +15,7 @@ forks of this one, which has imported everything; Windows cannot do that.
 from __future__ import annotations
 
 import argparse
+import gc
 import http.server
 import os
 import random
@@ -26,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +41,7 @@ from darknet_py.training import checkpoint
 
 PARTS = ("training", "convert", "detect", "evaluate", "edit", "prepare", "tools", "download")
 TRAINING_SHARE = .4             # of the moments
+LATE = ("matplotlib.backends.backend_agg", "matplotlib.figure", "torch.fx.experimental.symbolic_shapes")     # imports
 
 
 class Prepared(NamedTuple):
@@ -171,6 +174,9 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error("--moments needs a number from 1 on")
     torch.set_num_threads(1)        # before any work, so that forks need no threads of this process
     cv2.setNumThreads(0)
+    for module in LATE:             # else each fork imports what training needs from its first step on
+        import_module(module)
+    gc.freeze()
     rng, begin = random.Random(given.seed), time.monotonic()
     sums = Sums(Counter(), Counter(), [])
     with tempfile.TemporaryDirectory(prefix="kill_test_") as folder:
