@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """What is imported and collected by now stays: to look through it for garbage takes a quarter of the tests' time."""
+    """What is imported by now stays: to look through it for garbage takes a quarter of the tests' time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)

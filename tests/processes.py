@@ -34,7 +34,7 @@ class Fork:
         self.stdout, self.returncode, self.processes, sent = None, None, processes, []
         if stdout == subprocess.PIPE:
             far_end, stdout = os.pipe()
-            self.stdout, sent = open(far_end), [stdout]
+            self.stdout, sent = os.fdopen(far_end), [stdout]
         self._status, status = os.pipe()
         streams = [number if stream is None else stdout if stream == subprocess.STDOUT else stream
                    for number, stream in enumerate((stdin, stdout, stderr))]

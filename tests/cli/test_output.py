@@ -1,4 +1,5 @@
 """What is printed: foreign text escaped, a line each; and output that is closed, lost or full."""
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
-from processes import ENVIRONMENT
+from processes import CLOSED, ENVIRONMENT, finish
 
 import darknet_py.cli as cli_room
 from darknet_py.cli import VERBS, main
@@ -102,19 +103,37 @@ def test_a_reader_that_has_gone(verb, stream, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-PROCESSES = {       # redirection -> exit code, what stderr must have
+REDIRECTIONS = {    # -> exit code, what stderr must have
     ">&-": (0, ""), ">&- <&-": (0, ""), "2>&-": (0, ""), "| true": (141, ""), "2>&1 | true": (141, ""),
     ">/dev/full": (1, "darknet-py: cannot write the output: No space left on device\n"),
 }
 
 
-@pytest.mark.parametrize("words", ["--version", "info --help", "info {cfg}", "detect {cfg} {weights} {picture}"])
-@pytest.mark.parametrize("redirection, expected", PROCESSES.items())
-def test_output_that_is_closed(words, redirection, expected):
+def in_bash(words, redirection):
+    """(exit code, stderr) of a command that Python starts with such streams."""
+    ran = subprocess.run(["bash", "-c", f"set -o pipefail; {sys.executable} -m darknet_py {words} {redirection}"],
+                         env=ENVIRONMENT, capture_output=True, text=True, timeout=200)
+    return ran.returncode, ran.stderr
+
+
+def in_a_fork(words, redirection):
+    """The same without Python's start, of which others have tests enough."""
+    far_end, gone = os.pipe()
+    os.close(far_end)
+    with open(gone, "wb") as gone, open("/dev/full", "wb") as full:
+        streams = {">&-": {"stdout": CLOSED}, ">&- <&-": {"stdin": CLOSED, "stdout": CLOSED},
+                   "2>&-": {"stderr": CLOSED}, "| true": {"stdout": gone},
+                   "2>&1 | true": {"stdout": gone, "stderr": gone}, ">/dev/full": {"stdout": full}}[redirection]
+        code, _, err = finish(*words.split(), **streams)
+    return code, err
+
+
+@pytest.mark.parametrize("words, run", [("--version", in_bash), ("info --help", in_bash), ("info {cfg}", in_a_fork),
+                                        ("detect {cfg} {weights} {picture}", in_bash)])
+@pytest.mark.parametrize("redirection, expected", REDIRECTIONS.items())
+def test_output_that_is_closed(words, run, redirection, expected):
     words = words.format(cfg=SHAPES[0], weights=SHAPES[1], picture=SHAPES[2])
-    command = f"set -o pipefail; {sys.executable} -m darknet_py {words} {redirection}"
-    ran = subprocess.run(["bash", "-c", command], env=ENVIRONMENT, capture_output=True, text=True, timeout=200)
-    assert (ran.returncode, ran.stderr) == expected
+    assert run(words, redirection) == expected
     if words.startswith("detect") and expected[0] == 0:      # no file got what was printed
         assert Path("predictions.jpg").read_bytes()[:2] == b"\xff\xd8"
 
