@@ -50,9 +50,10 @@ def marked(rng: np.random.Generator, channel: int, wide: int = WIDE, high: int =
     sizes = rng.uniform([.24, .4], [.36, .7], (2, 2))
     rows = np.column_stack([np.full(2, channel), centers, sizes]).astype(np.float32)
     image = np.full((high, wide, 3), 10.)
-    y, x = np.mgrid[:high, :wide] + .5
     for spot in spots(rows) * (wide, high):
-        image[..., channel] += 240 * np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / 2 / SPOT ** 2)
+        across, down = (np.exp(-(np.arange(length) + .5 - at) ** 2 / 2 / SPOT ** 2)
+                        for length, at in zip((wide, high), spot, strict=True))
+        image[..., channel] += 240 * np.outer(down, across)
     return image.clip(0, 255).astype(np.uint8), rows
 
 

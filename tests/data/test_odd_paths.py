@@ -90,7 +90,7 @@ def test_bounds_of_bytes_are_those_of_the_kind(demo):
     sizes = {"a.txt": MOST_LABELS, "n.names": MOST_NAMES, "a.data": MOST_DATA}
     for name, most in sizes.items():
         Path(name).write_bytes(b"\n" * (most + 1))
-    Path("list.txt").write_bytes(b"a.png\n" + b"\n" * MOST_LABELS)
+    Path("list.txt").write_bytes(b"a.png\n" + (b" " * 999 + b"\n") * (MOST_LABELS // 1000 + 1))
     sample, = read_samples("list.txt")
     rows, (problem,) = read_rows(sample, 1)
     assert len(rows) == 0 and f"expected at most {MOST_LABELS} bytes, found {MOST_LABELS + 1}" in str(problem)
