@@ -28,7 +28,6 @@ LONGEST = ("test_all_parts_on_the_cpu", "rnn.train")
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update({"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2 ** 31), "MALLOC_TOP_PAD_": str(2 ** 24)})
-sys.modules["openvino_telemetry"] = None    # else OpenVINO's converter sends, in a process each time, that it is in use
 
 
 def pytest_xdist_auto_num_workers(config):

@@ -132,20 +132,21 @@ def write_exported(network: Network, header: Header, path: Path, options: Export
     torch.export.save(export(module, example, options.batch), str(path))
 
 
-def write_onnx(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
+def _onnx_bytes(network: Network, options: ExportOptions) -> bytes:
     from darknet_py.model.onnx_model import onnx_model
-    model = onnx_model(network.exportable(), outputs=options.outputs, opset=options.opset, half=options.half,
-                       resizable=options.resizable, batch=options.batch, threshold=options.threshold, nms=options.nms)
-    write_file(path, model.SerializeToString())
+    return onnx_model(network.exportable(), outputs=options.outputs, opset=options.opset, half=options.half,
+                      resizable=options.resizable, batch=options.batch, threshold=options.threshold, nms=options.nms
+                      ).SerializeToString()
+
+
+def write_onnx(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
+    write_file(path, _onnx_bytes(network, options))
 
 
 def write_openvino(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
     import openvino
-    onnx_file = path.with_suffix(".onnx")
-    write_onnx(network, header, onnx_file, options)
-    model = openvino.convert_model(str(onnx_file))
+    model = openvino.Core().read_model(_onnx_bytes(network, options))  # convert_model would send usage data
     openvino.save_model(model, str(path), compress_to_fp16=options.half)
-    onnx_file.unlink()
 
 
 ONNX = OnnxBackend.builds_with
