@@ -114,6 +114,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(one_line(message))
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:    # argparse makes [] of it
+            self.error(f"argument {action.option_strings[0]}: expected a value, found --")
+        return super()._get_values(action, arg_strings)
+
     def _print_message(self, message: str, file: Any = None) -> None:
         (sys.stderr if file is None else file).write(message)       # errors come out, see ``main``
 

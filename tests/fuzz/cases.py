@@ -173,6 +173,7 @@ CASES = [
     Case("info", "a width of 10^400", b"1" + b"0" * 400),
     Case("map-options", "10^9 points", b".5\n1000000000"),
     Case("map-options", "10^400 points", b".5\n1" + b"0" * 400),
+    Case("visualize", "a layer that is --", b"--"),
     Case("params", "a key without an encoding", b"\xff\x1b[2J"),
 ]
 
