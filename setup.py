@@ -28,7 +28,7 @@ setup(
     install_requires=["torch>=2.4", "filelock>=3.30", "imagesize>=2", "matplotlib", "numpy", f"{OPENCV}>=4.8", "pillow",
                       "pycocotools", "pyparsing>=3.0", "pyyaml", "safetensors", "tqdm>=4.60", *FAST],
     extras_require={"tune": ["optuna>=4"], "convert": CONVERT,
-                    "quantize": ["nncf", *CONVERT], "fuzz": ["atheris>=3"],
+                    "quantize": ["nncf", *CONVERT], "fuzz": ["atheris>=3"], "video": ["av>=12"],
                     "test": ["pytest>=8", "pytest-xdist>=3.2", "hypothesis", "ruff", "mypy", "optuna>=4", *CONVERT]},
     entry_points={"console_scripts": ["darknet-py=darknet_py.cli:main"]},
 )

@@ -17,7 +17,6 @@ from darknet_py.cli.detect import (
     ask_for_images,
     backend_options,
     device,
-    find_images,
     read_network,
     warn_of_random,
 )
@@ -99,6 +98,7 @@ def valid(arguments: argparse.Namespace) -> int:
 def predict(arguments: argparse.Namespace) -> int:
     """Print the likeliest classes of each picture; one that cannot be read is reported, and the others go on."""
     from darknet_py.cfg.language import read_cfg
+    from darknet_py.data.datafile import find_images
     from darknet_py.errors import DataError, printable
     from darknet_py.inference.classifier import Classifier
     images = list(find_images(arguments.images))

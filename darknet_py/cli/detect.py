@@ -47,18 +47,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_flags(parser: argparse.ArgumentParser, thresh: float = .24) -> None:
     """The flags that ``detect`` and ``detector test`` share."""
+    add_detector_flags(parser, thresh)
+    parser.add_argument("--out", metavar="FILE", help="write the detections as JSON")
+    parser.add_argument("--save-labels", action="store_true", help="write a label file beside each picture")
+    parser.add_argument("--pictures", metavar="PATH", help="where pictures with boxes go: a file for one, else a "
+                        "folder (default predictions.jpg, predictions/)")
+
+
+def add_detector_flags(parser: argparse.ArgumentParser, thresh: float) -> None:
+    """The flags of whatever shows what a detector finds."""
     add_model_flags(parser)
     parser.add_argument("--thresh", type=float, default=thresh, help=f"least score (default {thresh})")
     parser.add_argument("--nms", type=float, help="overlap that suppresses (default .45, 0 for none)")
     parser.add_argument("--hier", type=float, default=.5, help="least probability down a tree of classes (default .5)")
     parser.add_argument("--ext-output", action="store_true", help="print coordinates too")
-    parser.add_argument("--out", metavar="FILE", help="write the detections as JSON")
-    parser.add_argument("--save-labels", action="store_true", help="write a label file beside each picture")
-    parser.add_argument("--pictures", metavar="PATH", help="where pictures with boxes go: a file for one, else a "
-                        "folder (default predictions.jpg, predictions/)")
-    parser.add_argument("--dontdraw-bbox", action="store_true", help="write no pictures")
+    parser.add_argument("--dontdraw-bbox", action="store_true", help="draw no boxes; of pictures: write none")
     parser.add_argument("--benchmark-layers", action="store_true", help="print the time of each layer, in PyTorch")
-    parser.add_argument("--dont-show", action="store_true", help="accepted: no window is ever opened")
+    parser.add_argument("--dont-show", action="store_true", help="open no window; of pictures none is ever opened")
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +87,7 @@ def add_backend_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Detect in all pictures; a picture that cannot be read is reported, and the others go on."""
+    from darknet_py.data.datafile import find_images
     from darknet_py.errors import DataError, printable
     from darknet_py.utils.prefetch import prefetch
     found = list(find_images(arguments.images))
@@ -198,29 +204,6 @@ def device(arguments: argparse.Namespace) -> str:
     if int(match[1] or 0) >= torch.cuda.device_count():
         raise DarknetError(f"-device {name}: there are {torch.cuda.device_count()} GPUs that can be used here")
     return name
-
-
-def find_images(names: Iterable[str]) -> Iterator[str]:
-    """Files as they are, the pictures in folders, and what patterns match.
-
-    Raises:
-        DataError: a folder without pictures, or a pattern that matches nothing.
-    """
-    from glob import glob
-
-    from darknet_py.data.datafile import EXTENSIONS
-    from darknet_py.errors import DataError, Reason
-    for name in names:
-        if os.path.isdir(name):
-            found = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in EXTENSIONS)
-            problem = "found no pictures in this folder"
-        elif os.path.exists(name) or not any(c in name for c in "*?["):
-            found, problem = [name], ""
-        else:
-            found, problem = sorted(glob(name, recursive=True)), "no file matches this pattern"
-        if not found:
-            raise DataError(f"{name}: {problem}", Reason.EMPTY)
-        yield from found
 
 
 def ask_for_images() -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from darknet_py.errors import printable
+from darknet_py.errors import one_line, printable
 from darknet_py.utils.durations import duration
 
 REFRESH = .1            # seconds between two drawings of the bar, and from which on there is a rate
@@ -56,12 +56,13 @@ class Progress:
             self.bar = self._begin(total, done)
         self.update(done, text)
 
-    def print(self, line: str) -> None:
-        """A line that stays, above the bar."""
+    def print(self, line: str, *, error: bool = False) -> None:
+        """A line that stays, above the bar. error: it goes where the bar is, on one line whatever is in it."""
+        lines = self.stream if error else self.lines
         with _Bar.external_write_mode(file=self.stream) if self.terminal else nullcontext():
             self.stream.flush()             # the bar is gone before another stream writes where it was
-            self.lines.write(f"{line}\n")
-            self.lines.flush()
+            lines.write(f"{one_line(line) if error else line}\n")
+            lines.flush()
 
     def close(self) -> None:
         """Remove the bar; where there were lines, print the last state."""

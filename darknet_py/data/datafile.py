@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from glob import glob
 from pathlib import Path
 
 from darknet_py.errors import DataError, Reason, cause, one_line
@@ -122,6 +123,25 @@ def check_names(names: list[str], source: object) -> list[str]:
             raise DataError(f"{source}: name {number}: expected a class name of at most {MOST_LETTERS} characters, "
                             f"found one of {len(name)}", Reason.TOO_LARGE)
     return names
+
+
+def find_images(names: Iterable[str]) -> Iterator[str]:
+    """Files as they are, the pictures in folders, and what patterns match.
+
+    Raises:
+        DataError: a folder without pictures, or a pattern that matches nothing.
+    """
+    for name in names:
+        if os.path.isdir(name):
+            found = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in EXTENSIONS)
+            problem = "found no pictures in this folder"
+        elif os.path.exists(name) or not any(c in name for c in "*?["):
+            found, problem = [name], ""
+        else:
+            found, problem = sorted(glob(name, recursive=True)), "no file matches this pattern"
+        if not found:
+            raise DataError(f"{name}: {problem}", Reason.EMPTY)
+        yield from found
 
 
 def find_file(name: str | os.PathLike, *near: str | os.PathLike | None) -> Path | None:

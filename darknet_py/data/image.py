@@ -70,7 +70,7 @@ def decode_file(path: str | os.PathLike, channels: int = 3) -> tuple[np.ndarray,
         raise DataError(f"{path}: expected an image of at most {MAX_PIXELS} pixels, found {width} x {height}; "
                         "DARKNET_PY_MAX_IMAGE_PIXELS in the environment raises the limit", Reason.TOO_LARGE)
     cut = False
-    with _quiet_opencv:
+    with quiet_opencv:
         try:
             image = cv2.imdecode(data, CV_FLAGS[channels])
             if image is None and data[:2].tobytes() == JPEG:
@@ -253,4 +253,4 @@ class _QuietOpenCV:
                 CV_LOG.setLogLevel(self.level)
 
 
-_quiet_opencv = _QuietOpenCV()
+quiet_opencv = _QuietOpenCV()

@@ -80,9 +80,14 @@ class Detections:
         height, width = self.image_size
         return xyxy_to_cxcywh(torch.from_numpy(self.boxes).double()).numpy() / [width, height, width, height]
 
-    def to_json(self, frame_id: int = 1) -> str:
+    def in_order(self) -> list[Detection]:
+        """In Darknet's order of boxes, a box's classes together and by their numbers."""
+        found = list(self)
+        return found if self.places is None else [found[index] for index in self.places.argsort(kind="stable")]
+
+    def to_json(self, frame_id: int = 1, timestamp: float | None = None) -> str:
         """One frame of Darknet's JSON (detection_to_json), as ``detector test -out`` writes it, in its order; names are
-        escaped."""
+        escaped. timestamp: of the frame, in seconds; a field that Darknet does not have."""
         objects = [
             f'  {{"class_id":{d.label}, "name":{json.dumps(d.name)}, "relative_coordinates":{{"center_x":{x:f}, '
             f'"center_y":{y:f}, "width":{w:f}, "height":{h:f}}}, "confidence":{d.score:f}}}'
@@ -90,7 +95,8 @@ class Detections:
         if self.places is not None:
             objects = [objects[index] for index in self.places.argsort(kind="stable")]
         filename = "" if self.path is None else f' "filename":{json.dumps(self.path)}, \n'
-        return f'{{\n "frame_id":{frame_id}, \n{filename} "objects": [ \n' + ", \n".join(objects) + "\n ] \n}"
+        time = "" if timestamp is None else f' "timestamp":{timestamp:.6f}, \n'
+        return f'{{\n "frame_id":{frame_id}, \n{time}{filename} "objects": [ \n' + ", \n".join(objects) + "\n ] \n}"
 
     def to_supervision(self) -> Any:
         """As ``supervision.Detections``, with the names as its ``data["class_name"]``."""

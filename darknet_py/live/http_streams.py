@@ -1,0 +1,298 @@
+"""Streams of results over HTTP: C's endless JSON and MJPEG, and beside them NDJSON, server-sent events, snapshots.
+
+C's server never reads a request and answers every client alike; so here every path is answered with C's bytes, but for
+those of ``Form``s with a path of their own, and a client that sends nothing gets C's bytes too.
+
+Darknet: JSON_sender and MJPG_sender in http_stream.cpp. C writes to one client after the other from the thread that
+detects; here each client has a thread and a bounded queue, from which the oldest is dropped if the client is slow.
+"""
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from contextlib import suppress
+
+import cv2
+
+from darknet_py.errors import DataError, Reason, cause
+from darknet_py.live.results import Result
+
+MOST_CLIENTS = 64               # of a port
+MOST_REQUEST = 8192             # bytes
+SILENT = .5                     # seconds after which a client that sends nothing gets C's stream
+PATIENCE = 10.                  # seconds for which a client may take nothing, or a snapshot be waited for
+ENDING = 2.                     # seconds for all clients to take what is left at the end
+POLL = .1
+
+C_HEADERS = ("HTTP/1.0 200 OK\r\nServer: Mozarella/2.2\r\nAccept-Range: bytes\r\nConnection: close\r\nMax-Age: 0\r\n"
+             "Expires: 0\r\nCache-Control: no-cache, private\r\nPragma: no-cache\r\nContent-Type: {}\r\n\r\n")
+HEADERS = "HTTP/1.0 {}\r\nContent-Type: {}\r\nCache-Control: no-store\r\nConnection: close\r\n{}\r\n"
+
+
+class Form(ABC):
+    """How a client gets the results: pure functions from results to bytes.
+
+    Attributes:
+        most: results that may wait for the client.
+        once: the answer ends with the first result.
+    """
+
+    most, once = 64, False
+
+    @abstractmethod
+    def begin(self) -> bytes:
+        """Before all results."""
+
+    @abstractmethod
+    def each(self, result: Result, first: bool) -> bytes:
+        """Of a result. first: it is the client's first one."""
+
+    def end(self) -> bytes:
+        """After the last result."""
+        return b""
+
+
+class JsonArray(Form):
+    """C's: an array that ends when the source does."""
+
+    def begin(self) -> bytes:
+        return C_HEADERS.format("application/json").encode() + b"[\n"
+
+    def each(self, result: Result, first: bool) -> bytes:
+        return (b"" if first else b", \n") + _bytes(result.record)
+
+    def end(self) -> bytes:
+        return b"\n]"
+
+
+class JsonLines(Form):
+    """NDJSON: a record a line."""
+
+    def begin(self) -> bytes:
+        return HEADERS.format("200 OK", "application/x-ndjson", "").encode()
+
+    def each(self, result: Result, first: bool) -> bytes:
+        return _line(result) + b"\n"
+
+
+class Events(Form):
+    """Server-sent events, for a browser's EventSource: a record an event, whose id is the frame's."""
+
+    def begin(self) -> bytes:
+        return HEADERS.format("200 OK", "text/event-stream", "").encode()
+
+    def each(self, result: Result, first: bool) -> bytes:
+        return f"id: {result.number}\ndata: ".encode() + _line(result) + b"\n\n"
+
+
+class Mjpeg(Form):
+    """C's: JPEGs without end, for browsers, players and cv2.VideoCapture."""
+
+    most = 1
+
+    def begin(self) -> bytes:
+        return C_HEADERS.format("multipart/x-mixed-replace; boundary=mjpegstream").encode()
+
+    def each(self, result: Result, first: bool) -> bytes:
+        jpeg = result.picture.jpeg
+        return f"--mjpegstream\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode() + jpeg
+
+
+class Snapshot(Form):
+    """The latest picture, once."""
+
+    most, once = 1, True
+
+    def begin(self) -> bytes:
+        return b""
+
+    def each(self, result: Result, first: bool) -> bytes:
+        jpeg = result.picture.jpeg
+        return HEADERS.format("200 OK", "image/jpeg", f"Content-Length: {len(jpeg)}\r\n").encode() + jpeg
+
+
+JSON_FORMS: dict[str, Form] = {"/ndjson": JsonLines(), "/events": Events()}
+MJPEG_FORMS: dict[str, Form] = {"/snapshot.jpg": Snapshot()}
+
+
+class StreamServer:
+    """Serves results on a port. As a ``Sink`` it never waits for a client.
+
+    Args:
+        port: 0 lets the system choose.
+        default: the form for every path that has none of its own.
+        forms: path -> form.
+        host: the address to listen at; C's is all.
+
+    Attributes:
+        port: that it listens on.
+
+    Raises:
+        DataError: the port is in use, or the address is none of this machine.
+    """
+
+    def __init__(self, port: int, default: Form, forms: dict[str, Form], host: str = "0.0.0.0"):
+        self.default, self.forms = default, forms
+        self._clients: set[_Client] = set()
+        self._latest: Result | None = None
+        self._lock, self._closed = threading.Lock(), threading.Event()
+        try:
+            self._listener = socket.create_server((host, port), backlog=MOST_CLIENTS)
+        except (OSError, OverflowError) as error:
+            in_use = Reason.IN_USE if isinstance(error, OSError) else Reason.OUT_OF_RANGE
+            raise DataError(f"port {port}: cannot listen on it at {host}: {cause(error)}", in_use) from None
+        self.host, self.port = self._listener.getsockname()[:2]
+        self._listener.settimeout(POLL)
+        self._thread = threading.Thread(target=self._accept, name=f"port {self.port}", daemon=True)
+        self._thread.start()
+
+    @property
+    def clients(self) -> int:
+        """How many there are."""
+        with self._lock:
+            return len(self._clients)
+
+    def write(self, result: Result) -> None:
+        with self._lock:
+            self._latest = result
+            for client in self._clients:
+                client.offer(result)
+
+    def close(self) -> None:
+        """End all streams, after what waits in their queues; clients that do not take it within ``ENDING`` are cut
+        off."""
+        self._closed.set()
+        self._thread.join()
+        self._listener.close()
+        with self._lock:
+            clients = list(self._clients)
+        for client in clients:
+            client.end()
+        deadline = time.monotonic() + ENDING
+        for client in clients:
+            client.thread.join(max(0., deadline - time.monotonic()))
+            client.cut_off()
+
+    def _accept(self) -> None:
+        while not self._closed.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:                         # no client within POLL, or one that was gone at once
+                continue
+            with self._lock:
+                room = len(self._clients) < MOST_CLIENTS
+                client = _Client(self, connection)
+                if room:
+                    self._clients.add(client)
+            if room:
+                client.thread.start()
+            else:
+                client.refuse()
+
+    def form_of(self, request: bytes) -> Form:
+        words = request.split(b" ", 2)
+        path = words[1].split(b"?")[0].decode("latin-1") if len(words) > 2 else "/"
+        return self.forms.get(path, self.default)
+
+    @property
+    def latest(self) -> Result | None:
+        """The last result."""
+        with self._lock:
+            return self._latest
+
+    def forget(self, client: _Client) -> None:
+        with self._lock:
+            self._clients.discard(client)
+
+
+class _Client:
+    """A connection, with a thread that sends."""
+
+    def __init__(self, server: StreamServer, connection: socket.socket):
+        self.server, self.connection = server, connection
+        self.thread = threading.Thread(target=self._serve, name="client", daemon=True)
+        self._waiting: deque[Result] = deque(maxlen=Form.most)      # until the request says which form it is
+        self._ended = False
+        self._changed = threading.Condition()
+
+    def offer(self, result: Result) -> None:
+        """Put a result into the queue, in the place of the oldest where it is full."""
+        with self._changed:
+            self._waiting.append(result)
+            self._changed.notify()
+
+    def end(self) -> None:
+        """The last result was offered."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def refuse(self) -> None:
+        """Answer that there are too many clients."""
+        with self.connection, suppress(OSError):
+            self.connection.settimeout(SILENT)
+            self.connection.sendall(HEADERS.format("503 Service Unavailable", "text/plain", "").encode())
+
+    def cut_off(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self) -> None:
+        try:
+            with self.connection:
+                form = self.server.form_of(self._request())
+                with self._changed:
+                    self._waiting = deque(self._waiting, form.most)
+                self.connection.settimeout(PATIENCE)
+                self._stream(form)
+                self.connection.shutdown(socket.SHUT_WR)
+        except (OSError, cv2.error):                # gone, or took nothing for PATIENCE; or no JPEG can be made
+            pass
+        finally:
+            self.server.forget(self)
+
+    def _request(self) -> bytes:
+        """The request, up to the empty line at its end; less where the client falls silent."""
+        request, end = b"", time.monotonic() + PATIENCE
+        self.connection.settimeout(SILENT)
+        with suppress(TimeoutError):
+            while b"\r\n\r\n" not in request and len(request) < MOST_REQUEST and time.monotonic() < end:
+                part = self.connection.recv(MOST_REQUEST)
+                if not part:
+                    break
+                request += part
+        return request
+
+    def _stream(self, form: Form) -> None:
+        if form.once and self.server.latest is not None:
+            return self.connection.sendall(form.each(self.server.latest, True))
+        begun = False
+        while (result := self._next(form)) is not None:
+            # C sends its headers with the first result, too
+            data = form.each(result, not begun)
+            self.connection.sendall(data if begun else form.begin() + data)
+            begun = True
+            if form.once:
+                return
+        if begun:
+            self.connection.sendall(form.end())
+        else:
+            self.connection.sendall(HEADERS.format("503 Service Unavailable", "text/plain", "").encode()
+                                    + b"there are no frames\n")
+
+    def _next(self, form: Form) -> Result | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._ended, PATIENCE if form.once else None)
+            return self._waiting.popleft() if self._waiting else None
+
+
+def _bytes(record: str) -> bytes:
+    return record.encode("utf-8", "backslashreplace")
+
+
+def _line(result: Result) -> bytes:
+    """A record on one line: line feeds in names are escaped, so all that there are lie between fields."""
+    return _bytes("".join(line.strip() for line in result.record.split("\n")))

@@ -1,0 +1,106 @@
+"""Results of frames: detections, time stamps, the picture with boxes and its JPEG, C's JSON record."""
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from darknet_py.inference.detections import Detections
+
+QUALITY = 40            # of the JPEGs of the MJPEG stream, as C's
+
+
+class Picture:
+    """A frame as it is shown. It is drawn, and encoded, when that is first asked for, in whichever thread, and once.
+
+    Args:
+        image: (H, W, C) BGR or grey uint8.
+        detections: to draw on it; None for none.
+    """
+
+    def __init__(self, image: np.ndarray, detections: Detections | None):
+        self.image, self.detections, self._lock = image, detections, threading.RLock()
+
+    @cached_property
+    def _drawn(self) -> np.ndarray:
+        if self.detections is not None:
+            return self.detections.draw(self.image)
+        return cv2.cvtColor(self.image, cv2.COLOR_GRAY2BGR) if self.image.shape[2] == 1 else self.image
+
+    @cached_property
+    def _encoded(self) -> bytes:
+        return cv2.imencode(".jpg", self.drawn, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """(H, W, 3) BGR uint8."""
+        with self._lock:
+            return self._drawn
+
+    @property
+    def jpeg(self) -> bytes:
+        """The JPEG of ``drawn``, of ``QUALITY``."""
+        with self._lock:
+            return self._encoded
+
+
+@dataclass(eq=False)
+class Result:
+    """Of a frame.
+
+    Attributes:
+        number: from 1 on, C's frame_id.
+        timestamp: seconds, see ``sources.Shot``.
+        taken: of ``time.monotonic()``, when the frame was read.
+        picture: as it is shown; with frames skipped that of an earlier frame.
+        seconds: in the backend.
+    """
+
+    number: int
+    timestamp: float
+    taken: float
+    detections: Detections
+    picture: Picture
+    seconds: float
+
+    @cached_property
+    def record(self) -> str:
+        """C's JSON of a frame, with the timestamp beside its fields."""
+        return self.detections.to_json(self.number, self.timestamp)
+
+
+@dataclass
+class Rates:
+    """C's two rates of frames, as ``demo`` prints them.
+
+    Attributes:
+        fps: smoothed from frame to frame, beginning at 0.
+        average: over the last period of at least three seconds, 0 before.
+
+    Darknet: the end of the loop in demo().
+    """
+
+    clock: Callable[[], float]
+    fps: float = 0.
+    average: float = 0.
+    _before: float = field(init=False)
+    _start: float = field(init=False)
+    _count: int = 0
+
+    PERIOD, KEPT = 3., .9
+
+    def __post_init__(self):
+        self._before = self._start = self.clock()
+
+    def tick(self) -> None:
+        """Another frame was shown."""
+        now = self.clock()
+        self.fps = self.fps * self.KEPT + (1 - self.KEPT) / max(now - self._before, 1e-9)
+        self._before = now
+        self._count += 1
+        if now - self._start >= self.PERIOD:
+            self.average, self._count, self._start = self._count / (now - self._start), 0, now
