@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 import sys
 import time
@@ -134,6 +135,7 @@ class _Run:
         from darknet_py.live.http_streams import JSON_FORMS, MJPEG_FORMS, JsonArray, Mjpeg, StreamServer
         from darknet_py.live.video import VideoWriter
         arguments, source = self.arguments, self.source
+        check_outputs(arguments)
         for port, form, forms in ((arguments.json_port, JsonArray(), JSON_FORMS),
                                   (arguments.mjpeg_port, Mjpeg(), MJPEG_FORMS)):
             if port > 0:
@@ -218,6 +220,18 @@ class _Run:
         else:
             self.report("no window can be opened here: -mjpeg_port 8090 shows the video in a browser, -out_filename "
                         "out.mp4 writes it; -dont_show leaves out this line")
+
+
+def check_outputs(arguments: argparse.Namespace) -> None:
+    """Refuse to write over the source, or two files into one."""
+    from darknet_py.errors import DarknetError
+    names = [(flag, name) for flag in ("out_filename", "json_file_output") if (name := getattr(arguments, flag))]
+    for flag, name in names:
+        for other in arguments.images:
+            if os.path.exists(name) and os.path.exists(other) and os.path.samefile(name, other):
+                raise DarknetError(f"-{flag} {name} is the source itself")
+    if len(names) == 2 and os.path.realpath(names[0][1]) == os.path.realpath(names[1][1]):
+        raise DarknetError(f"-out_filename and -json_file_output are the same file, {names[0][1]}")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from darknet_py.errors import DataError, Reason, cause
 from darknet_py.inference.detections import Detections
@@ -54,8 +55,9 @@ class HttpPost:
                 return
 
     def close(self) -> None:
-        self._queue.put(None)               # at most two posts are before it, each bounded in time
-        self._thread.join(2 * TIMEOUT)
+        with suppress(queue.Full):          # the thread ends with the process then
+            self._queue.put(None, timeout=2 * TIMEOUT)
+            self._thread.join(2 * TIMEOUT)
 
     def _run(self) -> None:
         while (text := self._queue.get()) is not None:

@@ -8,6 +8,7 @@ detects; here each client has a thread and a bounded queue, from which the oldes
 """
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
@@ -140,10 +141,11 @@ class StreamServer:
         self._latest: Result | None = None
         self._lock, self._closed = threading.Lock(), threading.Event()
         try:
-            self._listener = socket.create_server((host, port), backlog=MOST_CLIENTS)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._listener = socket.create_server((host, port), family=family, backlog=MOST_CLIENTS)
         except (OSError, OverflowError) as error:
-            in_use = Reason.IN_USE if isinstance(error, OSError) else Reason.OUT_OF_RANGE
-            raise DataError(f"port {port}: cannot listen on it at {host}: {cause(error)}", in_use) from None
+            reason = Reason.IN_USE if getattr(error, "errno", None) == errno.EADDRINUSE else Reason.BAD_VALUE
+            raise DataError(f"port {port}: cannot listen on it at {host}: {cause(error)}", reason) from None
         self.host, self.port = self._listener.getsockname()[:2]
         self._listener.settimeout(POLL)
         self._thread = threading.Thread(target=self._accept, name=f"port {self.port}", daemon=True)
@@ -180,7 +182,10 @@ class StreamServer:
         while not self._closed.is_set():
             try:
                 connection, _ = self._listener.accept()
-            except OSError:                         # no client within POLL, or one that was gone at once
+            except TimeoutError:
+                continue
+            except OSError:                         # the client has gone, or there are too many open files
+                self._closed.wait(POLL)
                 continue
             with self._lock:
                 room = len(self._clients) < MOST_CLIENTS

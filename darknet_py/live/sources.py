@@ -109,11 +109,11 @@ class VideoFile(Source):
 
     Args:
         open_capture: opens the file at its beginning.
-        loop: begin again after the last frame; timestamps go on.
         report: takes a line about a file that ends early.
+        loop: begin again after the last frame; timestamps go on.
     """
 
-    def __init__(self, name: str, open_capture: Callable[[], Opened], loop: bool = False, report: Report = print):
+    def __init__(self, name: str, open_capture: Callable[[], Opened], report: Report, loop: bool = False):
         self.open_capture, self.loop, self.report = open_capture, loop, report
         self.capture = open_capture()
         super().__init__(name, self.capture.rate, 0 if loop else self.capture.total)
@@ -267,7 +267,7 @@ def open_source(given: str | int, *, loop: bool = False, report: Report) -> Sour
         first = Capture(given)
         opening = iter([first])                     # the connection that is there is used first
         reopen: Callable[[], Opened] = lambda: next(opening, None) or Capture(given)       # noqa: E731
-        return VideoFile(given, reopen, loop, report) if first.total > 0 else Live(given, reopen, report)
+        return VideoFile(given, reopen, report, loop) if first.total > 0 else Live(given, reopen, report)
     path = given.removeprefix("file://")
     if not os.path.exists(path) and not glob.has_magic(path):
         raise DataError(f"{path}: no such file, expected a video, pictures, an URL or the number of a camera",
@@ -282,4 +282,4 @@ def open_source(given: str | int, *, loop: bool = False, report: Report) -> Sour
         return Pictures(path, list(find_images([path])), loop)
     if stat.S_ISCHR(os.stat(path).st_mode):
         return Live(path, lambda: Capture(path), report)
-    return VideoFile(path, lambda: Capture(path), loop, report)
+    return VideoFile(path, lambda: Capture(path), report, loop)

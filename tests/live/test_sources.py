@@ -67,7 +67,7 @@ def test_file_that_ends_early_is_called_cut():
 
 def test_stop_ends_all_sources(workdir):
     cv2.imwrite("a.png", frames(1)[0])
-    for source in (VideoFile("x", lambda: FakeCapture(range(9))), Pictures("a", ["a.png"], loop=True),
+    for source in (VideoFile("x", lambda: FakeCapture(range(9)), silent), Pictures("a", ["a.png"], loop=True),
                    Live("x", lambda: FakeCapture(range(9), gap=.01), silent)):
         stop = Stopper()
         for shot in source.frames(stop):
