@@ -71,11 +71,12 @@ def test_frames_of_other_sizes_and_grey_ones(workdir):
     assert (np.ptp(found[2], axis=2) == 0).all()
 
 
-def test_live_video_takes_as_long_as_what_it_shows(workdir):
+def test_live_video_takes_as_long_as_what_it_shows(workdir, monkeypatch):
+    monkeypatch.setattr(video_module, "LONGEST_GAP", 2.)
     # at 12.5 frames a second: one, the next after .42 s, one within the same frame's time, one later, a long gap
     images = frames(5)
     writer = written("a.avi", images, [100., 100.42, 100.43, 100.85, 200.], live=True, codec="FFV1")
-    found, gap = read("a.avi")[0], 125
+    found, gap = read("a.avi")[0], 25
     assert writer.count == len(found) == 1 + 5 + 5 + gap
     shown = [next(n for n, image in enumerate(images) if (image == one).all()) for one in found]
     assert shown == [0] * 5 + [1] + [2] * 4 + [3] * gap + [4]
