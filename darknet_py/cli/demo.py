@@ -81,6 +81,8 @@ def refuse(arguments: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.errors import DarknetError
+    from darknet_py.live.averaging import MOST_AVERAGED
+    from darknet_py.live.sources import MOST_CAMERAS
     for name, other in OF_PICTURES.items():
         if getattr(arguments, name, None):
             raise DarknetError(f"demo does not take -{name}" + (f", but {other}" if other else ""))
@@ -89,9 +91,11 @@ def run(arguments: argparse.Namespace) -> int:
     for name, value in DEFAULTS.items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
-    for name, least in (("c", 0), ("s", 0), ("avgframes", 1), ("time_limit_sec", 0)):
-        if not least <= getattr(arguments, name) < math.inf:
-            raise DarknetError(f"-{name} needs a number from {least} on, found {getattr(arguments, name)}")
+    for name, least, most in (("c", 0, MOST_CAMERAS), ("s", 0, math.inf), ("avgframes", 1, MOST_AVERAGED),
+                              ("time_limit_sec", 0, sys.float_info.max)):
+        if not least <= getattr(arguments, name) <= most:
+            bounds = f"from {least} to {most}" if isinstance(most, int) else f"from {least} on"
+            raise DarknetError(f"-{name} needs a number {bounds}, found {getattr(arguments, name)}")
     if arguments.codec is not None and arguments.out_filename is None:
         raise DarknetError("-codec needs -out_filename VIDEO")
     with ExitStack() as stack:

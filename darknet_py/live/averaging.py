@@ -10,6 +10,8 @@ from torch import Tensor
 from darknet_py.inference.backends.base import Backend
 from darknet_py.model.network import Network
 
+MOST_AVERAGED = 1000            # frames, whose outputs are all kept
+
 
 class AveragingBackend(Backend):
     """Means of another backend's outputs over the last frames, so that boxes flicker less and follow later.

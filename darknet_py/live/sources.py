@@ -20,6 +20,7 @@ from darknet_py.live.capture import RATE, Capture
 
 LISTS = (".txt", ".list")           # files with the path of a picture a line
 AHEAD = 4                           # frames of a file that are decoded before they are asked for
+MOST_CAMERAS = 9999                 # the largest number of a camera; OpenCV reads more into larger ones
 POLL = .05                          # seconds between two looks at whether to stop
 DELAYS = (.5, 1., 2., 4., 8., 15., 30., 30., 30., 30.)     # seconds before the tries to connect again
 SHORT = .95                         # of the frames that a file says it has; with fewer it is called cut
@@ -261,6 +262,8 @@ def open_source(given: str | int, *, loop: bool = False, report: Report) -> Sour
     Darknet: get_capture_video_stream, get_capture_webcam, is_live_stream.
     """
     if isinstance(given, int) or (given.isdecimal() and not os.path.exists(given)):
+        if len(str(given)) > len(str(MOST_CAMERAS)):
+            raise DataError(f"camera {given}: expected a number up to {MOST_CAMERAS}", Reason.OUT_OF_RANGE)
         number = int(given)
         return Live(f"camera {number}", lambda: Capture(number), report)
     if "://" in given and not given.startswith("file://"):
