@@ -99,7 +99,10 @@ class Ncnn(Backend):
         import ncnn
         extractor = self.net.create_extractor()
         extractor.input("images", ncnn.Mat(np.ascontiguousarray(image)).clone())
-        return [np.array(extractor.extract(name)[1]) for name in self.outputs]
+        codes, outputs = zip(*map(extractor.extract, self.outputs), strict=True)
+        if any(codes):
+            raise DarknetError("backend=ncnn cannot run this network; is there enough memory?")
+        return [np.array(output) for output in outputs]
 
 
 @cache
