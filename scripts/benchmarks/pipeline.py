@@ -171,7 +171,7 @@ def measure_start(cfg: str, weights: str, pictures: list[Path], environment: dic
     from darknet_py.model.network import LazyNetwork
     detect = [sys.executable, "-m", "darknet_py", "detect", cfg, weights, str(pictures[0]), "-dontdraw_bbox", "-device",
               "cpu"]
-    backend = choose(LazyNetwork(cfg).outline, "cpu")[0] if a.backend == "auto" else a.backend
+    backend = choose(LazyNetwork(cfg).outline, "cpu")[0][0] if a.backend == "auto" else a.backend
     output_of([*detect, "-backend", backend], environment)      # fills the cache
     detect += ["-backend", a.backend]
     torch = [sys.executable, "-c", "import torch"]
