@@ -105,7 +105,7 @@ def test_a_part_that_is_left_stays(workdir):
 
 def test_what_a_kill_leaves(workdir):
     script = ("import os, sys; sys.path.insert(0, 'TESTS'); sys.path.insert(0, 'ABOVE')\n"
-              "from clips import frames; from test_files import results\n"
+              "from clips import frames; from test_growing_files import results\n"
               "from darknet_py.live.files import JsonFile; from darknet_py.live.video import VideoWriter\n"
               "sinks = [VideoWriter('a.mkv', 12.5, codec='MJPG'), JsonFile('a.json')]\n"
               "for one in results(frames(60)):\n    [sink.write(one) for sink in sinks]\n"
