@@ -52,11 +52,11 @@ def test_a_stream_of_a_generator(model, demo):
     assert model([]) == [] and len(model((picture, np.zeros((5, 5), np.uint8)))) == 2
 
 
-@pytest.mark.parametrize("line", [lambda length: (1, length), lambda length: (length, 1)], ids=["row", "column"])
+@pytest.mark.parametrize("shape", [(1, 1_000_000), (1_000_000, 1)])
 @pytest.mark.parametrize("kind", ["png", "array", "jpg"])
-def test_a_line_of_a_million_pixels(model, line, kind, workdir):
-    """A result within memory, or what OpenCV cannot encode; files, which both read alike, with the detector alone."""
-    image = np.full((*line(1_000_000 if kind == "array" or isinstance(model, Detector) else 10_000), 3), 200, np.uint8)
+def test_a_line_of_a_million_pixels(model, shape, kind, workdir):
+    """A result within memory, or what OpenCV cannot encode."""
+    image = np.full((*shape, 3), 200, np.uint8)
     if kind == "array":
         assert model(image) is not None
         return
