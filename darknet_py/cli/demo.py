@@ -133,7 +133,7 @@ class _Run:
         self.progress.print(line, error=True)
 
     def open_sinks(self) -> Iterator[Sink]:
-        """What the flags ask for. The servers come first, so that those who look see a frame before it is written."""
+        """The consumers of results that the flags name. Servers first: a client sees a frame before it is written."""
         from darknet_py.live.files import JsonFile, PictureFiles
         from darknet_py.live.http_post import HttpPost
         from darknet_py.live.http_streams import JSON_FORMS, MJPEG_FORMS, JsonArray, Mjpeg, StreamServer

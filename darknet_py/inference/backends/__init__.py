@@ -60,14 +60,14 @@ def choose(network: Network, device: str | torch.device = "auto", precision: str
         why = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
     elif len(names) == 1:
         why = f"it computes in {precision}"
-    elif (refusing := names[0]) and Cache(cache_folder()).has(_refusal_key(network, refusing)):
-        names, why = names[1:], f"{refusing} cannot express the network"
     else:
         flops = sum(layer.flops for layer in network.layers)
         share = sum(layer.flops for layer in network.layers if layer.winograd) / max(flops, 1)
         why = f"{100 * share:.0f} % of the FLOPs are plain 3 x 3 convolutions"
         if share < WINOGRAD:
             names.reverse()
+        if Cache(cache_folder()).has(_refusal_key(network, names[0])):
+            names, why = names[1:], f"{names[0]} cannot express the network"
     return (*names, "pytorch"), why
 
 
