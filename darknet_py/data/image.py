@@ -63,12 +63,30 @@ def decode_file(path: str | os.PathLike, channels: int = 3) -> tuple[np.ndarray,
         raise DataError(f"{path}: cannot read the image: {cause(error)}", Reason.reading(error)) from None
     except ValueError as error:                                 # a NUL in the name
         raise DataError(f"{str(path)!r}: cannot read the image: {error}", Reason.UNREADABLE) from None
+    return decode_bytes(data, str(path), channels)
+
+
+def decode_bytes(data: np.ndarray, name: str, channels: int = 3, most: int | None = None) -> tuple[np.ndarray, bool]:
+    """``decode_file`` of the bytes (N,) uint8 of an image file.
+
+    Args:
+        name: of the image, for errors.
+        most: pixels beyond which it is refused; an image whose header does not say how many it has is refused, too.
+            None: ``MAX_PIXELS``.
+
+    Raises:
+        DataError: see ``read_image``.
+    """
     if data.size == 0:
-        raise DataError(f"{path}: the image file is empty (0 bytes)", Reason.EMPTY)
+        raise DataError(f"{name}: the image file is empty (0 bytes)", Reason.EMPTY)
     width, height = size_in_header(data)
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{path}: expected an image of at most {MAX_PIXELS} pixels, found {width} x {height}; "
-                        "DARKNET_PY_MAX_IMAGE_PIXELS in the environment raises the limit", Reason.TOO_LARGE)
+    if most is not None and not width * height:
+        raise DataError(f"{name}: not an image, or one that does not say its size ({data.size} bytes)",
+                        Reason.WRONG_FORMAT)
+    if width * height > (MAX_PIXELS if most is None else most):
+        hint = "; DARKNET_PY_MAX_IMAGE_PIXELS in the environment raises the limit" if most is None else ""
+        raise DataError(f"{name}: expected an image of at most {MAX_PIXELS if most is None else most} pixels, found "
+                        f"{width} x {height}{hint}", Reason.TOO_LARGE)
     cut = False
     with quiet_opencv:
         try:
@@ -76,9 +94,9 @@ def decode_file(path: str | os.PathLike, channels: int = 3) -> tuple[np.ndarray,
             if image is None and data[:2].tobytes() == JPEG:
                 cut, image = True, cv2.imdecode(np.concatenate([data, JPEG_ENDS]), CV_FLAGS[channels])
         except cv2.error as error:
-            raise DataError(f"{path}: cannot decode the image: {error.err}", Reason.CORRUPT) from None
+            raise DataError(f"{name}: cannot decode the image: {error.err}", Reason.CORRUPT) from None
     if image is None:
-        raise DataError(f"{path}: not an image, or a broken one ({data.size} bytes)", Reason.CORRUPT)
+        raise DataError(f"{name}: not an image, or a broken one ({data.size} bytes)", Reason.CORRUPT)
     return image.reshape(*image.shape[:2], channels), cut
 
 

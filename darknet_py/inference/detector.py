@@ -140,21 +140,38 @@ class Detector:
         Raises:
             DarknetError: an output of the network is not finite.
         """
-        pipeline = Pipeline(self.backend, self._preprocess, self._postprocess, fresh=not self.stateful,
+        pipeline = Pipeline(self.backend, self.preprocess, self._postprocess, fresh=not self.stateful,
                             where=lambda image: f"for {path_of(image) or 'an image'}", overlapped=overlapped)
         return pipeline.stream(batched(checked(images), max(1, batch)), batch)
 
-    def _preprocess(self, image: Image) -> Preprocessed:
+    def preprocess(self, image: Image) -> Preprocessed:
+        """An image as the network's input; the context is the array (H, W, C) and the path.
+
+        Raises:
+            DataError: an image that cannot be read.
+        """
         array = image if isinstance(image, np.ndarray) else read_image(image, self.backend.shape.channels)
         return Preprocessed(as_input(array, self.backend.shape, self.letterbox), (array, path_of(image)))
 
-    def _postprocess(self, batch: BatchOutputs) -> list[Frame]:
+    def find(self, outputs: Sequence[Tensor], images: Sequence[tuple[tuple[int, ...], str | None]],
+             thresh: float | None = None, nms: float | None = None) -> list[Detections]:
+        """Post-process what the backend gives for a batch.
+
+        Args:
+            images: (height, width) in pixels, and the path, of each.
+            thresh, nms: None: the detector's own.
+        """
         with torch.inference_mode():
-            found = self.postprocess.find_boxes(batch.outputs, [array.shape[:2] for array, _ in batch.contexts],
-                                                self.thresh, self.nms, self.hier_thresh, self.letterbox,
+            found = self.postprocess.find_boxes(outputs, [size for size, _ in images],
+                                                self.thresh if thresh is None else thresh,
+                                                self.nms if nms is None else nms, self.hier_thresh, self.letterbox,
                                                 self.max_candidates)
-            return [Frame(self._detections(*result, array.shape[:2], path), array, batch.seconds / len(found))
-                    for result, (array, path) in zip(found, batch.contexts, strict=True)]
+            return [self._detections(*result, *image) for result, image in zip(found, images, strict=True)]
+
+    def _postprocess(self, batch: BatchOutputs) -> list[Frame]:
+        found = self.find(batch.outputs, [(array.shape[:2], path) for array, path in batch.contexts])
+        return [Frame(one, array, batch.seconds / len(found))
+                for one, (array, _) in zip(found, batch.contexts, strict=True)]
 
     def _detections(self, boxes: Tensor, scores: Tensor, image_size: tuple[int, ...], path: str | None) -> Detections:
         """(B, 4) relative boxes and (B, C) scores -> the pairs above zero, the most confident first."""

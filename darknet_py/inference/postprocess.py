@@ -114,9 +114,13 @@ class PostProcessor:
             return scores
         if kind is not None:
             return nms(boxes, scores, nms_thresh, kind)
+        return nms(boxes, scores, nms_thresh, *self.suppression)
+
+    @property
+    def suppression(self) -> tuple[str, float]:
+        """One of ``NMS_KINDS``, and beta_nms: of the last head with nms_kind=."""
         options = next((head.options for head in reversed(self.heads) if hasattr(head.options, "nms_kind")), None)
-        kind, beta = ("default", .6) if options is None else (options.nms_kind, options.beta_nms)
-        return nms(boxes, scores, nms_thresh, kind, beta)
+        return ("default", .6) if options is None else (options.nms_kind, options.beta_nms)
 
 
 def sorted_order(scores: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ class Backend(ABC):
     exports: ClassVar[str | None] = None                    # what it makes of a network, in words; None: nothing
     cached: ClassVar[bool] = False                          # a model can be had as bytes, and restored from them
     reads: ClassVar[tuple[str, ...]] = ()                   # the ``MODELS`` that ``load`` takes
+    batches: ClassVar[bool] = True                          # images together take less time than one after the other
 
     def __init__(self, network: Network, layers: Sequence[int] | None = None, precision: str = "float32"):
         self.indices = network.heads if layers is None else tuple(layers)

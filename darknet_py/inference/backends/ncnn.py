@@ -38,6 +38,7 @@ class Ncnn(Backend):
     builds_with = ("onnx",)
     exports = "an ncnn model"
     cached = True
+    batches = False
 
     def __init__(self, network: Network, content: bytes | memoryview, layers: Sequence[int] | None = None,
                  precision: str = "float32"):

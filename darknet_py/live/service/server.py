@@ -1,0 +1,138 @@
+"""The service's HTTP server: bounded headers, silent and stuck clients, and an end that answers what was asked."""
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from darknet_py.errors import DataError, Reason, cause, one_line
+from darknet_py.live.service.app import make_app
+from darknet_py.live.service.service import Service
+
+MOST_HEADER = 16384             # bytes of a request's line and headers
+MOST_CONNECTIONS = 512
+PATIENCE = 10.                  # seconds for the headers of a request, and for which a client may take nothing
+MOST_FRAMES = 2                 # messages of a WebSocket that wait to be read
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at an address, whose ``getsockname`` says the port that 0 stands for.
+
+    Raises:
+        DataError: the port is in use, or the address is none of this machine.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
+    except (OSError, OverflowError) as error:
+        reason = Reason.IN_USE if getattr(error, "errno", None) == errno.EADDRINUSE else Reason.BAD_VALUE
+        raise DataError(f"port {port}: cannot listen on it at {host}: {cause(error)}", reason) from None
+
+
+def serve(service: Service, listener: socket.socket, signals: Sequence[object], drain: float,
+          report: Callable[[str], None]) -> None:
+    """Answer requests until a signal comes; then those that were begun.
+
+    Args:
+        signals: see ``cli.train.stop_signals``: not empty means to end.
+        drain: seconds for what was begun.
+        report: takes a line about what goes wrong.
+    """
+    settings = service.settings
+    config = uvicorn.Config(
+        make_app(service, report), http=Protocol, ws="websockets-sansio", loop="asyncio", lifespan="on",
+        log_config=None, access_log=False, server_header=False, proxy_headers=False,
+        h11_max_incomplete_event_size=MOST_HEADER, limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=5,
+        timeout_graceful_shutdown=max(1, round(drain)), ws_max_size=settings.max_body, ws_max_queue=MOST_FRAMES)
+    logger = logging.getLogger("uvicorn")
+    handler = _Reporting(report)
+    logger.addHandler(handler)
+    propagated, logger.propagate = logger.propagate, False
+    try:
+        _Server(config, service, signals).run([listener])
+    finally:
+        logger.propagate = propagated
+        logger.removeHandler(handler)
+
+
+class _Reporting(logging.Handler):
+    """The server's own errors, a line each."""
+
+    def __init__(self, report: Callable[[str], None]):
+        super().__init__(logging.ERROR)
+        self.report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        text = record.getMessage().strip()
+        self.report(one_line(text if error is None else f"{text}: {type(error).__name__}: {error}"))
+
+
+class _Server(uvicorn.Server):
+    """A server that others' signals end."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, signals: Sequence[object]):
+        super().__init__(config)
+        self.service, self.signals = service, signals
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:        # type: ignore[override]
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        ends = await super().on_tick(counter)
+        if self.signals:
+            self.service.stopping = True
+        return ends or bool(self.signals)
+
+
+class Protocol(H11Protocol):
+    """A connection that is given up where its client sends headers too slowly, or takes no answer."""
+
+    _silent: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for timer in (self._silent, self._stuck):
+            if timer is not None:
+                timer.cancel()
+
+    def _watch(self) -> None:
+        """Await the end of the headers that are under way."""
+        if self.conn.their_state is not h11.IDLE:
+            if self._silent is not None:
+                self._silent.cancel()
+                self._silent = None
+        elif self._silent is None:
+            self._silent = self.loop.call_later(PATIENCE, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = self.loop.call_later(PATIENCE, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None

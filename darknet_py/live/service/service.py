@@ -1,0 +1,121 @@
+"""From the pictures of a request to their detections: admission, decoding, the network, post-processing."""
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+from darknet_py.errors import DarknetError, DataError
+from darknet_py.inference.detector import Detector
+from darknet_py.live.service.answers import MOST_BOXES, Form, ModelFacts, Models, Result, cut
+from darknet_py.live.service.engine import Engine
+from darknet_py.live.service.metrics import Metrics
+from darknet_py.live.service.settings import Settings
+from darknet_py.live.service.uploads import Refused, Upload, refused_picture
+
+MOST_THREADS = 8        # that decode and post-process
+Made = TypeVar("Made")
+
+
+class Query(NamedTuple):
+    """What a request asks for. most: boxes of a picture."""
+
+    engine: Engine
+    thresh: float
+    nms: float
+    form: Form = "boxes"
+    most: int = MOST_BOXES
+
+
+class Service:
+    """Networks, and the threads around them.
+
+    Args:
+        detectors: by name; the first is the default.
+    """
+
+    def __init__(self, detectors: Mapping[str, Detector], settings: Settings):
+        self.settings, self.metrics, self.stopping = settings, Metrics(), False
+        self.admitted = dict.fromkeys(detectors, 0)
+        self.default = next(iter(detectors))
+        workers = min(MOST_THREADS, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(workers, "service")
+        self.engines = {name: Engine(name, detector, settings.max_pixels, settings.batch, settings.wait,
+                                     self.metrics.watch(name, lambda name=name: self.admitted[name]))
+                        for name, detector in detectors.items()}
+        # decoded pictures take memory, so few are
+        self._room = {name: asyncio.Semaphore(2 * engine.most_batch + workers + 2)
+                      for name, engine in self.engines.items()}
+
+    @property
+    def ready(self) -> bool:
+        return not self.stopping and all(engine.running for engine in self.engines.values())
+
+    def models(self) -> Models:
+        return Models(default=self.default, models=[_facts(engine, self.settings) for engine in self.engines.values()])
+
+    async def call(self, act: Callable[..., Made], *arguments: Any) -> Made:
+        """Do something in one of the threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, act, *arguments)
+
+    def close(self) -> None:
+        """Run what is queued, and end the threads."""
+        for engine in self.engines.values():
+            engine.close()
+        self._pool.shutdown()
+
+    async def detect(self, uploads: Sequence[Upload], query: Query) -> list[Result]:
+        """Detect in the pictures of a request, which run together as far as the network takes them.
+
+        Raises:
+            Refused: 429 where the queue is full, 503 where the time is over or the service shuts down; of a picture
+                alone also what is wrong with it.
+        """
+        name, count = query.engine.name, len(uploads)
+        if self.stopping:
+            raise Refused(503, "SHUTTING_DOWN", "the service shuts down")
+        if self.admitted[name] + count > self.settings.queue:
+            raise Refused(429, "QUEUE_FULL", f"{self.admitted[name]} pictures are at work or wait, of at most "
+                          f"{self.settings.queue}", {"Retry-After": "1"})
+        self.admitted[name] += count
+        try:
+            done = asyncio.gather(*(self._picture(upload, query) for upload in uploads))
+            results = await asyncio.wait_for(done, self.settings.time_limit)
+        except (asyncio.TimeoutError, TimeoutError):
+            self.metrics.pictures.labels(name, "late").inc(count)
+            raise Refused(503, "TIMEOUT", f"no answer within {self.settings.time_limit:g} seconds") from None
+        finally:
+            self.admitted[name] -= count
+        for result in results:
+            self.metrics.pictures.labels(name, "answered" if result.error is None else "refused").inc()
+        if count == 1 and results[0].error is not None:
+            raise results[0].error
+        return results
+
+    async def _picture(self, upload: Upload, query: Query) -> Result:
+        engine, name = query.engine, upload.filename
+        async with self._room[engine.name]:
+            try:
+                picture = await self.call(engine.decode, upload.data, name or "the picture", query.form == "image")
+                outputs = await asyncio.wrap_future(engine.offer(picture))
+                found = await self.call(engine.find, picture, outputs, query.thresh, query.nms, name)
+            except DataError as error:
+                return Result(name, error=refused_picture(error))
+            except DarknetError as error:
+                return Result(name, error=Refused(503, "NETWORK", str(error)))
+            except MemoryError:
+                return Result(name, error=Refused(503, "MEMORY", "there is not enough memory for the picture"))
+        detections, truncated = cut(found, query.most)
+        return Result(name, picture, detections, truncated=truncated)
+
+
+def _facts(engine: Engine, settings: Settings) -> ModelFacts:
+    detector = engine.detector
+    channels, height, width = detector.backend.shape
+    kind, beta = detector.postprocess.suppression
+    return ModelFacts(name=engine.name, width=width, height=height, channels=channels, classes=len(detector.names),
+                      names=list(detector.names), thresh=settings.thresh, nms=settings.nms, nms_kind=kind,
+                      beta_nms=beta, backend=detector.backend.name, precision=detector.backend.precision)
+
