@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 WHEELS = 'platform_machine in "x86_64 AMD64 aarch64 arm64"'
 FAST = ["onnx", f"ncnn; {WHEELS}", f'openvino>=2025; python_version < "3.14" and {WHEELS}']
 CONVERT = [*FAST, "onnxruntime"]
-SERVE = ["fastapi>=0.115", "uvicorn>=0.30", "websockets>=13", "python-multipart>=0.0.20", "prometheus-client",
+SERVE = ["fastapi>=0.115", "uvicorn>=0.50", "websockets>=13", "python-multipart>=0.0.20", "prometheus-client",
          'tomli>=2; python_version < "3.11"']
 
 
@@ -32,6 +32,7 @@ setup(
                       "pycocotools", "pyparsing>=3.0", "pyyaml", "safetensors", "tqdm>=4.60", *FAST],
     extras_require={"tune": ["optuna>=4"], "convert": CONVERT,
                     "quantize": ["nncf", *CONVERT], "fuzz": ["atheris>=3"], "video": ["av>=12"], "serve": SERVE,
-                    "test": ["pytest>=8", "pytest-xdist>=3.2", "hypothesis", "ruff", "mypy", "optuna>=4", *CONVERT, *SERVE]},
+                    "test": ["pytest>=8", "pytest-xdist>=3.2", "hypothesis", "ruff", "mypy", "optuna>=4", *CONVERT,
+                             *SERVE]},
     entry_points={"console_scripts": ["darknet-py=darknet_py.cli:main"]},
 )

@@ -1,39 +1,108 @@
-"""Serve networks over HTTP: pictures in, detections out, with a page to try them on.
+"""Serve networks over HTTP: pictures in, detections out, and a page to try them on.
 
-POST /detect takes pictures (multipart, JSON, or an image file as it is), /docs says more. Ctrl-C and SIGTERM end it
-once all that was asked is answered.
+POST /detect takes pictures (multipart, JSON, or an image file as it is); / is the page, /docs says more. Ctrl-C and
+SIGTERM end it once all that was asked is answered. -config FILE.toml holds flags by their names: port = 8080.
 """
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+from importlib.util import find_spec
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
 
 from darknet_py.cli import detect
 from darknet_py.cli.demo import caught_signals
 from darknet_py.cli.output import say
 
+if TYPE_CHECKING:
+    from darknet_py.inference.detector import Detector
+    from darknet_py.live.service.settings import Model
+
+PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "websockets": "websockets",     # of Python -> of pip
+            "python_multipart": "python-multipart", "prometheus_client": "prometheus-client"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cfg", help="the network, a .cfg file")
-    parser.add_argument("weights", help="its .weights file")
+    from darknet_py.live.service.settings import OPTIONS
+    parser.add_argument("cfg", nargs="?", help="the network, a .cfg file")
+    parser.add_argument("weights", nargs="?", help="its .weights file")
     parser.add_argument("--data", help="a .data file, for its names")
     detect.add_model_flags(parser)
-    parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--bind", default="127.0.0.1")
+    parser.add_argument("--config", metavar="FILE", help="a TOML file with flags by their names, and cfg and weights; "
+                        "what is typed counts more")
+    for name, option in OPTIONS.items():
+        flag = f"--{name.replace('_', '-')}"
+        if option.kind is bool:
+            parser.add_argument(flag, action="store_true", help=option.text)
+        else:
+            how: dict[str, Any] = {"action": "append"} if option.kind is list else {"type": option.kind}
+            parser.add_argument(flag, metavar=option.word, help=option.text, **how)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from darknet_py.inference.detector import Detector
+    from darknet_py.errors import DarknetError
+    from darknet_py.live.service.settings import Settings, models_of
+    if missing := [package for name, package in PACKAGES.items() if find_spec(name) is None]:
+        raise DarknetError(f"serve needs the package {missing[0]}: pip install {' '.join(missing)}")
+    values = settings_of(arguments)
+    models = models_of(values)
+    # OpenCV's own limit, for pictures whose headers contradict themselves; read when it is imported
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(values["max_pixels"]))
     from darknet_py.live.service.server import listen, serve
     from darknet_py.live.service.service import Service
-    from darknet_py.live.service.settings import Settings
-    listener = listen(arguments.bind, arguments.port)
-    detector = Detector(arguments.cfg, arguments.weights, arguments.names, data=arguments.data,
-                        **detect.backend_options(arguments))
-    service = Service({Path(arguments.cfg).stem: detector}, Settings())
-    with caught_signals() as signals:
+    with listen(values["bind"], values["port"]) as listener, caught_signals() as signals:
+        service = Service({model.name: make_detector(model, arguments, values) for model in models},
+                          Settings.of(values))
         host, port = listener.getsockname()[:2]
-        say(f"http://{host}:{port}/")
-        serve(service, listener, signals, 30, lambda line: say(f"darknet-py: {line}", error=True))
-    return 130 if signals and signals[0] == 2 else 0
+        warn(host, values["token"])
+        say(f"serving {', '.join(service.engines)} at http://{f'[{host}]' if ':' in host else host}:{port}/")
+        serve(service, listener, signals, values["drain"], lambda line: say(f"darknet-py: {line}", error=True))
+        say(f"stopped after {service.metrics.answered} requests")
+    return 130 if signals and signals[0] == signal.SIGINT else 0
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The values of all options: those typed, else those of the file, else the defaults."""
+    from darknet_py.live.service.settings import (
+        NETWORK,
+        OPTIONS,
+        TOKEN_VARIABLE,
+        check,
+        check_token,
+        read_config,
+    )
+    found = {} if arguments.config is None else read_config(arguments.config)
+    values: dict[str, Any] = {}
+    for name, option in (OPTIONS | NETWORK).items():
+        typed = getattr(arguments, name)
+        if typed is None or typed is False:
+            values[name] = found.get(name, option.default)
+        else:
+            check(typed, option, f"-{name}")
+            values[name] = typed
+    if values["token"] is None:
+        values["token"] = os.environ.get(TOKEN_VARIABLE)
+    check_token(values["token"])
+    return values
+
+
+def make_detector(model: Model, arguments: argparse.Namespace, values: dict[str, Any]) -> Detector:
+    """The detector of a network."""
+    from darknet_py.cfg.language import read_cfg
+    from darknet_py.inference.detector import Detector
+    from darknet_py.live.service.service import MOST_CANDIDATES
+    for name in ("backend", "precision", "device"):
+        setattr(arguments, name, values[name])
+    detector = Detector(read_cfg(model.cfg, strict=values["strict"]), model.weights, model.names, data=model.data,
+                        letterbox=values["letter_box"] or None, device=detect.device(arguments),
+                        max_candidates=MOST_CANDIDATES, **detect.backend_options(arguments))
+    detect.warn_of_random(detector.outline, model.weights)
+    return detector
+
+
+def warn(host: str, token: str | None) -> None:
+    """Warn of a service that anyone can use."""
+    if token is None and not ip_address(host.partition("%")[0]).is_loopback:
+        say(f"warning: {host} is open to others, who need no token; -token or -bind 127.0.0.1 changes that", error=True)

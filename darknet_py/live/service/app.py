@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi import Query as Parameter
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -23,22 +24,25 @@ from darknet_py.live.service.answers import (
     Form,
     Models,
     Result,
+    StreamAnswer,
     boxes_body,
     coco_body,
     darknet_body,
     error_body,
     picture_body,
 )
+from darknet_py.live.service.docs import docs_page
 from darknet_py.live.service.gate import Gate
 from darknet_py.live.service.service import Query, Service
-from darknet_py.live.service.uploads import JsonImages, Refused, Upload, read_uploads
+from darknet_py.live.service.stream import Streams
+from darknet_py.live.service.uploads import JsonImages, Refused, read_uploads
 from darknet_py.utils.version import __version__
 
 PAGE = Path(__file__).parent / "page"
-KINDS = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-         ".svg": "image/svg+xml", ".png": "image/png", ".ico": "image/x-icon"}
-POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
-          "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+KINDS = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".ico": "image/x-icon",
+         ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png"}
+POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' "
+          "blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
            "Cache-Control": "no-cache"}
 FILE = {"type": "string", "format": "binary"}
@@ -47,7 +51,8 @@ BODY = {"required": True, "content": {
         "file": {"type": "array", "minItems": 1, "items": FILE}}}},
     "application/json": {"schema": {"$ref": "#/components/schemas/JsonImages"}},
     "image/*": {"schema": FILE}, "application/octet-stream": {"schema": FILE}}}
-FORMS: dict[int | str, dict[str, Any]] = {200: {"description": "What was found, in the form that format= names", "content": {
+SCHEMAS = (BoxesAnswer, CocoResult, DarknetFrame, JsonImages, StreamAnswer)     # that FastAPI does not see in a path
+FORMS: dict[int | str, dict[str, Any]] = {200: {"description": "What was found, as format= names it", "content": {
     "application/json": {"schema": {"anyOf": [
         {"$ref": "#/components/schemas/DarknetFrame"},
         {"type": "array", "items": {"$ref": "#/components/schemas/DarknetFrame"}},
@@ -86,7 +91,7 @@ def make_app(service: Service, report: Callable[[str], None] = lambda line: None
     app.add_exception_handler(HTTPException, _no_path)
     app.add_exception_handler(ClientDisconnect, _gone)
     settings = service.settings
-    names = list(service.engines)
+    names, streams = list(service.engines), Streams(service)
 
     @app.post("/detect", response_class=Response, openapi_extra={"requestBody": BODY},
               responses={**FORMS, **errors(401, 408, 413, 415, 422, 429, 503)})
@@ -98,19 +103,19 @@ def make_app(service: Service, report: Callable[[str], None] = lambda line: None
                                             "confident box of a class is suppressed; 0: none is")] = settings.nms,
             model: Annotated[str, Parameter(description="the network, see /models", json_schema_extra={"enum": names})
                              ] = service.default,
-            format: Annotated[Form, Parameter(description="darknet: Darknet's JSON; coco: COCO's results; boxes: pixels "
-                                              "and times; image: the picture with its boxes")] = "darknet",
+            format: Annotated[Form, Parameter(description="darknet: Darknet's JSON; coco: COCO's results; boxes: in "
+                                              "pixels, with times; image: the picture with its boxes")] = "darknet",
             max_boxes: Annotated[int, Parameter(ge=1, le=MOST_BOXES, description="the most boxes of a picture")
                                  ] = MOST_BOXES) -> Response:
         """Find objects in one or more pictures."""
         begin = time.perf_counter()
-        query = Query(_engine(service, model), thresh, nms, format, max_boxes)
-        body = await read_body(request, settings.max_body, settings.time_limit)
-        kind = request.headers.get("content-type", "")
-        uploads = await service.call(read_uploads, body, kind, settings.allow_urls)
-        if format == "image" and len(uploads) > 1:
-            raise Refused(422, "WRONG_COUNT", f"format=image takes one picture, found {len(uploads)}")
-        results = await service.detect(uploads, query)
+        query = Query(service.engine(model), thresh, nms, format, max_boxes)
+        async with body_of(request, service) as body:
+            uploads = await service.call(read_uploads, body, request.headers.get("content-type", ""),
+                                         settings.allow_urls)
+            if format == "image" and len(uploads) > 1:
+                raise Refused(422, "WRONG_COUNT", f"format=image takes one picture, found {len(uploads)}")
+            results = await service.detect(uploads, query)
         return await service.call(_answer, results, query, begin)
 
     @app.get("/models", response_model=Models, responses=errors(401))
@@ -137,9 +142,27 @@ def make_app(service: Service, report: Callable[[str], None] = lambda line: None
         """Counts and times."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    @app.websocket("/stream")
+    async def stream(socket: WebSocket) -> None:
+        await streams.serve(socket)
+
+    description = app.openapi()
+    if settings.token is not None:
+        description["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        for path in ("/detect", "/models", "/metrics"):
+            for operation in description["paths"][path].values():
+                operation["security"] = [{"token": []}]
+    description["components"]["schemas"].update(models_json_schema(
+        [(schema, "validation" if schema is JsonImages else "serialization") for schema in SCHEMAS],
+        ref_template="#/components/schemas/{model}")[1]["$defs"])
+
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:
-        return JSONResponse(app.openapi())
+        return JSONResponse(description)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(docs_page(description), headers=HEADERS)
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
@@ -152,37 +175,39 @@ def make_app(service: Service, report: Callable[[str], None] = lambda line: None
     return app
 
 
-async def read_body(request: Request, most: int, seconds: float) -> bytearray:
-    """The body of a request.
+@asynccontextmanager
+async def body_of(request: Request, service: Service) -> AsyncIterator[bytearray]:
+    """The body of a request, which counts as held meanwhile.
 
     Raises:
-        Refused: it has more than ``most`` bytes, is compressed, or does not come in time.
+        Refused: it is too large, compressed, does not come in time, or there are too many others.
     """
+    most, seconds = service.settings.max_body, service.settings.time_limit
     refused = Refused(413, "TOO_LARGE", f"expected a body of at most {most} bytes")
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length[:20]) > most:
         raise refused
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Refused(415, "UNSUPPORTED", "expected a body that is not compressed")
-    body = bytearray()
+    body, held = bytearray(), 0
 
     async def read() -> None:
+        nonlocal held
         async for part in request.stream():
-            body.extend(part)
-            if len(body) > most:
+            if len(body) + len(part) > most:
                 raise refused
+            service.hold(len(part))
+            held += len(part)
+            body.extend(part)
 
     try:
-        await asyncio.wait_for(read(), seconds)
-    except (asyncio.TimeoutError, TimeoutError):
-        raise Refused(408, "TIMEOUT", f"the body did not come within {seconds:g} seconds") from None
-    return body
-
-
-def _engine(service: Service, model: str) -> Any:
-    if model not in service.engines:
-        raise Refused(422, "UNKNOWN_NAME", f"model: expected one of {', '.join(service.engines)}, found {model[:60]!r}")
-    return service.engines[model]
+        try:
+            await asyncio.wait_for(read(), seconds)
+        except (asyncio.TimeoutError, TimeoutError):
+            raise Refused(408, "TIMEOUT", f"the body did not come within {seconds:g} seconds") from None
+        yield body
+    finally:
+        service.hold(-held)
 
 
 def _answer(results: list[Result], query: Query, begin: float) -> Response:

@@ -146,7 +146,7 @@ class Engine:
                     picture = self._waiting.popleft()
                     if picture.done.set_running_or_notify_cancel():
                         batch.append(picture)
-                if batch or self._closed and not self._waiting:
+                if batch or (self._closed and not self._waiting):
                     return batch
 
     def _batches(self) -> Iterator[list[Picture]]:

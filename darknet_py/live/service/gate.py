@@ -16,7 +16,7 @@ from darknet_py.errors import cause, one_line
 from darknet_py.live.service.metrics import Metrics
 
 LINGER = 2.             # seconds for which the rest of a refused body is read, so that its sender sees the answer
-PUBLIC = ("/", "/healthz", "/readyz", "/page/")         # what needs no token; the page asks for it
+PUBLIC = ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/page/")      # need no token; the page asks for it
 BEARER = "bearer."      # of a WebSocket's subprotocol, before base64url of the token, which browsers can send
 SUBPROTOCOL = "darknet-py"
 

@@ -11,9 +11,14 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Counts requests, their seconds, pictures and batches."""
+    """Counts requests, their seconds, pictures and batches.
+
+    Attributes:
+        answered: requests.
+    """
 
     def __init__(self):
+        self.answered = 0
         self.registry = CollectorRegistry()
         self.requests = Counter("darknet_requests", "Requests by path and status", ["path", "status"],
                                 registry=self.registry)
@@ -27,6 +32,7 @@ class Metrics:
 
     def count(self, path: str, status: int, seconds: float) -> None:
         """A request was answered."""
+        self.answered += 1
         first = f"/{path.split('/')[1]}" if path.startswith("/") else path
         known = first if first in PATHS else "other"
         self.requests.labels(known, str(status)).inc()

@@ -12,15 +12,17 @@ from typing import Any
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from darknet_py.errors import DataError, Reason, cause, one_line
 from darknet_py.live.service.app import make_app
 from darknet_py.live.service.service import Service
 
 MOST_HEADER = 16384             # bytes of a request's line and headers
-MOST_CONNECTIONS = 512
+MOST_CONNECTIONS = 512          # beyond which new ones are closed
+KEPT = 5                        # seconds that a connection is kept for another request
 PATIENCE = 10.                  # seconds for the headers of a request, and for which a client may take nothing
-MOST_FRAMES = 2                 # messages of a WebSocket that wait to be read
+MOST_FRAME = 1 << 23            # bytes of a message of a WebSocket
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -48,10 +50,10 @@ def serve(service: Service, listener: socket.socket, signals: Sequence[object], 
     """
     settings = service.settings
     config = uvicorn.Config(
-        make_app(service, report), http=Protocol, ws="websockets-sansio", loop="asyncio", lifespan="on",
-        log_config=None, access_log=False, server_header=False, proxy_headers=False,
-        h11_max_incomplete_event_size=MOST_HEADER, limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=5,
-        timeout_graceful_shutdown=max(1, round(drain)), ws_max_size=settings.max_body, ws_max_queue=MOST_FRAMES)
+        make_app(service, report), http=_Http, ws=_WebSocket, loop="asyncio", lifespan="on", log_config=None,
+        access_log=False, server_header=False, proxy_headers=False, h11_max_incomplete_event_size=MOST_HEADER,
+        timeout_keep_alive=KEPT, timeout_graceful_shutdown=max(1, round(drain)),
+        ws_max_size=min(settings.max_body, MOST_FRAME))
     logger = logging.getLogger("uvicorn")
     handler = _Reporting(report)
     logger.addHandler(handler)
@@ -94,15 +96,44 @@ class _Server(uvicorn.Server):
         return ends or bool(self.signals)
 
 
-class Protocol(H11Protocol):
-    """A connection that is given up where its client sends headers too slowly, or takes no answer."""
+class _Unstuck:
+    """A connection that ends where its client takes no answer."""
+
+    _stuck: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()                         # type: ignore[misc]
+        self._stuck = asyncio.get_running_loop().call_later(
+            PATIENCE, self.transport.abort)             # type: ignore[attr-defined]
+
+    def resume_writing(self) -> None:
+        super().resume_writing()                        # type: ignore[misc]
+        self._free()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)                    # type: ignore[misc]
+        self._free()
+
+    def _free(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+
+class _WebSocket(_Unstuck, WebSocketsSansIOProtocol):
+    pass
+
+
+class _Http(_Unstuck, H11Protocol):
+    """A connection that ends, too, where its client sends headers too slowly."""
 
     _silent: asyncio.TimerHandle | None = None
-    _stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._watch()
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -110,29 +141,20 @@ class Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        for timer in (self._silent, self._stuck):
-            if timer is not None:
-                timer.cancel()
+        self._rest()
 
     def _watch(self) -> None:
         """Await the end of the headers that are under way."""
         if self.conn.their_state is not h11.IDLE:
-            if self._silent is not None:
-                self._silent.cancel()
-                self._silent = None
+            self._rest()
         elif self._silent is None:
             self._silent = self.loop.call_later(PATIENCE, self._give_up)
 
+    def _rest(self) -> None:
+        if self._silent is not None:
+            self._silent.cancel()
+            self._silent = None
+
     def _give_up(self) -> None:
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+        if self.conn.their_state is h11.IDLE:
             self.transport.abort()
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._stuck = self.loop.call_later(PATIENCE, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._stuck is not None:
-            self._stuck.cancel()
-            self._stuck = None

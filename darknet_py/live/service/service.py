@@ -5,6 +5,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from darknet_py.errors import DarknetError, DataError
@@ -14,8 +15,12 @@ from darknet_py.live.service.engine import Engine
 from darknet_py.live.service.metrics import Metrics
 from darknet_py.live.service.settings import Settings
 from darknet_py.live.service.uploads import Refused, Upload, refused_picture
+from darknet_py.live.service.urls import fetch
 
 MOST_THREADS = 8        # that decode and post-process
+MOST_FETCHED = 8        # pictures that are fetched from URLs at once, and that wait then
+MOST_HELD = 8           # times the largest body, that the bodies of all requests may have together
+MOST_CANDIDATES = 1000  # boxes of a class and picture that suppression looks at
 Made = TypeVar("Made")
 
 
@@ -37,13 +42,14 @@ class Service:
     """
 
     def __init__(self, detectors: Mapping[str, Detector], settings: Settings):
-        self.settings, self.metrics, self.stopping = settings, Metrics(), False
+        self.settings, self.metrics, self.stopping, self._held = settings, Metrics(), False, 0
         self.admitted = dict.fromkeys(detectors, 0)
         self.default = next(iter(detectors))
         workers = min(MOST_THREADS, os.cpu_count() or 1)
-        self._pool = ThreadPoolExecutor(workers, "service")
+        self._pool, self._fetchers = ThreadPoolExecutor(workers, "service"), ThreadPoolExecutor(MOST_FETCHED, "fetch")
+        self._fetching = asyncio.Semaphore(MOST_FETCHED)
         self.engines = {name: Engine(name, detector, settings.max_pixels, settings.batch, settings.wait,
-                                     self.metrics.watch(name, lambda name=name: self.admitted[name]))
+                                     self.metrics.watch(name, partial(self.admitted.__getitem__, name)))
                         for name, detector in detectors.items()}
         # decoded pictures take memory, so few are
         self._room = {name: asyncio.Semaphore(2 * engine.most_batch + workers + 2)
@@ -56,6 +62,16 @@ class Service:
     def models(self) -> Models:
         return Models(default=self.default, models=[_facts(engine, self.settings) for engine in self.engines.values()])
 
+    def engine(self, name: str) -> Engine:
+        """That of a network.
+
+        Raises:
+            Refused: 422 for an unknown name.
+        """
+        if name not in self.engines:
+            raise Refused(422, "UNKNOWN_NAME", f"model: expected one of {', '.join(self.engines)}, found {name[:60]!r}")
+        return self.engines[name]
+
     async def call(self, act: Callable[..., Made], *arguments: Any) -> Made:
         """Do something in one of the threads."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, act, *arguments)
@@ -65,6 +81,17 @@ class Service:
         for engine in self.engines.values():
             engine.close()
         self._pool.shutdown()
+        self._fetchers.shutdown(wait=False, cancel_futures=True)
+
+    def hold(self, count: int) -> None:
+        """Count bytes of bodies that are in memory from now on; negative: no more.
+
+        Raises:
+            Refused: 429 where there are too many.
+        """
+        if count > 0 and self._held + count > MOST_HELD * self.settings.max_body:
+            raise Refused(429, "QUEUE_FULL", "there are too many large requests at once", {"Retry-After": "1"})
+        self._held += count
 
     async def detect(self, uploads: Sequence[Upload], query: Query) -> list[Result]:
         """Detect in the pictures of a request, which run together as far as the network takes them.
@@ -95,18 +122,28 @@ class Service:
         return results
 
     async def _picture(self, upload: Upload, query: Query) -> Result:
-        engine, name = query.engine, upload.filename
+        try:
+            if upload.url is None:
+                return await self._detect(upload.filename, upload.data, query)
+            async with self._fetching:
+                settings = self.settings
+                data = await asyncio.get_running_loop().run_in_executor(
+                    self._fetchers, fetch, upload.url, settings.max_body, settings.time_limit,
+                    settings.allow_private_urls)
+                return await self._detect(upload.filename, data, query)
+        except DataError as error:
+            return Result(upload.filename, error=refused_picture(error, upload.url is not None))
+        except DarknetError as error:
+            return Result(upload.filename, error=Refused(503, "NETWORK", str(error)))
+        except MemoryError:
+            return Result(upload.filename, error=Refused(503, "MEMORY", "there is not enough memory for the picture"))
+
+    async def _detect(self, name: str | None, data: bytes | bytearray, query: Query) -> Result:
+        engine = query.engine
         async with self._room[engine.name]:
-            try:
-                picture = await self.call(engine.decode, upload.data, name or "the picture", query.form == "image")
-                outputs = await asyncio.wrap_future(engine.offer(picture))
-                found = await self.call(engine.find, picture, outputs, query.thresh, query.nms, name)
-            except DataError as error:
-                return Result(name, error=refused_picture(error))
-            except DarknetError as error:
-                return Result(name, error=Refused(503, "NETWORK", str(error)))
-            except MemoryError:
-                return Result(name, error=Refused(503, "MEMORY", "there is not enough memory for the picture"))
+            picture = await self.call(engine.decode, data, name or "the picture", query.form == "image")
+            outputs = await asyncio.wrap_future(engine.offer(picture))
+            found = await self.call(engine.find, picture, outputs, query.thresh, query.nms, name)
         detections, truncated = cut(found, query.most)
         return Result(name, picture, detections, truncated=truncated)
 

@@ -16,6 +16,7 @@ from darknet_py.errors import DataError, Reason, one_line, printable
 MOST_IMAGES = 64        # of a request
 MOST_NAME = 255         # characters of a file's name, of which the end is kept
 MOST_HEADERS = 8        # of a part
+OF_URLS = (Reason.UNSAFE, Reason.UNREADABLE, Reason.BAD_VALUE, Reason.TRUNCATED)    # what ``fetch`` finds wrong
 
 
 class JsonImage(BaseModel):
@@ -53,7 +54,7 @@ class Upload:
     """A picture of a request: bytes of an image file; or the URL of one."""
 
     filename: str | None
-    data: bytes | memoryview = b""
+    data: bytes | bytearray = b""
     url: str | None = None
 
 
@@ -167,7 +168,7 @@ def _multipart(body: bytes | bytearray, boundary: bytes) -> list[Upload]:
     parts = _Parts()
     try:
         callbacks: Any = parts.callbacks()
-        parser = MultipartParser(boundary, callbacks, max_header_count=MOST_HEADERS)
+        parser: Any = MultipartParser(boundary, callbacks, max_header_count=MOST_HEADERS)
         parser.write(body)
     except FormParserError as error:
         raise Refused(422, "SYNTAX", f"multipart body: {error}") from None
@@ -176,6 +177,7 @@ def _multipart(body: bytes | bytearray, boundary: bytes) -> list[Upload]:
     return parts.found
 
 
-def refused_picture(error: DataError) -> Refused:
-    """The answer for a picture that cannot be read."""
-    return Refused(413 if error.reason is Reason.TOO_LARGE else 415, error.reason.name, str(error))
+def refused_picture(error: DataError, fetched: bool = False) -> Refused:
+    """The answer for a picture that cannot be read, or not be fetched."""
+    status = 413 if error.reason is Reason.TOO_LARGE else 422 if fetched and error.reason in OF_URLS else 415
+    return Refused(status, error.reason.name, str(error))
