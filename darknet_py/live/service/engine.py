@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from darknet_py.data.image import decode_bytes
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, cause
 from darknet_py.inference.detections import Detections
 from darknet_py.inference.detector import Detector
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed
@@ -175,7 +175,8 @@ class Engine:
                 if len(left) > 1:           # one of them; the others get their answer
                     self._again.extend([picture] for picture in left)
                 for picture in left if len(left) == 1 else ():
-                    picture.done.set_exception(error)
+                    picture.done.set_exception(error if isinstance(error, DarknetError) else DarknetError(
+                        f"the network failed: {type(error).__name__}: {cause(error)}"))
 
 
 def _input(picture: Picture) -> Preprocessed:

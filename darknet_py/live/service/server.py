@@ -74,6 +74,8 @@ class _Reporting(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, UnicodeDecodeError):       # of a client's text
+            return
         text = record.getMessage().strip()
         self.report(one_line(text if error is None else f"{text}: {type(error).__name__}: {error}"))
 

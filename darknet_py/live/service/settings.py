@@ -60,7 +60,7 @@ NETWORK = {"cfg": Option(str, None), "weights": Option(str, None), "data": Optio
 PATHS = ("cfg", "weights", "data", "names")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Settings:
     """What the service does with requests; see ``OPTIONS``."""
 

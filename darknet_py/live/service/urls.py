@@ -62,7 +62,7 @@ def _ask(url: str, most: int, deadline: float, private: bool) -> bytes | str:
     timer.daemon = True
     timer.start()
     try:
-        path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", path, headers={"User-Agent": f"darknet_py/{__version__}", "Accept": "image/*",
                                                  "Connection": "close"})
         answer = connection.getresponse()
@@ -75,6 +75,8 @@ def _ask(url: str, most: int, deadline: float, private: bool) -> bytes | str:
             data += block
             if len(data) > most:
                 raise DataError(f"{shown}: expected at most {most} bytes", Reason.TOO_LARGE)
+        if time.monotonic() >= deadline:
+            raise TimeoutError
         if answer.length:
             raise DataError(f"{shown}: {answer.length} bytes are missing at the end", Reason.TRUNCATED)
         return bytes(data)
@@ -115,14 +117,17 @@ class _Connection(http.client.HTTPConnection):
         super().__init__(host, port)
         self.address, self.deadline, self.scheme = address, deadline, scheme
         self.default_port = PORTS[scheme]           # what the header Host leaves out
+        self._open: socket.socket | None = None
 
     def connect(self) -> None:
         left = max(.001, self.deadline - time.monotonic())
         self.sock = socket.create_connection((self.address, self.port), left)
         if self.scheme == "https":
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+        self._open = self.sock                      # ``sock`` is None once the answer began
 
     def cut_off(self) -> None:
-        if self.sock is not None:
+        """Let reads end, in another thread."""
+        if self._open is not None:
             with suppress(OSError):
-                self.sock.shutdown(socket.SHUT_RDWR)
+                self._open.shutdown(socket.SHUT_RDWR)
