@@ -59,7 +59,8 @@ def test_flags_count_more_than_the_file_and_that_more_than_the_defaults(workdir,
     ("model = ['a=c,']", "-model: expected NAME="), ("model = ['a=c,d,e,f']", "-model: expected NAME="),
     ("model = ['a=c,d', 'a=e,f']", "-model a: there are two networks of that name"),
     (GOOD + "backend = 'none'", r"expected a backend \(auto, "),
-    (GOOD + "bind = 'none.invalid'", "cannot listen on it"), (GOOD + "device = 'x'", "-device needs auto, cpu"), ("cfg = 'none.cfg'\nweights = 'w'", "none.cfg: cannot read")])
+    (GOOD + "bind = 'none.invalid'", "cannot listen on it"), (GOOD + "device = 'x'", "-device needs auto, cpu"),
+    ("cfg = 'none.cfg'\nweights = 'w'", "none.cfg: cannot read")])
 def test_wrong_settings_end_in_one_line(workdir, cli, text, says):
     small_network()
     if text is not None:
@@ -118,14 +119,14 @@ def test_a_signal_ends_it_once_all_is_answered(workdir, number, code):
     idle = connected()                              # it is kept, and must not delay the end
     idle.request("POST", "/detect", PICTURES[0], PNG)
     assert answer(idle).status == 200
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
-    until(lambda: waiting() > 4)
+    until(lambda: waiting() > 4, 30)
     process.send_signal(number)
     for thread in threads:
         thread.join(30)
-    assert [one.status for one in answers] == [200] * 4
+    assert [one.status for one in answers] == [200] * 8
     assert all(len(one.json["results"]) == 4 for one in answers)
     assert process.wait(20) == code
     assert re.fullmatch(r"stopped after \d+ requests\n", process.stdout.read())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
@@ -20,11 +20,18 @@ OF_URLS = (Reason.UNSAFE, Reason.UNREADABLE, Reason.BAD_VALUE, Reason.TRUNCATED)
 
 
 class JsonImage(BaseModel):
-    """A picture in a JSON body: base64 of an image file (also as a data: URL), or a URL to fetch it from."""
+    """A picture in a JSON body."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    data: str | None = None
-    url: str | None = None
+    data: str = Field(description="base64 of an image file, or a data: URL of it")
+    filename: str | None = None
+
+
+class JsonUrl(BaseModel):
+    """A picture that the service fetches, where it may (-allow_urls)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    url: str = Field(description="of http or https")
     filename: str | None = None
 
 
@@ -32,7 +39,7 @@ class JsonImages(BaseModel):
     """The JSON body of /detect."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    images: list[JsonImage]
+    images: list[JsonImage | JsonUrl] = Field(json_schema_extra={"minItems": 1, "maxItems": MOST_IMAGES})
 
 
 class Refused(Exception):
@@ -95,15 +102,12 @@ def _json(body: bytes | bytearray, allow_urls: bool) -> list[Upload]:
         raise too_many()
     found = []
     for number, image in enumerate(images):
-        if (image.data is None) == (image.url is None):
-            raise Refused(422, "BAD_VALUE", f"JSON body: images.{number}: expected either data or url")
-        if image.url is not None and not allow_urls:
-            raise Refused(422, "UNSAFE", f"JSON body: images.{number}: this service fetches no URLs (-allow_urls)")
         name = None if image.filename is None else image.filename[-MOST_NAME:]
-        if image.url is not None:
+        if isinstance(image, JsonUrl):
+            if not allow_urls:
+                raise Refused(422, "UNSAFE", f"JSON body: images.{number}: this service fetches no URLs (-allow_urls)")
             found.append(Upload(name, url=image.url))
             continue
-        assert image.data is not None
         text = image.data.partition(",")[2] if image.data.startswith("data:") else image.data
         try:
             found.append(Upload(name, base64.b64decode(text, validate=True)))
