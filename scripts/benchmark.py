@@ -5,6 +5,7 @@
     python scripts/benchmark.py load [--cfg CFG] [--opencv PYTHON] [--runs N]
     python scripts/benchmark.py train [--data DATA] [--cfg CFG] [--darknet PROGRAM] [--c SECONDS] [--iterations N]
     python scripts/benchmark.py evaluate [--data DATA] [--cfg CFG] [--weights WEIGHTS] [--darknet PROGRAM] [--runs N]
+    python scripts/benchmark.py serve [--clients N] [--seconds N] [--uploads N] [--cfg CFG] [--backend NAME]
 
 engines: the time that networks with random weights take on our backends and in other programs: OpenCV, ONNX Runtime's
 and OpenVINO's own APIs, the C program; and memory, ratios, the share of the CPU's rate of matrix products.
@@ -19,6 +20,9 @@ alone gives a second, beside the C program `detector train` (--darknet) or a fig
 
 evaluate: images a second through `detector map` and the share of the time outside the network, and the same for all
 measures of `evaluate` at once, beside the C program `detector map` (--darknet), of which the whole process is timed.
+
+serve: images a second of the service under load, beside the pipeline alone, and its latency; what it makes of broken,
+huge, hostile and slow uploads; exit status 1 where it misses a bar.
 
 All that is compared runs in turn; medians are shown. OpenCV 5 reads no Darknet files, so give the Python of an
 environment with opencv-python 4.12 as --opencv.
@@ -35,6 +39,7 @@ VERBS = {           # -> module in benchmarks/, help
     "load": ("loading", "parse, build and load a network"),
     "train": ("training", "train a network"),
     "evaluate": ("evaluation", "measure a network"),
+    "serve": ("serving", "serve a network under load"),
 }
 
 

@@ -17,6 +17,7 @@ from darknet_py.live.service.uploads import Refused
 QUALITY = 90            # of the JPEG of format=image
 LARGEST_JPEG = 65500    # pixels of a side; of larger ones a PNG is made
 MOST_BOXES = 10_000     # boxes of an answer for a picture
+MOST_DRAWN = 500        # boxes that are drawn, the most confident ones
 
 Form = Literal["darknet", "coco", "boxes", "image"]
 
@@ -215,7 +216,7 @@ def coco_body(results: Sequence[Result]) -> list[dict[str, Any]]:
 def picture_body(result: Result) -> tuple[bytes, str]:
     """The picture with its boxes, and the content type."""
     assert result.picture is not None and result.picture.image is not None and result.detections is not None
-    drawn = result.detections.draw(result.picture.image)
+    drawn = cut(result.detections, MOST_DRAWN)[0].draw(result.picture.image)
     jpeg = max(drawn.shape[:2]) <= LARGEST_JPEG
     data = cv2.imencode(".jpg" if jpeg else ".png", drawn, [cv2.IMWRITE_JPEG_QUALITY, QUALITY] if jpeg else [])[1]
     return data.tobytes(), "image/jpeg" if jpeg else "image/png"

@@ -54,15 +54,24 @@ def serve(service: Service, listener: socket.socket, signals: Sequence[object], 
         access_log=False, server_header=False, proxy_headers=False, h11_max_incomplete_event_size=MOST_HEADER,
         timeout_keep_alive=KEPT, timeout_graceful_shutdown=max(1, round(drain)),
         ws_max_size=min(settings.max_body, MOST_FRAME))
-    logger = logging.getLogger("uvicorn")
-    handler = _Reporting(report)
-    logger.addHandler(handler)
-    propagated, logger.propagate = logger.propagate, False
-    try:
+    with _logged(report, "uvicorn", "python_multipart"):
         _Server(config, service, signals).run([listener])
+
+
+@contextmanager
+def _logged(report: Callable[[str], None], *names: str) -> Iterator[None]:
+    """Loggers whose errors are reported, and that say nothing else."""
+    handler, loggers = _Reporting(report), [logging.getLogger(name) for name in names]
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    try:
+        yield
     finally:
-        logger.propagate = propagated
-        logger.removeHandler(handler)
+        for logger, propagated in zip(loggers, before, strict=True):
+            logger.propagate = propagated
+            logger.removeHandler(handler)
 
 
 class _Reporting(logging.Handler):
@@ -74,7 +83,7 @@ class _Reporting(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, UnicodeDecodeError):       # of a client's text
+        if isinstance(error, (UnicodeDecodeError, asyncio.CancelledError)):     # of a client's text; at the end
             return
         text = record.getMessage().strip()
         self.report(one_line(text if error is None else f"{text}: {type(error).__name__}: {error}"))
