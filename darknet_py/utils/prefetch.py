@@ -19,12 +19,15 @@ def prefetch(make: Callable[[Item], Made], items: Iterable[Item], workers: int |
     Args:
         make: runs in several threads at once.
         items: taken in the thread that asks.
-        workers: how many threads; None takes one a core, up to 8.
+        workers: how many threads; None takes one a core, up to 8; with 0 the thread that asks makes each in its turn.
         most: how many results may wait for their use, besides those that the threads are at.
 
     Raises:
         what ``make`` raises, when it is that item's turn.
     """
+    if workers == 0:
+        yield from map(make, items)
+        return
     workers = min(MOST_THREADS, os.cpu_count() or 1) if workers is None else max(1, workers)
     pool, pending = ThreadPoolExecutor(workers), deque[Future[Made]]()
     try:

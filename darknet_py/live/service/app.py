@@ -45,6 +45,7 @@ POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'sel
           "blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
            "Cache-Control": "no-cache"}
+FEW = 100               # boxes that are written at once; of more a thread writes, and others are answered meanwhile
 FILE = {"type": "string", "format": "binary"}
 BODY = {"required": True, "content": {
     "multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {
@@ -111,12 +112,14 @@ def make_app(service: Service, report: Callable[[str], None] = lambda line: None
         begin = time.perf_counter()
         query = Query(service.engine(model), thresh, nms, format, max_boxes)
         async with body_of(request, service) as body:
-            uploads = await service.call(read_uploads, body, request.headers.get("content-type", ""),
-                                         settings.allow_urls)
+            kind = request.headers.get("content-type", "")
+            reading = (read_uploads, body, kind, settings.allow_urls)
+            uploads = read_uploads(*reading[1:]) if kind.startswith("image/") else await service.call(*reading)
             if format == "image" and len(uploads) > 1:
                 raise Refused(422, "WRONG_COUNT", f"format=image takes one picture, found {len(uploads)}")
             results = await service.detect(uploads, query)
-        return await service.call(_answer, results, query, begin)
+        few = format != "image" and sum(len(one.detections or ()) for one in results) <= FEW
+        return _answer(results, query, begin) if few else await service.call(_answer, results, query, begin)
 
     @app.get("/models", response_model=Models, responses=errors(401))
     async def models() -> Models:
