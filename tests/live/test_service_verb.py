@@ -122,7 +122,7 @@ def test_a_signal_ends_it_once_all_is_answered(workdir, number, code):
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
-    until(lambda: waiting() > 4, 30)
+    until(lambda: waiting() + 4 * len(answers) == 32, 30)       # all were taken
     process.send_signal(number)
     for thread in threads:
         thread.join(30)
