@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from darknet_py.cli import detect
+from darknet_py.cli import demo_steps, detect
 from darknet_py.cli.output import say
 from darknet_py.cli.train import stop_signals
 
@@ -31,7 +31,7 @@ CLEAR = "\033[H\033[J"          # C clears the terminal before each frame
 # the flags of add_flags, and what they are where they are not given
 DEFAULTS = {"c": 0, "s": 0, "avgframes": 1, "prefix": None, "out_filename": None, "json_file_output": None,
             "json_port": -1, "mjpeg_port": -1, "http_post_host": None, "time_limit_sec": 0., "benchmark": False,
-            "bind": "0.0.0.0", "codec": None, "loop": False}
+            "bind": "0.0.0.0", "codec": None, "loop": False, **demo_steps.DEFAULTS}
 OF_PICTURES = {"out": "-json_file_output FILE", "pictures": "-prefix PATH or -out_filename VIDEO", "save_labels": None}
 
 
@@ -69,6 +69,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--loop", action="store_true", default=None, help="begin files and pictures again at their end")
     group.add_argument("--benchmark", action="store_true", default=None, help="detect in the first frame over and "
                        "over, without decoding, drawing or a window")
+    demo_steps.add_flags(parser)
 
 
 def refuse(arguments: argparse.Namespace) -> None:
@@ -166,13 +167,16 @@ class _Run:
         if arguments.benchmark_layers:
             from darknet_py.cli.profile import LayerReport
             self.layers = LayerReport(detector.network)
+        steps, sinks = demo_steps.open_steps(arguments, detector, self.source)
+        for sink in sinks:
+            self.sinks.add(sink)
         self.hint()
         rates, window = Rates(time.monotonic), self.window
         draw = not (arguments.dontdraw_bbox or arguments.benchmark)
         with caught_signals() as signals:
             stop = Stopper(arguments.time_limit_sec, signals)
             for result in detect_frames(detector, self.source, stop, draw=draw, skip=self.skip,
-                                        still=arguments.benchmark, overlapped=self.layers is None):
+                                        still=arguments.benchmark, overlapped=self.layers is None, steps=steps):
                 if isinstance(result, DataError):
                     self.report(f"darknet-py: {result}")
                     failed = 1

@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,9 +86,9 @@ class Detections:
         found = list(self)
         return found if self.places is None else [found[index] for index in self.places.argsort(kind="stable")]
 
-    def to_json(self, frame_id: int = 1, timestamp: float | None = None) -> str:
+    def to_json(self, frame_id: int = 1, fields: Mapping[str, Any] = MappingProxyType({})) -> str:
         """One frame of Darknet's JSON (detection_to_json), as ``detector test -out`` writes it, in its order; names are
-        escaped. timestamp: of the frame, in seconds; a field that Darknet does not have."""
+        escaped. fields: of the frame, beside those that Darknet has."""
         objects = [
             f'  {{"class_id":{d.label}, "name":{json.dumps(d.name)}, "relative_coordinates":{{"center_x":{x:f}, '
             f'"center_y":{y:f}, "width":{w:f}, "height":{h:f}}}, "confidence":{d.score:f}}}'
@@ -95,8 +96,8 @@ class Detections:
         if self.places is not None:
             objects = [objects[index] for index in self.places.argsort(kind="stable")]
         filename = "" if self.path is None else f' "filename":{json.dumps(self.path)}, \n'
-        time = "" if timestamp is None else f' "timestamp":{timestamp:.6f}, \n'
-        return f'{{\n "frame_id":{frame_id}, \n{time}{filename} "objects": [ \n' + ", \n".join(objects) + "\n ] \n}"
+        others = "".join(f" {json.dumps(name)}:{json.dumps(value)}, \n" for name, value in fields.items())
+        return f'{{\n "frame_id":{frame_id}, \n{others}{filename} "objects": [ \n' + ", \n".join(objects) + "\n ] \n}"
 
     def to_supervision(self) -> Any:
         """As ``supervision.Detections``, with the names as its ``data["class_name"]``."""

@@ -47,7 +47,7 @@ def test_json_is_that_of_c(json_server, path):
         json_server.write(result(number))
     json_server.close()
     got = whole(client)
-    assert got == HEADERS + b"application/json\r\n\r\n[\n" + record(1, b"0.125000") + b", \n" + record(2, b"0.250000") \
+    assert got == HEADERS + b"application/json\r\n\r\n[\n" + record(1, b"0.125") + b", \n" + record(2, b"0.25") \
         + b"\n]"
     assert [one["frame_id"] for one in json.loads(got.split(b"\r\n\r\n")[1])] == [1, 2]
 
