@@ -49,7 +49,8 @@ class Pipeline(Generic[Item, Result]):
         where: describes a batch by its first item, for the error where outputs are not finite; None: no check.
         workers: threads that load; None takes one a core, up to 8.
         fresh: reset the state of recurrent layers before each batch.
-        overlapped: False loads an item when its turn comes, for sources that wait for the result.
+        overlapped: False loads an item when its turn comes, for sources that wait for the result, and does all in the
+            thread that iterates: another one would have to start OpenMP's threads for itself, which takes milliseconds.
 
     Attributes:
         network_seconds: in the backend so far.
@@ -59,7 +60,7 @@ class Pipeline(Generic[Item, Result]):
                  postprocess: Callable[[BatchOutputs], Sequence[Result]], *, where: Callable[[Item], str] | None = None,
                  workers: int | None = None, fresh: bool = False, overlapped: bool = True):
         self.backend, self.load, self.postprocess, self.where, self.fresh = backend, load, postprocess, where, fresh
-        self.workers, self.overlapped, self.network_seconds = workers if overlapped else 1, overlapped, 0.
+        self.workers, self.overlapped, self.network_seconds = workers if overlapped else 0, overlapped, 0.
 
     def stream(self, batches: Iterable[Sequence[Item]], most: int = 1) -> Iterator[tuple[Item, Result | DataError]]:
         """Each item and its result, in order.
@@ -86,7 +87,7 @@ class Pipeline(Generic[Item, Result]):
                 parts = list(zip(batch, [first, *islice(loaded, len(batch) - 1)], strict=True))
                 yield parts, self._run([(item, part) for item, part in parts if isinstance(part, Preprocessed)])
 
-        threads, more = (POSTPROCESS_THREADS, 1) if self.overlapped else (1, 0)
+        threads, more = (POSTPROCESS_THREADS, 1) if self.overlapped else (0, 0)
         for results in prefetch(self._results, runs(), threads, more):
             yield from results
 
