@@ -15,7 +15,9 @@ from runs import Step
 from darknet_py.cfg.options import NetOptions
 from darknet_py.errors import DarknetError, DataError, Reason
 from darknet_py.training import chart as chart_module
-from darknet_py.training.chart import Chart, plot_schedule
+from darknet_py.training import history as history_module
+from darknet_py.training.chart import Chart, plot_history, plot_schedule
+from darknet_py.training.history import History
 from darknet_py.training.report import Log, Report, console_line, read_log
 
 
@@ -65,8 +67,8 @@ def test_a_run_that_goes_on(tmp_path):
         file.write('{"iteration": 61, "lo')
     assert len(read_log(path)) == 63
     report = Report("mine", tmp_path, 100, iteration=40, charts=tmp_path)
-    assert [point[0] for point in report.chart.losses] == list(range(1, 41))
-    assert report.chart.scores == [(20, .2), (40, .4)]
+    assert [point.iteration for point in report.history.points] == list(range(1, 41))
+    assert [(entry["iteration"], entry["score"]) for entry in report.history.scores] == [(20, .2), (40, .4)]
     report.add(Step(41, loss=3.))
     report.close()
     lines = path.read_text().splitlines()
@@ -114,7 +116,7 @@ def test_numbers_that_json_lacks(tmp_path):
     lines = (tmp_path / "a_log.jsonl").read_text().splitlines()
     assert [json.loads(line, parse_constant=pytest.fail)["loss"] for line in lines] == [None, None, 1]
     report = Report("a", tmp_path, 10, iteration=3, charts=tmp_path)
-    assert len(report.chart.losses) == 3 and np.isnan(report.chart.losses[0][1])
+    assert len(report.history.points) == 3 and np.isnan(report.history.points[0].loss)
     report.close()
 
 
@@ -136,18 +138,19 @@ def test_a_log_that_cannot_be(tmp_path):
 
 
 def test_many_points_are_thinned_out(monkeypatch):
-    monkeypatch.setattr(chart_module, "POINTS", 10)
-    chart = Chart("a", 1000)
+    monkeypatch.setattr(history_module, "POINTS", 10)
+    history = History(1000)
     for iteration in range(1, 1001):
-        chart.add(iteration, 1., 1.)
-    iterations = [point[0] for point in chart.losses]
-    assert 10 <= len(iterations) <= 20 and set(np.diff(iterations)) == {chart.stride} and iterations[-1] > 900
+        history.note({"iteration": iteration, "loss": 1., "avg_loss": 1., "seconds": .5})
+    iterations = [point.iteration for point in history.points]
+    assert 10 <= len(iterations) <= 20 and set(np.diff(iterations)) == {history.stride} and iterations[-1] > 900
+    assert history.latest.iteration == history.iteration == 1000 and history.seconds == 500
 
 
 def test_drawing_takes_little_of_the_time(monkeypatch):
     now = [0.]
     monkeypatch.setattr(chart_module.time, "monotonic", lambda: now[0])
-    chart = Chart("a", 1000)
+    chart = Chart("a")
     assert not chart.due(99) and chart.due(100)
     now[0] = 61.
     assert chart.due(1)                                     # slow iterations
@@ -159,10 +162,9 @@ def test_drawing_takes_little_of_the_time(monkeypatch):
 
 @pytest.mark.parametrize("average, most, top", [(5, 20, 5.5), (19, 20, 20), (500, 20, 550), (0, 20, 1)])
 def test_the_scale_of_the_loss(average, most, top):
-    chart = Chart("a", 10, most)
-    chart.add(1, average, average)
-    _, axes = chart_module._figure("", 10)
-    chart._draw_losses(axes)
+    history = History(10)
+    history.note({"iteration": 1, "loss": average, "avg_loss": average, "seconds": 1.})
+    axes = plot_history(history, most).axes[0]
     assert axes.get_ylim() == pytest.approx((0, top))
 
 
