@@ -73,10 +73,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse(arguments: argparse.Namespace) -> None:
-    """Refuse the flags of ``demo`` for what else takes its parser; ``train`` takes C's -mjpeg_port."""
+    """Refuse the flags of ``demo`` for what else takes its parser; ``train`` has -mjpeg_port and -bind too."""
     from darknet_py.errors import DarknetError
+    taken = ("mjpeg_port", "bind") if arguments.action == "train" else ()
     for name in DEFAULTS:
-        if getattr(arguments, name) is not None and not (arguments.action == "train" and name == "mjpeg_port"):
+        if getattr(arguments, name) is not None and name not in taken:
             raise DarknetError(f"detector {arguments.action} does not take -{name}, which detector demo does")
 
 
@@ -136,8 +137,9 @@ class _Run:
     def open_sinks(self) -> Iterator[Sink]:
         """The consumers of results that the flags name. Servers first: a client sees a frame before it is written."""
         from darknet_py.live.files import JsonFile, PictureFiles
+        from darknet_py.live.http_forms import JSON_FORMS, MJPEG_FORMS, JsonArray, Mjpeg
         from darknet_py.live.http_post import HttpPost
-        from darknet_py.live.http_streams import JSON_FORMS, MJPEG_FORMS, JsonArray, Mjpeg, StreamServer
+        from darknet_py.live.http_streams import StreamServer
         from darknet_py.live.video import VideoWriter
         arguments, source = self.arguments, self.source
         check_outputs(arguments)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,32 +18,25 @@ QUALITY = 40            # of the JPEGs of the MJPEG stream, as C's
 Mark = Callable[[np.ndarray], None]         # draws on (H, W, 3) BGR uint8
 
 
-class Picture:
-    """A frame as it is shown. It is drawn, and encoded, when that is first asked for, in whichever thread, and once.
+class Drawn(ABC):
+    """A picture that is drawn, and encoded, when that is first asked for, in whichever thread, and once."""
 
-    Args:
-        image: (H, W, C) BGR or grey uint8.
-        detections: to draw on it; None for none.
-        marks: draw on it after them.
-    """
+    quality = QUALITY
 
-    def __init__(self, image: np.ndarray, detections: Detections | None, marks: Sequence[Mark] = ()):
-        self.image, self.detections, self.marks, self._lock = image, detections, marks, threading.RLock()
+    def __init__(self):
+        self._lock = threading.RLock()
+
+    @abstractmethod
+    def draw(self) -> np.ndarray:
+        """(H, W, 3) BGR uint8."""
 
     @cached_property
     def _drawn(self) -> np.ndarray:
-        if self.detections is not None:
-            drawn = self.detections.draw(self.image)
-        else:
-            drawn = cv2.cvtColor(self.image, cv2.COLOR_GRAY2BGR) if self.image.shape[2] == 1 else self.image
-            drawn = drawn.copy() if self.marks and drawn is self.image else drawn
-        for mark in self.marks:
-            mark(drawn)
-        return drawn
+        return self.draw()
 
     @cached_property
     def _encoded(self) -> bytes:
-        return cv2.imencode(".jpg", self.drawn, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+        return cv2.imencode(".jpg", self.drawn, [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1].tobytes()
 
     @property
     def drawn(self) -> np.ndarray:
@@ -52,9 +46,33 @@ class Picture:
 
     @property
     def jpeg(self) -> bytes:
-        """The JPEG of ``drawn``, of ``QUALITY``."""
+        """The JPEG of ``drawn``, of ``quality``."""
         with self._lock:
             return self._encoded
+
+
+class Picture(Drawn):
+    """A frame as it is shown.
+
+    Args:
+        image: (H, W, C) BGR or grey uint8.
+        detections: to draw on it; None for none.
+        marks: draw on it after them.
+    """
+
+    def __init__(self, image: np.ndarray, detections: Detections | None, marks: Sequence[Mark] = ()):
+        super().__init__()
+        self.image, self.detections, self.marks = image, detections, marks
+
+    def draw(self) -> np.ndarray:
+        if self.detections is not None:
+            drawn = self.detections.draw(self.image)
+        else:
+            drawn = cv2.cvtColor(self.image, cv2.COLOR_GRAY2BGR) if self.image.shape[2] == 1 else self.image
+            drawn = drawn.copy() if self.marks and drawn is self.image else drawn
+        for mark in self.marks:
+            mark(drawn)
+        return drawn
 
 
 @dataclass(eq=False)
@@ -86,6 +104,11 @@ class Result:
     def record(self) -> str:
         """C's JSON of a frame, with the timestamp and ``fields`` beside its fields."""
         return self.detections.to_json(self.number, {"timestamp": round(self.timestamp, 6), **self.fields})
+
+    @property
+    def jpeg(self) -> bytes:
+        """Of the picture."""
+        return self.picture.jpeg
 
 
 class Step(Protocol):

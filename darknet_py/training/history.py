@@ -1,8 +1,8 @@
 """The history of a run: its losses, thinned out for curves, its scores, its pace, from the log and as it goes on."""
 from __future__ import annotations
 
+import copy
 import math
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -32,14 +32,15 @@ class History:
         iteration: how many are done already.
 
     Attributes:
-        points: every ``stride``-th, so that a few thousand are kept. Never changed but by appending, or else replaced,
-            so that other threads may copy it.
+        points: every ``stride``-th, so that a few thousand are kept.
         latest: the last one.
         scores: lines of measurements; values in [0, 1].
         measure: what these are called.
         seconds: of all iterations.
         pace: seconds, and seconds without data, of the latest iterations of this process.
         ended: whether the run goes on no more.
+
+    One thread takes lines while others may read: lists are appended to or replaced, and what ``pace`` is, replaced.
     """
 
     def __init__(self, last: int, iteration: int = 0):
@@ -49,7 +50,7 @@ class History:
         self.latest: Point | None = None
         self.scores: list[Mapping[str, Any]] = []
         self.measure, self.seconds, self.ended = "mAP", 0., False
-        self.pace = deque[tuple[float, float]](maxlen=PACE)
+        self.pace: tuple[tuple[float, float], ...] = ()
 
     def note(self, entry: Mapping[str, Any], new: bool = True) -> None:
         """A line of the log. new: of this process."""
@@ -59,7 +60,7 @@ class History:
             self.seconds += 0 if math.isnan(point.seconds) else point.seconds
             if new:
                 self.iteration = point.iteration
-                self.pace.append((point.seconds, point.data_seconds))
+                self.pace = (*self.pace[1 - PACE:], (point.seconds, point.data_seconds))
             if point.iteration % self.stride == 0:
                 self.points.append(point)
             if len(self.points) > 2 * POINTS:
@@ -69,6 +70,12 @@ class History:
             self.measure = str(entry.get("measure", self.measure))
             self.scores.append(entry)
 
+    def snapshot(self) -> History:
+        """A copy that stays as it is."""
+        other = copy.copy(self)
+        other.points, other.scores = list(self.points), list(self.scores)
+        return other
+
     @property
     def average(self) -> float:
         """The running mean of the loss; NaN before the first."""
@@ -77,9 +84,8 @@ class History:
     @property
     def left(self) -> float | None:
         """Seconds until the end; None before the first iteration."""
-        if not self.pace:
-            return None
-        return (self.last - self.iteration) * sum(seconds for seconds, _ in self.pace) / len(self.pace)
+        pace = self.pace
+        return (self.last - self.iteration) * sum(seconds for seconds, _ in pace) / len(pace) if pace else None
 
     def state(self) -> str:
         """How far the run has come, and how long it will take, or took."""

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from darknet_py.errors import DataError, Reason, cause
 from darknet_py.utils.files import replacing
-
-import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# matplotlib renders one figure at a time, and none while this process forks: a child would find its locks taken for ever
+# one figure is rendered at a time, and none while this process forks: a child would find locks of others taken for ever
 RENDERING = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=RENDERING.acquire, after_in_parent=RENDERING.release, after_in_child=RENDERING.release)
