@@ -50,7 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_stream_flags(parser)
     for name in ("dont-show", *ELSEWHERE):
         parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--chart", help=argparse.SUPPRESS)
 
 
 def add_stream_flags(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +81,8 @@ def add_flags(parser: argparse.ArgumentParser, seed: str = "--seed") -> None:
                        "running averages of C (default estimated)")
     group.add_argument("--compile", action="store_true", help="let torch.compile make the network faster")
     group.add_argument("--backup", metavar="FOLDER", help="where weights go (default: what the data file says)")
+    group.add_argument("--chart", metavar="FILE", help="a chart that Darknet drew of the iterations before; its "
+                       "curves go into chart.png")
     group.add_argument("--no-report", action="store_true", help="write no NAME_report/ beside the log")
     group.add_argument("--tensorboard", metavar="FOLDER", help="write for TensorBoard too")
     group.add_argument("--dashboard", type=int, metavar="PORT", help="serve a page with curves, figures and the latest "
@@ -132,7 +133,7 @@ def train(arguments: argparse.Namespace, streams: RunStreams | None) -> int:
         iou_thresh=arguments.iou_thresh, points=arguments.points, thresh=arguments.thresh, device=device(arguments),
         seed=arguments.seed, workers=arguments.workers, amp=arguments.amp, compile=arguments.compile,
         statistics=arguments.statistics, backup=arguments.backup, report=not arguments.no_report,
-        tensorboard=arguments.tensorboard))
+        tensorboard=arguments.tensorboard, chart=arguments.chart))
     if not training.world.is_main:
         for _ in training:
             pass

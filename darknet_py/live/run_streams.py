@@ -72,14 +72,14 @@ class Shown(Drawn):
 
 
 class ChartPicture(Shown):
-    """The chart of a history, which stays as it is."""
+    """The chart of a history, which stays as it is. most, before: see ``Chart``."""
 
-    def __init__(self, history: History, most: float):
+    def __init__(self, history: History, most: float, before: np.ndarray | None):
         super().__init__()
-        self.history, self.most = history, most
+        self.history, self.most, self.before = history, most, before
 
     def image(self) -> np.ndarray:
-        return rendered(plot_history(self.history, self.most))
+        return rendered(plot_history(self.history, self.most, self.before))
 
 
 class BatchPicture(Shown):
@@ -194,7 +194,7 @@ class RunStreams:
             old, now = self._chart, time.monotonic()
             if old is None or (_progress(old.history) != _progress(history) and (
                     self._closed.is_set() or now - old.made >= max(EVERY, old.cost / SHARE))):
-                self._chart = ChartPicture(history.snapshot(), run.network.options.max_chart_loss)
+                self._chart = ChartPicture(history.snapshot(), run.network.options.max_chart_loss, run.before)
             return self._chart
 
     def status(self, iteration: int = 0, scores: int = 0, notes: int = 0) -> dict[str, Any]:

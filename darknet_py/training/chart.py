@@ -7,7 +7,10 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from darknet_py.cfg.options import NetOptions
+from darknet_py.data.image import read_image
 from darknet_py.errors import DataError, Reason
 from darknet_py.training.history import POINTS, History, Point, number
 from darknet_py.training.schedule import learning_rate
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 EVERY = 100             # iterations between two drawings
 SHARE = .01             # of the time may go into drawing
 SLOWEST = 60.           # seconds after which a drawing is due even if the iterations are few
+THEIRS, THEIR_MARGIN = (1000, 1000), 60         # pixels of Darknet's chart, and of what is left of and below its axes
+SIZE, DOTS = (10, 7), 100                       # inches of ours, and pixels of an inch
+OURS = (SIZE[0] * DOTS, SIZE[1] * DOTS)
 
 
 class Chart:
@@ -29,12 +35,13 @@ class Chart:
         name: of the run; the picture is written to chart.png and chart_NAME.png.
         most: the loss above which the curve may leave the picture (max_chart_loss).
         folder: where the pictures go.
+        before: curves of Darknet's, see ``read_chart``.
 
     Darknet: draw_train_chart, draw_train_loss.
     """
 
-    def __init__(self, name: str, most: float = 20, folder: str | os.PathLike = "."):
-        self.most = most
+    def __init__(self, name: str, most: float = 20, folder: str | os.PathLike = ".", before: np.ndarray | None = None):
+        self.most, self.before = most, before
         self.paths = (Path(folder, "chart.png"), Path(folder, f"chart_{name}.png"))
         self.drawn_at, self.drawn, self.cost = time.monotonic(), 0, 0.
 
@@ -50,15 +57,35 @@ class Chart:
             OSError: they cannot be written.
         """
         begin = time.monotonic()
-        write_figure(plot_history(history, self.most), self.paths)
+        write_figure(plot_history(history, self.most, self.before), self.paths)
         self.drawn_at, self.drawn = time.monotonic(), history.iteration
         self.cost = self.drawn_at - begin
 
 
-def plot_history(history: History, most: float = 20) -> Figure:
+def read_chart(path: str | os.PathLike) -> np.ndarray | None:
+    """The curves of a chart that Darknet drew, BGR (H, W, 3), over [0, max_batches] and [0, max_chart_loss]; None of
+    one that we drew, whose curves are in the log.
+
+    Raises:
+        DataError: it cannot be read, or is neither.
+
+    Darknet: draw_train_chart, -chart.
+    """
+    picture = read_image(path)
+    height, width = picture.shape[:2]
+    if (width, height) not in (THEIRS, OURS):
+        raise DataError(f"{path}: expected a chart of a training, {THEIRS[0]} x {THEIRS[1]} pixels if Darknet drew it, "
+                        f"found {width} x {height}", Reason.SHAPE_MISMATCH)
+    return picture[:-THEIR_MARGIN, THEIR_MARGIN:] if (width, height) == THEIRS else None
+
+
+def plot_history(history: History, most: float = 20, before: np.ndarray | None = None) -> Figure:
     """Draw loss and scores over the iterations; see ``Chart``."""
     figure, axes = _figure(history.title(), history.last)
     _draw_losses(axes, history.points, most)
+    if before is not None:                          # its axes are what these are then
+        axes.imshow(before[..., ::-1], extent=(0, history.last, 0, most), aspect="auto", alpha=.6)
+        axes.set(xlim=(0, history.last), ylim=(0, most))
     if history.scores:
         _draw_scores(axes.twinx(), history)
     return figure
@@ -162,7 +189,7 @@ def _turns(net: NetOptions) -> list[int]:
 def _figure(title: str, last: int) -> tuple[Figure, Axes]:
     """An empty picture over the iterations of a run, in no window."""
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(10, 7), dpi=100, layout="tight")
+    figure = Figure(figsize=SIZE, dpi=DOTS, layout="tight")
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(f"iteration (max_batches={last})")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from darknet_py.errors import DarknetError, DataError, Reason, cause
 from darknet_py.training.chart import Chart
 from darknet_py.training.events import Event, Iteration, Note, Saved, Scored
@@ -61,6 +63,7 @@ class Report:
         charts: the folder for the chart; None for no chart.
         tensorboard: a folder for TensorBoard's events; None for none.
         facts: what is trained on what, for the page in NAME_report/ beside the log; None for no such folder.
+        before: of the chart, see ``read_chart``.
 
     Attributes:
         history: of the run, with what the log has of it from before.
@@ -72,11 +75,11 @@ class Report:
 
     def __init__(self, name: str, folder: str | os.PathLike, last: int, *, iteration: int = 0, most: float = 20,
                  charts: str | os.PathLike | None = ".", tensorboard: str | os.PathLike | None = None,
-                 facts: Mapping[str, str] | None = None):
+                 facts: Mapping[str, str] | None = None, before: np.ndarray | None = None):
         self.history = History(last, iteration)
         self.board = None if tensorboard is None else Board(tensorboard, iteration)
         self.log = Log(Path(folder, f"{name}_log.jsonl"), iteration)
-        self.chart = None if charts is None else Chart(name, most, charts)
+        self.chart = None if charts is None else Chart(name, most, charts, before)
         self.pages = None if facts is None else ReportFolder(
             Path(folder, f"{name}_report"), name, facts,
             {"results.csv": "results.csv", self.log.path.name: f"../{self.log.path.name}"}, self.log.entries, iteration)

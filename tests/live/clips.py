@@ -118,7 +118,7 @@ def ask(port: int, path: str | None = "/", seconds: float = 5.) -> socket.socket
             assert time.monotonic() < end, "nothing listens"
             time.sleep(.01)
     if path is not None:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     return connection
 
 

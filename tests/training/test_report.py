@@ -16,9 +16,10 @@ from darknet_py.cfg.options import NetOptions
 from darknet_py.errors import DarknetError, DataError, Reason
 from darknet_py.training import chart as chart_module
 from darknet_py.training import history as history_module
-from darknet_py.training.chart import Chart, plot_history, plot_schedule
+from darknet_py.training.chart import Chart, plot_history, plot_schedule, read_chart
 from darknet_py.training.history import History
 from darknet_py.training.report import Log, Report, console_line, read_log
+from darknet_py.viz.figures import rendered
 
 
 def is_blue(picture):
@@ -166,6 +167,25 @@ def test_the_scale_of_the_loss(average, most, top):
     history.note({"iteration": 1, "loss": average, "avg_loss": average, "seconds": 1.})
     axes = plot_history(history, most).axes[0]
     assert axes.get_ylim() == pytest.approx((0, top))
+
+
+def test_curves_of_a_chart_that_darknet_drew(tmp_path):
+    """They lie under ours at their iterations and losses; a chart of ours brings none, for the log has them."""
+    theirs = np.full((1000, 1000, 3), 255, np.uint8)
+    theirs[460:480, 60:530] = 0, 0, 255                     # a loss of 10 of 20, up to the half of the iterations
+    cv2.imwrite(str(tmp_path / "theirs.png"), theirs)
+    history = History(200)
+    history.note({"iteration": 150, "loss": 30., "avg_loss": 30., "seconds": 1.})
+    picture = rendered(plot_history(history, 20, read_chart(tmp_path / "theirs.png"))).astype(int)
+    red = (picture[..., 2] > picture[..., 0] + 80).nonzero()
+    axes = plot_history(history, 20, read_chart(tmp_path / "theirs.png"))
+    assert axes.axes[0].get_ylim() == (0, 20) and axes.axes[0].get_xlim() == (0, 200)
+    assert abs(np.mean(red[0]) - 350) < 40 and abs(red[1].max() - 525) < 40 and red[1].min() < 100
+    cv2.imwrite(str(tmp_path / "ours.png"), picture)
+    assert read_chart(tmp_path / "ours.png") is None
+    cv2.imwrite(str(tmp_path / "other.png"), picture[:80])
+    with raises(DataError, Reason.SHAPE_MISMATCH, "1000 x 1000 pixels if Darknet drew it, found 1000 x 80"):
+        read_chart(tmp_path / "other.png")
 
 
 def test_tensorboard(tmp_path):
