@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from darknet_py.data.targets import MiniBatch
+from darknet_py.errors import DarknetError, one_line
 from darknet_py.live.dashboard_page import page
 from darknet_py.live.http_forms import MJPEG_FORMS, NOT_HERE, Answer, Events, Form, Mjpeg
 from darknet_py.live.http_streams import StreamServer
@@ -35,8 +36,8 @@ from darknet_py.utils.machine import memory
 from darknet_py.viz.figures import RENDERING, rendered
 
 EVERY = 1.              # seconds between two pictures of the chart, and two events of the dashboard
-SHARE = .02             # of the time may go into drawing charts; meanwhile the last one is sent again
-BATCH_AGE = 5.          # seconds for which a picture of a mini-batch is shown
+SHARE = .01             # of the time may go into drawing charts, and mini-batches; meanwhile the last one is sent again
+BATCH_AGE = 5.          # seconds for which a picture of a mini-batch is shown at least
 QUALITY = 70            # of the chart's JPEGs, as C's
 MOST_NOTES = 50         # messages on the dashboard
 
@@ -49,6 +50,10 @@ class Shown(Drawn):
     def __init__(self) -> None:
         super().__init__()
         self.made, self.cost = time.monotonic(), 0.
+
+    def is_old(self, least: float) -> bool:
+        """Whether it is time for another one: after ``least`` seconds, and for a small share of the time."""
+        return time.monotonic() - self.made >= max(least, self.cost / SHARE)
 
     def draw(self) -> np.ndarray:
         begin = time.monotonic()
@@ -161,17 +166,21 @@ class RunStreams:
     def follow(self, run: Run) -> Iterator[Event]:
         """Pass on the events of a run, and serve it."""
         self.run = run
-        for event in run:
-            self.history = run.history
-            if isinstance(event, Iteration):
-                self.size = event.size
-            elif isinstance(event, Note):
-                self.notes = [*self.notes[1 - MOST_NOTES:], (self.notes[-1][0] + 1 if self.notes else 1, event.text)]
-            elif isinstance(event, Started):
-                self.size = event.size
-                self.facts = facts_of(event, run.name, str(run.request.run.data[0]), run.seed)
-                run.task.watched = self.dashboard is not None
-            yield event
+        try:
+            for event in run:
+                self.history = run.history
+                if isinstance(event, Iteration):
+                    self.size = event.size
+                elif isinstance(event, Note):
+                    self._note(event.text)
+                elif isinstance(event, Started):
+                    self.size = event.size
+                    self.facts = facts_of(event, run.name, str(run.request.run.data[0]), run.seed)
+                    run.task.watched = self.dashboard is not None
+                yield event
+        except DarknetError as error:
+            self._note(str(error))
+            raise
 
     def close(self) -> None:
         """Send the last chart and the last figures, and end all streams."""
@@ -191,9 +200,9 @@ class RunStreams:
         if history is None or history.latest is None or run is None:
             return None
         with self._lock:
-            old, now = self._chart, time.monotonic()
-            if old is None or (_progress(old.history) != _progress(history) and (
-                    self._closed.is_set() or now - old.made >= max(EVERY, old.cost / SHARE))):
+            old = self._chart
+            if old is None or (_progress(old.history) != _progress(history)
+                               and (self._closed.is_set() or old.is_old(EVERY))):
                 self._chart = ChartPicture(history.snapshot(), run.network.options.max_chart_loss, run.before)
             return self._chart
 
@@ -226,6 +235,9 @@ class RunStreams:
             status["phase"] = "ended"
         status["points"] = [_finite(point) for point in status["points"]]
         return status
+
+    def _note(self, text: str) -> None:
+        self.notes = [*self.notes[1 - MOST_NOTES:], (self.notes[-1][0] + 1 if self.notes else 1, one_line(text))]
 
     def _publish_often(self) -> None:
         while not self._closed.wait(EVERY):
@@ -268,7 +280,7 @@ class RunStreams:
             return None
         with self._lock:
             old = self._batch
-            if old is None or (old.batch is not batch and time.monotonic() - old.made >= BATCH_AGE):
+            if old is None or (old.batch is not batch and old.is_old(BATCH_AGE)):
                 old = self._batch = BatchPicture(batch, run.task.names)
         return old.jpeg
 

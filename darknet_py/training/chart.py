@@ -189,7 +189,8 @@ def _turns(net: NetOptions) -> list[int]:
 def _figure(title: str, last: int) -> tuple[Figure, Axes]:
     """An empty picture over the iterations of a run, in no window."""
     from matplotlib.figure import Figure
-    figure = Figure(figsize=SIZE, dpi=DOTS, layout="tight")
+    figure = Figure(figsize=SIZE, dpi=DOTS)
+    figure.subplots_adjust(.08, .08, .92, .91)      # to find these out takes longer than most of the drawing
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(f"iteration (max_batches={last})")

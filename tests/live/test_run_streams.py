@@ -25,6 +25,7 @@ from darknet_py.live.http_forms import C_HEADERS
 from darknet_py.live.run_streams import RunStreams
 from darknet_py.training.chart import plot_history
 from darknet_py.training.events import Finished, Iteration
+from darknet_py.training.history import History
 from darknet_py.training.report import read_log
 from darknet_py.training.settings import Settings
 from darknet_py.training.trainer import Run
@@ -161,6 +162,18 @@ def test_a_run_that_goes_on_shows_what_was_before(tiny, often):
                 told = state(streams.dashboard.port)
                 assert [point[0] for point in told["points"]] == list(range(1, event.iteration + 1))
         assert isinstance(event, Finished)
+
+
+def test_pictures_take_little_of_the_time(monkeypatch):
+    now = [0.]
+    monkeypatch.setattr(run_streams.time, "monotonic", lambda: now[0])
+    picture = run_streams.ChartPicture(History(10), 20, None)
+    monkeypatch.setattr(picture, "image", lambda: now.__setitem__(0, now[0] + .25) or np.zeros((8, 8, 3), np.uint8))
+    assert not picture.is_old(1) and picture.jpeg == picture.jpeg and now[0] == .25      # drawn once
+    now[0] = 24.9
+    assert not picture.is_old(1)
+    now[0] = 25.
+    assert picture.is_old(1) and not picture.is_old(30)
 
 
 class Page(html.parser.HTMLParser):
