@@ -38,6 +38,7 @@ from darknet_py.viz.figures import RENDERING, rendered
 EVERY = 1.              # seconds between two pictures of the chart, and two events of the dashboard
 SHARE = .01             # of the time may go into drawing charts, and mini-batches; meanwhile the last one is sent again
 BATCH_AGE = 5.          # seconds for which a picture of a mini-batch is shown at least
+HEARTBEAT = 10.         # seconds after which there is an event without news, for whoever lies between
 QUALITY = 70            # of the chart's JPEGs, as C's
 MOST_NOTES = 50         # messages on the dashboard
 
@@ -131,7 +132,7 @@ class RunStreams:
         self.facts: dict[str, str] = {}
         self.size = (0, 0)
         self.notes: list[tuple[int, str]] = []
-        self.number, self.sent = 0, (0, 0, 0, False)
+        self.number, self.sent, self.sent_at = 0, (0, 0, 0, False), time.monotonic()
         self._chart: ChartPicture | None = None
         self._batch: BatchPicture | None = None
         self._lock, self._closed = threading.Lock(), threading.Event()
@@ -251,10 +252,10 @@ class RunStreams:
         status = self.status(*self.sent[:3])
         now = (status["iteration"], self.sent[1] + len(status["scores"]), max([self.sent[2], *(
             number for number, _ in status["notes"])]), status["phase"] == "ended")
-        if now != self.sent:
+        if now != self.sent or time.monotonic() - self.sent_at >= HEARTBEAT:
             status["number"] = self.number + 1
             self.dashboard.write(Update(self.number + 1, json.dumps(status)))
-            self.number, self.sent = self.number + 1, now
+            self.number, self.sent, self.sent_at = self.number + 1, now, time.monotonic()
 
     def _state(self) -> bytes:
         return json.dumps(self.status()).encode()
