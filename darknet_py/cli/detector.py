@@ -24,6 +24,9 @@ IGNORED = ("show-imgs",)
 IGNORED_VALUES = ("chart",)
 
 
+prepared = demo.prepared        # of -track
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=list(ACTIONS), help="what to do")
     parser.add_argument("data", help="a .data file, for its names")
