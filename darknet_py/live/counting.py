@@ -247,11 +247,11 @@ def draw_counter(points: np.ndarray, text: str, is_line: bool, canvas: np.ndarra
     for colour, weight in ((DARK, 3 * thick), (COLOUR, thick)):
         cv2.polylines(canvas, paths, not is_line, colour, weight, cv2.LINE_AA)
     scale = max(.4, (height + width) / 2300)
-    (wide, high), _ = cv2.getTextSize(drawable(text), FONT, scale, thick)
-    x, y = (int(max(low, min(value, most))) for value, low, most in (
-        (corners[0, 0], 2, width - wide - 2), (corners[0, 1] - 4 * thick, high + 2, height - 4)))
-    for colour, weight in ((DARK, 3 * thick), (COLOUR, thick)):
-        cv2.putText(canvas, drawable(text), (x, y), FONT, scale, colour, weight, cv2.LINE_AA)
+    (wide, high), below = cv2.getTextSize(drawable(text), FONT, scale, thick)
+    x, y = (int(max(0, min(value, most))) for value, most in (
+        (corners[0, 0], width - wide - 4), (corners[0, 1], height - high - below - 4)))
+    cv2.rectangle(canvas, (x, y), (x + wide + 4, y + high + below + 4), COLOUR, cv2.FILLED)
+    cv2.putText(canvas, drawable(text), (x + 2, y + high + 2), FONT, scale, DARK, thick, cv2.LINE_AA)
 
 
 class CountsFile:

@@ -60,7 +60,7 @@ class EmbeddingTracker:
             no effect unless they exceed that.
 
     Darknet: set_track_id. What it calls CIoU is the IoU. C fills the embeddings on a GPU alone; without one they are 0
-    and only the overlap counts. Among equal similarities, which C leaves in any order, the oldest box comes first.
+    and only the overlap counts. Among equal similarities, which C leaves in any order, the latest box comes first.
     """
 
     def __init__(self, options: EmbeddingOptions, classes: int):
@@ -106,7 +106,7 @@ class EmbeddingTracker:
         share = self.options.track_ciou_norm
         mixed = cosine * (1 - share) + overlap * share
         earlier, new = ((mixed > self.options.sim_thresh) & (old.labels[:, None] == labels)).nonzero()
-        order = (-cosine[earlier, new]).argsort(kind="stable")
+        order = np.lexsort((-earlier, -cosine[earlier, new]))
         earlier, new = earlier[order], new[order]
         return list(zip(new.tolist(), earlier.tolist(), mixed[earlier, new].tolist(), strict=True))
 
