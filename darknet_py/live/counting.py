@@ -86,7 +86,7 @@ def crosses_segment(start: np.ndarray, end: np.ndarray, line: np.ndarray) -> boo
     a, b = line_distance(np.stack([start, end]), line)
     along = line[1] - line[0]
     part = ((start + (end - start) * a / (a - b) - line[0]) * along).sum() / (along ** 2).sum()
-    return 0 <= part <= 1
+    return bool(0 <= part <= 1)
 
 
 class _Seen:

@@ -294,7 +294,8 @@ def test_each_box_has_the_embedding_of_its_cell_and_anchor(network, backend, let
         for box, embedding in zip(found.relative(), found.embeddings, strict=True):
             match = [place for head, grid, anchors in zip((5, 8), heads, ([(8, 8), (16, 12)], [(20, 20), (9, 30)]),
                                                           strict=True)
-                     for place in cells(head, grid, anchors, letterbox) if np.allclose(place[2], box, 1e-3, 1e-5 * box.max() + 1e-4)]
+                     for place in cells(head, grid, anchors, letterbox)
+                     if np.allclose(place[2], box, 1e-3, 1e-5 * box.max() + 1e-4)]
             (head, (anchor, row, column), _), = match
             expected = embedded[3 * anchor:3 * anchor + 3, row, column] if head == 5 else torch.zeros(3)
             np.testing.assert_allclose(embedding, expected.detach(), 1e-3, 1e-4)
