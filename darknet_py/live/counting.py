@@ -27,7 +27,7 @@ MOST_POINTS = 1000      # of a zone
 MOST_LETTERS = 50       # of a name
 FARTHEST = 1_000_000    # pixels
 ANCHORS = ("bottom", "centre")
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 COLOUR, DARK = (255, 200, 0), (40, 40, 40)
 
 

@@ -1,6 +1,7 @@
 """Tracking by embeddings: boxes of a frame matched to those of the frames before by cosine similarity and overlap."""
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,6 +33,9 @@ class EmbeddingOptions:
     track_ciou_norm: float = .01
 
     def __post_init__(self):
+        for name in ("sim_thresh", "track_ciou_norm"):
+            if not math.isfinite(getattr(self, name)):
+                raise DarknetError(f"{name} needs a number, found {getattr(self, name)}")
         if not 0 <= self.track_history_size <= MOST_HISTORY:
             raise DarknetError(f"track_history_size needs a number of frames from 0 to {MOST_HISTORY}, found "
                                f"{self.track_history_size}")

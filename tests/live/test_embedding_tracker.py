@@ -1,5 +1,6 @@
 """Tracking by embeddings: ids as C's set_track_id gives them, the embeddings of boxes, and the flags."""
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from conftest import ROOT
 from tracked import CASES, result, sequence
 
 from darknet_py import Detector, load_network
+from darknet_py.cli.demo import lines
 from darknet_py.errors import DarknetError
 from darknet_py.inference.preprocess import as_input
 from darknet_py.live.embedding_tracker import EmbeddingOptions, EmbeddingTracker
+from darknet_py.live.http_post import message
 from darknet_py.live.tracking import TrackByEmbeddings, objects
 from darknet_py.model.weights import save
 
@@ -249,8 +252,8 @@ def test_a_box_with_two_classes_is_one_object():
     step = TrackByEmbeddings(EmbeddingOptions(dets_for_show=0), 3)
     for frame in range(3):
         one = result(frame + 1, [[0, 0, 9, 9], [50, 50, 60, 60], [0, 0, 9, 9]], [0, 1, 2], [.9, .8, .3])
-        one.detections = one.detections.__class__(**{**vars(one.detections), "places": np.int64([1, 0, 2]),
-                                                     "embeddings": np.eye(3, dtype=np.float32)[[0, 1, 0]]})
+        one.detections = replace(one.detections, places=np.int64([1, 0, 2]),
+                                 embeddings=np.eye(3, dtype=np.float32)[[0, 1, 0]])
         first, box = objects(one.detections)
         assert first.tolist() == [1, 0] and box.tolist() == [1, 0, 1]
         step(one)
@@ -336,6 +339,22 @@ def test_demo_takes_the_tracker_that_the_network_was_made_for(network, cli):
                "-track", "embedding")[2].endswith("but no [yolo] has embedding_layer=\n")
 
 
-def test_history_has_a_bound():
+def test_options_have_bounds():
     with pytest.raises(DarknetError, match="0 to 1000, found 1001"):
         EmbeddingOptions(track_history_size=1001)
+    with pytest.raises(DarknetError, match="sim_thresh needs a number, found nan"):
+        EmbeddingOptions(sim_thresh=float("nan"))
+
+
+def test_ids_are_shown_wherever_detections_are():
+    one = result(1, [[0, 0, 9, 9], [40, 60, 90, 90], [0, 0, 9, 9]], [0, 1, 2], [.9, .8, .3], ids=[12, 0, 12])
+    assert list(lines(one.detections, False)) == ["a: 90% (track = 12) , c: 30% \n", "b: 80% \n"]
+    assert message(one.detections, "").startswith("a, id: 0, track_id: 12\nb, id: 1\n\n")
+    plain = replace(one.detections, names=["a 12", "b", "c 12"], ids=None)
+    np.testing.assert_array_equal(one.detections.draw(one.image), plain.draw(one.image))
+    chosen = one.detections.select(np.array([2, 1]))
+    assert chosen.ids.tolist() == [12, 0] and chosen.labels.tolist() == [2, 1] and chosen.places is None
+    pytest.importorskip("supervision")
+    assert one.detections.to_supervision().tracker_id.tolist() == [12, -1, 12]
+    assert chosen.__class__(*[getattr(chosen, name) for name in ("boxes", "scores", "labels", "names", "image_size")]
+                            ).to_supervision().tracker_id is None
