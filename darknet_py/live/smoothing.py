@@ -18,10 +18,11 @@ SAME = .45              # IoU with a detection of its class above which a missin
 
 @dataclass
 class _Object:
-    """A tracked object. boxes: (4,) of the last frames, with their numbers; last: its detections in the last one."""
+    """A tracked object. boxes: (4,) of the last frames, with their numbers; last: what was reported in the last one, and
+    which rows of it are the object's."""
 
     boxes: deque[tuple[int, np.ndarray]] = field(default_factory=deque)
-    last: Detections | None = None
+    last: tuple[Detections, np.ndarray] | None = None
 
 
 class Smooth:
@@ -46,17 +47,16 @@ class Smooth:
         found = result.detections
         if found.ids is None:
             return
-        boxes = found.boxes.copy()
+        found = replace(found, boxes=found.boxes.copy(), missed=np.zeros(len(found), np.int64))
         numbers = np.unique(found.ids[found.ids > 0]).tolist()
         for number in numbers:
             rows = (found.ids == number).nonzero()[0]
             known = self._objects.setdefault(number, _Object())
-            known.boxes.append((self._count, found.boxes[rows[0]]))
+            known.boxes.append((self._count, found.boxes[rows[0]].copy()))
             while known.boxes[0][0] <= self._count - self._frames:
                 known.boxes.popleft()
-            boxes[rows] = np.mean([box for _, box in known.boxes], 0)
-            known.last = replace(found, boxes=boxes, missed=np.zeros(len(found), np.int64)).select(rows)
-        found = replace(found, boxes=boxes, missed=np.zeros(len(found), np.int64))
+            found.boxes[rows] = np.mean([box for _, box in known.boxes], 0)
+            known.last = found, rows
         absent = sorted(self._objects.keys() - set(numbers))
         missing = [self._missing(number, found) for number in absent]
         result.detections = _joined([found, *(one for one in missing if one is not None)])
@@ -65,12 +65,12 @@ class Smooth:
         """What an object that a frame misses is shown as there; None, and forgotten, where it is no longer."""
         known = self._objects[number]
         assert known.last is not None
-        gone = self._count - known.boxes[-1][0]
-        own = found.boxes[found.labels == known.last.labels[0]]
-        if gone > self._frames or (_overlap(known.last.boxes[:1], own) > SAME).any():
+        last, gone = known.last[0].select(known.last[1]), self._count - known.boxes[-1][0]
+        own = found.boxes[found.labels == last.labels[0]]
+        if gone > self._frames or (_overlap(last.boxes[:1], own) > SAME).any():
             del self._objects[number]
             return None
-        return replace(known.last, missed=np.full(len(known.last), gone))
+        return replace(last, missed=np.full(len(last), gone))
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
