@@ -18,8 +18,8 @@ SAME = .45              # IoU with a detection of its class above which a missin
 
 @dataclass
 class _Object:
-    """A tracked object. boxes: (4,) of the last frames, with their numbers; last: what was reported in the last one, and
-    which rows of it are the object's."""
+    """A tracked object. boxes: (4,) of the last frames, with their numbers; last: what was reported in the last one,
+    and which rows of it are the object's."""
 
     boxes: deque[tuple[int, np.ndarray]] = field(default_factory=deque)
     last: tuple[Detections, np.ndarray] | None = None
@@ -45,12 +45,12 @@ class Smooth:
     def __call__(self, result: Result) -> None:
         self._count += 1
         found = result.detections
-        if found.ids is None:
+        if (ids := found.ids) is None:
             return
         found = replace(found, boxes=found.boxes.copy(), missed=np.zeros(len(found), np.int64))
-        numbers = np.unique(found.ids[found.ids > 0]).tolist()
+        numbers = np.unique(ids[ids > 0]).tolist()
         for number in numbers:
-            rows = (found.ids == number).nonzero()[0]
+            rows = (ids == number).nonzero()[0]
             known = self._objects.setdefault(number, _Object())
             known.boxes.append((self._count, found.boxes[rows[0]].copy()))
             while known.boxes[0][0] <= self._count - self._frames:
