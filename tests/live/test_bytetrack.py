@@ -93,7 +93,6 @@ def pan(count=10):
 
 @pytest.fixture
 def run(workdir, cli):
-    pytest.importorskip("trackers")
     small_network()
     video("pan.avi", pan())
     return lambda *words: cli("demo", CFG, WEIGHTS, *words, "-device", "cpu", "-dont_show", "-json_file_output",
@@ -105,6 +104,7 @@ def records():
 
 
 def test_tracked_objects_of_a_video(run):
+    pytest.importorskip("trackers")
     assert run("pan.avi")[0] == 0
     plain = records()
     code, out, err = run("-track", "pan.avi", "-prefix", "p")       # -track alone takes no SOURCE for its kind
@@ -119,6 +119,7 @@ def test_tracked_objects_of_a_video(run):
 
 
 def test_counts_of_a_video(run):
+    pytest.importorskip("trackers")
     code, out, err = run("pan.avi", "-zone", "all=0,0 1,0 1,1 0,1", "-line", "160,0 160,240", "-anchor", "centre",
                          "-counts", "new/c.csv", "-smooth", "3", "-prefix", "p")
     assert (code, err) == (0, "") and "-zone needs tracked objects: -track bytetrack\n" in out
