@@ -10,6 +10,8 @@ HERE = Path(__file__).parent
 WHEELS = 'platform_machine in "x86_64 AMD64 aarch64 arm64"'
 FAST = ["onnx", f"ncnn; {WHEELS}", f'openvino>=2025; python_version < "3.14" and {WHEELS}']
 CONVERT = [*FAST, "onnxruntime"]
+# The package trackers asks for opencv-python, so it is installed with --no-deps, and what else it needs is here.
+TRACK = ["supervision>=0.31", "rich>=13"]
 
 
 # Four packages install OpenCV's module cv2, each over the others. The headless one runs everywhere, also without the GL
@@ -29,7 +31,7 @@ setup(
     install_requires=["torch>=2.4", "filelock>=3.30", "imagesize>=2", "matplotlib", "numpy", f"{OPENCV}>=4.8", "pillow",
                       "pycocotools", "pyparsing>=3.0", "pyyaml", "safetensors", "tqdm>=4.60", *FAST],
     extras_require={"tune": ["optuna>=4"], "convert": CONVERT,
-                    "quantize": ["nncf", *CONVERT], "fuzz": ["atheris>=3"], "video": ["av>=12"],
+                    "quantize": ["nncf", *CONVERT], "fuzz": ["atheris>=3"], "video": ["av>=12"], "track": TRACK,
                     "test": ["pytest>=8", "pytest-xdist>=3.2", "hypothesis", "ruff", "mypy", "optuna>=4", *CONVERT]},
     entry_points={"console_scripts": ["darknet-py=darknet_py.cli:main"]},
 )

@@ -15,9 +15,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import combinations
 from typing import TYPE_CHECKING
 
-from darknet_py.cli import demo_steps, detect
+from darknet_py.cli import demo_steps, demo_tracking, detect
 from darknet_py.cli.output import say
 from darknet_py.cli.train import stop_signals
 
@@ -42,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="a .data file, for its names")
     detect.add_detector_flags(parser, thresh=.25)
     add_flags(parser)
+
+
+prepared = demo_tracking.prepared
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -235,13 +239,15 @@ class _Run:
 def check_outputs(arguments: argparse.Namespace) -> None:
     """Refuse to write over the source, or two files into one."""
     from darknet_py.errors import DarknetError
-    names = [(flag, name) for flag in ("out_filename", "json_file_output") if (name := getattr(arguments, flag))]
+    names = [(flag, name) for flag in ("out_filename", "json_file_output", "counts")
+             if (name := getattr(arguments, flag))]
     for flag, name in names:
         for other in arguments.images:
             if os.path.exists(name) and os.path.exists(other) and os.path.samefile(name, other):
                 raise DarknetError(f"-{flag} {name} is the source itself")
-    if len(names) == 2 and os.path.realpath(names[0][1]) == os.path.realpath(names[1][1]):
-        raise DarknetError(f"-out_filename and -json_file_output are the same file, {names[0][1]}")
+    for (flag, name), (other, again) in combinations(names, 2):
+        if os.path.realpath(name) == os.path.realpath(again):
+            raise DarknetError(f"-{flag} and -{other} are the same file, {name}")
 
 
 @contextmanager
@@ -268,15 +274,20 @@ def state(result: Result, source: Source, fps: float) -> str:
 def lines(detections: Detections, ext_output: bool) -> Iterator[str]:
     """C's printout of a frame: a line a box in its order, with all its classes.
 
-    Darknet: draw_detections_cv_v3.
+    Darknet: draw_detections_cv_v3, without the similarity behind a track.
     """
     from darknet_py.errors import printable
     boxes: dict[tuple[float, ...], list[Detection]] = {}
-    for detection in detections.in_order():
-        boxes.setdefault(tuple(detection.box.tolist()), []).append(detection)
+    tracks: dict[tuple[float, ...], int] = {}
+    for index, detection in zip(detections.order, detections.in_order(), strict=True):
+        box = tuple(detection.box.tolist())
+        boxes.setdefault(box, []).append(detection)
+        tracks[box] = 0 if detections.ids is None else int(detections.ids[index])
     height, width = detections.image_size
     for (left, top, right, bottom), found in boxes.items():
-        classes = ", ".join(f"{printable(one.name)}: {one.score * 100:.0f}% " for one in found)
+        texts = [f"{printable(one.name)}: {one.score * 100:.0f}% " for one in found]
+        texts[0] += f"(track = {track}) " if (track := tracks[left, top, right, bottom]) else ""
+        classes = ", ".join(texts)
         place = ""
         if ext_output:
             wide, high = min((right - left) / width, 1.), min((bottom - top) / height, 1.)

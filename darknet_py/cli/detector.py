@@ -23,6 +23,9 @@ ACTIONS = {"test": ("detect", "run"), "train": ("train", "run"), "map": ("measur
 IGNORED = ("show-imgs",)
 
 
+prepared = demo.prepared        # of -track
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=list(ACTIONS), help="what to do")
     parser.add_argument("data", help="a .data file, for its names")
