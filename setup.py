@@ -12,6 +12,8 @@ FAST = ["onnx", f"ncnn; {WHEELS}", f'openvino>=2025; python_version < "3.14" and
 CONVERT = [*FAST, "onnxruntime"]
 SERVE = ["fastapi>=0.115", "uvicorn>=0.50", "websockets>=13", "python-multipart>=0.0.20", "prometheus-client",
          'tomli>=2; python_version < "3.11"']
+# The package trackers asks for opencv-python, so it is installed with --no-deps, and what else it needs is here.
+TRACK = ["supervision>=0.31", "rich>=13"]
 
 
 # Four packages install OpenCV's module cv2, each over the others. The headless one runs everywhere, also without the GL
@@ -27,11 +29,12 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["darknet_py", "darknet_py.*"]),
-    package_data={"darknet_py.live.service": ["page/*"]},
+    package_data={"darknet_py.live": ["*.html"], "darknet_py.live.service": ["page/*"]},
     install_requires=["torch>=2.4", "filelock>=3.30", "imagesize>=2", "matplotlib", "numpy", f"{OPENCV}>=4.8", "pillow",
                       "pycocotools", "pyparsing>=3.0", "pyyaml", "safetensors", "tqdm>=4.60", *FAST],
     extras_require={"tune": ["optuna>=4"], "convert": CONVERT,
-                    "quantize": ["nncf", *CONVERT], "fuzz": ["atheris>=3"], "video": ["av>=12"], "serve": SERVE,
+                    "quantize": ["nncf", *CONVERT], "fuzz": ["atheris>=3"], "video": ["av>=12"], "track": TRACK,
+                    "serve": SERVE,
                     "test": ["pytest>=8", "pytest-xdist>=3.2", "hypothesis", "ruff", "mypy", "optuna>=4", *CONVERT,
                              *SERVE]},
     entry_points={"console_scripts": ["darknet-py=darknet_py.cli:main"]},

@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py engines [--cfgs NAME,...] [--opencv PYTHON] [--darknet PROGRAM] [--all] [--json FILE]
     python scripts/benchmark.py pipeline [--cfgs NAME,...] [--pictures PATH,...] [--runs N]
+    python scripts/benchmark.py video [--parts file,stream] [--seconds N]
     python scripts/benchmark.py load [--cfg CFG] [--opencv PYTHON] [--runs N]
     python scripts/benchmark.py train [--data DATA] [--cfg CFG] [--darknet PROGRAM] [--c SECONDS] [--iterations N]
     python scripts/benchmark.py evaluate [--data DATA] [--cfg CFG] [--weights WEIGHTS] [--darknet PROGRAM] [--runs N]
@@ -11,6 +12,9 @@ engines: the time that networks with random weights take on our backends and in 
 and OpenVINO's own APIs, the C program; and memory, ratios, the share of the CPU's rate of matrix products.
 
 pipeline: what detection takes beyond the network: a JPEG with Detector, a folder with `detect`, a cold start, memory.
+
+video: `demo` on a file beside the network alone; the latency and the memory of `demo` on a stream that is faster than
+the network.
 
 load: the seconds it takes to parse a cfg, to build its network and to load its weights (random ones, written for
 the occasion; imports are not counted), beside OpenCV's readNetFromDarknet.
@@ -36,6 +40,7 @@ from importlib import import_module
 VERBS = {           # -> module in benchmarks/, help
     "engines": ("engines", "run networks on our backends and in other programs"),
     "pipeline": ("pipeline", "detect in pictures, beside the network alone"),
+    "video": ("video", "detect in a file and in a stream, beside the network alone"),
     "load": ("loading", "parse, build and load a network"),
     "train": ("training", "train a network"),
     "evaluate": ("evaluation", "measure a network"),

@@ -15,9 +15,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import combinations
 from typing import TYPE_CHECKING
 
-from darknet_py.cli import detect
+from darknet_py.cli import demo_steps, demo_tracking, detect
 from darknet_py.cli.output import say
 from darknet_py.cli.train import stop_signals
 
@@ -31,7 +32,7 @@ CLEAR = "\033[H\033[J"          # C clears the terminal before each frame
 # the flags of add_flags, and what they are where they are not given
 DEFAULTS = {"c": 0, "s": 0, "avgframes": 1, "prefix": None, "out_filename": None, "json_file_output": None,
             "json_port": -1, "mjpeg_port": -1, "http_post_host": None, "time_limit_sec": 0., "benchmark": False,
-            "bind": "0.0.0.0", "codec": None, "loop": False}
+            "bind": "0.0.0.0", "codec": None, "loop": False, **demo_steps.DEFAULTS}
 OF_PICTURES = {"out": "-json_file_output FILE", "pictures": "-prefix PATH or -out_filename VIDEO", "save_labels": None}
 
 
@@ -42,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="a .data file, for its names")
     detect.add_detector_flags(parser, thresh=.25)
     add_flags(parser)
+
+
+prepared = demo_tracking.prepared
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -69,13 +73,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--loop", action="store_true", default=None, help="begin files and pictures again at their end")
     group.add_argument("--benchmark", action="store_true", default=None, help="detect in the first frame over and "
                        "over, without decoding, drawing or a window")
+    demo_steps.add_flags(parser)
 
 
 def refuse(arguments: argparse.Namespace) -> None:
-    """Refuse the flags of ``demo`` for what else takes its parser; ``train`` takes C's -mjpeg_port."""
+    """Refuse the flags of ``demo`` for what else takes its parser; ``train`` has -mjpeg_port and -bind too."""
     from darknet_py.errors import DarknetError
+    taken = ("mjpeg_port", "bind") if arguments.action == "train" else ()
     for name in DEFAULTS:
-        if getattr(arguments, name) is not None and not (arguments.action == "train" and name == "mjpeg_port"):
+        if getattr(arguments, name) is not None and name not in taken:
             raise DarknetError(f"detector {arguments.action} does not take -{name}, which detector demo does")
 
 
@@ -135,8 +141,9 @@ class _Run:
     def open_sinks(self) -> Iterator[Sink]:
         """The consumers of results that the flags name. Servers first: a client sees a frame before it is written."""
         from darknet_py.live.files import JsonFile, PictureFiles
+        from darknet_py.live.http_forms import JSON_FORMS, MJPEG_FORMS, JsonArray, Mjpeg
         from darknet_py.live.http_post import HttpPost
-        from darknet_py.live.http_streams import JSON_FORMS, MJPEG_FORMS, JsonArray, Mjpeg, StreamServer
+        from darknet_py.live.http_streams import StreamServer
         from darknet_py.live.video import VideoWriter
         arguments, source = self.arguments, self.source
         check_outputs(arguments)
@@ -166,13 +173,16 @@ class _Run:
         if arguments.benchmark_layers:
             from darknet_py.cli.profile import LayerReport
             self.layers = LayerReport(detector.network)
+        steps, sinks = demo_steps.open_steps(arguments, detector, self.source)
+        for sink in sinks:
+            self.sinks.add(sink)
         self.hint()
         rates, window = Rates(time.monotonic), self.window
         draw = not (arguments.dontdraw_bbox or arguments.benchmark)
         with caught_signals() as signals:
             stop = Stopper(arguments.time_limit_sec, signals)
             for result in detect_frames(detector, self.source, stop, draw=draw, skip=self.skip,
-                                        still=arguments.benchmark, overlapped=self.layers is None):
+                                        still=arguments.benchmark, overlapped=self.layers is None, steps=steps):
                 if isinstance(result, DataError):
                     self.report(f"darknet-py: {result}")
                     failed = 1
@@ -229,13 +239,15 @@ class _Run:
 def check_outputs(arguments: argparse.Namespace) -> None:
     """Refuse to write over the source, or two files into one."""
     from darknet_py.errors import DarknetError
-    names = [(flag, name) for flag in ("out_filename", "json_file_output") if (name := getattr(arguments, flag))]
+    names = [(flag, name) for flag in ("out_filename", "json_file_output", "counts")
+             if (name := getattr(arguments, flag))]
     for flag, name in names:
         for other in arguments.images:
             if os.path.exists(name) and os.path.exists(other) and os.path.samefile(name, other):
                 raise DarknetError(f"-{flag} {name} is the source itself")
-    if len(names) == 2 and os.path.realpath(names[0][1]) == os.path.realpath(names[1][1]):
-        raise DarknetError(f"-out_filename and -json_file_output are the same file, {names[0][1]}")
+    for (flag, name), (other, again) in combinations(names, 2):
+        if os.path.realpath(name) == os.path.realpath(again):
+            raise DarknetError(f"-{flag} and -{other} are the same file, {name}")
 
 
 @contextmanager
@@ -262,15 +274,20 @@ def state(result: Result, source: Source, fps: float) -> str:
 def lines(detections: Detections, ext_output: bool) -> Iterator[str]:
     """C's printout of a frame: a line a box in its order, with all its classes.
 
-    Darknet: draw_detections_cv_v3.
+    Darknet: draw_detections_cv_v3, without the similarity behind a track.
     """
     from darknet_py.errors import printable
     boxes: dict[tuple[float, ...], list[Detection]] = {}
-    for detection in detections.in_order():
-        boxes.setdefault(tuple(detection.box.tolist()), []).append(detection)
+    tracks: dict[tuple[float, ...], int] = {}
+    for index, detection in zip(detections.order, detections.in_order(), strict=True):
+        box = tuple(detection.box.tolist())
+        boxes.setdefault(box, []).append(detection)
+        tracks[box] = 0 if detections.ids is None else int(detections.ids[index])
     height, width = detections.image_size
     for (left, top, right, bottom), found in boxes.items():
-        classes = ", ".join(f"{printable(one.name)}: {one.score * 100:.0f}% " for one in found)
+        texts = [f"{printable(one.name)}: {one.score * 100:.0f}% " for one in found]
+        texts[0] += f"(track = {track}) " if (track := tracks[left, top, right, bottom]) else ""
+        classes = ", ".join(texts)
         place = ""
         if ext_output:
             wide, high = min((right - left) / width, 1.), min((bottom - top) / height, 1.)

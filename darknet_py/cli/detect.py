@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from darknet_py.cli import demo_tracking
 from darknet_py.cli.output import say
 from darknet_py.utils.files import write_file
 
@@ -165,6 +166,7 @@ def make_detector(arguments: argparse.Namespace, images: int) -> Detector:
                         nms=.45 if arguments.nms is None else arguments.nms, hier_thresh=arguments.hier,
                         letterbox=arguments.letter_box or None, device=device(arguments),
                         stateful=True,         # as C from picture to picture
+                        embeddings=demo_tracking.wants_embeddings(arguments),
                         **options)
     warn_of_random(detector.outline, arguments.weights)
     return detector

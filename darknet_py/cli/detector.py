@@ -21,7 +21,9 @@ ACTIONS = {"test": ("detect", "run"), "train": ("train", "run"), "map": ("measur
            "calc_anchors": ("anchors", "run"), "demo": ("demo", "run")}                  # -> module and function
 # flags that Darknet accepts with any of its verbs, and that have no effect here: accepted and ignored
 IGNORED = ("show-imgs",)
-IGNORED_VALUES = ("chart",)
+
+
+prepared = demo.prepared        # of -track
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     demo.add_flags(parser)
     for name in IGNORED:
         parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
-    for name in IGNORED_VALUES:
-        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:

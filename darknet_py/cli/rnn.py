@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:0 ... (default auto)")
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
     train.add_flags(parser, seed="--srand")
+    train.add_stream_flags(parser)
     parser.add_argument("--seed", dest="text", metavar="TEXT", default="\n\n", help="valid, generate: what the network "
                         "reads first (default two line feeds)")
     parser.add_argument("--len", type=int, metavar="N", default=1000, help="generate: characters (default 1000)")

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.detect import device
@@ -25,10 +25,15 @@ from darknet_py.errors import one_line, printable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from darknet_py.live.run_streams import RunStreams
     from darknet_py.training.events import Event, Finished, Iteration, Started
     from darknet_py.training.trainer import Run
 
 MOST_CLASSES = 10       # named at the start
+# flags of Darknet's training that are refused, and what to use instead
+ELSEWHERE = {"show-imgs": "darknet-py preview draws augmented pictures, and -dashboard PORT shows those of the run",
+             "benchmark-layers": "darknet-py profile CFG times the layers",
+             "letter-box": "letter_box=1 in the cfg is what letterboxes, also in Darknet"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,10 +47,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iou-thresh", type=float, default=.5, help="of -map (default .5)")
     parser.add_argument("--points", type=int, default=0, help="of -map (default 0, the area under the curve)")
     add_flags(parser)
-    for name in ("dont-show", "show-imgs", "benchmark-layers", "letter-box"):
+    add_stream_flags(parser)
+    for name in ("dont-show", *ELSEWHERE):
         parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
-    for name in ("chart", "mjpeg-port"):
-        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+
+
+def add_stream_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of training's stream, which ``demo`` has too."""
+    group = parser.add_argument_group("while it trains")
+    group.add_argument("--mjpeg-port", type=int, metavar="PORT", help="serve the chart over HTTP: / as MJPEG, as "
+                       "Darknet does, /snapshot.jpg")
+    group.add_argument("--bind", metavar="ADDRESS", help="the address of that port and of -dashboard (default: all for "
+                       "the first, as in Darknet, and 127.0.0.1, this machine alone, for the second)")
 
 
 def add_flags(parser: argparse.ArgumentParser, seed: str = "--seed") -> None:
@@ -68,34 +81,59 @@ def add_flags(parser: argparse.ArgumentParser, seed: str = "--seed") -> None:
                        "running averages of C (default estimated)")
     group.add_argument("--compile", action="store_true", help="let torch.compile make the network faster")
     group.add_argument("--backup", metavar="FOLDER", help="where weights go (default: what the data file says)")
+    group.add_argument("--chart", metavar="FILE", help="a chart that Darknet drew of the iterations before; its "
+                       "curves go into chart.png")
     group.add_argument("--no-report", action="store_true", help="write no NAME_report/ beside the log")
     group.add_argument("--tensorboard", metavar="FOLDER", help="write for TensorBoard too")
+    group.add_argument("--dashboard", type=int, metavar="PORT", help="serve a page with curves, figures and the latest "
+                       "pictures while it trains; 0 takes any port that is free")
     group.add_argument("--v", action="store_true", help="a line an iteration, as Darknet, on a terminal too")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from darknet_py.cfg.language import read_cfg
     from darknet_py.errors import DarknetError
-    from darknet_py.training.events import Finished, Iteration
-    from darknet_py.training.settings import Settings
-    from darknet_py.training.trainer import Run
     from darknet_py.utils.memory import keep_memory
     for flag in ("backend", "precision"):       # of the other verbs of detector and classifier
         if getattr(arguments, flag, None) is not None:
             raise DarknetError(f"training takes no -{flag}, found {getattr(arguments, flag)}; PyTorch trains, and -amp "
                                "chooses its precision")
+    for flag, instead in ELSEWHERE.items():
+        if getattr(arguments, flag.replace("-", "_"), False):
+            raise DarknetError(f"training takes no -{flag.replace('-', '_')}; {instead}")
     keep_memory()
     gpus = [] if arguments.gpus is None else arguments.gpus.split(",")
     if len(gpus) > 1 and "WORLD_SIZE" not in os.environ:
         return launch_processes(gpus, arguments.typed)
     if gpus and arguments.i is None:
         arguments.i = int(gpus[0]) if "WORLD_SIZE" not in os.environ and gpus[0].isdecimal() else None
+    with ExitStack() as stack:
+        streams = open_streams(arguments)
+        if streams is not None:
+            stack.enter_context(streams)
+        return train(arguments, streams)
+
+
+def open_streams(arguments: argparse.Namespace) -> RunStreams | None:
+    """The ports that are asked for, of the first process; None for none."""
+    mjpeg_port = arguments.mjpeg_port if (arguments.mjpeg_port or 0) > 0 else None          # as in Darknet
+    if int(os.environ.get("RANK", 0)) > 0 or (mjpeg_port is None and arguments.dashboard is None):
+        return None
+    from darknet_py.live.run_streams import RunStreams
+    return RunStreams(mjpeg_port, arguments.dashboard, arguments.bind)
+
+
+def train(arguments: argparse.Namespace, streams: RunStreams | None) -> int:
+    """Train, print what happens, and stop at a signal."""
+    from darknet_py.cfg.language import read_cfg
+    from darknet_py.training.events import Finished, Iteration, Started
+    from darknet_py.training.settings import Settings
+    from darknet_py.training.trainer import Run
     training = Run(arguments.data, read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, Settings(
         clear=arguments.clear, evaluate=arguments.map, score_epochs=arguments.map_epochs, patience=arguments.patience,
         iou_thresh=arguments.iou_thresh, points=arguments.points, thresh=arguments.thresh, device=device(arguments),
         seed=arguments.seed, workers=arguments.workers, amp=arguments.amp, compile=arguments.compile,
         statistics=arguments.statistics, backup=arguments.backup, report=not arguments.no_report,
-        tensorboard=arguments.tensorboard))
+        tensorboard=arguments.tensorboard, chart=arguments.chart))
     if not training.world.is_main:
         for _ in training:
             pass
@@ -104,10 +142,13 @@ def run(arguments: argparse.Namespace) -> int:
     stopping = [] if training.world.size > 1 else stop_signals()
     bar = sys.stderr.isatty() and not arguments.v
     with Progress(training.last, sys.stderr if bar else None, start=training.iteration, lines=sys.stdout) as progress:
-        for event in training:
+        for event in training if streams is None else streams.follow(training):
             with nullcontext() if training.world.size > 1 else stop_unread(stopping):
                 for line in lines(event, not (bar and sys.stdout.isatty())):
                     progress.print(line)
+                if isinstance(event, Started) and streams is not None:
+                    for line in addresses(streams):
+                        progress.print(line)
                 if isinstance(event, Iteration):
                     progress.update(event.iteration, state(event))
                 if isinstance(event, Finished) and event.weights is not None:
@@ -122,6 +163,13 @@ def run(arguments: argparse.Namespace) -> int:
                 return 130
     training.world.close()
     return 0
+
+
+def addresses(streams: RunStreams) -> Iterator[str]:
+    """Lines that say where to look."""
+    for name, server in (("dashboard", streams.dashboard), ("chart", streams.charts)):
+        if server is not None:
+            yield f"{name:<12}{server.url}"
 
 
 def launch_processes(gpus: list[str], words: list[str]) -> int:

@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +39,10 @@ class Detections:
         image_size: (height, width) in pixels.
         path: of the image, where it came from a file.
         places: (K,) int64 numbers by which Darknet orders them in its JSON; None: as they stand here.
+        embeddings: (K, E) float32, of a network that has them and a detector that hands them out.
+        ids: (K,) int64 numbers of the tracked objects from 1 on, the same for all classes of a box; 0: not tracked, or
+            not yet; None: nothing is.
+        missed: (K,) int64 frames since a tracked object was last detected; 0: it is in this one; None: all are.
     """
 
     boxes: np.ndarray
@@ -47,6 +52,11 @@ class Detections:
     image_size: tuple[int, int]
     path: str | None = None
     places: np.ndarray | None = None
+    embeddings: np.ndarray | None = None
+    ids: np.ndarray | None = None
+    missed: np.ndarray | None = None
+
+    ARRAYS: ClassVar = ("boxes", "scores", "labels", "places", "embeddings", "ids", "missed")
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -73,35 +83,53 @@ class Detections:
             if self.path is None:
                 raise ValueError("these detections came from an array, so draw(image) needs it again")
             image = read_image(self.path)
-        return draw_detections(image, self.boxes, self.labels, self.scores, self.names)
+        return draw_detections(image, self.boxes, self.labels, self.scores, self.names, ids=self.ids)
+
+    def select(self, rows: np.ndarray) -> Detections:
+        """Some of them: (K,) bool, or their indices in the order wanted."""
+        return replace(self, **{name: values[rows] for name in self.ARRAYS
+                                if (values := getattr(self, name)) is not None})
 
     def relative(self) -> np.ndarray:
         """(K, 4) center x, center y, width, height in parts of the image, as Darknet writes them."""
         height, width = self.image_size
         return xyxy_to_cxcywh(torch.from_numpy(self.boxes).double()).numpy() / [width, height, width, height]
 
-    def in_order(self) -> list[Detection]:
-        """In Darknet's order of boxes, a box's classes together and by their numbers."""
-        found = list(self)
-        return found if self.places is None else [found[index] for index in self.places.argsort(kind="stable")]
+    @property
+    def order(self) -> np.ndarray:
+        """(K,) indices in Darknet's order of boxes, a box's classes together and by their numbers."""
+        return np.arange(len(self)) if self.places is None else self.places.argsort(kind="stable")
 
-    def to_json(self, frame_id: int = 1, timestamp: float | None = None) -> str:
+    def in_order(self) -> list[Detection]:
+        """In ``order``."""
+        found = list(self)
+        return [found[index] for index in self.order]
+
+    def tags(self) -> list[dict[str, int]]:
+        """What tracking knows of each: track_id; missed_frames, where it is not in this frame."""
+        none = np.zeros(len(self), int)
+        pairs = zip(*((none if values is None else values).tolist() for values in (self.ids, self.missed)), strict=True)
+        return [{name: value for name, value in zip(("track_id", "missed_frames"), pair, strict=True) if value}
+                for pair in pairs]
+
+    def to_json(self, frame_id: int = 1, fields: Mapping[str, Any] = MappingProxyType({})) -> str:
         """One frame of Darknet's JSON (detection_to_json), as ``detector test -out`` writes it, in its order; names are
-        escaped. timestamp: of the frame, in seconds; a field that Darknet does not have."""
+        escaped. Tracked objects have ``tags`` too. fields: of the frame, beside those that Darknet has."""
         objects = [
             f'  {{"class_id":{d.label}, "name":{json.dumps(d.name)}, "relative_coordinates":{{"center_x":{x:f}, '
-            f'"center_y":{y:f}, "width":{w:f}, "height":{h:f}}}, "confidence":{d.score:f}}}'
-            for d, (x, y, w, h) in zip(self, self.relative().tolist(), strict=True)]
-        if self.places is not None:
-            objects = [objects[index] for index in self.places.argsort(kind="stable")]
+            f'"center_y":{y:f}, "width":{w:f}, "height":{h:f}}}, "confidence":{d.score:f}'
+            + "".join(f', "{name}":{value}' for name, value in tags.items()) + "}"
+            for d, (x, y, w, h), tags in zip(self, self.relative().tolist(), self.tags(), strict=True)]
+        objects = [objects[index] for index in self.order]
         filename = "" if self.path is None else f' "filename":{json.dumps(self.path)}, \n'
-        time = "" if timestamp is None else f' "timestamp":{timestamp:.6f}, \n'
-        return f'{{\n "frame_id":{frame_id}, \n{time}{filename} "objects": [ \n' + ", \n".join(objects) + "\n ] \n}"
+        others = "".join(f" {json.dumps(name)}:{json.dumps(value)}, \n" for name, value in fields.items())
+        return f'{{\n "frame_id":{frame_id}, \n{others}{filename} "objects": [ \n' + ", \n".join(objects) + "\n ] \n}"
 
     def to_supervision(self) -> Any:
-        """As ``supervision.Detections``, with the names as its ``data["class_name"]``."""
+        """As ``supervision.Detections``: names are its ``data["class_name"]``, ids its tracker_id, with -1 for none."""
         supervision = _package("supervision")
         return supervision.Detections(xyxy=self.boxes.reshape(-1, 4), confidence=self.scores, class_id=self.labels,
+                                      tracker_id=None if self.ids is None else np.where(self.ids, self.ids, -1),
                                       data={"class_name": np.array([d.name for d in self], str)})
 
     def to_pandas(self) -> Any:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, overload
 
 import numpy as np
@@ -60,6 +61,7 @@ class Detector:
             "torch.export"; "auto" takes the fastest at float32's accuracy (see ``backends.choose``).
         precision: what it computes in: "float32", "bfloat16", "float16"; "int8" of a model in int8.
         few: there will be few images, see ``backends.open_backend``.
+        embeddings: hand out the embeddings of a network that has some (embedding_layer=), unless a model runs.
 
     Attributes:
         backend: see ``Backend``.
@@ -74,18 +76,26 @@ class Detector:
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
                  thresh: float = .25, nms: float = .45, hier_thresh: float = .5, letterbox: bool | None = None,
                  device: str | torch.device = "auto", backend: str = "auto", precision: str = "float32",
-                 stateful: bool = False, max_candidates: int | None = None, few: bool = False):
+                 stateful: bool = False, max_candidates: int | None = None, few: bool = False,
+                 embeddings: bool = False):
         self._files = LazyNetwork(cfg, weights)
         self.outline = outline = self._files.outline
-        self.postprocess = PostProcessor.of(outline)
+        more = {head.embedding_layer for head in outline.detection_heads if head.embedding_layer is not None}
+        layers = (*outline.heads, *sorted(more)) if embeddings and more and self._files.model is None else None
+        self.postprocess = PostProcessor.of(outline, layers)
         check_takes_images(outline)
-        self.backend = open_backend(self._files, backend, precision, device, few=few)
+        self.backend = open_backend(self._files, backend, precision, device, layers, few)
         self.names = find_names(outline.cfg.path, weights, self.postprocess.classes, names, data)
         self.thresh, self.nms, self.hier_thresh, self.stateful = thresh, nms, hier_thresh, stateful
         if max_candidates is not None and max_candidates < 1:
             raise ValueError(f"max_candidates must be at least 1, got {max_candidates}")
         self.max_candidates = max_candidates
         self.letterbox = bool(outline.options.letter_box) if letterbox is None else letterbox
+
+    @property
+    def model(self) -> Path | None:
+        """The file of a model that runs in the place of weights."""
+        return self._files.model
 
     @property
     def network(self) -> Network:
@@ -174,13 +184,14 @@ class Detector:
                 for one, (array, _) in zip(found, batch.contexts, strict=True)]
 
     def _detections(self, boxes: Tensor, scores: Tensor, image_size: tuple[int, ...], path: str | None) -> Detections:
-        """(B, 4) relative boxes and (B, C) scores -> the pairs above zero, the most confident first."""
+        """(B, 4 + E) relative boxes and (B, C) scores -> the pairs above zero, the most confident first."""
         box, label = (scores > 0).nonzero().unbind(1)
         score = scores[box, label]
         shown = torch.tensor([not name.startswith(HIDDEN) for name in self.names])[label]
         order = score.argsort(descending=True, stable=True)
         order = order[shown[order]]
         height, width = image_size
-        pixels = cxcywh_to_xyxy(boxes) * boxes.new_tensor([width, height, width, height])
+        pixels = cxcywh_to_xyxy(boxes[:, :4]) * boxes.new_tensor([width, height, width, height])
+        embeddings = boxes[box[order], 4:].numpy() if self.postprocess.embedding_size else None
         return Detections(pixels[box[order]].numpy(), score[order].numpy(), label[order].numpy(), self.names,
-                          (height, width), path, order.numpy())
+                          (height, width), path, order.numpy(), embeddings)

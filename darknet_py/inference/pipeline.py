@@ -47,10 +47,10 @@ class Pipeline(Generic[Item, Result]):
         load: decodes and preprocesses an item; a DataError that it raises becomes the item's result.
         postprocess: takes a batch; gives a result for each of its contexts, in order.
         where: describes a batch by its first item, for the error where outputs are not finite; None: no check.
-        workers: threads that load; None takes one a core, up to 8; 0 with ``overlapped=False``: none, and none that
-            post-process.
+        workers: threads that load; None takes one a core, up to 8.
         fresh: reset the state of recurrent layers before each batch.
-        overlapped: False loads an item when its turn comes, for sources that wait for the result.
+        overlapped: False loads an item when its turn comes, for sources that wait for the result, and does all in the
+            thread that iterates: another one would have to start OpenMP's threads for itself, which takes milliseconds.
 
     Attributes:
         network_seconds: in the backend so far.
@@ -60,8 +60,7 @@ class Pipeline(Generic[Item, Result]):
                  postprocess: Callable[[BatchOutputs], Sequence[Result]], *, where: Callable[[Item], str] | None = None,
                  workers: int | None = None, fresh: bool = False, overlapped: bool = True):
         self.backend, self.load, self.postprocess, self.where, self.fresh = backend, load, postprocess, where, fresh
-        self.workers, self.overlapped = workers if overlapped or workers == 0 else 1, overlapped
-        self.network_seconds = 0.
+        self.workers, self.overlapped, self.network_seconds = workers if overlapped else 0, overlapped, 0.
 
     def stream(self, batches: Iterable[Sequence[Item]], most: int = 1) -> Iterator[tuple[Item, Result | DataError]]:
         """Each item and its result, in order.
@@ -88,7 +87,7 @@ class Pipeline(Generic[Item, Result]):
                 parts = list(zip(batch, [first, *islice(loaded, len(batch) - 1)], strict=True))
                 yield parts, self._run([(item, part) for item, part in parts if isinstance(part, Preprocessed)])
 
-        threads, more = (POSTPROCESS_THREADS, 1) if self.overlapped else (self.workers, 0)
+        threads, more = (POSTPROCESS_THREADS, 1) if self.overlapped else (0, 0)
         for results in prefetch(self._results, runs(), threads, more):
             yield from results
 

@@ -1,7 +1,7 @@
 """Post-processing: head outputs to boxes, corrected for letterboxing and suppressed."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -27,20 +27,28 @@ class PostProcessor:
 
     Attributes:
         classes: the most that a detection head has.
+        embedding_size: the most numbers that an embedding of a box has, 0 where no layer of embeddings is among them.
     """
 
     def __init__(self, heads: Sequence[Layer], shape: Shape):
         self.heads, self.shape = heads, shape
         self.classes = max((head.classes for head in heads if isinstance(head, DetectionHead)), default=0)
+        indices = {layer.place.index for layer in heads}
+        self.embedding_size = max((head.embedding_size for head in heads if isinstance(head, DetectionHead)
+                                   and head.embedding_layer in indices), default=0)
 
     @classmethod
-    def of(cls, network: Network) -> PostProcessor:
+    def of(cls, network: Network, layers: Sequence[int] | None = None) -> PostProcessor:
         """That of a network.
+
+        Args:
+            layers: indices of those whose outputs there will be; None: the network's heads.
 
         Raises:
             CfgError: the network has no detection head.
         """
-        made = cls([network.layers[head] for head in network.heads], network.input_shape)
+        made = cls([network.layers[index] for index in (network.heads if layers is None else layers)],
+                   network.input_shape)
         if not made.classes:
             raise CfgError("has no [yolo], [Gaussian_yolo], [region] or [detection] layer, so it detects nothing",
                            Reason.WRONG_TASK, network.cfg.path)
@@ -61,7 +69,8 @@ class PostProcessor:
 
         Returns:
             For each image (B, 4) boxes, center x, center y, width, height relative to the image, and (B, classes)
-            scores, 0 where there is none; on the CPU, float32, and after suppression in C's order.
+            scores, 0 where there is none; on the CPU, float32, and after suppression in C's order. Behind the four
+            numbers of a box come the ``embedding_size`` of its embedding, zeros where its head has none.
 
         Darknet: get_network_boxes, do_nms_sort, diounms_sort. The last [yolo], [Gaussian_yolo] or [region] says how to
         suppress (nms_kind, beta_nms). Boxes of [detection] are not corrected for letterboxing, as in C.
@@ -71,7 +80,7 @@ class PostProcessor:
             if max_candidates is not None and len(score) > max_candidates:
                 first = score.argsort(dim=0, descending=True, stable=True)[:max_candidates]
                 score = torch.zeros_like(score).scatter(0, first, score.gather(0, first))
-            kept = self.suppress(box, score, nms_thresh).cpu()
+            kept = self.suppress(box[:, :4], score, nms_thresh).cpu()
             order = sorted_order(score.cpu()) if nms_thresh else slice(None)
             found.append((box.cpu()[order], kept[order]))
         return found
@@ -85,8 +94,12 @@ class PostProcessor:
         objectness: the scores are (B, 1), the boxes' objectness, whatever their classes.
         """
         _, net_height, net_width = self.shape
-        proposals = [(head, head.decode(output.float(), net_width, net_height, thresh, hier_thresh))
-                     for head, output in zip(self.heads, outputs, strict=True) if isinstance(head, DetectionHead)]
+        by_index = {head.place.index: output.float() for head, output in zip(self.heads, outputs, strict=True)}
+        proposals = [(head, head.decode(by_index[head.place.index], net_width, net_height, thresh, hier_thresh))
+                     for head in self.heads if isinstance(head, DetectionHead)]
+        if self.embedding_size:
+            proposals = [(head, found._replace(boxes=torch.cat([found.boxes, self._embeddings(
+                head, by_index, found.boxes, thresh)], 1))) for head, found in proposals]
         if sum(found.scores.numel() for _, found in proposals) <= FEW:
             proposals = [(head, Candidates(*(part.cpu() for part in found))) for head, found in proposals]
         for index, (height, width) in enumerate(image_sizes):
@@ -95,11 +108,20 @@ class PostProcessor:
                 if objectness:
                     score = torch.where(certain > thresh, certain, 0)[:, None]
                 here = (image == index) & (score > 0).any(1)
-                boxes.append(undo_letterbox(box[here], width, height, net_width, net_height)
-                             if letterbox and head.letterboxed else box[here])
+                place, embedding = box[here].split((4, self.embedding_size), 1)
+                if letterbox and head.letterboxed:
+                    place = undo_letterbox(place, width, height, net_width, net_height)
+                boxes.append(torch.cat([place, embedding], 1) if self.embedding_size else place)
                 scores.append(score[here] if objectness else
                               torch.nn.functional.pad(score[here], (0, self.classes - head.classes)))
             yield torch.cat(boxes), torch.cat(scores)
+
+    def _embeddings(self, head: DetectionHead, outputs: Mapping[int, Tensor], boxes: Tensor, thresh: float) -> Tensor:
+        """(K, ``embedding_size``) of the boxes (K, 4) of a head."""
+        if head.embedding_layer is None or head.embedding_layer not in outputs:
+            return boxes.new_zeros(len(boxes), self.embedding_size)
+        found = head.embeddings(outputs[head.place.index], outputs[head.embedding_layer], thresh)
+        return torch.nn.functional.pad(found, (0, self.embedding_size - head.embedding_size))
 
     def suppress(self, boxes: Tensor, scores: Tensor, nms_thresh: float, kind: str | None = None) -> Tensor:
         """Non-maximum suppression of (B, 4) boxes, (B, C) scores.

@@ -39,6 +39,8 @@ class DetectionHead(Head):
     guarded: ClassVar[int] = 0          # the layers before it whose filters weights_reject_freq= leaves alone
     anchored: ClassVar[bool] = True     # its boxes are relative to ``anchors``
     letterboxed: ClassVar[bool] = True  # its boxes are corrected for letterboxing
+    embedding_layer: int | None = None  # the layer with an embedding of each box, for tracking
+    embedding_size: int = 0             # the numbers of one
 
     anchors: tuple[tuple[float, float], ...]
 
@@ -56,6 +58,14 @@ class DetectionHead(Head):
             tree_threshold: the same for class probabilities down a tree.
         """
         raise AssertionError(f"{type(self).__name__} lacks decode")
+
+    def embeddings(self, output: Tensor, found: Tensor, threshold: float) -> Tensor:
+        """The embeddings (K, E) of the boxes that ``decode`` finds in the same output, in its order.
+
+        Args:
+            found: (N, A * E, H, W) the output of ``embedding_layer``.
+        """
+        raise AssertionError(f"{type(self).__name__} lacks embeddings")
 
     def onnx_boxes(self, graph: Any, output: str) -> tuple[str, str]:
         """Add what ``decode`` computes, without thresholds.

@@ -176,10 +176,9 @@ class Yolo(AnchorHead):
 
     def __init__(self, options: YoloOptions, shapes: Sequence[Shape], place: Place):
         super().__init__(options, shapes, place)
-        self.embedding_size = 0
         if options.embedding_layer != NO_LAYER:
-            index = place.resolve(options.embedding_layer, "embedding_layer")
-            self.embedding_size = place.layers[index].shape.channels // self.count
+            self.embedding_layer = place.resolve(options.embedding_layer, "embedding_layer")
+            self.embedding_size = place.layers[self.embedding_layer].shape.channels // self.count
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.split(x)
@@ -209,6 +208,11 @@ class Yolo(AnchorHead):
         wh = wh * anchors / values.new_tensor([width, height])
         objectness = values[:, 4]
         return Candidates(torch.cat([xy, wh], 1), objectness, class_scores(objectness, values[:, 5:], threshold), image)
+
+    def embeddings(self, output: Tensor, found: Tensor, threshold: float) -> Tensor:
+        _, (image, anchor, row, column), _ = self.candidates(output, threshold)
+        found = found[:, :self.count * self.embedding_size].unflatten(1, (self.count, self.embedding_size))
+        return found[image, anchor, :, row, column]
 
     def label(self) -> tuple[str, str]:
         return "yolo", ""

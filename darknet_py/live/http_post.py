@@ -85,11 +85,14 @@ class HttpPost:
 
 
 def message(detections: Detections, source: str) -> str:
-    """C's text: a line a box with its first class, the time and the source; empty without objects."""
+    """C's text: a line a box with its first class, the time and the source; empty without objects. Tracked objects have
+    their track_id behind, which C leaves out."""
     seen: set[tuple[float, ...]] = set()
     lines = ""
-    for detection in detections.in_order():
+    tags = detections.tags()
+    for index, detection in zip(detections.order, detections.in_order(), strict=True):
         if (box := tuple(detection.box.tolist())) not in seen:
             seen.add(box)
-            lines += f"{detection.name}, id: {detection.label}\n"
+            lines += f"{detection.name}, id: {detection.label}"
+            lines += "".join(f", {name}: {value}" for name, value in tags[index].items()) + "\n"
     return lines and f"{lines}\ntime:\n{time.strftime('%A %Y-%m-%d %H:%M:%S')}\nvideosource:\n{source}"

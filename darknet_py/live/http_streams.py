@@ -1,7 +1,8 @@
 """Streams of results over HTTP: C's endless JSON and MJPEG, and beside them NDJSON, server-sent events, snapshots.
 
 C's server never reads a request and answers every client alike; so here every path is answered with C's bytes, but for
-those of ``Form``s with a path of their own, and a client that sends nothing gets C's bytes too.
+those of ``Form``s with a path of their own, and a client that sends nothing gets C's bytes too. What is streamed are
+the results of ``demo``, or whatever has what a form sends of it.
 
 Darknet: JSON_sender and MJPG_sender in http_stream.cpp. C writes to one client after the other from the thread that
 detects; here each client has a thread and a bounded queue, from which the oldest is dropped if the client is slow.
@@ -9,17 +10,19 @@ detects; here each client has a thread and a bounded queue, from which the oldes
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Generic, TypeVar
 
 import cv2
 
 from darknet_py.errors import DataError, Reason, cause
-from darknet_py.live.results import Result
+from darknet_py.live.http_forms import HEADERS, NOT_HERE, Answer, Form
 
 MOST_CLIENTS = 64               # of a port
 MOST_REQUEST = 8192             # bytes
@@ -28,98 +31,10 @@ PATIENCE = 10.                  # seconds for which a client may take nothing, o
 ENDING = 2.                     # seconds for all clients to take what is left at the end
 POLL = .1
 
-C_HEADERS = ("HTTP/1.0 200 OK\r\nServer: Mozarella/2.2\r\nAccept-Range: bytes\r\nConnection: close\r\nMax-Age: 0\r\n"
-             "Expires: 0\r\nCache-Control: no-cache, private\r\nPragma: no-cache\r\nContent-Type: {}\r\n\r\n")
-HEADERS = "HTTP/1.0 {}\r\nContent-Type: {}\r\nCache-Control: no-store\r\nConnection: close\r\n{}\r\n"
+Item = TypeVar("Item")
 
 
-class Form(ABC):
-    """How a client gets the results: pure functions from results to bytes.
-
-    Attributes:
-        most: results that may wait for the client.
-        once: the answer ends with the first result.
-    """
-
-    most, once = 64, False
-
-    @abstractmethod
-    def begin(self) -> bytes:
-        """Before all results."""
-
-    @abstractmethod
-    def each(self, result: Result, first: bool) -> bytes:
-        """Of a result. first: it is the client's first one."""
-
-    def end(self) -> bytes:
-        """After the last result."""
-        return b""
-
-
-class JsonArray(Form):
-    """C's: an array that ends when the source does."""
-
-    def begin(self) -> bytes:
-        return C_HEADERS.format("application/json").encode() + b"[\n"
-
-    def each(self, result: Result, first: bool) -> bytes:
-        return (b"" if first else b", \n") + _bytes(result.record)
-
-    def end(self) -> bytes:
-        return b"\n]"
-
-
-class JsonLines(Form):
-    """NDJSON: a record a line."""
-
-    def begin(self) -> bytes:
-        return HEADERS.format("200 OK", "application/x-ndjson", "").encode()
-
-    def each(self, result: Result, first: bool) -> bytes:
-        return _line(result) + b"\n"
-
-
-class Events(Form):
-    """Server-sent events, for a browser's EventSource: a record an event, whose id is the frame's."""
-
-    def begin(self) -> bytes:
-        return HEADERS.format("200 OK", "text/event-stream", "").encode()
-
-    def each(self, result: Result, first: bool) -> bytes:
-        return f"id: {result.number}\ndata: ".encode() + _line(result) + b"\n\n"
-
-
-class Mjpeg(Form):
-    """C's: JPEGs without end, for browsers, players and cv2.VideoCapture."""
-
-    most = 1
-
-    def begin(self) -> bytes:
-        return C_HEADERS.format("multipart/x-mixed-replace; boundary=mjpegstream").encode()
-
-    def each(self, result: Result, first: bool) -> bytes:
-        jpeg = result.picture.jpeg
-        return f"--mjpegstream\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode() + jpeg
-
-
-class Snapshot(Form):
-    """The latest picture, once."""
-
-    most, once = 1, True
-
-    def begin(self) -> bytes:
-        return b""
-
-    def each(self, result: Result, first: bool) -> bytes:
-        jpeg = result.picture.jpeg
-        return HEADERS.format("200 OK", "image/jpeg", f"Content-Length: {len(jpeg)}\r\n").encode() + jpeg
-
-
-JSON_FORMS: dict[str, Form] = {"/ndjson": JsonLines(), "/events": Events()}
-MJPEG_FORMS: dict[str, Form] = {"/snapshot.jpg": Snapshot()}
-
-
-class StreamServer:
+class StreamServer(Generic[Item]):
     """Serves results on a port. As a ``Sink`` it never waits for a client.
 
     Args:
@@ -127,6 +42,8 @@ class StreamServer:
         default: the form for every path that has none of its own.
         forms: path -> form.
         host: the address to listen at; C's is all.
+        private: answer those alone who ask for this machine by its address, or as localhost. A page of a stranger that
+            the user looks at, whose own name leads to this machine (DNS rebinding), learns nothing.
 
     Attributes:
         port: that it listens on.
@@ -135,10 +52,11 @@ class StreamServer:
         DataError: the port is in use, or the address is none of this machine.
     """
 
-    def __init__(self, port: int, default: Form, forms: dict[str, Form], host: str = "0.0.0.0"):
-        self.default, self.forms = default, forms
-        self._clients: set[_Client] = set()
-        self._latest: Result | None = None
+    def __init__(self, port: int, default: Form[Item], forms: Mapping[str, Form[Item]], host: str = "0.0.0.0",
+                 private: bool = False):
+        self.default, self.forms, self.private = default, forms, private
+        self._clients: set[_Client[Item]] = set()
+        self._latest: Item | None = None
         self._lock, self._closed = threading.Lock(), threading.Event()
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -152,12 +70,19 @@ class StreamServer:
         self._thread.start()
 
     @property
+    def url(self) -> str:
+        """Where it can be reached."""
+        host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
+        host = f"[{host}]" if ":" in host else host
+        return f"http://{host}:{self.port}/"
+
+    @property
     def clients(self) -> int:
         """How many there are."""
         with self._lock:
             return len(self._clients)
 
-    def write(self, result: Result) -> None:
+    def write(self, result: Item) -> None:
         with self._lock:
             self._latest = result
             for client in self._clients:
@@ -168,6 +93,8 @@ class StreamServer:
         off."""
         self._closed.set()
         self._thread.join()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)       # else it listens on in processes that were forked meanwhile
         self._listener.close()
         with self._lock:
             clients = list(self._clients)
@@ -197,33 +124,35 @@ class StreamServer:
             else:
                 client.refuse()
 
-    def form_of(self, request: bytes) -> Form:
+    def form_of(self, request: bytes) -> Form[Item]:
+        if self.private and not _asks_for_address(request):
+            return NOT_HERE
         words = request.split(b" ", 2)
         path = words[1].split(b"?")[0].decode("latin-1") if len(words) > 2 else "/"
         return self.forms.get(path, self.default)
 
     @property
-    def latest(self) -> Result | None:
+    def latest(self) -> Item | None:
         """The last result."""
         with self._lock:
             return self._latest
 
-    def forget(self, client: _Client) -> None:
+    def forget(self, client: _Client[Item]) -> None:
         with self._lock:
             self._clients.discard(client)
 
 
-class _Client:
+class _Client(Generic[Item]):
     """A connection, with a thread that sends."""
 
-    def __init__(self, server: StreamServer, connection: socket.socket):
+    def __init__(self, server: StreamServer[Item], connection: socket.socket):
         self.server, self.connection = server, connection
         self.thread = threading.Thread(target=self._serve, name="client", daemon=True)
-        self._waiting: deque[Result] = deque(maxlen=Form.most)      # until the request says which form it is
+        self._waiting: deque[Item] = deque(maxlen=Form.most)      # until the request says which form it is
         self._ended = False
         self._changed = threading.Condition()
 
-    def offer(self, result: Result) -> None:
+    def offer(self, result: Item) -> None:
         """Put a result into the queue, in the place of the oldest where it is full."""
         with self._changed:
             self._waiting.append(result)
@@ -271,7 +200,9 @@ class _Client:
                 request += part
         return request
 
-    def _stream(self, form: Form) -> None:
+    def _stream(self, form: Form[Item]) -> None:
+        if isinstance(form, Answer):
+            return self.connection.sendall(form.begin())
         if form.once and self.server.latest is not None:
             return self.connection.sendall(form.each(self.server.latest, True))
         begun = False
@@ -288,16 +219,13 @@ class _Client:
             self.connection.sendall(HEADERS.format("503 Service Unavailable", "text/plain", "").encode()
                                     + b"there are no frames\n")
 
-    def _next(self, form: Form) -> Result | None:
+    def _next(self, form: Form[Item]) -> Item | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._ended, PATIENCE if form.once else None)
             return self._waiting.popleft() if self._waiting else None
 
 
-def _bytes(record: str) -> bytes:
-    return record.encode("utf-8", "backslashreplace")
-
-
-def _line(result: Result) -> bytes:
-    """A record on one line: line feeds in names are escaped, so all that there are lie between fields."""
-    return _bytes("".join(line.strip() for line in result.record.split("\n")))
+def _asks_for_address(request: bytes) -> bool:
+    """Whether the request's Host is an IP address or localhost."""
+    hosts = re.findall(rb"\r\nhost:[ \t]*([^\r]*?)[ \t]*\r", request, re.I)
+    return all(re.fullmatch(rb"(localhost|[\d.]+|\[[\da-f:.]+\])(:\d+)?", host, re.I) for host in hosts)

@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -13,27 +15,28 @@ from darknet_py.inference.detections import Detections
 
 QUALITY = 40            # of the JPEGs of the MJPEG stream, as C's
 
+Mark = Callable[[np.ndarray], None]         # draws on (H, W, 3) BGR uint8
 
-class Picture:
-    """A frame as it is shown. It is drawn, and encoded, when that is first asked for, in whichever thread, and once.
 
-    Args:
-        image: (H, W, C) BGR or grey uint8.
-        detections: to draw on it; None for none.
-    """
+class Drawn(ABC):
+    """A picture that is drawn, and encoded, when that is first asked for, in whichever thread, and once."""
 
-    def __init__(self, image: np.ndarray, detections: Detections | None):
-        self.image, self.detections, self._lock = image, detections, threading.RLock()
+    quality = QUALITY
+
+    def __init__(self):
+        self._lock = threading.RLock()
+
+    @abstractmethod
+    def draw(self) -> np.ndarray:
+        """(H, W, 3) BGR uint8."""
 
     @cached_property
     def _drawn(self) -> np.ndarray:
-        if self.detections is not None:
-            return self.detections.draw(self.image)
-        return cv2.cvtColor(self.image, cv2.COLOR_GRAY2BGR) if self.image.shape[2] == 1 else self.image
+        return self.draw()
 
     @cached_property
     def _encoded(self) -> bytes:
-        return cv2.imencode(".jpg", self.drawn, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+        return cv2.imencode(".jpg", self.drawn, [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1].tobytes()
 
     @property
     def drawn(self) -> np.ndarray:
@@ -43,9 +46,33 @@ class Picture:
 
     @property
     def jpeg(self) -> bytes:
-        """The JPEG of ``drawn``, of ``QUALITY``."""
+        """The JPEG of ``drawn``, of ``quality``."""
         with self._lock:
             return self._encoded
+
+
+class Picture(Drawn):
+    """A frame as it is shown.
+
+    Args:
+        image: (H, W, C) BGR or grey uint8.
+        detections: to draw on it; None for none.
+        marks: draw on it after them.
+    """
+
+    def __init__(self, image: np.ndarray, detections: Detections | None, marks: Sequence[Mark] = ()):
+        super().__init__()
+        self.image, self.detections, self.marks = image, detections, marks
+
+    def draw(self) -> np.ndarray:
+        if self.detections is not None:
+            drawn = self.detections.draw(self.image)
+        else:
+            drawn = cv2.cvtColor(self.image, cv2.COLOR_GRAY2BGR) if self.image.shape[2] == 1 else self.image
+            drawn = drawn.copy() if self.marks and drawn is self.image else drawn
+        for mark in self.marks:
+            mark(drawn)
+        return drawn
 
 
 @dataclass(eq=False)
@@ -56,21 +83,39 @@ class Result:
         number: from 1 on, C's frame_id.
         timestamp: seconds, see ``sources.Shot``.
         taken: of ``time.monotonic()``, when the frame was read.
-        picture: as it is shown; with frames skipped that of an earlier frame.
+        image: (H, W, C) uint8, the frame; a step may put another in its place to be shown, but never changes it.
         seconds: in the backend.
+        marks: draw on the picture after the boxes.
+        fields: of the JSON record beside C's and the timestamp.
+        picture: as it is shown; with frames skipped that of an earlier frame. The steps come before it.
     """
 
     number: int
     timestamp: float
     taken: float
     detections: Detections
-    picture: Picture
+    image: np.ndarray
     seconds: float
+    marks: list[Mark] = field(default_factory=list)
+    fields: dict[str, Any] = field(default_factory=dict)
+    picture: Picture = field(init=False)
 
     @cached_property
     def record(self) -> str:
-        """C's JSON of a frame, with the timestamp beside its fields."""
-        return self.detections.to_json(self.number, self.timestamp)
+        """C's JSON of a frame, with the timestamp and ``fields`` beside its fields."""
+        return self.detections.to_json(self.number, {"timestamp": round(self.timestamp, 6), **self.fields})
+
+    @property
+    def jpeg(self) -> bytes:
+        """Of the picture."""
+        return self.picture.jpeg
+
+
+class Step(Protocol):
+    """Changes a result between detection and the consumers; what it is told of one frame it may use for the next."""
+
+    def __call__(self, result: Result) -> None:
+        """In the order of the frames, and in the thread that detects, so it must be quick."""
 
 
 @dataclass

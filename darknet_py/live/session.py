@@ -16,7 +16,7 @@ import numpy as np
 from darknet_py.data.image import read_image
 from darknet_py.errors import DataError
 from darknet_py.inference.detector import Detector
-from darknet_py.live.results import Picture, Result
+from darknet_py.live.results import Picture, Result, Step
 from darknet_py.live.sources import Shot, Source, Stop
 
 
@@ -111,8 +111,8 @@ class Stopper:
 
 
 def detect_frames(detector: Detector, source: Source, stop: Stop, *, draw: bool = True,
-                  skip: Callable[[], int] = lambda: 0, still: bool = False, overlapped: bool = True
-                  ) -> Iterator[Result | DataError]:
+                  skip: Callable[[], int] = lambda: 0, still: bool = False, overlapped: bool = True,
+                  steps: Sequence[Step] = ()) -> Iterator[Result | DataError]:
     """Detect in the frames of a source, on the one pipeline.
 
     A live source's frame is taken when the network is free, so what is shown is at most the network's time and a
@@ -123,6 +123,7 @@ def detect_frames(detector: Detector, source: Source, stop: Stop, *, draw: bool 
         skip: of so many frames after each, the pictures are not shown but the one before them again. Darknet: -s.
         still: the first frame over and over, for a benchmark. Darknet: -benchmark.
         overlapped: False works on one frame at a time.
+        steps: change each result, one after the other.
 
     Returns:
         A result a frame, in order; or what is wrong with a picture. It ends after a round of pictures that are all
@@ -155,10 +156,14 @@ def detect_frames(detector: Detector, source: Source, stop: Stop, *, draw: bool 
             continue
         count, broken = count + 1, 0
         detections = frame.detections
-        if picture is None or held <= 0:
-            picture, held = Picture(frame.image, detections if draw else None), skip()
-        else:
-            held -= 1
         if isinstance(shot.image, str) and detections.path is None:
             detections = replace(detections, path=shot.image)
-        yield Result(count, shot.timestamp, shot.taken, detections, picture, frame.seconds)
+        result = Result(count, shot.timestamp, shot.taken, detections, frame.image, frame.seconds)
+        for step in steps:
+            step(result)
+        if picture is None or held <= 0:
+            picture, held = Picture(result.image, result.detections if draw else None, result.marks), skip()
+        else:
+            held -= 1
+        result.picture = picture
+        yield result

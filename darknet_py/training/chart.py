@@ -7,8 +7,12 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from darknet_py.cfg.options import NetOptions
+from darknet_py.data.image import read_image
 from darknet_py.errors import DataError, Reason
+from darknet_py.training.history import POINTS, History, Point, number
 from darknet_py.training.schedule import learning_rate
 from darknet_py.viz.figures import save_figure, write_figure
 
@@ -16,90 +20,99 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-POINTS = 2000           # of a curve, up to twice as many
 EVERY = 100             # iterations between two drawings
 SHARE = .01             # of the time may go into drawing
 SLOWEST = 60.           # seconds after which a drawing is due even if the iterations are few
+THEIRS, THEIR_MARGIN = (1000, 1000), 60         # pixels of Darknet's chart, and of what is left of and below its axes
+SIZE, DOTS = (10, 7), 100                       # inches of ours, and pixels of an inch
+OURS = (SIZE[0] * DOTS, SIZE[1] * DOTS)
 
 
 class Chart:
-    """The curves of loss and score.
+    """Writes the curves of loss and score, now and then.
 
     Args:
         name: of the run; the picture is written to chart.png and chart_NAME.png.
-        last: the iteration that ends the run.
         most: the loss above which the curve may leave the picture (max_chart_loss).
         folder: where the pictures go.
+        before: curves of Darknet's, see ``read_chart``.
 
     Darknet: draw_train_chart, draw_train_loss.
     """
 
-    def __init__(self, name: str, last: int, most: float = 20, folder: str | os.PathLike = "."):
-        self.name, self.last, self.most = name, last, most
+    def __init__(self, name: str, most: float = 20, folder: str | os.PathLike = ".", before: np.ndarray | None = None):
+        self.most, self.before = most, before
         self.paths = (Path(folder, "chart.png"), Path(folder, f"chart_{name}.png"))
-        self.losses: list[tuple[int, float, float]] = []       # iteration, loss, running mean; every stride-th
-        self.stride = 1
-        self.scores: list[tuple[int, float]] = []
         self.drawn_at, self.drawn, self.cost = time.monotonic(), 0, 0.
-
-    def add(self, iteration: int, loss: float, average: float) -> None:
-        """Add a loss; the points are thinned out so that a few thousand are kept."""
-        if iteration % self.stride == 0:
-            self.losses.append((iteration, loss, average))
-        if len(self.losses) > 2 * POINTS:
-            self.stride *= 2
-            self.losses = [point for point in self.losses if point[0] % self.stride == 0]
-
-    def add_score(self, iteration: int, value: float) -> None:
-        """A score in [0, 1]."""
-        self.scores.append((iteration, value))
 
     def due(self, iteration: int) -> bool:
         """Whether it is time to draw again: after some iterations or seconds, and for a small share of the time."""
         age = time.monotonic() - self.drawn_at
         return (iteration - self.drawn >= EVERY or age >= SLOWEST) and age * SHARE >= self.cost
 
-    def draw(self, title: str, iteration: int, score: str = "mAP") -> None:
+    def draw(self, history: History) -> None:
         """Write the pictures.
-
-        Args:
-            title: with the current figures.
-            iteration: the last one that is done.
-            score: what the scores are called.
 
         Raises:
             OSError: they cannot be written.
         """
         begin = time.monotonic()
-        figure, axes = _figure(title, self.last)
-        self._draw_losses(axes)
-        if self.scores:
-            self._draw_scores(axes.twinx(), score)
-        write_figure(figure, self.paths)
-        self.drawn_at, self.drawn = time.monotonic(), iteration
+        write_figure(plot_history(history, self.most, self.before), self.paths)
+        self.drawn_at, self.drawn = time.monotonic(), history.iteration
         self.cost = self.drawn_at - begin
 
-    def _draw_losses(self, axes: Axes) -> None:
-        iterations, losses, averages = zip(*self.losses, strict=True) if self.losses else ((), (), ())
-        finite = [value for value in averages if abs(value) < float("inf")]
-        top = 1.1 * max(finite, default=self.most)
-        if min(finite, default=0) < self.most:
-            top = min(top, self.most)
-        axes.set_ylim(0, top if top > 0 else 1)
-        axes.set_ylabel("loss", color="tab:blue")
-        axes.plot(iterations, losses, color="tab:blue", alpha=.25, linewidth=.7)
-        axes.plot(iterations, averages, color="tab:blue", linewidth=1.5)
 
-    def _draw_scores(self, axes: Axes, name: str) -> None:
-        iterations, values = zip(*self.scores, strict=True)
-        percent = [100 * value for value in values]
-        axes.set_ylim(0, 100)
-        axes.set_ylabel(f"{name} %", color="tab:red")
-        axes.plot(iterations, percent, color="tab:red", linewidth=1.5, marker="o", markersize=3)
-        best = max(range(len(percent)), key=percent.__getitem__)
-        for index in {best, len(percent) - 1}:
-            axes.annotate(f"{percent[index]:.1f} %", (iterations[index], percent[index]), color="tab:red",
-                          xytext=(0, 6), textcoords="offset points", ha="right")
+def read_chart(path: str | os.PathLike) -> np.ndarray | None:
+    """The curves of a chart that Darknet drew, BGR (H, W, 3), over [0, max_batches] and [0, max_chart_loss]; None of
+    one that we drew, whose curves are in the log.
+
+    Raises:
+        DataError: it cannot be read, or is neither.
+
+    Darknet: draw_train_chart, -chart.
+    """
+    picture = read_image(path)
+    height, width = picture.shape[:2]
+    if (width, height) not in (THEIRS, OURS):
+        raise DataError(f"{path}: expected a chart of a training, {THEIRS[0]} x {THEIRS[1]} pixels if Darknet drew it, "
+                        f"found {width} x {height}", Reason.SHAPE_MISMATCH)
+    return picture[:-THEIR_MARGIN, THEIR_MARGIN:] if (width, height) == THEIRS else None
+
+
+def plot_history(history: History, most: float = 20, before: np.ndarray | None = None) -> Figure:
+    """Draw loss and scores over the iterations; see ``Chart``."""
+    figure, axes = _figure(history.title(), history.last)
+    _draw_losses(axes, history.points, most)
+    if before is not None:                          # its axes are what these are then
+        axes.imshow(before[..., ::-1], extent=(0, history.last, 0, most), aspect="auto", alpha=.6)
+        axes.set(xlim=(0, history.last), ylim=(0, most))
+    if history.scores:
+        _draw_scores(axes.twinx(), history)
+    return figure
+
+
+def _draw_losses(axes: Axes, points: Sequence[Point], most: float) -> None:
+    iterations, losses, averages = ([point[at] for point in points] for at in range(3))
+    finite = [value for value in averages if abs(value) < float("inf")]
+    top = 1.1 * max(finite, default=most)
+    if min(finite, default=0) < most:
+        top = min(top, most)
+    axes.set_ylim(0, top if top > 0 else 1)
+    axes.set_ylabel("loss", color="tab:blue")
+    axes.plot(iterations, losses, color="tab:blue", alpha=.25, linewidth=.7)
+    axes.plot(iterations, averages, color="tab:blue", linewidth=1.5)
+
+
+def _draw_scores(axes: Axes, history: History) -> None:
+    iterations = [entry["iteration"] for entry in history.scores]
+    percent = [100 * number(entry["score"]) for entry in history.scores]
+    axes.set_ylim(0, 100)
+    axes.set_ylabel(f"{history.measure} %", color="tab:red")
+    axes.plot(iterations, percent, color="tab:red", linewidth=1.5, marker="o", markersize=3)
+    best = max(range(len(percent)), key=percent.__getitem__)
+    for index in {best, len(percent) - 1}:
+        axes.annotate(f"{percent[index]:.1f} %", (iterations[index], percent[index]), color="tab:red",
+                      xytext=(0, 6), textcoords="offset points", ha="right")
 
 
 def plot_schedule(net: NetOptions, path: str | os.PathLike) -> None:
@@ -176,7 +189,8 @@ def _turns(net: NetOptions) -> list[int]:
 def _figure(title: str, last: int) -> tuple[Figure, Axes]:
     """An empty picture over the iterations of a run, in no window."""
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(10, 7), dpi=100, layout="tight")
+    figure = Figure(figsize=SIZE, dpi=DOTS)
+    figure.subplots_adjust(.08, .08, .92, .91)      # to find these out takes longer than most of the drawing
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(f"iteration (max_batches={last})")

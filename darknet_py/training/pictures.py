@@ -48,14 +48,20 @@ class Drawing(NamedTuple):
     once: bool = False
 
 
+def batch_grid(batch: MiniBatch, names: Sequence[str]) -> np.ndarray:
+    """The first pictures of a mini-batch, as the network sees them, with their boxes or classes; uint8 BGR (H, W, 3).
+    """
+    count = min(SHOWN, len(batch.images))
+    return grid([labelled(batch, number, names, CELL) for number in range(count)], min(COLUMNS, count))
+
+
 def draw_batch(batch: MiniBatch, names: Sequence[str], path: str | os.PathLike) -> None:
-    """Write the first pictures of a mini-batch, as the network sees them, with their boxes or classes.
+    """Write ``batch_grid``.
 
     Raises:
         OSError: it cannot be written.
     """
-    count = min(SHOWN, len(batch.images))
-    write_jpeg(grid([labelled(batch, number, names, CELL) for number in range(count)], min(COLUMNS, count)), path)
+    write_jpeg(batch_grid(batch, names), path)
 
 
 def labelled(batch: MiniBatch, number: int, names: Sequence[str], most: int | None = None) -> np.ndarray:

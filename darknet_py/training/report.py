@@ -4,21 +4,20 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from darknet_py.errors import DarknetError, DataError, Reason, cause
 from darknet_py.training.chart import Chart
 from darknet_py.training.events import Event, Iteration, Note, Saved, Scored
+from darknet_py.training.history import History
 from darknet_py.training.pictures import Drawing
 from darknet_py.training.report_folder import ReportFolder
 from darknet_py.training.tasks import Task
-from darknet_py.utils.durations import duration
 from darknet_py.utils.files import is_number, parse_json, replacing
-
-PACE = 100                  # iterations whose mean time tells how long the others will take
 
 
 class LoggedIteration(Protocol):
@@ -64,6 +63,10 @@ class Report:
         charts: the folder for the chart; None for no chart.
         tensorboard: a folder for TensorBoard's events; None for none.
         facts: what is trained on what, for the page in NAME_report/ beside the log; None for no such folder.
+        before: of the chart, see ``read_chart``.
+
+    Attributes:
+        history: of the run, with what the log has of it from before.
 
     Raises:
         DarknetError: TensorBoard is not installed.
@@ -72,20 +75,17 @@ class Report:
 
     def __init__(self, name: str, folder: str | os.PathLike, last: int, *, iteration: int = 0, most: float = 20,
                  charts: str | os.PathLike | None = ".", tensorboard: str | os.PathLike | None = None,
-                 facts: Mapping[str, str] | None = None):
-        self.last, self.iteration = last, iteration
+                 facts: Mapping[str, str] | None = None, before: np.ndarray | None = None):
+        self.history = History(last, iteration)
         self.board = None if tensorboard is None else Board(tensorboard, iteration)
         self.log = Log(Path(folder, f"{name}_log.jsonl"), iteration)
-        self.chart = None if charts is None else Chart(name, last, most, charts)
+        self.chart = None if charts is None else Chart(name, most, charts, before)
         self.pages = None if facts is None else ReportFolder(
             Path(folder, f"{name}_report"), name, facts,
             {"results.csv": "results.csv", self.log.path.name: f"../{self.log.path.name}"}, self.log.entries, iteration)
         self.told: set[str] = set()
-        self.ended = False
-        self.average, self.score_name = math.nan, "mAP"
-        self.seconds, self.pace = 0., deque[float](maxlen=PACE)
         for entry in self.log.before:
-            self._note(entry)
+            self._note(entry, new=False)
         self.log.before.clear()
 
     def follow(self, events: Iterator[Event], task: Task) -> Iterator[Event]:
@@ -111,8 +111,6 @@ class Report:
 
     def add(self, step: LoggedIteration) -> list[str]:
         """An iteration is done."""
-        self.iteration, self.average = step.iteration, step.average
-        self.pace.append(step.seconds)
         values = {"loss": step.loss, "avg_loss": step.average, "rate": step.rate, "seconds": step.seconds,
                   "data_seconds": step.waited}
         entry = {"iteration": step.iteration, **values, "images": step.images, **step.figures}
@@ -123,7 +121,7 @@ class Report:
         if self.chart is not None and self.chart.due(step.iteration):
             troubles += self._draw()
         if (pages := self.pages) is not None:
-            troubles += self._try("the report", lambda: pages.step(self.iteration, self.state()))
+            troubles += self._try("the report", lambda: pages.step(step.iteration, self.history.state()))
         return troubles
 
     def add_score(self, iteration: int, value: float, best: float, name: str = "mAP", **more: float) -> list[str]:
@@ -134,7 +132,6 @@ class Report:
             name: what it is called.
             more: other figures for the log.
         """
-        self.score_name = name
         entry = {"iteration": iteration, "score": value, "best": best, "measure": name, **more}
         troubles = self._try("the log", lambda: self.log.write(entry))
         self._note(entry)
@@ -149,43 +146,27 @@ class Report:
 
     def close(self) -> list[str]:
         """Draw the last chart, and close the files."""
-        self.ended = True
-        troubles = self._draw() if self.chart is not None and self.chart.drawn != self.iteration else []
+        history = self.history
+        history.ended = True
+        troubles = self._draw() if self.chart is not None and self.chart.drawn != history.iteration else []
         if (pages := self.pages) is not None:
-            troubles += self._try("the report", lambda: pages.close(self.iteration, self.state()))
+            troubles += self._try("the report", lambda: pages.close(history.iteration, history.state()))
         if self.board is not None:
             self.board.close()
         self.log.close()
         return troubles
 
-    def state(self) -> str:
-        """How far the run has come, and how long it will take, or took."""
-        if self.iteration >= self.last:
-            return f"{self.iteration:,} iterations done in {duration(self.seconds)}, avg loss {self.average:.4g}"
-        if self.ended:
-            return (f"ended after iteration {self.iteration:,} of {self.last:,} and {duration(self.seconds)}, avg loss "
-                    f"{self.average:.4g}")
-        left = (self.last - self.iteration) * sum(self.pace) / max(1, len(self.pace))
-        return (f"iteration {self.iteration:,} of {self.last:,}, avg loss {self.average:.4g}"
-                + (f", left {duration(left)}" if self.pace else ""))
-
-    def _note(self, entry: Mapping[str, Any]) -> None:
+    def _note(self, entry: Mapping[str, Any], new: bool = True) -> None:
         """Take a line of the log, old or new, into account."""
-        self.seconds += _number(entry.get("seconds", 0))
+        self.history.note(entry, new)
         if self.pages is not None:
             self.pages.saw(entry)
-        if self.chart is not None and "loss" in entry:
-            self.chart.add(entry["iteration"], _number(entry["loss"]), _number(entry.get("avg_loss")))
-        elif self.chart is not None and "score" in entry:
-            self.chart.add_score(entry["iteration"], _number(entry["score"]))
 
     def _draw(self) -> list[str]:
         chart = self.chart
-        if chart is None or not self.pace:
+        if chart is None or not self.history.pace:
             return []
-        best = max((value for _, value in chart.scores), default=0)
-        scores = f"\n{self.score_name} = {chart.scores[-1][1]:.2%}, best = {best:.2%}" if chart.scores else ""
-        return self._try("the chart", lambda: chart.draw(self.state() + scores, self.iteration, self.score_name))
+        return self._try("the chart", lambda: chart.draw(self.history))
 
     def _try(self, what: str, write: Callable[[], None]) -> list[str]:
         try:
@@ -286,7 +267,3 @@ def _entries(lines: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
                 value is None or is_number(value) or (key == "measure" and type(value) is str)
                 for key, value in entry.items()):
             yield line, entry
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -33,6 +33,7 @@ class Settings:
     stop_after: end after so many iterations of the schedule as if that were all, for trials; None: max_batches.
     save: whether weights, the log and charts are written.
     charts: the folder for chart.png and chart_NAME.png; None for none.
+    chart: a chart that Darknet drew of the iterations before, whose curves go into these; see ``read_chart``.
     report: whether the log comes with NAME_report/, a page with pictures of the run.
     tensorboard: a folder for TensorBoard's events; None for none.
     """
@@ -54,6 +55,7 @@ class Settings:
     stop_after: int | None = None
     save: bool = True
     charts: str | os.PathLike | None = "."
+    chart: str | os.PathLike | None = None
     report: bool = True
     tensorboard: str | os.PathLike | None = None
 

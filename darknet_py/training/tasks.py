@@ -55,9 +55,12 @@ class Task:
     notes: what to tell the user before training.
     loader: of mini-batches.
     names: of the classes.
+    watched: whether ``latest``, the mini-batch in training, is kept, for those who want to look at it.
     """
 
     random: float = 0
+    watched = False
+    latest: MiniBatch | None = None
     count: int
     notes: list[str]
     loader: Batches
@@ -80,6 +83,8 @@ class Task:
                 self.drawn += 1
                 self.drawings.append(Drawing(f"batch {self.drawn}", {
                     f"batch_{self.drawn}.jpg": partial(draw_batch, batch, self.names)}, once=True))
+            if self.watched:
+                self.latest = batch
             yield batch
 
     def new_problems(self) -> list[str]:

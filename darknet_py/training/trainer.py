@@ -20,7 +20,9 @@ from darknet_py.data.loader import Plan
 from darknet_py.data.targets import MiniBatch
 from darknet_py.errors import CfgError, DarknetError, Reason, WeightsError
 from darknet_py.training import checkpoint, resume
+from darknet_py.training.chart import read_chart
 from darknet_py.training.events import Event, Finished, Iteration, Note, Saved, Scored, Started
+from darknet_py.training.history import History
 from darknet_py.training.identity import Identity, trainable
 from darknet_py.training.iteration import Engine, seeded
 from darknet_py.training.report import Report
@@ -60,6 +62,7 @@ class Run:
         stopped: why the run ended before its last iteration, or None.
         start: what was decided on where to start.
         task, engine: what it trains on, unless nothing is left to train, and with.
+        history: losses and scores, also those of before; None before the first iteration, and where nothing is written.
 
     Raises:
         DarknetError: with what is wrong in which file.
@@ -80,6 +83,8 @@ class Run:
         self.save_every = count_of(data, entries, "saveweights", 0)
         self.save_last = count_of(data, entries, "savelast", SAVE_LAST)
         self.notes: list[str] = []
+        self.history: History | None = None
+        self.before = None if settings.chart is None else read_chart(settings.chart)
         self.lock: ProcessLock | None = None
         self.made = settings.save and not self.backup.exists()
         blank = trainable(self.cfg)
@@ -220,7 +225,9 @@ class Run:
         facts = facts_of(self._started(), self.name, str(self.request.run.data[0]), self.seed) \
             if self.settings.report else None
         report = Report(self.name, self.backup, self.last, iteration=self.iteration, charts=self.settings.charts,
-                        most=self.network.options.max_chart_loss, tensorboard=self.settings.tensorboard, facts=facts)
+                        most=self.network.options.max_chart_loss, tensorboard=self.settings.tensorboard, facts=facts,
+                        before=self.before)
+        self.history = report.history
         return report.follow(self._train(), self.task)
 
     def _train(self) -> Iterator[Event]:

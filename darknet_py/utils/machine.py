@@ -31,6 +31,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory() -> int | None:
+    """Bytes that this process has in memory; None where the system does not tell."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            return next((1024 * int(line.split()[1]) for line in file if line.startswith("VmRSS:")), None)
+    except OSError:
+        return None
+
+
 def peak_memory() -> int | None:
     """Bytes that this process had in memory at most so far; None where the system does not tell."""
     try:

@@ -1,11 +1,12 @@
 """Prefetching: results made by threads ahead of their use, in order."""
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from darknet_py.utils.machine import cores
 
 MOST_THREADS = 8
 
@@ -19,7 +20,8 @@ def prefetch(make: Callable[[Item], Made], items: Iterable[Item], workers: int |
     Args:
         make: runs in several threads at once.
         items: taken in the thread that asks.
-        workers: how many threads; None takes one a core, up to 8; with 0 the thread that asks makes each in its turn.
+        workers: how many threads; None takes one a core, up to 8; with 0 each is made, in the thread that asks, when
+            it is asked for.
         most: how many results may wait for their use, besides those that the threads are at.
 
     Raises:
@@ -28,7 +30,7 @@ def prefetch(make: Callable[[Item], Made], items: Iterable[Item], workers: int |
     if workers == 0:
         yield from map(make, items)
         return
-    workers = min(MOST_THREADS, os.cpu_count() or 1) if workers is None else max(1, workers)
+    workers = min(MOST_THREADS, cores()) if workers is None else workers
     pool, pending = ThreadPoolExecutor(workers), deque[Future[Made]]()
     try:
         for item in items:

@@ -35,7 +35,8 @@ class Strip(NamedTuple):
 
 
 def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[str],
-                    label_format: str = "{name} {score:.0%}") -> np.ndarray:
+                    label_format: str = "{name} {score:.0%}", ids: Sequence[int] | np.ndarray | None = None
+                    ) -> np.ndarray:
     """A copy of a picture with boxes on it; the lines and the text scale with the picture.
 
     Args:
@@ -45,6 +46,7 @@ def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[st
         scores: (K,) in [0, 1]; the better one is on top.
         names: a name for each class; a class beyond them shows its number.
         label_format: for str.format with ``name``, ``score`` and ``label`` (the class number); "" for boxes alone.
+        ids: (K,) numbers of tracked objects, written behind their names but for 0; None: there are none.
 
     Returns:
         uint8 BGR (H, W, 3).
@@ -67,8 +69,10 @@ def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[st
         left, top, right, bottom = corners[k]
         cv2.rectangle(canvas, (left, top), (right, bottom), class_colour(labels[k]), line, cv2.LINE_AA)
 
-    texts = [drawable(label_format.format(name=names[label] if label < len(names) else str(label), score=score,
-                                          label=label)) for label, score in zip(labels, scores, strict=True)]
+    behind = [""] * len(boxes) if ids is None else [f" {number}" if number else "" for number in ids]
+    texts = [drawable(label_format.format(name=(names[label] if label < len(names) else str(label)) + number,
+                                          score=score, label=label))
+             for label, score, number in zip(labels, scores, behind, strict=True)]
     strips: list[Strip] = []                                      # by falling score: the best is placed first
     for k in reversed(order):
         if texts[k] != "":

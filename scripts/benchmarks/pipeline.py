@@ -7,17 +7,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .common import PREDICTED, ROOT, SHARED, named_cfg, words_of
+
+if TYPE_CHECKING:
+    from darknet_py.utils.timed_process import TimedProcess
 
 PARTS = ("picture", "folder", "start", "memory")
 SIZES = ((640, 480), (1280, 720), (500, 375), (1920, 1080))     # of pictures, width and height
@@ -132,31 +137,43 @@ def measure_picture(cfg: str, weights: str, pictures: list[Path], environment: d
 def measure_folder(cfg: str, weights: str, pictures: list[Path], environment: dict[str, str], a: argparse.Namespace
                    ) -> dict[str, Any]:
     """``detect`` over the folder, from the first picture's line to the last one's, beside the network alone."""
-    from darknet_py.tools.benchmark import WORKER
-    from darknet_py.utils.timed_process import TimedProcess
     command = [sys.executable, "-u", "-m", "darknet_py", "detect", cfg, weights, str(pictures[0].parent),
                "-dontdraw_bbox", "-backend", a.backend, "-device", "cpu"]
+    return rates_in_turn(f"detect over {len(pictures)} pictures", command, PREDICTED, cfg, weights, environment, a)
+
+
+def rates_in_turn(what: str, command: list[str], line: re.Pattern[str], cfg: str, weights: str,
+                  environment: dict[str, str], a: argparse.Namespace) -> dict[str, Any]:
+    """The images a second of a command that prints a line for each, and of the network alone, in turn."""
     rates, alone = [], []
-    with TimedProcess(WORKER, environment) as process:
-        process.build(cfg=cfg, weights=weights, width=None, height=None, backend=a.backend, precision="float32",
-                      device="cpu", batch=1, outputs=None)
+    with network_alone(cfg, weights, environment, a.backend) as process:
         for _ in range(a.runs):
             alone.append(1 / statistics.median(process.turn(2.)))
-            rates.append(rate_of(command, environment))
+            rates.append(rate_of(command, line, environment))
     whole, network = statistics.median(rates), statistics.median(alone)
     return {"images_per_second": whole, "network_images_per_second": network, "ratio": whole / network,
-            "text": f"detect over {len(pictures)} pictures: {whole:.2f} images/s; the network alone {network:.2f}; "
-                    f"{whole / network:.1%} of it"}
+            "text": f"{what}: {whole:.2f} images/s; the network alone {network:.2f}; {whole / network:.1%} of it"}
 
 
-def rate_of(command: list[str], environment: dict[str, str]) -> float:
-    """Images a second between the first and the last picture of a run of ``detect``."""
+@contextmanager
+def network_alone(cfg: str, weights: str, environment: dict[str, str], backend: str) -> Iterator[TimedProcess]:
+    """A process that runs the network and nothing else."""
+    from darknet_py.tools.benchmark import WORKER
+    from darknet_py.utils.timed_process import TimedProcess
+    with TimedProcess(WORKER, environment) as process:
+        process.build(cfg=cfg, weights=weights, width=None, height=None, backend=backend, precision="float32",
+                      device="cpu", batch=1, outputs=None)
+        yield process
+
+
+def rate_of(command: list[str], pattern: re.Pattern[str], environment: dict[str, str]) -> float:
+    """Images a second between the first and the last line of a run that fits the pattern."""
     times = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
                           ) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
-            if PREDICTED.search(line):
+            if pattern.search(line):
                 times.append(time.perf_counter())
         said = process.stderr.read()
     if process.returncode or len(times) < 2:

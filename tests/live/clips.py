@@ -89,7 +89,9 @@ def result(number: int, side: int = 16) -> Result:
     """Of a frame of a uniform colour with one object."""
     detections = Detections(np.float32([[2, 2, 8, 10]]), np.float32([.75]), np.int64([1]), ["a", 'b "x"'], (side, side))
     image = np.full((side, side, 3), number % 256, np.uint8)
-    return Result(number, number / 8, time.monotonic(), detections, Picture(image, None), 0.)
+    found = Result(number, number / 8, time.monotonic(), detections, image, 0.)
+    found.picture = Picture(image, None)
+    return found
 
 
 def free_port() -> int:
@@ -116,7 +118,7 @@ def ask(port: int, path: str | None = "/", seconds: float = 5.) -> socket.socket
             assert time.monotonic() < end, "nothing listens"
             time.sleep(.01)
     if path is not None:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     return connection
 
 

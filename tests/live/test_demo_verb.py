@@ -31,9 +31,10 @@ from darknet_py import Detector
 from darknet_py.cli import demo
 from darknet_py.cli.demo import lines, state
 from darknet_py.inference.detections import Detections
-from darknet_py.live import http_streams, window
+from darknet_py.live import http_forms, window
 from darknet_py.live.averaging import AveragingBackend
-from darknet_py.live.http_streams import Mjpeg, StreamServer
+from darknet_py.live.http_forms import Mjpeg
+from darknet_py.live.http_streams import StreamServer
 from darknet_py.live.session import Stopper, detect_frames
 from darknet_py.live.sources import Live
 
@@ -347,4 +348,4 @@ def test_posts_from_the_command_line(small, run, monkeypatch):
 
 
 def test_paths_that_servers_know():
-    assert set(http_streams.JSON_FORMS) == {"/ndjson", "/events"} and set(http_streams.MJPEG_FORMS) == {"/snapshot.jpg"}
+    assert set(http_forms.JSON_FORMS) == {"/ndjson", "/events"} and set(http_forms.MJPEG_FORMS) == {"/snapshot.jpg"}

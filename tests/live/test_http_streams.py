@@ -12,8 +12,9 @@ from conftest import raises
 
 from darknet_py.errors import DataError, Reason
 from darknet_py.live import http_streams
+from darknet_py.live.http_forms import JSON_FORMS, MJPEG_FORMS, JsonArray, Mjpeg
 from darknet_py.live.http_post import HttpPost, message
-from darknet_py.live.http_streams import JSON_FORMS, MJPEG_FORMS, JsonArray, Mjpeg, StreamServer
+from darknet_py.live.http_streams import StreamServer
 
 HEADERS = (b"HTTP/1.0 200 OK\r\nServer: Mozarella/2.2\r\nAccept-Range: bytes\r\nConnection: close\r\nMax-Age: 0\r\n"
            b"Expires: 0\r\nCache-Control: no-cache, private\r\nPragma: no-cache\r\nContent-Type: ")
@@ -47,7 +48,7 @@ def test_json_is_that_of_c(json_server, path):
         json_server.write(result(number))
     json_server.close()
     got = whole(client)
-    assert got == HEADERS + b"application/json\r\n\r\n[\n" + record(1, b"0.125000") + b", \n" + record(2, b"0.250000") \
+    assert got == HEADERS + b"application/json\r\n\r\n[\n" + record(1, b"0.125") + b", \n" + record(2, b"0.25") \
         + b"\n]"
     assert [one["frame_id"] for one in json.loads(got.split(b"\r\n\r\n")[1])] == [1, 2]
 

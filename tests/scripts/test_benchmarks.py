@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import benchmark
+import cv2
 import pytest
-from benchmarks import engines, pipeline
-from benchmarks.common import named_cfg, words_of
+from benchmarks import engines, pipeline, video
+from benchmarks.common import PREDICTED, named_cfg, words_of
 
 from darknet_py import load_network
 from darknet_py.zoo.architectures import cfg_text
@@ -92,12 +93,32 @@ def test_a_picture_in_the_pipeline(tiny, capsys):
 def test_rate_of_a_folder():
     line = "print('a.jpg: Predicted in 1.0 milli-seconds.', flush=True)"
     code = f"import time\nfor _ in range(5): {line}; time.sleep(.02)"
-    assert 0 < pipeline.rate_of([sys.executable, "-c", code], {}) <= 50
+    assert 0 < pipeline.rate_of([sys.executable, "-c", code], PREDICTED, {}) <= 50
     with pytest.raises(SystemExit, match="ended with 1: out of luck"):
-        pipeline.rate_of([sys.executable, "-c", "import sys; sys.exit('out of luck')"], {})
+        pipeline.rate_of([sys.executable, "-c", "import sys; sys.exit('out of luck')"], PREDICTED, {})
+
+
+@pytest.mark.parametrize("number", [0, 1, 12345, (1 << video.BITS) - 1])
+def test_a_frame_carries_its_number(number):
+    frame, = video.views(pipeline.PICTURES[:1], 1)
+    data = cv2.imencode(".jpg", video.numbered(frame, number), [cv2.IMWRITE_JPEG_QUALITY, 40])[1]
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    image[::5] = 255 if number == 1 else 0                  # boxes
+    assert video.number_of(image) == number and frame.shape == (480, 640, 3)
+
+
+def test_a_stream(tiny):
+    """demo on the stream of the benchmark, which reads demo's."""
+    words = ["--stream-cfg", "tiny.cfg", "--frames", "8", "--backend", "pytorch", "--json", "v.json"]
+    assert benchmark.main(["video", "--parts", "stream", "--seconds", "1", *words]) == 0
+    result, = json.loads(Path("v.json").read_text())["results"]
+    assert result["frames"] > 3 and 0 < result["latency_median"] <= result["latency_p99"] < 5
+    assert result["memory_end"] > 10 ** 7
 
 
 @pytest.mark.parametrize("words, message", [
+    (["video", "--parts", "sound"], "--parts: expected some of file, stream, found sound"),
+    (["video", "--frames", "1"], "--seconds needs at least 1, --frames at least 2"),
     (["engines", "--only", "nothing"], "--only names no engine"),
     (["engines", "--rounds", "0"], "--rounds needs a number from 1 on, found 0"),
     (["pipeline", "--parts", "sound"], "--parts: expected some of picture, folder, start, memory, found sound"),

@@ -15,8 +15,11 @@ from runs import Step
 from darknet_py.cfg.options import NetOptions
 from darknet_py.errors import DarknetError, DataError, Reason
 from darknet_py.training import chart as chart_module
-from darknet_py.training.chart import Chart, plot_schedule
+from darknet_py.training import history as history_module
+from darknet_py.training.chart import Chart, plot_history, plot_schedule, read_chart
+from darknet_py.training.history import History
 from darknet_py.training.report import Log, Report, console_line, read_log
+from darknet_py.viz.figures import rendered
 
 
 def is_blue(picture):
@@ -65,8 +68,8 @@ def test_a_run_that_goes_on(tmp_path):
         file.write('{"iteration": 61, "lo')
     assert len(read_log(path)) == 63
     report = Report("mine", tmp_path, 100, iteration=40, charts=tmp_path)
-    assert [point[0] for point in report.chart.losses] == list(range(1, 41))
-    assert report.chart.scores == [(20, .2), (40, .4)]
+    assert [point.iteration for point in report.history.points] == list(range(1, 41))
+    assert [(entry["iteration"], entry["score"]) for entry in report.history.scores] == [(20, .2), (40, .4)]
     report.add(Step(41, loss=3.))
     report.close()
     lines = path.read_text().splitlines()
@@ -114,7 +117,7 @@ def test_numbers_that_json_lacks(tmp_path):
     lines = (tmp_path / "a_log.jsonl").read_text().splitlines()
     assert [json.loads(line, parse_constant=pytest.fail)["loss"] for line in lines] == [None, None, 1]
     report = Report("a", tmp_path, 10, iteration=3, charts=tmp_path)
-    assert len(report.chart.losses) == 3 and np.isnan(report.chart.losses[0][1])
+    assert len(report.history.points) == 3 and np.isnan(report.history.points[0].loss)
     report.close()
 
 
@@ -136,18 +139,19 @@ def test_a_log_that_cannot_be(tmp_path):
 
 
 def test_many_points_are_thinned_out(monkeypatch):
-    monkeypatch.setattr(chart_module, "POINTS", 10)
-    chart = Chart("a", 1000)
+    monkeypatch.setattr(history_module, "POINTS", 10)
+    history = History(1000)
     for iteration in range(1, 1001):
-        chart.add(iteration, 1., 1.)
-    iterations = [point[0] for point in chart.losses]
-    assert 10 <= len(iterations) <= 20 and set(np.diff(iterations)) == {chart.stride} and iterations[-1] > 900
+        history.note({"iteration": iteration, "loss": 1., "avg_loss": 1., "seconds": .5})
+    iterations = [point.iteration for point in history.points]
+    assert 10 <= len(iterations) <= 20 and set(np.diff(iterations)) == {history.stride} and iterations[-1] > 900
+    assert history.latest.iteration == history.iteration == 1000 and history.seconds == 500
 
 
 def test_drawing_takes_little_of_the_time(monkeypatch):
     now = [0.]
     monkeypatch.setattr(chart_module.time, "monotonic", lambda: now[0])
-    chart = Chart("a", 1000)
+    chart = Chart("a")
     assert not chart.due(99) and chart.due(100)
     now[0] = 61.
     assert chart.due(1)                                     # slow iterations
@@ -159,11 +163,29 @@ def test_drawing_takes_little_of_the_time(monkeypatch):
 
 @pytest.mark.parametrize("average, most, top", [(5, 20, 5.5), (19, 20, 20), (500, 20, 550), (0, 20, 1)])
 def test_the_scale_of_the_loss(average, most, top):
-    chart = Chart("a", 10, most)
-    chart.add(1, average, average)
-    _, axes = chart_module._figure("", 10)
-    chart._draw_losses(axes)
+    history = History(10)
+    history.note({"iteration": 1, "loss": average, "avg_loss": average, "seconds": 1.})
+    axes = plot_history(history, most).axes[0]
     assert axes.get_ylim() == pytest.approx((0, top))
+
+
+def test_curves_of_a_chart_that_darknet_drew(tmp_path):
+    """They lie under ours at their iterations and losses; a chart of ours brings none, for the log has them."""
+    theirs = np.full((1000, 1000, 3), 255, np.uint8)
+    theirs[460:480, 60:530] = 0, 0, 255                     # a loss of 10 of 20, up to the half of the iterations
+    cv2.imwrite(str(tmp_path / "theirs.png"), theirs)
+    history = History(200)
+    history.note({"iteration": 150, "loss": 30., "avg_loss": 30., "seconds": 1.})
+    picture = rendered(plot_history(history, 20, read_chart(tmp_path / "theirs.png"))).astype(int)
+    red = (picture[..., 2] > picture[..., 0] + 80).nonzero()
+    axes = plot_history(history, 20, read_chart(tmp_path / "theirs.png"))
+    assert axes.axes[0].get_ylim() == (0, 20) and axes.axes[0].get_xlim() == (0, 200)
+    assert abs(np.mean(red[0]) - 350) < 40 and abs(red[1].max() - 525) < 40 and red[1].min() < 100
+    cv2.imwrite(str(tmp_path / "ours.png"), picture)
+    assert read_chart(tmp_path / "ours.png") is None
+    cv2.imwrite(str(tmp_path / "other.png"), picture[:80])
+    with raises(DataError, Reason.SHAPE_MISMATCH, "1000 x 1000 pixels if Darknet drew it, found 1000 x 80"):
+        read_chart(tmp_path / "other.png")
 
 
 def test_tensorboard(tmp_path):

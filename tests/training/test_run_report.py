@@ -287,11 +287,11 @@ def test_what_the_chart_and_the_page_say(tmp_path):
     report = Report("a", tmp_path, 200, charts=None)
     for iteration in range(1, 151):
         report.add(Step(iteration, seconds=60 if iteration == 1 else 2))
-    assert report.state() == "iteration 150 of 200, avg loss 2.5, left 1 min 40 s"
+    assert report.history.state() == "iteration 150 of 200, avg loss 2.5, left 1 min 40 s"
     report.close()
-    assert report.state() == "ended after iteration 150 of 200 and 5 min 58 s, avg loss 2.5"
+    assert report.history.state() == "ended after iteration 150 of 200 and 5 min 58 s, avg loss 2.5"
     report = Report("a", tmp_path, 200, iteration=150, charts=None)
     for iteration in range(151, 201):
         report.add(Step(iteration, seconds=2))
-    assert report.state() == "200 iterations done in 7 min 38 s, avg loss 2.5"
+    assert report.history.state() == "200 iterations done in 7 min 38 s, avg loss 2.5"
     report.close()

@@ -77,7 +77,7 @@ class Engine:
         self._again: deque[list[Picture]] = deque()         # those of a batch that failed, each alone
         self._closed, self._changed = False, threading.Condition()
         self._pipeline = Pipeline(detector.backend, _input, self._outputs, where=lambda picture: "for an image",
-                                  fresh=True, workers=0, overlapped=False)
+                                  fresh=True, overlapped=False)
         self._thread = threading.Thread(target=self._run, name=f"network {name}", daemon=True)
         self._thread.start()
 

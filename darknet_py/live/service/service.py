@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +15,7 @@ from darknet_py.live.service.metrics import Metrics
 from darknet_py.live.service.settings import Settings
 from darknet_py.live.service.uploads import Refused, Upload, refused_picture
 from darknet_py.live.service.urls import fetch
+from darknet_py.utils.machine import cores
 
 MOST_THREADS = 8        # that decode and post-process
 MOST_FETCHED = 8        # pictures that are fetched from URLs at once, and that wait then
@@ -45,7 +45,7 @@ class Service:
         self.settings, self.metrics, self.stopping, self._held = settings, Metrics(), False, 0
         self.admitted = dict.fromkeys(detectors, 0)
         self.default = next(iter(detectors))
-        workers = min(MOST_THREADS, os.cpu_count() or 1)
+        workers = min(MOST_THREADS, cores())
         self._pool, self._fetchers = ThreadPoolExecutor(workers, "service"), ThreadPoolExecutor(MOST_FETCHED, "fetch")
         self._fetching = asyncio.Semaphore(MOST_FETCHED)
         self.engines = {name: Engine(name, detector, settings.max_pixels, settings.batch, settings.wait,

@@ -1,0 +1,32 @@
+"""Flags of ``demo`` for what happens to a frame's detections between the network and the consumers."""
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from darknet_py.cli import demo_tracking
+
+if TYPE_CHECKING:
+    from darknet_py.inference.detector import Detector
+    from darknet_py.live.results import Step
+    from darknet_py.live.session import Sink
+    from darknet_py.live.sources import Source
+
+# the flags of add_flags, and what they are where they are not given
+DEFAULTS: dict[str, Any] = {**demo_tracking.DEFAULTS}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags; None where they are not given, see ``DEFAULTS``."""
+    demo_tracking.add_flags(parser)
+
+
+def open_steps(arguments: argparse.Namespace, detector: Detector, source: Source) -> tuple[list[Step], list[Sink]]:
+    """The steps that the flags name for the frames of a source, in their order; and the consumers of what they find."""
+    steps: list[Step] = []
+    sinks: list[Sink] = []
+    for part in (demo_tracking,):
+        more, consumers = part.open_steps(arguments, detector, source)
+        steps += more
+        sinks += consumers
+    return steps, sinks
