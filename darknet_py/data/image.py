@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import threading
 
 import cv2
@@ -19,6 +20,10 @@ from darknet_py.utils.files import check_regular
 MAX_PIXELS = int(os.environ.get("DARKNET_PY_MAX_IMAGE_PIXELS", 178_956_970))
 LARGE = 1 << 24                                                 # numbers of a picture that is not converted whole
 GREY = 0.5                                                       # the bars of a letterbox
+# Each scan of a progressive JPEG goes over all of the picture, and needs hardly a byte. Cameras write about ten.
+MOST_SCANS, MOST_SEGMENTS = 200, 10_000
+MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+SCAN, BEGINS, ENDS = 0xda, (0x01, 0xd8), 0xd9                    # markers of JPEG; those of BEGINS have no length
 JPEG, JPEG_ENDS = b"\xff\xd8", np.frombuffer(b"\xff\xd9" * 2 ** 16, np.uint8)
 CV_LOG = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2    # OpenCV 5, 4
 CV_SILENT = 0                                                    # LOG_LEVEL_SILENT, a name that OpenCV 4 lacks
@@ -87,6 +92,9 @@ def decode_bytes(data: np.ndarray, name: str, channels: int = 3, most: int | Non
         hint = "; DARKNET_PY_MAX_IMAGE_PIXELS in the environment raises the limit" if most is None else ""
         raise DataError(f"{name}: expected an image of at most {MAX_PIXELS if most is None else most} pixels, found "
                         f"{width} x {height}{hint}", Reason.TOO_LARGE)
+    if data[:2].tobytes() == JPEG and has_many_scans(data):
+        raise DataError(f"{name}: expected a JPEG of at most {MOST_SCANS} scans and {MOST_SEGMENTS} segments, found "
+                        "more", Reason.TOO_LARGE)
     cut = False
     with quiet_opencv:
         try:
@@ -113,6 +121,22 @@ def size_in_header(data: np.ndarray) -> tuple[int, int]:
     except Exception:                   # of many kinds, for a broken file
         return 0, 0
     return max(0, int(width)), max(0, int(height))
+
+
+def has_many_scans(data: np.ndarray) -> bool:
+    """Whether a JPEG (N,) uint8 has more scans, or segments, than any honest one."""
+    view, at, scans = np.ascontiguousarray(data).data, 2, 0
+    for _ in range(MOST_SEGMENTS):
+        found = MARKER.search(view, at)
+        if found is None or (kind := view[found.end() - 1]) == ENDS:
+            return False
+        at = found.end()
+        scans += kind == SCAN
+        if scans > MOST_SCANS:
+            return True
+        if kind not in BEGINS:
+            at += int.from_bytes(view[at:at + 2], "big")
+    return True
 
 
 def to_tensor(image: np.ndarray) -> Tensor:

@@ -292,3 +292,23 @@ def test_sizes_are_read_before_pictures(extension, tmp_path):
 @pytest.mark.parametrize("data", [b"", b"<svg height='9'/>", b"\xff\xd8\xff", b"II*\0\xff\xff\xff\xff", b"RIFF"])
 def test_sizes_of_what_is_no_picture(data):
     assert size_in_header(np.frombuffer(data, np.uint8)) == (0, 0)
+
+
+def progressive(scans: int, comments: int = 0) -> bytes:
+    """A progressive JPEG with this many scans more than libjpeg writes, and comments that look like scans."""
+    data = cv2.imencode(".jpg", picture(), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    last = data.rindex(b"\xff\xda")
+    comment = b"\xff\xfe\x00\x06\xff\xda\xff\xda"
+    return data[:2] + comment * comments + data[2:last] + data[last:last + 14] * scans + data[last:]
+
+
+@pytest.mark.parametrize("scans, comments, good", [
+    (0, 0, True), (150, 0, True), (250, 0, False), (0, 500, True), (0, 20_000, False)])
+def test_jpegs_whose_scans_never_end_are_not_decoded(tmp_path, scans, comments, good):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(progressive(scans, comments) + b"\xff\xda" * 300)        # what is behind the end does not count
+    if good:
+        assert read_image(path).shape == (8, 12, 3)
+    else:
+        with raises(DataError, Reason.TOO_LARGE, "at most 200 scans"):
+            read_image(path)
