@@ -71,6 +71,10 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of whatever runs a detector."""
     parser.add_argument("--names", help="a file with a class name a line")
     parser.add_argument("--letter-box", action="store_true", help="keep the picture's proportions")
+    parser.add_argument("--tiles", metavar="CxR", help="cut each picture into tiles, C columns and R rows such as 2x2, "
+                        "and detect in them and in the whole, for small objects in large pictures")
+    parser.add_argument("--overlap", type=float, metavar="PART", help="of a tile's side that neighbours share, from 0 "
+                        "to .9 (default .2)")
     parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:0 ... (default auto)")
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
@@ -151,6 +155,14 @@ def backend_options(arguments: argparse.Namespace, images: int = 0) -> dict[str,
             "few": 0 < images <= FEW}
 
 
+def tile_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options that the flags of tiles give ``Detector``."""
+    from darknet_py.errors import DarknetError
+    if arguments.overlap is not None and arguments.tiles is None:
+        raise DarknetError("-overlap needs -tiles COLUMNSxROWS")
+    return {"tiles": arguments.tiles, "overlap": .2 if arguments.overlap is None else arguments.overlap}
+
+
 def make_detector(arguments: argparse.Namespace, images: int) -> Detector:
     """The detector that the flags describe, for so many images."""
     from darknet_py.cfg.language import read_cfg
@@ -167,7 +179,7 @@ def make_detector(arguments: argparse.Namespace, images: int) -> Detector:
                         letterbox=arguments.letter_box or None, device=device(arguments),
                         stateful=True,         # as C from picture to picture
                         embeddings=demo_tracking.wants_embeddings(arguments),
-                        **options)
+                        **options, **tile_options(arguments))
     warn_of_random(detector.outline, arguments.weights)
     return detector
 

@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise DarknetError(f"detector {arguments.action} needs DATA CFG, found no cfg")
     if arguments.weights is None and arguments.action not in ("train", "calc_anchors"):
         raise DarknetError(f"detector {arguments.action} needs DATA CFG WEIGHTS, found no weights")
+    if arguments.tiles is not None and arguments.action in ("train", "calc_anchors"):
+        raise DarknetError(f"detector {arguments.action} does not take -tiles, which test, demo, map and the like do")
     if arguments.action != "demo":
         demo.refuse(arguments)
     if arguments.images and arguments.action == "train":

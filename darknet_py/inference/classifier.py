@@ -158,7 +158,7 @@ class Classifier:
     def _preprocess(self, image: Image) -> Preprocessed:
         shape = self.backend.shape
         array = image if isinstance(image, np.ndarray) else read_image(image, shape.channels)
-        return Preprocessed(fitted(array, shape, middle), path_of(image))
+        return Preprocessed(fitted(array, shape, middle)[None], path_of(image))
 
     def _postprocess(self, batch: BatchOutputs) -> list[Classified]:
         scores = class_probabilities(batch.outputs[0].flatten(1).float().cpu(), self.tree).numpy()

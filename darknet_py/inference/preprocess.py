@@ -5,11 +5,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from darknet_py.data.image import LARGE, resize, to_tensor
 from darknet_py.data.image import letterbox as letterbox_image
 from darknet_py.errors import CfgError, Reason
+from darknet_py.inference.tiles import Tiling
 from darknet_py.layers.base import Shape
 from darknet_py.model.network import Network
 
@@ -67,6 +69,15 @@ def as_input(image: np.ndarray, shape: Shape, letterbox: bool) -> Tensor:
     """An OpenCV array as a network's input of this shape: (C, H, W) in [0, 1]."""
     fit = letterbox_image if letterbox else resize
     return fitted(image, shape, fit)
+
+
+def as_inputs(image: np.ndarray, shape: Shape, letterbox: bool, tiling: Tiling | None = None) -> Tensor:
+    """An OpenCV array as a network's inputs (N, C, H, W): itself, or its tiles and then itself."""
+    whole = as_input(image, shape, letterbox)           # complains of what is no image
+    if tiling is None:
+        return whole[None]
+    return torch.stack([*(as_input(image[top:bottom, left:right], shape, letterbox)
+                          for left, top, right, bottom in tiling.cut(*image.shape[:2])[:-1].tolist()), whole])
 
 
 def fitted(image: np.ndarray, shape: Shape, fit: Callable[[Tensor | np.ndarray, int, int], Tensor]) -> Tensor:
