@@ -16,6 +16,7 @@ from darknet_py.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 MOST_TILES = 100        # of a picture, which all run in one batch
 MOST_OVERLAP = .9
 EDGE = .05              # of a box's side: nearer to the edge of its tile it counts as cut there
+ROOM = .3               # of a box's side: what a tile has around a box that it is sure to have complete
 SLACK = .01             # of a tile's side: how far beyond their common part two tiles are compared
 AGREE = .5              # IoU above which two tiles show the same object
 LEAST = .5              # of a cut box's score: what a complete one of its class needs to take its place
@@ -92,7 +93,7 @@ def merge_tiles(parts: Sequence[tuple[Tensor, Tensor]], tiles: np.ndarray,
                 suppress: Callable[[Tensor, Tensor], Tensor] | None) -> tuple[Tensor, Tensor]:
     """The detections of a picture from those of its tiles.
 
-    Of the whole picture only boxes count that are complete in no tile, as tiles show all others larger. Each tile is
+    Of the whole picture only boxes count for which no tile has room, as tiles show all others larger. Each tile is
     suppressed alone; then the complete boxes of all tiles together, so that of what lies in an overlap one remains. A
     box that an inner edge of its tile cuts is dropped where another tile has a complete one for it that is at least as
     certain, or of the same class at least ``LEAST`` times as certain. Cut boxes of an object that no tile has complete
@@ -121,7 +122,7 @@ def merge_tiles(parts: Sequence[tuple[Tensor, Tensor]], tiles: np.ndarray,
               for (boxes, _), side, size in zip(parts, sides, sizes, strict=True)]
     if suppress is None:
         return torch.cat(pixels) / picture, torch.cat(scores)
-    everywhere = _cut(cxcywh_to_xyxy(pixels[-1])[:, None], sides[:-1], picture).any(2).all(1)
+    everywhere = _cut(cxcywh_to_xyxy(pixels[-1])[:, None], sides[:-1], picture, ROOM).any(2).all(1)
     pixels[-1], scores[-1] = pixels[-1][everywhere], scores[-1][everywhere]
     kept = torch.cat([suppress(boxes / picture, score) for boxes, score in zip(pixels, scores, strict=True)])
     tile = torch.cat([boxes.new_full((len(boxes),), at, dtype=torch.long) for at, boxes in enumerate(pixels)])
@@ -142,12 +143,13 @@ def merge_tiles(parts: Sequence[tuple[Tensor, Tensor]], tiles: np.ndarray,
     return boxes, suppress(boxes, score)
 
 
-def _cut(boxes: Tensor, tiles: Tensor, picture: Tensor) -> Tensor:
-    """(..., 4) at which of their sides inner edges of tiles (..., 4) cut boxes (..., 4) xyxy."""
+def _cut(boxes: Tensor, tiles: Tensor, picture: Tensor, edge: float = EDGE) -> Tensor:
+    """(..., 4) at which of their sides inner edges of tiles (..., 4) cut boxes (..., 4) xyxy, or come nearer than ``edge`` of
+    their width or height."""
     outward = OUTWARD.to(boxes.device)
     size = torch.cat([boxes[..., 2:] - boxes[..., :2]] * 2, -1)
     inner = torch.cat([tiles[..., :2] > 0, tiles[..., 2:] < picture[2:]], -1)
-    return inner & ((tiles - boxes) * outward <= EDGE * size)
+    return inner & ((tiles - boxes) * outward <= edge * size)
 
 
 def _same(reach: Tensor, cut: Tensor, scores: Tensor, sides: Tensor, tile: Tensor) -> tuple[Tensor, Tensor]:
