@@ -103,13 +103,15 @@ def merge_tiles(parts: Sequence[tuple[Tensor, Tensor]], tiles: np.ndarray,
     ``AGREE``, a box going on beyond an edge that cuts it. So a half agrees with the whole, and neighbours do not.
 
     Args:
-        parts: of each tile: (B, 4) boxes cxcywh relative to the tile, (B, C) scores before suppression.
+        parts: of each tile: (B, 4 + E) boxes cxcywh relative to the tile, behind each its embedding, if any; (B, C)
+            scores before suppression.
         tiles: (T, 4), see ``Tiling.cut``; the last is the whole picture.
         suppress: non-maximum suppression of boxes (B, 4) cxcywh relative to the picture and scores (B, C), which gives
             (B, C) scores, 0 where they are suppressed. None keeps all boxes.
 
     Returns:
-        (B, 4) boxes cxcywh relative to the picture, and (B, C) scores, 0 where there is none.
+        (B, 4 + E) boxes cxcywh relative to the picture, and (B, C) scores, 0 where there is none. Merged boxes have the
+        embedding of the one of the highest score.
 
     Source: after greedy non-maximum merging in SAHI (Akyon et al., 2022, arXiv:2202.06934), which merges all boxes that
     cover half of the smaller one.
@@ -118,16 +120,17 @@ def merge_tiles(parts: Sequence[tuple[Tensor, Tensor]], tiles: np.ndarray,
     sides = torch.from_numpy(tiles).to(device, torch.float32)                       # (T, 4)
     picture, scores = sides[-1, 2:].repeat(2), [part for _, part in parts]
     sizes = (sides[:, 2:] - sides[:, :2]).repeat(1, 2)
-    pixels = [boxes * size + torch.cat([side[:2], side.new_zeros(2)])
+    embeddings = torch.cat([boxes[:, 4:] for boxes, _ in parts])
+    pixels = [boxes[:, :4] * size + torch.cat([side[:2], side.new_zeros(2)])
               for (boxes, _), side, size in zip(parts, sides, sizes, strict=True)]
     if suppress is None:
-        return torch.cat(pixels) / picture, torch.cat(scores)
+        return torch.cat([torch.cat(pixels) / picture, embeddings], 1), torch.cat(scores)
     everywhere = _cut(cxcywh_to_xyxy(pixels[-1])[:, None], sides[:-1], picture, ROOM).any(2).all(1)
-    pixels[-1], scores[-1] = pixels[-1][everywhere], scores[-1][everywhere]
+    scores[-1] = scores[-1] * everywhere[:, None]
     kept = torch.cat([suppress(boxes / picture, score) for boxes, score in zip(pixels, scores, strict=True)])
     tile = torch.cat([boxes.new_full((len(boxes),), at, dtype=torch.long) for at, boxes in enumerate(pixels)])
     some = (kept > 0).any(1)
-    boxes, score, tile = torch.cat(pixels)[some], kept[some], tile[some]
+    boxes, score, tile, embeddings = torch.cat(pixels)[some], kept[some], tile[some], embeddings[some]
     xyxy = cxcywh_to_xyxy(boxes)
     beyond = _cut(xyxy, sides[tile], picture)
     cut = beyond.any(1)
@@ -138,14 +141,14 @@ def merge_tiles(parts: Sequence[tuple[Tensor, Tensor]], tiles: np.ndarray,
     there = score[second[whole]]
     same = torch.zeros_like(score).scatter_reduce(0, first[whole, None].expand(there.shape), there, "amax")
     score[(same >= LEAST * score) | (same.amax(1, keepdim=True) >= score)] = 0
-    merged, merged_score = _unions(first[~whole], second[~whole], xyxy, score)
+    merged, merged_score, best = _unions(first[~whole], second[~whole], xyxy, score)
     boxes, score = torch.cat([boxes, xyxy_to_cxcywh(merged)]) / picture, torch.cat([score, merged_score])
-    return boxes, suppress(boxes, score)
+    return torch.cat([boxes, torch.cat([embeddings, embeddings[best]])], 1), suppress(boxes, score)
 
 
 def _cut(boxes: Tensor, tiles: Tensor, picture: Tensor, edge: float = EDGE) -> Tensor:
-    """(..., 4) at which of their sides inner edges of tiles (..., 4) cut boxes (..., 4) xyxy, or come nearer than ``edge`` of
-    their width or height."""
+    """(..., 4) at which of their sides inner edges of tiles (..., 4) cut boxes (..., 4) xyxy, or come nearer than
+    ``edge`` of their width or height."""
     outward = OUTWARD.to(boxes.device)
     size = torch.cat([boxes[..., 2:] - boxes[..., :2]] * 2, -1)
     inner = torch.cat([tiles[..., :2] > 0, tiles[..., 2:] < picture[2:]], -1)
@@ -185,12 +188,12 @@ def _area(low: Tensor, high: Tensor) -> Tensor:
     return (high - low).clamp(min=0).prod(-1)
 
 
-def _unions(first: Tensor, second: Tensor, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+def _unions(first: Tensor, second: Tensor, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Merge boxes (B, 4) xyxy that pairs (P,), (P,) connect, in each class where both have a score.
 
     Returns:
-        (U, 4) boxes around those of each group, and (U, C) the highest score in its class; ``scores`` (B, C) of the
-        group become 0 there, in place.
+        (U, 4) boxes around those of each group, (U, C) the highest score in its class, and (U,) the box that has it;
+        ``scores`` (B, C) of the group become 0 there, in place.
     """
     pair, label = ((scores[first] > 0) & (scores[second] > 0)).nonzero().unbind(1)
     classes, flat = scores.shape[1], scores.view(-1)
@@ -205,8 +208,10 @@ def _unions(first: Tensor, second: Tensor, boxes: Tensor, scores: Tensor) -> tup
     outward = OUTWARD.to(boxes.device)
     corners = boxes.new_full((len(least), 4), -torch.inf).scatter_reduce(
         0, group[:, None].expand(-1, 4), boxes[nodes // classes] * outward, "amax") * outward
+    highest = flat.new_zeros(len(least)).scatter_reduce(0, group, flat[nodes], "amax")
+    best, is_best = torch.zeros_like(least), flat[nodes] == highest[group]
+    best[group[is_best]] = nodes[is_best] // classes
     merged = scores.new_zeros(len(least), classes)
-    merged[torch.arange(len(least), device=nodes.device), nodes[least] % classes] = flat.new_zeros(
-        len(least)).scatter_reduce(0, group, flat[nodes], "amax")
+    merged[torch.arange(len(least), device=nodes.device), nodes[least] % classes] = highest
     flat[nodes] = 0
-    return corners, merged
+    return corners, merged, best

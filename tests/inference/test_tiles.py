@@ -154,6 +154,17 @@ def test_without_suppression_all_boxes_stay():
                       threshold=None)) == 3
 
 
+def test_a_merged_box_has_the_embedding_of_the_best():
+    halves = [([300, 50, 555, 90], .8, 1.), ([445, 52, 700, 91], .9, 2.)]
+    parts = []
+    for tile, (corners, score, embedding) in zip(torch.from_numpy(WIDE).float(), halves, strict=False):
+        box = xyxy_to_cxcywh((torch.tensor(corners) - tile[:2].repeat(2)) / (tile[2:] - tile[:2]).repeat(2))
+        parts.append((torch.cat([box, torch.tensor([embedding])])[None], torch.tensor([[score]])))
+    boxes, scores = merge_tiles([*parts, (torch.zeros(0, 5), torch.zeros(0, 1))], WIDE, partial(nms, threshold=.45))
+    assert boxes[scores[:, 0] > 0][:, 4].tolist() == [2]
+    assert boxes.shape == (3, 5)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_of_any_boxes_none_overlap_afterwards(seed):
     rng, tiles = np.random.default_rng(seed), Tiling(3, 2, .3).cut(500, 700)
