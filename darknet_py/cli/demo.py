@@ -33,7 +33,7 @@ CLEAR = "\033[H\033[J"          # C clears the terminal before each frame
 DEFAULTS = {"c": 0, "s": 0, "avgframes": 1, "prefix": None, "out_filename": None, "json_file_output": None,
             "json_port": -1, "mjpeg_port": -1, "http_post_host": None, "time_limit_sec": 0., "benchmark": False,
             "bind": "0.0.0.0", "codec": None, "loop": False, **demo_steps.DEFAULTS}
-OF_PICTURES = {"out": "-json_file_output FILE", "pictures": "-prefix PATH or -out_filename VIDEO", "save_labels": None}
+OF_PICTURES = {"out": "-json_file_output FILE", "pictures": "-prefix PATH or -out_filename VIDEO"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
         if not least <= getattr(arguments, name) <= most:
             bounds = f"from {least} to {most}" if isinstance(most, int) else f"from {least} on"
             raise DarknetError(f"-{name} needs a number {bounds}, found {getattr(arguments, name)}")
+    if arguments.save_labels and arguments.prefix is None:
+        raise DarknetError("demo -save_labels needs -prefix PATH, whose pictures the label files stand beside")
     if arguments.codec is not None and arguments.out_filename is None:
         raise DarknetError("-codec needs -out_filename VIDEO")
     with ExitStack() as stack:

@@ -50,6 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise DarknetError(f"detector {arguments.action} needs DATA CFG WEIGHTS, found no weights")
     if arguments.tiles is not None and arguments.action in ("train", "calc_anchors"):
         raise DarknetError(f"detector {arguments.action} does not take -tiles, which test, demo, map and the like do")
+    for name in ("only", "blur", "crops"):
+        if getattr(arguments, name) is not None and arguments.action not in ("test", "demo"):
+            raise DarknetError(f"detector {arguments.action} does not take -{name}, which test and demo do")
     if arguments.action != "demo":
         demo.refuse(arguments)
     if arguments.images and arguments.action == "train":

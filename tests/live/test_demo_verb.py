@@ -332,7 +332,7 @@ def test_bad_input_is_one_line(small, cli, words, says):
      "detector test does not take -json_port, which detector demo does"),
     (["detector", "map", "obj.data", CFG, WEIGHTS, "-benchmark"], "detector map does not take -benchmark"),
     (["detector", "demo", "obj.data", CFG, WEIGHTS, "pics", "-out", "x"], "-json_file_output FILE"),
-    (["detector", "demo", "obj.data", CFG, WEIGHTS, "pics", "-save_labels"], "demo does not take -save_labels"),
+    (["detector", "demo", "obj.data", CFG, WEIGHTS, "pics", "-save_labels"], "demo -save_labels needs -prefix PATH"),
     (["detector", "demo", "obj.data", CFG], "needs DATA CFG WEIGHTS"),
 ])
 def test_flags_that_would_do_nothing_are_refused(small, cli, words, says):
