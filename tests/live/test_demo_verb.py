@@ -230,7 +230,7 @@ def test_outputs_are_averaged(small, run):
 
 
 def input_of(detector):
-    return lambda image: detector._preprocess(image).x[None]
+    return lambda image: detector._preprocess(image).x
 
 
 class Slow(AveragingBackend):
