@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from darknet_py.errors import DataError
 from darknet_py.inference.backends import open_backend
 from darknet_py.inference.backends.pytorch import prepare_for_inference
 from darknet_py.inference.detections import Detections
-from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, batched
+from darknet_py.inference.pipeline import MOST, BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.inference.preprocess import Image, as_inputs, as_list, check_takes_images, checked, path_of
 from darknet_py.inference.tiles import Tiling
@@ -143,13 +143,13 @@ class Detector:
             found.append(frame.detections)
         return found[0] if alone else found
 
-    def stream(self, images: Iterable[Image], *, batch: int = 1, overlapped: bool = True
+    def stream(self, images: Iterable[Any], *, batch: int | None = 1, overlapped: bool = True
                ) -> Iterator[tuple[Image, Frame | DataError]]:
         """Find objects in any number of images, in order, while others are decoded.
 
         Args:
             images: as for a call, from any iterable; taken as they are needed.
-            batch: images that run together.
+            batch: images that run together; None: ``images`` gives lists, each of which does.
             overlapped: False takes an image only when the one before it is done.
 
         Returns:
@@ -160,7 +160,8 @@ class Detector:
         """
         pipeline = Pipeline(self.backend, self._preprocess, self._postprocess, fresh=not self.stateful,
                             where=lambda image: f"for {path_of(image) or 'an image'}", overlapped=overlapped)
-        return pipeline.stream(batched(checked(images), max(1, batch)), batch)
+        return pipeline.stream(images, MOST) if batch is None else pipeline.stream(
+            batched(checked(images), max(1, batch)), batch)
 
     def _preprocess(self, image: Image) -> Preprocessed:
         array = image if isinstance(image, np.ndarray) else read_image(image, self.backend.shape.channels)

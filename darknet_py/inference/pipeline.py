@@ -15,6 +15,7 @@ from darknet_py.inference.backends.base import Backend
 from darknet_py.utils.prefetch import prefetch
 
 POSTPROCESS_THREADS = 2
+MOST = 4                # items in a batch, where it is not known, for the length of a queue
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

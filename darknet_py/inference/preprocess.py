@@ -81,8 +81,10 @@ def as_inputs(image: np.ndarray, shape: Shape, letterbox: bool, tiling: Tiling |
 
 
 def fitted(image: np.ndarray, shape: Shape, fit: Callable[[Tensor | np.ndarray, int, int], Tensor]) -> Tensor:
-    """An OpenCV array as (C, H, W) of a shape, by ``fit``, which takes width and height; a large one unconverted."""
-    x = image if image.size > LARGE else with_channels(to_tensor(image), shape.channels)
+    """An OpenCV array as (C, H, W) of a shape, by ``fit``, which takes width and height and converts what is large, or
+    has as many channels."""
+    ready = image.size > LARGE or (image.size > 0 and image.shape[2:] == (shape.channels,))
+    x = image if ready else with_channels(to_tensor(image), shape.channels)
     return with_channels(fit(x, shape.width, shape.height), shape.channels)
 
 
