@@ -21,14 +21,15 @@ from darknet_py.errors import BackendWarning, CfgWarning, DarknetError, cause, o
 
 VERBS = {               # verb -> (module with add_arguments, run, perhaps prepared, help); ``verb`` tells it which
     "detect": ("detect", "find objects in pictures: detect CFG WEIGHTS IMAGE..."),
-    "demo": ("demo", "find objects in a video, a camera or a stream: demo CFG WEIGHTS SOURCE"),
+    "demo": ("demo", "find objects in videos, cameras or streams: demo CFG WEIGHTS SOURCE..."),
     "serve": ("serve", "find objects for others, over HTTP: serve CFG WEIGHTS [-port 8080]"),
     "train": ("train", "train a network, or go on: train DATA CFG [WEIGHTS]"),
     "evaluate": ("evaluate", "measure a detector, Darknet's way and COCO's: evaluate DATA CFG WEIGHTS"),
     "tune": ("tune", "look for better hyper-parameters in short trials: tune DATA CFG [WEIGHTS]"),
     "detector": ("detector", "Darknet's verbs for detectors: "
                  "detector train|test|demo|map|valid|recall|calc_anchors DATA CFG [WEIGHTS]"),
-    "classifier": ("classifier", "Darknet's verbs for classifiers: classifier train|valid|predict DATA CFG [WEIGHTS]"),
+    "classifier": ("classifier", "Darknet's verbs for classifiers: "
+                   "classifier train|valid|predict|demo DATA CFG [WEIGHTS]"),
     "rnn": ("rnn", "Darknet's verbs for character models: rnn train|valid|generate CFG [WEIGHTS]"),
     "convert": ("convert", "to ONNX, OpenVINO, TorchScript, safetensors ... and back: convert CFG WEIGHTS OUT"),
     "quantize": ("quantize", "to INT8, for OpenVINO or as ONNX, with mAP kept: quantize CFG WEIGHTS OUT -data DATA"),

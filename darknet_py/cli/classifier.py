@@ -3,6 +3,7 @@
 classifier train DATA CFG [WEIGHTS]                train a classifier, as darknet-py train does
 classifier valid DATA CFG WEIGHTS                  its accuracy on the pictures that DATA names under valid
 classifier predict DATA CFG WEIGHTS [IMAGE]...     the likeliest classes of pictures, folders or patterns
+classifier demo DATA CFG WEIGHTS [SOURCE]...       those of videos, cameras or streams; see darknet-py demo --help
 """
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from darknet_py.cli import train
+from darknet_py.cli import action_flags, demo_flags, train
 from darknet_py.cli.detect import (
     add_backend_flags,
     ask_for_images,
@@ -24,15 +25,18 @@ from darknet_py.cli.progress import Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=["train", "valid", "predict"], help="what to do")
+    parser.add_argument("action", choices=["train", "valid", "predict", "demo"], help="what to do")
     train.add_arguments(parser)
     parser.add_argument("images", nargs="*", help="for predict: pictures, folders of them, or patterns such as "
-                        "'photos/*.jpg'; asks for paths if there are none")
-    parser.add_argument("--names", help="for predict: a file with a class name a line")
+                        "'photos/*.jpg'; asks for paths if there are none; for demo SOURCEs")
+    parser.add_argument("--names", help="for predict and demo: a file with a class name a line")
     add_backend_flags(parser)
-    parser.add_argument("--topk", "--top", "--t", type=int, metavar="N", help="valid and predict: how many of the "
-                        "likeliest classes (default: top= of DATA, or 1); train: the same as -map, measure accuracy "
-                        "and keep the best weights")
+    parser.add_argument("--topk", "--top", "--t", type=int, metavar="N", help="how many of the likeliest classes "
+                        "(default: top= of DATA, or 1); train: the same as -map, measure accuracy and keep the best "
+                        "weights")
+    parser.conflict_handler = "resolve"         # -mjpeg_port and -bind, which training has too
+    demo_flags.add_flags(parser, steps=False)
+    parser.add_argument("--dontdraw-bbox", action="store_true", help="for demo: do not write the classes on pictures")
 
 
 def prepared(words: Sequence[str]) -> list[str]:
@@ -52,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     action, topk = arguments.action, arguments.topk
     if arguments.weights is None and action != "train":
         raise DarknetError(f"classifier {action} needs DATA CFG WEIGHTS, found no weights")
-    if arguments.images and action != "predict":
+    action_flags.check("classifier", arguments)
+    if arguments.images and action not in ("predict", "demo"):
         raise DarknetError(f"classifier {action} takes its pictures from {arguments.data}, found "
                            f"{arguments.images[0]} after the weights")
     if topk is not None and topk < 0:
@@ -60,6 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
     if action == "train":
         arguments.map |= topk is not None
         return train.run(arguments)
+    if action == "demo":
+        from darknet_py.cli import classifier_demo
+        return classifier_demo.run(arguments)
     return valid(arguments) if action == "valid" else predict(arguments)
 
 

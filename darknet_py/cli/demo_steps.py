@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from darknet_py.cli import demo_tracking
+from darknet_py.cli import demo_tracking, detect
 
 if TYPE_CHECKING:
     from darknet_py.inference.detector import Detector
@@ -23,8 +23,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def open_steps(arguments: argparse.Namespace, detector: Detector, source: Source) -> tuple[list[Step], list[Sink]]:
     """The steps that the flags name for the frames of a source, in their order; and the consumers of what they find."""
-    steps: list[Step] = []
-    sinks: list[Sink] = []
+    from darknet_py.live.objects import LabelFiles
+    choose, crops = detect.open_objects(arguments, detector)
+    steps: list[Step] = [] if choose is None else [choose]
+    sinks: list[Sink] = [] if crops is None else [crops]
+    if arguments.save_labels:
+        sinks.append(LabelFiles(arguments.prefix))
     for part in (demo_tracking,):
         more, consumers = part.open_steps(arguments, detector, source)
         steps += more

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from darknet_py.errors import DataError
     from darknet_py.inference.detections import Detections
     from darknet_py.inference.detector import Detector, Frame
+    from darknet_py.live.objects import ChooseObjects, ObjectPictures
     from darknet_py.model.network import LazyNetwork, Network
 
 WRITERS = 2             # threads that draw and write pictures
@@ -50,7 +51,6 @@ def add_flags(parser: argparse.ArgumentParser, thresh: float = .24) -> None:
     """The flags that ``detect`` and ``detector test`` share."""
     add_detector_flags(parser, thresh)
     parser.add_argument("--out", metavar="FILE", help="write the detections as JSON")
-    parser.add_argument("--save-labels", action="store_true", help="write a label file beside each picture")
     parser.add_argument("--pictures", metavar="PATH", help="where pictures with boxes go: a file for one, else a "
                         "folder (default predictions.jpg, predictions/)")
 
@@ -61,6 +61,13 @@ def add_detector_flags(parser: argparse.ArgumentParser, thresh: float) -> None:
     parser.add_argument("--thresh", type=float, default=thresh, help=f"least score (default {thresh})")
     parser.add_argument("--nms", type=float, help="overlap that suppresses (default .45, 0 for none)")
     parser.add_argument("--hier", type=float, default=.5, help="least probability down a tree of classes (default .5)")
+    parser.add_argument("--only", nargs="+", action="extend", metavar="CLASS", help="report these alone: names or "
+                        "numbers")
+    parser.add_argument("--blur", nargs="+", action="extend", metavar="CLASS", help="make objects of these classes "
+                        "unrecognizable in all pictures that are shown or written")
+    parser.add_argument("--crops", metavar="FOLDER", help="write each object as FOLDER/CLASS/PICTURE_N.jpg")
+    parser.add_argument("--save-labels", action="store_true", help="write a label file beside each picture; of demo "
+                        "beside those of -prefix")
     parser.add_argument("--ext-output", action="store_true", help="print coordinates too")
     parser.add_argument("--dontdraw-bbox", action="store_true", help="draw no boxes; of pictures: write none")
     parser.add_argument("--benchmark-layers", action="store_true", help="print the time of each layer, in PyTorch")
@@ -71,6 +78,10 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of whatever runs a detector."""
     parser.add_argument("--names", help="a file with a class name a line")
     parser.add_argument("--letter-box", action="store_true", help="keep the picture's proportions")
+    parser.add_argument("--tiles", metavar="CxR", help="cut each picture into tiles, C columns and R rows such as 2x2, "
+                        "and detect in them and in the whole, for small objects in large pictures")
+    parser.add_argument("--overlap", type=float, metavar="PART", help="of a tile's side that neighbours share, from 0 "
+                        "to .9 (default .2)")
     parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:0 ... (default auto)")
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
@@ -88,11 +99,13 @@ def add_backend_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Detect in all pictures; a picture that cannot be read is reported, and the others go on."""
-    from darknet_py.data.datafile import find_images
+    from darknet_py.data.datafile import find_images, label_path
+    from darknet_py.data.image import read_image
     from darknet_py.errors import DataError, printable
     from darknet_py.utils.prefetch import prefetch
     found = list(find_images(arguments.images))
     detector = make_detector(arguments, len(found))
+    choose, crops = open_objects(arguments, detector)
     several = len(found) != 1
     frames: list[Detections] = []
     used: set[Path] = set()
@@ -113,11 +126,23 @@ def run(arguments: argparse.Namespace) -> int:
 
     def written(result: Result) -> Result:
         path, frame, target, _ = result
+        if frame is None:
+            return result
         try:
-            if frame is not None and target is not None:
-                write_picture(target, frame.detections.draw(frame.image if frame.image.shape[2] == 3 else None))
-            if frame is not None and arguments.save_labels:
-                write_labels(path, frame.detections)
+            image = frame.image
+            if image.shape[2] != 3 and (target is not None or crops is not None):
+                image = read_image(path)
+            if choose is not None:
+                found, image = choose.of(frame.detections, image)
+                result = result._replace(frame=frame._replace(detections=found))
+            else:
+                found = frame.detections
+            if target is not None:
+                write_picture(target, found.draw(image))
+            if crops is not None:
+                crops.add(Path(path).stem, found, image)
+            if arguments.save_labels:
+                write_file(label_path(path), found.to_labels().encode())
         except DataError as error:
             return result._replace(error=error)
         return result
@@ -139,6 +164,16 @@ def run(arguments: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
+def open_objects(arguments: argparse.Namespace, detector: Detector
+                 ) -> tuple[ChooseObjects | None, ObjectPictures | None]:
+    """What -only and -blur, and -crops, ask for."""
+    from darknet_py.live.objects import ChooseObjects, ObjectPictures, class_numbers
+    only, blur = (None if given is None else class_numbers(given, detector.names)
+                  for given in (arguments.only, arguments.blur))
+    return (None if only is None and blur is None else ChooseObjects(only, blur),
+            None if arguments.crops is None else ObjectPictures(arguments.crops))
+
+
 def backend_options(arguments: argparse.Namespace, images: int = 0) -> dict[str, Any]:
     """The options that the flags of the runtime give ``Detector``.
 
@@ -149,6 +184,14 @@ def backend_options(arguments: argparse.Namespace, images: int = 0) -> dict[str,
     return {"backend": "auto" if arguments.backend is None else arguments.backend,
             "precision": "float32" if arguments.precision is None else arguments.precision,
             "few": 0 < images <= FEW}
+
+
+def tile_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options that the flags of tiles give ``Detector``."""
+    from darknet_py.errors import DarknetError
+    if arguments.overlap is not None and arguments.tiles is None:
+        raise DarknetError("-overlap needs -tiles COLUMNSxROWS")
+    return {"tiles": arguments.tiles, "overlap": .2 if arguments.overlap is None else arguments.overlap}
 
 
 def make_detector(arguments: argparse.Namespace, images: int) -> Detector:
@@ -167,7 +210,7 @@ def make_detector(arguments: argparse.Namespace, images: int) -> Detector:
                         letterbox=arguments.letter_box or None, device=device(arguments),
                         stateful=True,         # as C from picture to picture
                         embeddings=demo_tracking.wants_embeddings(arguments),
-                        **options)
+                        **options, **tile_options(arguments))
     warn_of_random(detector.outline, arguments.weights)
     return detector
 
@@ -275,14 +318,3 @@ def write_json(path: str, frames: Iterable[Detections]) -> None:
     """Darknet's JSON: a list with a frame a picture."""
     text = ", \n".join(detections.to_json(number) for number, detections in enumerate(frames, 1))
     write_file(Path(path), f"[\n{text}\n]".encode("utf-8", "backslashreplace"))
-
-
-def write_labels(image: str, detections: Detections) -> None:
-    """A label file, a line a box with its likeliest class: class, center x, center y, width, height."""
-    from darknet_py.data.datafile import label_path
-    seen, text = set(), ""
-    for detection, relative in zip(detections, detections.relative().tolist(), strict=True):
-        if (box := tuple(detection.box.tolist())) not in seen:
-            seen.add(box)
-            text += f"{detection.label} " + " ".join(f"{value:2.4f}" for value in relative) + "\n"
-    write_file(label_path(image), text.encode())

@@ -6,7 +6,7 @@ detector map DATA CFG WEIGHTS               mean average precision on the pictur
 detector recall DATA CFG WEIGHTS            recall of the proposals, whatever their class, on these pictures
 detector valid DATA CFG WEIGHTS             files of detections in the format that DATA names under eval: voc (default),
                                             coco, bdd, kitti or imagenet; -out gives them another name
-detector demo DATA CFG WEIGHTS [SOURCE]     find objects in a video, a camera or a stream, as darknet-py demo does
+detector demo DATA CFG WEIGHTS [SOURCE]... find objects in a video, a camera or a stream, as darknet-py demo does
 detector calc_anchors DATA [CFG]            anchors that fit the boxes of train, into anchors.txt
 """
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-from darknet_py.cli import anchors, demo, detect, evaluate, train
+from darknet_py.cli import action_flags, anchors, demo_flags, demo_tracking, detect, evaluate, train
 
 ACTIONS = {"test": ("detect", "run"), "train": ("train", "run"), "map": ("measure", "run_map"),
            "recall": ("measure", "run_recall"), "valid": ("measure", "run_valid"),
@@ -23,7 +23,7 @@ ACTIONS = {"test": ("detect", "run"), "train": ("train", "run"), "map": ("measur
 IGNORED = ("show-imgs",)
 
 
-prepared = demo.prepared        # of -track
+prepared = demo_tracking.prepared
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,12 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg", nargs="?", help="the network, a .cfg file; calc_anchors does without")
     parser.add_argument("weights", nargs="?", help="its .weights file; for train one to start from, if any")
     parser.add_argument("images", nargs="*", help="pictures, folders of them, or patterns such as 'photos/*.jpg'; for "
-                        "demo a SOURCE")
+                        "demo SOURCEs")
     detect.add_flags(parser, thresh=.25)
     evaluate.add_flags(parser)
     train.add_flags(parser)
     anchors.add_flags(parser)
-    demo.add_flags(parser)
+    demo_flags.add_flags(parser)
     for name in IGNORED:
         parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
 
@@ -48,8 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise DarknetError(f"detector {arguments.action} needs DATA CFG, found no cfg")
     if arguments.weights is None and arguments.action not in ("train", "calc_anchors"):
         raise DarknetError(f"detector {arguments.action} needs DATA CFG WEIGHTS, found no weights")
-    if arguments.action != "demo":
-        demo.refuse(arguments)
+    action_flags.check("detector", arguments)
     if arguments.images and arguments.action == "train":
         raise DarknetError(f"detector train takes DATA CFG [WEIGHTS], found {arguments.images[0]} after them")
     module, function = ACTIONS[arguments.action]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from darknet_py.cli.detect import backend_options, device, read_network
+from darknet_py.cli.detect import backend_options, device, read_network, tile_options
 from darknet_py.cli.output import say
 from darknet_py.cli.progress import Progress
 
@@ -47,12 +47,14 @@ def prepare(arguments: argparse.Namespace, few: bool = True) -> EvaluationInput:
     from darknet_py.errors import DarknetError, DataError, Reason
     from darknet_py.inference.backends import open_backend
     from darknet_py.inference.postprocess import PostProcessor
+    from darknet_py.inference.tiles import Tiling
     from darknet_py.utils.distributed import World, local_device
     if arguments.images:
         raise DarknetError(f"takes its pictures from valid= in {arguments.data}, found {arguments.images[0]} after "
                            "the weights")
     files = read_network(arguments)
     network = files.outline
+    tiling = Tiling.of(**tile_options(arguments), network=network)
     data = opened(arguments.data)
     if (entry := entries_of(data).get("map")) is not None:
         apply_map(network, find_near(entry, Path(data)))
@@ -71,6 +73,8 @@ def prepare(arguments: argparse.Namespace, few: bool = True) -> EvaluationInput:
     world = World(where)
     backend = open_backend(files, device=where, **backend_options(arguments, len(samples) if few else 0))
     options = {"letterbox": arguments.letter_box or None, "backend": backend, "world": world}
+    if tiling is not None:
+        options["tiling"] = tiling
     if arguments.nms is not None:
         options["nms"] = arguments.nms
     return EvaluationInput(network, names, samples, options, world, files)

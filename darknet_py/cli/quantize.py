@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--letter-box", action="store_true", help="keep the picture's proportions")
     parser.add_argument("--nms", type=float, help="overlap that suppresses (default .45)")
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
-    parser.set_defaults(images=[], device="cpu", i=None, backend=None, precision=None)
+    parser.set_defaults(images=[], device="cpu", i=None, backend=None, precision=None, tiles=None,
+                        overlap=None)
 
 
 def run(arguments: argparse.Namespace) -> int:

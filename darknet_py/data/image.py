@@ -28,6 +28,7 @@ JPEG, JPEG_ENDS = b"\xff\xd8", np.frombuffer(b"\xff\xd9" * 2 ** 16, np.uint8)
 CV_LOG = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2    # OpenCV 5, 4
 CV_SILENT = 0                                                    # LOG_LEVEL_SILENT, a name that OpenCV 4 lacks
 CV_FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}
+UNIT = np.arange(256, dtype=np.float32) / np.float32(255)         # of a uint8 in [0, 1]
 TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
 
 
@@ -186,7 +187,8 @@ def resize(x: Tensor | np.ndarray, width: int, height: int) -> Tensor:
     if isinstance(x, np.ndarray):
         if x.size > LARGE:
             return _sampled(x, width, height)
-        x = to_tensor(x)
+        x = _interleaved(x) if x.dtype == np.uint8 and x.ndim == 3 and x.shape[2] == 3 and x.size else to_tensor(x)
+        return resize(x, width, height).contiguous()
     _, rows, columns = x.shape
     if (columns, rows) == (width, height):
         return x
@@ -198,6 +200,12 @@ def resize(x: Tensor | np.ndarray, width: int, height: int) -> Tensor:
         upper = int(position)
         y[:, -1:] = resize(x[:, upper:upper + 1], width, 1) * (1 - (position - upper))
     return y
+
+
+def _interleaved(image: np.ndarray) -> Tensor:
+    """``to_tensor`` of BGR uint8, but for how it lies in memory: pixel by pixel, which is resized in less time."""
+    rgb = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2RGB)
+    return torch.from_numpy(cv2.LUT(rgb, UNIT)).permute(2, 0, 1)
 
 
 def _sampled(image: np.ndarray, width: int, height: int) -> Tensor:

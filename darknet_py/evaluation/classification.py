@@ -104,7 +104,7 @@ def evaluate_classifier(network: Network, pictures: ClassifierPictures, *, leave
     mine, size = (range(len(batches)), 1) if world is None else (world.shard(len(batches)), world.size)
 
     def load(number: int) -> Preprocessed:
-        return Preprocessed(pictures.picture(number, width, height), (number, pictures.label(number)))
+        return Preprocessed(pictures.picture(number, width, height)[None], (number, pictures.label(number)))
 
     def rank(ran: BatchOutputs) -> list[_Ranked]:
         output, = ran.outputs

@@ -15,6 +15,7 @@ from darknet_py.evaluation.error_analysis import Mistakes, find_mistakes
 from darknet_py.evaluation.matching import pairs
 from darknet_py.evaluation.predict import MAP, RECALL, VALID, PostProcessing, Predictions, predict
 from darknet_py.inference.backends.base import Backend
+from darknet_py.inference.tiles import Tiling
 from darknet_py.model.network import Network
 from darknet_py.utils.distributed import World
 
@@ -97,7 +98,8 @@ def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[st
                  points: int = 0, thresh: float = .25, nms: float = MAP.nms, letterbox: bool | None = None,
                  difficult: Sequence[Sample] | None = None, batch: int | None = None,
                  device: str | torch.device | None = None, workers: int | None = None, world: World | None = None,
-                 progress: Callable[[int, int], None] | None = None, backend: Backend | None = None) -> MapResult:
+                 progress: Callable[[int, int], None] | None = None, backend: Backend | None = None,
+                 tiling: Tiling | None = None) -> MapResult:
     """Mean average precision of a network on labelled images.
 
     It works on a copy, so a network may be in the middle of its training: its mode, statistics, recurrent state and
@@ -119,6 +121,7 @@ def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[st
         progress: called with how many images are done, and how many there are.
         backend: what runs the network, as ``Detector.backend``; the network then need not have its weights, and
             ``device`` does not count. None: PyTorch.
+        tiling: into which pictures are cut, as ``Detector`` does; None: none. A recurrent network takes none.
 
     Raises:
         CfgError: the network has no detection head.
@@ -130,7 +133,7 @@ def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[st
     """
     return map_and_predictions(network, samples, names, iou_thresh=iou_thresh, points=points, thresh=thresh, nms=nms,
                                letterbox=letterbox, difficult=difficult, batch=batch, device=device, workers=workers,
-                               world=world, progress=progress, backend=backend)[0]
+                               world=world, progress=progress, backend=backend, tiling=tiling)[0]
 
 
 def map_and_predictions(network: Network, samples: Sequence[Sample], names: Sequence[str], *, iou_thresh: float = .5,

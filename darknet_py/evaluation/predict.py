@@ -18,7 +18,8 @@ from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed
 from darknet_py.inference.postprocess import PostProcessor, sorted_order
-from darknet_py.inference.preprocess import as_input, check_takes_images
+from darknet_py.inference.preprocess import as_inputs, check_takes_images
+from darknet_py.inference.tiles import Tiling
 from darknet_py.model.network import Network
 from darknet_py.utils.distributed import World
 
@@ -81,14 +82,14 @@ def predict(network: Network, samples: Sequence[Sample], names: Sequence[str], s
          labels: bool = True, letterbox: bool | None = None, difficult: Sequence[Sample] | None = None,
          batch: int | None = None, device: str | torch.device | None = None, workers: int | None = None,
          world: World | None = None, progress: Callable[[int, int], None] | None = None,
-         backend: Backend | None = None) -> Predictions:
+         backend: Backend | None = None, tiling: Tiling | None = None) -> Predictions:
     """Run a network over images, a batch at a time, while others are loaded.
 
     Args:
         settings: of post-processing; the outputs are post-processed with each of them.
         labels: read the labels too.
-        network, samples, names, letterbox, difficult, batch, device, workers, world, progress, backend, and what is
-            raised: see ``evaluation.evaluate_map``.
+        network, samples, names, letterbox, difficult, batch, device, workers, world, progress, backend, tiling, and
+            what is raised: see ``evaluation.evaluate_map``.
     """
     postprocess = PostProcessor.of(network)
     check_takes_images(network)
@@ -107,22 +108,24 @@ def predict(network: Network, samples: Sequence[Sample], names: Sequence[str], s
     backend.reset_state()
     shape = network.input_shape
     stateful = any(layer.stateful for layer in network.layers)
+    if tiling is not None:
+        tiling.check(network)
     if stateful:
         batch = 1
     elif batch is None:
-        batch = max(1, min(MOST, PIXELS // (shape.width * shape.height)))
+        batch = max(1, min(MOST, PIXELS // (shape.width * shape.height)) // (1 if tiling is None else tiling.inputs))
 
     def load(number: int) -> Preprocessed:
         image = read_image(samples[number].image, shape.channels)
         easy, problems = read_rows(samples[number], classes) if labels else (NO_ROWS, [])
         hard, others = (NO_ROWS, []) if difficult is None or not labels else read_rows(difficult[number], classes)
-        return Preprocessed(as_input(image, shape, letterbox), _Labelled(
+        return Preprocessed(as_inputs(image, shape, letterbox, tiling), _Labelled(
             number, image.shape[:2], np.concatenate([easy, hard]), np.arange(len(easy) + len(hard)) >= len(easy),
             [str(problem) for problem in (*problems, *others) if problem.error],
             any(problem.message == NO_LABEL for problem in problems)))
 
     def decode(ran: BatchOutputs) -> list[_ImageDetections]:
-        decoded = [list(_decode(postprocess, ran, setting, letterbox)) for setting in settings]
+        decoded = [list(_decode(postprocess, ran, setting, letterbox, tiling)) for setting in settings]
         return [_ImageDetections(image, list(tables)) for image, *tables in zip(ran.contexts, *decoded, strict=True)]
 
     def work() -> _Shard:
@@ -202,16 +205,19 @@ def _run_shard(pipeline: Pipeline[int, _ImageDetections], batches: Sequence[rang
     return part._replace(seconds=time.perf_counter() - begin, network_seconds=pipeline.network_seconds)
 
 
-def _decode(postprocess: PostProcessor, ran: BatchOutputs, setting: PostProcessing, letterbox: bool
-            ) -> Iterator[DetectionTable]:
+def _decode(postprocess: PostProcessor, ran: BatchOutputs, setting: PostProcessing, letterbox: bool,
+            tiling: Tiling | None) -> Iterator[DetectionTable]:
     """Decode a batch's outputs and suppress, image by image."""
+    def suppress(boxes: Tensor, scores: Tensor, size: tuple[int, ...]) -> Tensor:
+        height, width = size if setting.pixels else (1, 1)
+        return postprocess.suppress(boxes * boxes.new_tensor([width, height, width, height]), scores, setting.nms,
+                                    "default" if setting.objectness else None)
+
     with torch.inference_mode():
-        proposals = postprocess.propose(ran.outputs, [image.size for image in ran.contexts], setting.thresh,
-                                        setting.hier_thresh, letterbox, setting.objectness)
-        for image, (boxes, scores) in zip(ran.contexts, proposals, strict=True):
-            height, width = image.size if setting.pixels else (1, 1)
-            kept = postprocess.suppress(boxes * boxes.new_tensor([width, height, width, height]), scores, setting.nms,
-                                        "default" if setting.objectness else None)
+        pictures = postprocess.find_in_pictures(
+            ran.outputs, [image.size for image in ran.contexts], setting.thresh, suppress if setting.nms else None,
+            setting.hier_thresh, letterbox, setting.objectness, tiling=tiling)
+        for image, (boxes, scores, kept) in zip(ran.contexts, pictures, strict=True):
             yield _table(image.number, boxes, scores, kept)
 
 

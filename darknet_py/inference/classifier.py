@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -13,12 +13,12 @@ from torch import Tensor
 from darknet_py.cfg.language import Cfg
 from darknet_py.data.classifier_augment import middle
 from darknet_py.data.datafile import count_of, find_names, read_data
-from darknet_py.data.image import read_image
+from darknet_py.data.image import read_image, resize
 from darknet_py.errors import DataError, Reason
 from darknet_py.inference.backends import open_backend
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import prepare_for_inference
-from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, batched
+from darknet_py.inference.pipeline import MOST, BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.preprocess import Image, as_list, check_takes_images, checked, fitted, path_of
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
@@ -62,10 +62,11 @@ class Prediction:
 
 
 class Classified(NamedTuple):
-    """An image's prediction, and its share of the seconds in the backend."""
+    """An image's prediction, its share of the seconds in the backend, and (H, W, C) uint8 what was decoded or given."""
 
     prediction: Prediction
     seconds: float
+    image: np.ndarray
 
 
 class Classifier:
@@ -77,6 +78,7 @@ class Classifier:
         names: path of a file with a class name a line, or the names themselves; None takes those of ``data`` (names=,
             else labels=), else looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
+        crop: take the centre of the picture; else all of it, stretched. Darknet: demo_classifier does that.
         device: "auto" takes a GPU where there is one.
         backend, precision, few: see ``Detector``.
 
@@ -90,10 +92,11 @@ class Classifier:
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
-                 device: str | torch.device = "auto", backend: str = "auto", precision: str = "float32",
-                 few: bool = False):
+                 crop: bool = True, device: str | torch.device = "auto", backend: str = "auto",
+                 precision: str = "float32", few: bool = False):
         self._files = LazyNetwork(cfg, weights)
         self.outline = outline = self._files.outline
+        self.fit = middle if crop else resize
         classes = count_outputs(outline)
         if data is not None:
             check_classes(outline, count_of(data, read_data(data), "classes", classes), data)
@@ -136,13 +139,13 @@ class Classifier:
             predictions.append(one.prediction)
         return predictions[0] if alone else predictions
 
-    def stream(self, images: Iterable[Image], *, batch: int = 1, overlapped: bool = True
+    def stream(self, images: Iterable[Any], *, batch: int | None = 1, overlapped: bool = True
                ) -> Iterator[tuple[Image, Classified | DataError]]:
         """Classify any number of images, in order, while others are decoded.
 
         Args:
             images: as for a call, from any iterable; taken as they are needed.
-            batch: images that run together.
+            batch: images that run together; None: ``images`` gives lists, each of which does.
             overlapped: False takes an image only when the one before it is done.
 
         Returns:
@@ -153,18 +156,19 @@ class Classifier:
         """
         pipeline = Pipeline(self.backend, self._preprocess, self._postprocess, fresh=True, overlapped=overlapped,
                             where=lambda image: f"for {path_of(image) or 'an image'}")
-        return pipeline.stream(batched(checked(images), max(1, batch)), batch)
+        return pipeline.stream(images, MOST) if batch is None else pipeline.stream(
+            batched(checked(images), max(1, batch)), batch)
 
     def _preprocess(self, image: Image) -> Preprocessed:
         shape = self.backend.shape
         array = image if isinstance(image, np.ndarray) else read_image(image, shape.channels)
-        return Preprocessed(fitted(array, shape, middle), path_of(image))
+        return Preprocessed(fitted(array, shape, self.fit)[None], (array, path_of(image)))
 
     def _postprocess(self, batch: BatchOutputs) -> list[Classified]:
         scores = class_probabilities(batch.outputs[0].flatten(1).float().cpu(), self.tree).numpy()
         parents = None if self.tree is None else self.tree.parent.tolist()
-        return [Classified(Prediction(row, self.names, parents, path), batch.seconds / len(scores))
-                for row, path in zip(scores, batch.contexts, strict=True)]
+        return [Classified(Prediction(row, self.names, parents, path), batch.seconds / len(scores), array)
+                for row, (array, path) in zip(scores, batch.contexts, strict=True)]
 
 
 def output_layer(network: Network) -> int:

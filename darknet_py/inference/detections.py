@@ -125,6 +125,15 @@ class Detections:
         others = "".join(f" {json.dumps(name)}:{json.dumps(value)}, \n" for name, value in fields.items())
         return f'{{\n "frame_id":{frame_id}, \n{others}{filename} "objects": [ \n' + ", \n".join(objects) + "\n ] \n}"
 
+    def to_labels(self) -> str:
+        """As a label file: a line a box with its likeliest class: class, center x, center y, width, height."""
+        seen, text = set(), ""
+        for detection, relative in zip(self, self.relative().tolist(), strict=True):
+            if (box := tuple(detection.box.tolist())) not in seen:
+                seen.add(box)
+                text += f"{detection.label} " + " ".join(f"{value:2.4f}" for value in relative) + "\n"
+        return text
+
     def to_supervision(self) -> Any:
         """As ``supervision.Detections``: names are its ``data["class_name"]``, ids its tracker_id, with -1 for none."""
         supervision = _package("supervision")

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from darknet_py.errors import DataError
 from darknet_py.inference.backends import open_backend
 from darknet_py.inference.backends.pytorch import prepare_for_inference
 from darknet_py.inference.detections import Detections
-from darknet_py.inference.pipeline import BatchOutputs, Pipeline, Preprocessed, batched
+from darknet_py.inference.pipeline import MOST, BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.postprocess import PostProcessor
-from darknet_py.inference.preprocess import Image, as_input, as_list, check_takes_images, checked, path_of
+from darknet_py.inference.preprocess import Image, as_inputs, as_list, check_takes_images, checked, path_of
+from darknet_py.inference.tiles import Tiling
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.ops.boxes import cxcywh_to_xyxy
 
@@ -62,14 +63,20 @@ class Detector:
         precision: what it computes in: "float32", "bfloat16", "float16"; "int8" of a model in int8.
         few: there will be few images, see ``backends.open_backend``.
         embeddings: hand out the embeddings of a network that has some (embedding_layer=), unless a model runs.
+        tiles: columns and rows of tiles that pictures are cut into, "3x2" or (3, 2); those of a picture run as one
+            batch with the whole, and their boxes are merged (see ``tiles.merge_tiles``). None: the whole alone.
+        overlap: the part of a tile's width or height that neighbours share, from 0 to .9. An object that is smaller
+            than what they share is complete in one of them.
 
     Attributes:
+        tiling: None: pictures are not cut.
         backend: see ``Backend``.
         outline: the network, perhaps without its weights.
 
     Raises:
-        CfgError, WeightsError, DataError: see ``load_network``; also for a network without a detection head.
-        DarknetError: see ``backends.open_backend``.
+        CfgError, WeightsError, DataError: see ``load_network``; also for a network without a detection head, or
+            a recurrent one with tiles.
+        DarknetError: see ``backends.open_backend``, ``tiles.Tiling.of``.
     """
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
@@ -77,13 +84,14 @@ class Detector:
                  thresh: float = .25, nms: float = .45, hier_thresh: float = .5, letterbox: bool | None = None,
                  device: str | torch.device = "auto", backend: str = "auto", precision: str = "float32",
                  stateful: bool = False, max_candidates: int | None = None, few: bool = False,
-                 embeddings: bool = False):
+                 embeddings: bool = False, tiles: str | Sequence[int] | None = None, overlap: float = .2):
         self._files = LazyNetwork(cfg, weights)
         self.outline = outline = self._files.outline
         more = {head.embedding_layer for head in outline.detection_heads if head.embedding_layer is not None}
         layers = (*outline.heads, *sorted(more)) if embeddings and more and self._files.model is None else None
         self.postprocess = PostProcessor.of(outline, layers)
         check_takes_images(outline)
+        self.tiling = Tiling.of(tiles, overlap, outline)
         self.backend = open_backend(self._files, backend, precision, device, layers, few)
         self.names = find_names(outline.cfg.path, weights, self.postprocess.classes, names, data)
         self.thresh, self.nms, self.hier_thresh, self.stateful = thresh, nms, hier_thresh, stateful
@@ -135,13 +143,13 @@ class Detector:
             found.append(frame.detections)
         return found[0] if alone else found
 
-    def stream(self, images: Iterable[Image], *, batch: int = 1, overlapped: bool = True
+    def stream(self, images: Iterable[Any], *, batch: int | None = 1, overlapped: bool = True
                ) -> Iterator[tuple[Image, Frame | DataError]]:
         """Find objects in any number of images, in order, while others are decoded.
 
         Args:
             images: as for a call, from any iterable; taken as they are needed.
-            batch: images that run together.
+            batch: images that run together; None: ``images`` gives lists, each of which does.
             overlapped: False takes an image only when the one before it is done.
 
         Returns:
@@ -152,7 +160,8 @@ class Detector:
         """
         pipeline = Pipeline(self.backend, self.preprocess, self._postprocess, fresh=not self.stateful,
                             where=lambda image: f"for {path_of(image) or 'an image'}", overlapped=overlapped)
-        return pipeline.stream(batched(checked(images), max(1, batch)), batch)
+        return pipeline.stream(images, MOST) if batch is None else pipeline.stream(
+            batched(checked(images), max(1, batch)), batch)
 
     def preprocess(self, image: Image) -> Preprocessed:
         """An image as the network's input; the context is the array (H, W, C) and the path.
@@ -161,7 +170,7 @@ class Detector:
             DataError: an image that cannot be read.
         """
         array = image if isinstance(image, np.ndarray) else read_image(image, self.backend.shape.channels)
-        return Preprocessed(as_input(array, self.backend.shape, self.letterbox), (array, path_of(image)))
+        return Preprocessed(as_inputs(array, self.backend.shape, self.letterbox, self.tiling), (array, path_of(image)))
 
     def find(self, outputs: Sequence[Tensor], images: Sequence[tuple[tuple[int, ...], str | None]],
              thresh: float | None = None, nms: float | None = None) -> list[Detections]:
@@ -175,7 +184,7 @@ class Detector:
             found = self.postprocess.find_boxes(outputs, [size for size, _ in images],
                                                 self.thresh if thresh is None else thresh,
                                                 self.nms if nms is None else nms, self.hier_thresh, self.letterbox,
-                                                self.max_candidates)
+                                                self.max_candidates, self.tiling)
             return [self._detections(*result, *image) for result, image in zip(found, images, strict=True)]
 
     def _postprocess(self, batch: BatchOutputs) -> list[Frame]:

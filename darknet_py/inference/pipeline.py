@@ -15,13 +15,15 @@ from darknet_py.inference.backends.base import Backend
 from darknet_py.utils.prefetch import prefetch
 
 POSTPROCESS_THREADS = 2
+MOST = 4                # items in a batch, where it is not known, for the length of a queue
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Preprocessed(NamedTuple):
-    """A preprocessed item. x: (C, H, W), the network's input; context: passed on to post-processing."""
+    """A preprocessed item. x: (N, C, H, W), inputs of the network that run together; context: passed on to
+    post-processing."""
 
     x: Tensor
     context: Any
@@ -103,7 +105,7 @@ class Pipeline(Generic[Item, Result]):
         if self.fresh:
             self.backend.reset_state()
         if parts:
-            x = torch.stack([part.x for _, part in parts])
+            x = torch.cat([part.x for _, part in parts])
             outputs = self.backend(x) if self.where is None else self.backend.checked(x, self.where(parts[0][0]))
             if self.backend.device.type == "cuda":
                 torch.cuda.synchronize(self.backend.device)

@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,6 +12,7 @@ from torch import Tensor
 
 from darknet_py.data.image import undo_letterbox
 from darknet_py.errors import CfgError, Reason
+from darknet_py.inference.tiles import Tiling, merge_tiles
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.base import Layer, Shape
 from darknet_py.layers.head import Candidates
@@ -16,6 +20,14 @@ from darknet_py.model.network import Network
 from darknet_py.ops.nms import nms
 
 FEW = 1 << 19           # scores of a batch that are suppressed on the CPU
+
+
+class Suppression(Protocol):
+    """Non-maximum suppression of (B, 4) boxes and (B, C) scores of a picture of ``size`` (height, width): gives (B, C)
+    scores, 0 where they are suppressed."""
+
+    def __call__(self, boxes: Tensor, scores: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Suppress."""
 
 
 class PostProcessor:
@@ -56,7 +68,7 @@ class PostProcessor:
 
     def find_boxes(self, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,
                    nms_thresh: float, hier_thresh: float = .5, letterbox: bool = False,
-                   max_candidates: int | None = None) -> list[tuple[Tensor, Tensor]]:
+                   max_candidates: int | None = None, tiling: Tiling | None = None) -> list[tuple[Tensor, Tensor]]:
         """Boxes of a batch.
 
         Args:
@@ -66,6 +78,7 @@ class PostProcessor:
             nms_thresh: overlap above which the less confident box is suppressed; 0 keeps all.
             max_candidates: the most boxes of a class and image that suppression looks at, the most confident ones; a
                 bound on its time, which C has not. None: all.
+            tiling: see ``find_in_pictures``.
 
         Returns:
             For each image (B, 4) boxes, center x, center y, width, height relative to the image, and (B, classes)
@@ -75,15 +88,43 @@ class PostProcessor:
         Darknet: get_network_boxes, do_nms_sort, diounms_sort. The last [yolo], [Gaussian_yolo] or [region] says how to
         suppress (nms_kind, beta_nms). Boxes of [detection] are not corrected for letterboxing, as in C.
         """
+        pictures = self.find_in_pictures(
+            outputs, image_sizes, thresh, None if not nms_thresh else lambda boxes, scores, size: self.suppress(
+                boxes, scores, nms_thresh), hier_thresh, letterbox, max_candidates=max_candidates, tiling=tiling)
         found = []
-        for box, score in self.propose(outputs, image_sizes, thresh, hier_thresh, letterbox):
-            if max_candidates is not None and len(score) > max_candidates:
-                first = score.argsort(dim=0, descending=True, stable=True)[:max_candidates]
-                score = torch.zeros_like(score).scatter(0, first, score.gather(0, first))
-            kept = self.suppress(box[:, :4], score, nms_thresh).cpu()
+        for box, score, kept in pictures:
             order = sorted_order(score.cpu()) if nms_thresh else slice(None)
-            found.append((box.cpu()[order], kept[order]))
+            found.append((box.cpu()[order], kept.cpu()[order]))
         return found
+
+    def find_in_pictures(self, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,
+                         suppress: Suppression | None, hier_thresh: float = .5,
+                         letterbox: bool = False, objectness: bool = False, max_candidates: int | None = None,
+                         tiling: Tiling | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Boxes of a batch of pictures, each of one input of the network, or of tiles whose boxes are merged.
+
+        Args:
+            suppress: None keeps all.
+            objectness: see ``propose``.
+            tiling: with which ``preprocess.as_inputs`` cut the pictures; None: they were not.
+
+        Returns:
+            For each picture (B, 4) boxes relative to it, (B, C) scores that order them, and scores after suppression.
+        """
+        views = [np.array([[0, 0, size[1], size[0]]]) if tiling is None else tiling.cut(*size[:2])
+                 for size in image_sizes]
+        proposals = self.propose(outputs, [(bottom - top, right - left) for tiles in views
+                                           for left, top, right, bottom in tiles.tolist()],
+                                 thresh, hier_thresh, letterbox, objectness)
+        for size, tiles in zip(image_sizes, views, strict=True):
+            parts = [(box, most_confident(score, max_candidates)) for box, score in islice(proposals, len(tiles))]
+            settle = None if suppress is None else partial(suppress, size=size)
+            if tiling is not None:
+                boxes, scores = merge_tiles(parts, tiles, settle)
+                yield boxes, scores, scores
+            else:
+                for boxes, scores in parts:
+                    yield boxes, scores, scores if settle is None else settle(boxes[:, :4], scores)
 
     def propose(self, outputs: Sequence[Tensor], image_sizes: Sequence[tuple[int, ...]], thresh: float,
                 hier_thresh: float = .5, letterbox: bool = False, objectness: bool = False
@@ -143,6 +184,14 @@ class PostProcessor:
         """One of ``NMS_KINDS``, and beta_nms: of the last head with nms_kind=."""
         options = next((head.options for head in reversed(self.heads) if hasattr(head.options, "nms_kind")), None)
         return ("default", .6) if options is None else (options.nms_kind, options.beta_nms)
+
+
+def most_confident(scores: Tensor, count: int | None) -> Tensor:
+    """Scores (B, C), 0 but for the ``count`` highest of each class; None: all."""
+    if count is None or len(scores) <= count:
+        return scores
+    first = scores.argsort(dim=0, descending=True, stable=True)[:count]
+    return torch.zeros_like(scores).scatter(0, first, scores.gather(0, first))
 
 
 def sorted_order(scores: Tensor) -> Tensor:

@@ -5,11 +5,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from darknet_py.data.image import LARGE, resize, to_tensor
 from darknet_py.data.image import letterbox as letterbox_image
 from darknet_py.errors import CfgError, Reason
+from darknet_py.inference.tiles import Tiling
 from darknet_py.layers.base import Shape
 from darknet_py.model.network import Network
 
@@ -69,9 +71,20 @@ def as_input(image: np.ndarray, shape: Shape, letterbox: bool) -> Tensor:
     return fitted(image, shape, fit)
 
 
+def as_inputs(image: np.ndarray, shape: Shape, letterbox: bool, tiling: Tiling | None = None) -> Tensor:
+    """An OpenCV array as a network's inputs (N, C, H, W): itself, or its tiles and then itself."""
+    whole = as_input(image, shape, letterbox)           # complains of what is no image
+    if tiling is None:
+        return whole[None]
+    return torch.stack([*(as_input(image[top:bottom, left:right], shape, letterbox)
+                          for left, top, right, bottom in tiling.cut(*image.shape[:2])[:-1].tolist()), whole])
+
+
 def fitted(image: np.ndarray, shape: Shape, fit: Callable[[Tensor | np.ndarray, int, int], Tensor]) -> Tensor:
-    """An OpenCV array as (C, H, W) of a shape, by ``fit``, which takes width and height; a large one unconverted."""
-    x = image if image.size > LARGE else with_channels(to_tensor(image), shape.channels)
+    """An OpenCV array as (C, H, W) of a shape, by ``fit``, which takes width and height and converts what is large, or
+    has as many channels."""
+    ready = image.size > LARGE or (image.size > 0 and image.shape[2:] == (shape.channels,))
+    x = image if ready else with_channels(to_tensor(image), shape.channels)
     return with_channels(fit(x, shape.width, shape.height), shape.channels)
 
 

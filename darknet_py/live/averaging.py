@@ -28,6 +28,7 @@ class AveragingBackend(Backend):
     def __init__(self, backend: Backend, frames: int):
         self.backend, self.indices = backend, backend.indices
         self.shape, self.heads, self._precision = backend.shape, backend.heads, backend.precision
+        self.own_threads = backend.own_threads
         self._recent: deque[list[Tensor]] = deque(maxlen=frames)
 
     @property

@@ -5,13 +5,15 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
+from darknet_py.inference.classifier import Prediction
 from darknet_py.inference.detections import Detections
+from darknet_py.viz.draw import draw_lines
 
 QUALITY = 40            # of the JPEGs of the MJPEG stream, as C's
 
@@ -85,6 +87,7 @@ class Result:
         taken: of ``time.monotonic()``, when the frame was read.
         image: (H, W, C) uint8, the frame; a step may put another in its place to be shown, but never changes it.
         seconds: in the backend.
+        prediction: of a classifier; then there are no detections.
         marks: draw on the picture after the boxes.
         fields: of the JSON record beside C's and the timestamp.
         picture: as it is shown; with frames skipped that of an earlier frame. The steps come before it.
@@ -96,6 +99,7 @@ class Result:
     detections: Detections
     image: np.ndarray
     seconds: float
+    prediction: Prediction | None = None
     marks: list[Mark] = field(default_factory=list)
     fields: dict[str, Any] = field(default_factory=dict)
     picture: Picture = field(init=False)
@@ -111,11 +115,34 @@ class Result:
         return self.picture.jpeg
 
 
+def no_detections(image: np.ndarray, path: str | None = None) -> Detections:
+    """Of a picture (H, W, C) without objects."""
+    return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), (),
+                      (image.shape[0], image.shape[1]), path)
+
+
 class Step(Protocol):
     """Changes a result between detection and the consumers; what it is told of one frame it may use for the next."""
 
     def __call__(self, result: Result) -> None:
         """In the order of the frames, and in the thread that detects, so it must be quick."""
+
+
+def show_classes(top: int, draw: bool = True) -> Step:
+    """A step for a classifier's results: its likeliest classes over the picture, and as ``classes`` in the record.
+
+    Args:
+        top: how many.
+        draw: False leaves the picture as it is.
+    """
+    def step(result: Result) -> None:
+        assert result.prediction is not None
+        best = result.prediction.top(top)
+        result.fields["classes"] = [{"class_id": one.label, "name": one.name, "probability": round(one.score, 6)}
+                                    for one in best]
+        if draw:
+            result.marks.append(partial(draw_lines, lines=[f"{one.name} {one.score:.1%}" for one in best]))
+    return step
 
 
 @dataclass
@@ -141,10 +168,16 @@ class Rates:
     def __post_init__(self):
         self._before = self._start = self.clock()
 
-    def tick(self) -> None:
-        """Another frame was shown."""
+    def tick(self, seconds: float | None = None) -> None:
+        """Another frame was shown.
+
+        Args:
+            seconds: in the network, if ``fps`` is to be of that alone, from the first frame on, as C's demo of
+                classifiers has it.
+        """
         now = self.clock()
-        self.fps = self.fps * self.KEPT + (1 - self.KEPT) / max(now - self._before, 1e-9)
+        rate = 1 / max(now - self._before if seconds is None else seconds, 1e-9)
+        self.fps = rate if seconds is not None and self.fps == 0 else self.fps * self.KEPT + (1 - self.KEPT) * rate
         self._before = now
         self._count += 1
         if now - self._start >= self.PERIOD:

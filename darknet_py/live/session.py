@@ -6,18 +6,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, repeat, takewhile
-from typing import Protocol
+from itertools import chain
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from darknet_py.data.image import read_image
 from darknet_py.errors import DataError
-from darknet_py.inference.detector import Detector
-from darknet_py.live.results import Picture, Result, Step
-from darknet_py.live.sources import Shot, Source, Stop
+from darknet_py.inference.classifier import Classified, Classifier
+from darknet_py.inference.detector import Detector, Frame
+from darknet_py.live.results import Picture, Result, Step, no_detections
+from darknet_py.live.sources import POLL, Shot, Source, Stop
+
+IDLE = .005             # seconds between two looks at several sources, none of which has a frame
 
 
 class Sink(Protocol):
@@ -110,60 +113,168 @@ class Stopper:
         return self.stopped or bool(self.signals) or 0 < self.seconds < now - self._start
 
 
-def detect_frames(detector: Detector, source: Source, stop: Stop, *, draw: bool = True,
-                  skip: Callable[[], int] = lambda: 0, still: bool = False, overlapped: bool = True,
-                  steps: Sequence[Step] = ()) -> Iterator[Result | DataError]:
-    """Detect in the frames of a source, on the one pipeline.
+@dataclass(eq=False)
+class Feed:
+    """A source, what happens to its frames, and how far it is.
 
-    A live source's frame is taken when the network is free, so what is shown is at most the network's time and a
-    frame's distance old; other frames are decoded and post-processed while the network runs.
+    Args:
+        steps: change each result, one after the other.
+        skip: of so many frames after each, the pictures are not shown but the one before them again. Darknet: -s.
+    """
+
+    source: Source
+    steps: Sequence[Step] = ()
+    skip: Callable[[], int] = lambda: 0
+    count: int = field(default=0, init=False)                   # of its results
+    waiting: int = field(default=0, init=False)                 # frames on their way through the network
+    over: bool = field(default=False, init=False)               # no more frames are taken
+    lost: bool = field(default=False, init=False)               # nothing is expected of those that are on their way
+    error: DataError | None = field(default=None, init=False)
+    _broken: int = field(default=0, init=False)                 # pictures one after another
+    _held: int = field(default=0, init=False)
+    _picture: Picture | None = field(default=None, init=False)
+
+    def take(self, wait: float) -> Shot | None:
+        """See ``Source.take``; an error is kept."""
+        try:
+            shot = self.source.take(wait)
+        except DataError as error:
+            self.error, shot = error, None
+        self.over = self.over or self.error is not None or self.source.over
+        self.waiting += shot is not None
+        return shot
+
+    def result(self, shot: Shot, frame: Frame | Classified, draw: bool) -> Result:
+        """The result of a frame that went through the network."""
+        self.count, self._broken = self.count + 1, 0
+        path = shot.image if isinstance(shot.image, str) else None
+        if isinstance(frame, Classified):
+            detections, prediction = no_detections(frame.image, path), frame.prediction
+        else:
+            detections, prediction = frame.detections, None
+            if path is not None and detections.path is None:
+                detections = replace(detections, path=path)
+        result = Result(self.count, shot.timestamp, shot.taken, detections, frame.image, frame.seconds, prediction)
+        for step in self.steps:
+            step(result)
+        if self._picture is None or self._held <= 0:
+            self._picture = Picture(result.image, result.detections if draw else None, result.marks)
+            self._held = self.skip()
+        else:
+            self._held -= 1
+        result.picture = self._picture
+        return result
+
+    def fail(self) -> None:
+        """A picture is broken; after a round of broken ones no more are taken, however often they are repeated."""
+        self._broken += 1
+        self.lost = 0 < self.source.round <= self._broken
+        self.over |= self.lost
+
+
+class Ended(NamedTuple):
+    """There are no more frames. error: there should be more, but they cannot be had."""
+
+    error: DataError | None
+
+
+def detect_in_feeds(detector: Detector | Classifier, feeds: Sequence[Feed], stop: Stop, *, draw: bool = True,
+                    still: bool = False, overlapped: bool = True, most: int = 1
+                    ) -> Iterator[tuple[Feed, Result | DataError | Ended]]:
+    """Detect in the frames of sources that share a network, on the one pipeline.
+
+    They take turns, and one that has no frame at the moment is passed over. A live source's frame is taken when the
+    network is free, so what is shown is at most the network's time and a frame's distance old; frames of files are
+    decoded and post-processed while the network runs.
 
     Args:
         draw: boxes on the pictures.
-        skip: of so many frames after each, the pictures are not shown but the one before them again. Darknet: -s.
-        still: the first frame over and over, for a benchmark. Darknet: -benchmark.
+        still: the first frame of the first source over and over, for a benchmark. Darknet: -benchmark.
         overlapped: False works on one frame at a time.
-        steps: change each result, one after the other.
+        most: frames that run together, of those that are there; a CPU computes them no faster than one by one.
 
     Returns:
-        A result a frame, in order; or what is wrong with a picture. It ends after a round of pictures that are all
-        broken, however often they are repeated.
+        A result a frame, of each source in order; or what is wrong with a picture; and that a source has ended, after
+        its last result.
     """
-    shots: deque[Shot] = deque()
+    live = any(feed.source.live for feed in feeds)
+    shots: deque[tuple[Feed, Shot]] = deque()
 
-    def images() -> Iterator[np.ndarray | str]:
-        frames = source.frames(stop)
-        if still:
-            first = next(frames, None)
-            if first is None:
-                return
-            image = first.image if isinstance(first.image, np.ndarray) else read_image(first.image)
-            frames = takewhile(lambda _: not stop(), chain(
-                [first._replace(image=image)],
-                (shot._replace(image=image, taken=time.monotonic()) for shot in repeat(first))))
-        for shot in frames:
-            shots.append(shot)
-            yield shot.image
+    def images() -> Iterator[list[np.ndarray | str]]:
+        for batch in repeated(feeds[0], stop) if still else take_turns(feeds, stop, most):
+            shots.extend(batch)
+            yield [shot.image for _, shot in batch]
 
-    count, broken, picture, held = 0, 0, None, 0
-    for _, frame in detector.stream(images(), overlapped=overlapped and not source.live):
-        shot = shots.popleft()
-        if isinstance(frame, DataError):
-            broken += 1
-            yield frame
-            if 0 < source.round <= broken:
-                return
-            continue
-        count, broken = count + 1, 0
-        detections = frame.detections
-        if isinstance(shot.image, str) and detections.path is None:
-            detections = replace(detections, path=shot.image)
-        result = Result(count, shot.timestamp, shot.taken, detections, frame.image, frame.seconds)
-        for step in steps:
-            step(result)
-        if picture is None or held <= 0:
-            picture, held = Picture(result.image, result.detections if draw else None, result.marks), skip()
-        else:
-            held -= 1
-        result.picture = picture
-        yield result
+    options = {"overlapped": overlapped and not live}
+    frames = (detector.stream(images(), batch=None, **options) if most > 1 else
+              detector.stream(chain.from_iterable(images()), **options))
+    ended: set[Feed] = set()
+    for _, frame in frames:
+        feed, shot = shots.popleft()
+        feed.waiting -= 1
+        if feed not in ended:
+            if isinstance(frame, DataError):
+                feed.fail()
+                yield feed, frame
+            else:
+                yield feed, feed.result(shot, frame, draw)
+        for each in feeds:
+            if each.over and each not in ended and (each.waiting == 0 or each.lost):
+                ended.add(each)
+                yield each, Ended(each.error)
+        if len(ended) == len(feeds):
+            break
+    for feed in feeds:
+        if feed.over and feed not in ended:
+            yield feed, Ended(feed.error)
+
+
+def take_turns(feeds: Sequence[Feed], stop: Stop, most: int = 1) -> Iterator[list[tuple[Feed, Shot]]]:
+    """Frames as they come, none of them taken before it is asked for: at most one of each source at a time, ``most`` at
+    once."""
+    while not stop() and (running := [feed for feed in feeds if not feed.over]):
+        batch: list[tuple[Feed, Shot]] = []
+        idle = True
+        for feed in running:
+            shot = None if feed.over else feed.take(POLL if len(running) == 1 else 0)
+            if shot is not None:
+                batch.append((feed, shot))
+                idle = False
+            if len(batch) == most:
+                yield batch
+                batch = []
+                if stop():
+                    return
+        if batch:
+            yield batch
+        if idle and len(running) > 1:
+            time.sleep(IDLE)
+
+
+def repeated(feed: Feed, stop: Stop) -> Iterator[list[tuple[Feed, Shot]]]:
+    """A source's first frame over and over."""
+    shot = None
+    while shot is None and not feed.over and not stop():
+        shot = feed.take(POLL)
+    if shot is not None:
+        image = shot.image if isinstance(shot.image, np.ndarray) else read_image(shot.image)
+        feed.waiting -= 1
+        while not stop():
+            feed.waiting += 1
+            yield [(feed, shot._replace(image=image, taken=time.monotonic()))]
+
+
+def detect_frames(detector: Detector | Classifier, source: Source, stop: Stop, *, draw: bool = True,
+                  skip: Callable[[], int] = lambda: 0, still: bool = False, overlapped: bool = True,
+                  steps: Sequence[Step] = ()) -> Iterator[Result | DataError]:
+    """``detect_in_feeds`` of one source.
+
+    Raises:
+        DataError: there should be more frames, but they cannot be had.
+    """
+    for _, found in detect_in_feeds(detector, [Feed(source, steps, skip)], stop, draw=draw, still=still,
+                                    overlapped=overlapped):
+        if not isinstance(found, Ended):
+            yield found
+        elif found.error is not None:
+            raise found.error

@@ -64,21 +64,33 @@ class Source(ABC):
         total: frames; 0 where it is not known.
         live: the newest frame counts, and others are dropped.
         dropped: frames that came while the network had others.
+        over: it gives no more frames.
         round: frames after which those come again that were there before; 0: they never do.
     """
 
     live = False
 
     def __init__(self, name: str, rate: float = RATE, total: int = 0):
-        self.name, self.rate, self.total, self.dropped, self.round = name, rate, total, 0, 0
+        self.name, self.rate, self.total, self.dropped, self.round, self.over = name, rate, total, 0, 0, False
 
     @abstractmethod
-    def frames(self, stop: Stop) -> Iterator[Shot]:
-        """The frames, until there are no more or ``stop`` says so, at which it looks at least every ``POLL`` seconds.
+    def take(self, wait: float) -> Shot | None:
+        """The next frame; None where there is none within ``wait`` seconds, or none any more: then it is ``over``.
 
         Raises:
             DataError: there should be more frames, but they cannot be had.
         """
+
+    def frames(self, stop: Stop) -> Iterator[Shot]:
+        """The frames, until there are no more or ``stop`` says so, at which it looks at least every ``POLL`` seconds.
+
+        Raises:
+            DataError: see ``take``.
+        """
+        while not self.over and not stop():
+            shot = self.take(POLL)
+            if shot is not None:
+                yield shot
 
     def close(self) -> None:        # noqa: B027   # of pictures there is nothing to close
         """Give back what is open. The source gives no more frames."""
@@ -93,16 +105,15 @@ class Pictures(Source):
 
     def __init__(self, name: str, paths: Sequence[str], loop: bool = False):
         super().__init__(name, total=0 if loop else len(paths))
-        self.paths, self.loop, self.round = paths, loop, len(paths) if loop else 0
+        self.paths, self.loop, self.round, self._count = paths, loop, len(paths) if loop else 0, 0
 
-    def frames(self, stop: Stop) -> Iterator[Shot]:
-        number = 0
-        while number == 0 or self.loop:
-            for path in self.paths:
-                if stop():
-                    return
-                yield Shot(path, number / self.rate, time.monotonic())
-                number += 1
+    def take(self, wait: float) -> Shot | None:
+        if self._count == len(self.paths) and not self.loop:
+            self.over = True
+            return None
+        shot = Shot(self.paths[self._count % len(self.paths)], self._count / self.rate, time.monotonic())
+        self._count += 1
+        return shot
 
 
 class VideoFile(Source):
@@ -122,18 +133,18 @@ class VideoFile(Source):
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._decode, name="decode", daemon=True)
 
-    def frames(self, stop: Stop) -> Iterator[Shot]:
-        self._thread.start()
-        while not stop():
-            try:
-                shot = self._queue.get(timeout=POLL)
-            except queue.Empty:
-                continue
-            if shot is None:
-                return
-            if isinstance(shot, DataError):
-                raise shot
-            yield shot
+    def take(self, wait: float) -> Shot | None:
+        if self._thread.ident is None:
+            self._thread.start()
+        try:
+            shot = self._queue.get(wait > 0, wait)
+        except queue.Empty:
+            return None
+        if isinstance(shot, DataError):
+            self.over = True
+            raise shot
+        self.over = shot is None
+        return shot
 
     def close(self) -> None:
         self._closed.set()
@@ -198,17 +209,17 @@ class Live(Source):
         self._changed, self._closed = threading.Condition(), threading.Event()
         self._thread = threading.Thread(target=self._read, name="camera", daemon=True)
 
-    def frames(self, stop: Stop) -> Iterator[Shot]:
-        self._thread.start()
-        while not stop():
-            with self._changed:
-                if self._newest is None and self._end is None:
-                    self._changed.wait(POLL)
-                shot, self._newest = self._newest, None
-                if shot is None and self._end is not None:
-                    raise self._end
-            if shot is not None:
-                yield shot
+    def take(self, wait: float) -> Shot | None:
+        if self._thread.ident is None:
+            self._thread.start()
+        with self._changed:
+            if self._newest is None and self._end is None:
+                self._changed.wait(wait)
+            shot, self._newest = self._newest, None
+            if shot is None and self._end is not None:
+                self.over = True
+                raise self._end
+        return shot
 
     def close(self) -> None:
         self._closed.set()

@@ -12,7 +12,11 @@ SKIPS = {0: 60, 60: 4}              # what Enter makes of the number of frames t
 
 
 class Window:
-    """The window of a run; made with the first picture, in the thread that shows.
+    """The window of a source; made with the first picture, in the thread that shows.
+
+    Args:
+        skip: see below, to begin with.
+        number: of the source, if there are several.
 
     Attributes:
         skip: frames to skip, which Enter changes: 0, 60, 4, 0 ...
@@ -23,24 +27,25 @@ class Window:
 
     TITLE = "Demo"
 
-    def __init__(self, skip: int):
+    def __init__(self, skip: int, number: int | None = None):
+        self.title = self.TITLE if number is None else f"{self.TITLE} {number}"
         self.skip, self.closed, self._open = skip, False, False
 
     def show(self, image: np.ndarray) -> None:
         """Show (H, W, 3) BGR uint8, and take a key."""
         if not self._open:
-            cv2.namedWindow(self.TITLE, cv2.WINDOW_NORMAL)
-            cv2.resizeWindow(self.TITLE, image.shape[1], image.shape[0])
+            cv2.namedWindow(self.title, cv2.WINDOW_NORMAL)
+            cv2.resizeWindow(self.title, image.shape[1], image.shape[0])
             self._open = True
-        cv2.imshow(self.TITLE, image)
+        cv2.imshow(self.title, image)
         key = cv2.waitKey(1) & 255
         if key in ENTER:
             self.skip = SKIPS.get(self.skip, 0)
-        self.closed |= key == ESCAPE or cv2.getWindowProperty(self.TITLE, cv2.WND_PROP_VISIBLE) < 1
+        self.closed |= key == ESCAPE or cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) < 1
 
     def close(self) -> None:
         if self._open:
-            cv2.destroyWindow(self.TITLE)
+            cv2.destroyWindow(self.title)
 
 
 def has_window() -> bool:

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import colorsys
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import cv2
@@ -67,7 +69,7 @@ def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[st
     line = max(1, round((height + width) / 550))
     for k in order:
         left, top, right, bottom = corners[k]
-        cv2.rectangle(canvas, (left, top), (right, bottom), class_colour(labels[k]), line, cv2.LINE_AA)
+        cv2.rectangle(canvas, (left, top), (right, bottom), class_colour(labels[k]), line)
 
     behind = [""] * len(boxes) if ids is None else [f" {number}" if number else "" for number in ids]
     texts = [drawable(label_format.format(name=(names[label] if label < len(names) else str(label)) + number,
@@ -78,10 +80,22 @@ def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[st
         if texts[k] != "":
             strips.append(_place(texts[k], class_colour(labels[k]), corners[k], line, (height, width), strips))
     for strip in reversed(strips):
-        cv2.rectangle(canvas, (strip.left, strip.top), (strip.right - 1, strip.bottom - 1), strip.colour, cv2.FILLED)
-        cv2.putText(canvas, strip.text, strip.origin, FONT, strip.scale, text_colour(strip.colour), strip.weight,
-                    cv2.LINE_AA)
+        draw_strip(canvas, strip)
     return canvas
+
+
+def draw_lines(canvas: np.ndarray, lines: Sequence[str]) -> None:
+    """Lines of text on dark strips in the upper left corner of (H, W, 3) BGR uint8, in place."""
+    placed: list[Strip] = []
+    for text in filter(None, map(drawable, lines)):
+        placed.append(_place(text, DARK, (0, 0, 0, 0), 1, canvas.shape[:2], placed))
+        draw_strip(canvas, placed[-1])
+
+
+def draw_strip(canvas: np.ndarray, strip: Strip) -> None:
+    cv2.rectangle(canvas, (strip.left, strip.top), (strip.right - 1, strip.bottom - 1), strip.colour, cv2.FILLED)
+    cv2.putText(canvas, strip.text, strip.origin, FONT, strip.scale, text_colour(strip.colour), strip.weight,
+                cv2.LINE_AA)
 
 
 def drawable(text: str) -> str:
@@ -210,8 +224,10 @@ def _free_top(preferred: int, strip: int, height: int, spans: Sequence[tuple[int
     """
     last = height - strip
     preferred = min(preferred, last)
+    tops = sorted(spans)
+    lowest = list(accumulate((bottom for _, bottom in tops), max, initial=0))       # of the first spans
     places = [preferred, *(top - strip for top, _ in spans), *(bottom for _, bottom in spans)]
     for place in sorted(places, key=lambda place: abs(place - preferred)):
-        if 0 <= place <= last and all(bottom <= place or place + strip <= top for top, bottom in spans):
+        if 0 <= place <= last and lowest[bisect_left(tops, (place + strip,))] <= place:
             return place
     return preferred

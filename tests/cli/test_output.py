@@ -103,6 +103,24 @@ def test_a_reader_that_has_gone(verb, stream, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("name, code", [("stdout", 141), ("stderr", 141), ("/dev/full", 1)])
+def test_what_cannot_be_written_is_given_up(name, code, monkeypatch):
+    """Else Python writes it again at its end, and fails."""
+    def run(arguments):
+        print("something", file=lost, end="")
+        raise BrokenPipeError if code == 141 else OSError("full")
+
+    far_end, gone = os.pipe()
+    os.close(far_end)
+    monkeypatch.setattr(cli_room, "import_module", lambda _: SimpleNamespace(add_arguments=lambda parser: None, run=run,
+                                                                             __doc__=""))
+    with open(gone, "w") as pipe, open("/dev/full", "w") as full:
+        lost = full if code == 1 else pipe
+        monkeypatch.setattr(sys, "stdout" if code == 1 else name, lost)
+        assert main(["info"]) == code
+        lost.flush()
+
+
 REDIRECTIONS = {    # -> exit code, what stderr must have
     ">&-": (0, ""), ">&- <&-": (0, ""), "2>&-": (0, ""), "| true": (141, ""), "2>&1 | true": (141, ""),
     ">/dev/full": (1, "darknet-py: cannot write the output: No space left on device\n"),

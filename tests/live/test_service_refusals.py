@@ -239,7 +239,7 @@ def test_an_answer_that_takes_too_long(gated, monkeypatch):
 
 def test_outputs_that_are_not_finite_fail_that_picture_alone(gated):
     service, backend = gated
-    backend.spoiled = detector().preprocess(decoded(PICTURES[2])).x
+    backend.spoiled = detector().preprocess(decoded(PICTURES[2])).x[0]
     first, _ = in_background(1, lambda: service.post("", PICTURES[0]))
     assert backend.entered.acquire(timeout=5)
     threads, answers = in_background(1, lambda: service.post("?format=boxes", *multipart(

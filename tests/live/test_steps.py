@@ -13,9 +13,11 @@ from darknet_py.live.sources import Shot, Source
 class Numbered(Source):
     """Three grey frames."""
 
-    def frames(self, stop):
-        for number in range(3):
-            yield Shot(np.full((16, 16, 3), 128, np.uint8), number / 4, 0.)
+    count = 0
+
+    def take(self, wait):
+        self.over, self.count = self.count == 3, self.count + 1
+        return None if self.over else Shot(np.full((16, 16, 3), 128, np.uint8), (self.count - 1) / 4, 0.)
 
 
 class Finder:

@@ -32,7 +32,10 @@ class Backend(ABC):
         shape: of one input image.
         heads: the layers whose outputs it gives; their weights are not used.
         device: where its outputs lie.
+        own_threads: it runs in threads of its own; else in PyTorch's.
     """
+
+    own_threads = False
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()                # that it needs beyond ours
@@ -166,7 +169,7 @@ class OnnxBackend(Backend):
 
     builds_with = ("onnx",)
     exports = "an ONNX model"
-    cached = True
+    cached = own_threads = True
     reads: ClassVar[tuple[str, ...]] = (".onnx",)
 
     @classmethod

@@ -37,7 +37,7 @@ class Ncnn(Backend):
     packages = ("ncnn",)
     builds_with = ("onnx",)
     exports = "an ncnn model"
-    cached = True
+    cached = own_threads = True
     batches = False
 
     def __init__(self, network: Network, content: bytes | memoryview, layers: Sequence[int] | None = None,

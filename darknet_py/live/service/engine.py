@@ -36,7 +36,7 @@ class Picture:
     Attributes:
         size: height and width in pixels.
         image: (H, W, C) uint8, as decoded, where it is kept.
-        x: (C, H, W), the network's input; None once it has run.
+        x: (1, C, H, W), the network's input; None once it has run.
         decode, queue, network, postprocess: seconds that it took, and waited.
         done: its ``Outputs``.
     """

@@ -1,13 +1,13 @@
 """Make a data set of digits as they stand on meters, plates, tags, jerseys and signs, in the fonts that are there.
 
     python scripts/examples/digits/make_dataset.py FOLDER [--train 8000] [--valid 500] [--photos N] [--seed 1]
-                                                   [--fonts [FOLDER...]]
+                                                   [--side N] [--fonts [FOLDER...]]
 
 Writes FOLDER/{train,valid}/00001.jpg with their label files, the lists, digits.names and digits.data. Each picture
 depends on the seed and its own number alone. Fonts are those of matplotlib and of the system's font folders whose ten
 digits look like digits; every 8th family is kept for the valid pictures, which have no other. Boxes are tight around
 the digits' ink, after all warping. --photos adds pictures to train on that stand on photographs, a quarter of them
-without digits, which teaches what is none.
+without digits, which teaches what is none. --side makes larger pictures, which have more digits, down to the same size.
 """
 from __future__ import annotations
 
@@ -33,14 +33,16 @@ LONG = (320, 416)       # the pictures' longer side
 SPLITS = ("train", "valid")
 
 
-def render(rng: Generator, families: list[list[Font]], photos: Sequence[Path] = (),
+def render(rng: Generator, families: list[list[Font]], photos: Sequence[Path] = (), side: int | None = None,
            ) -> tuple[np.ndarray, list[tuple[int, Box]]]:
     """A picture, uint8 (H, W, 3) BGR, and its digits with their boxes x1, y1, x2, y2 in pixels.
 
     On a photograph it has more 1s, which are the hardest to find, or no digits at all, and perhaps strokes like 1s.
+
+    side: of the picture, the longer one; None draws it from ``LONG``.
     """
     artist = Artist(rng, families, "0112345678901" if photos else DIGITS)
-    size = np.array((1, rng.uniform(.6, 1))) * rng.integers(*LONG, endpoint=True)
+    size = np.array((1, rng.uniform(.6, 1))) * (rng.integers(*LONG, endpoint=True) if side is None else side)
     width, height = (int(side) for side in (size if artist.chance(.65) else size[::-1]))
     image = part_of(read_photo(artist.one(photos)), artist, height, width) if photos else \
         background(artist, height, width)
@@ -48,6 +50,8 @@ def render(rng: Generator, families: list[list[Font]], photos: Sequence[Path] = 
     digits: list[tuple[int, Box]] = []
     kinds, odds = list(KINDS), list(KINDS.values())
     wanted, large = int(rng.integers(1, 6)), artist.chance(.2)
+    if side is not None:
+        wanted *= max(1, side // LONG[0]) ** 2
     if photos:
         wanted *= not artist.chance(.25)
         if artist.chance(.25):
@@ -68,11 +72,11 @@ def render(rng: Generator, families: list[list[Font]], photos: Sequence[Path] = 
 
 
 def write_picture(folder: Path, split: str, families: list[list[Font]], seed: int, photos: Sequence[Path], plain: int,
-                  number: int) -> int:
+                  side: int | None, number: int) -> int:
     """A picture with its label file, from number plain on with a photograph; how many digits it has."""
     cv2.setNumThreads(1)
     rng = np.random.default_rng((seed, SPLITS.index(split), number))
-    image, digits = render(rng, families, photos if number >= plain else ())
+    image, digits = render(rng, families, photos if number >= plain else (), side)
     quality = int(rng.integers(35, 96))
     path = folder / split / f"{number:05d}.jpg"
     cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tofile(path)
@@ -83,12 +87,13 @@ def write_picture(folder: Path, split: str, families: list[list[Font]], seed: in
     return len(digits)
 
 
-def make(folder: Path, train: int, valid: int, seed: int, fonts: list[Font], processes: int, more: int = 0) -> None:
+def make(folder: Path, train: int, valid: int, seed: int, fonts: list[Font], processes: int, more: int = 0,
+         side: int | None = None) -> None:
     photos = find_photos()
     for split, plain, count in zip(SPLITS, (train, valid), (train + more, valid), strict=True):
         (folder / split).mkdir(parents=True, exist_ok=True)
         families = shared_out(fonts, split)
-        work = partial(write_picture, folder, split, families, seed, photos, plain)
+        work = partial(write_picture, folder, split, families, seed, photos, plain, side)
         if processes > 1:
             with ProcessPoolExecutor(processes) as pool:
                 digits = sum(pool.map(work, range(count), chunksize=8))
@@ -109,11 +114,12 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--valid", type=int, default=500, help="pictures to validate on, in fonts that train has not")
     parser.add_argument("--photos", type=int, default=0, help="more pictures to train on, with photographs behind")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--side", type=int, metavar="N", help="the pictures' longer side (default: 320 to 416 pixels)")
     parser.add_argument("--fonts", nargs="*", metavar="FOLDER", help="not the system's; none: matplotlib's alone")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="any number makes the same pictures")
     given = parser.parse_args(words)
     make(given.folder, given.train, given.valid, given.seed, find_fonts(given.fonts), given.processes,
-         given.photos)
+         given.photos, given.side)
     return 0
 
 
