@@ -13,6 +13,12 @@ function load() {
   }
 }
 
+/** A token as the name of a subprotocol, which is where a browser's websocket can carry it. */
+function base64url(text) {
+  const bytes = String.fromCharCode(...new TextEncoder().encode(text));
+  return btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
 /** What the service, or the way to it, has against a request. */
 export class ServiceError extends Error {
   constructor(message, status = 0, reason = "") {
@@ -77,8 +83,9 @@ export class Service {
   stream(query) {
     const url = new URL(`stream?${new URLSearchParams(query)}`, document.baseURI);
     url.protocol = url.protocol.replace("http", "ws");
+    const protocols = ["darknet-py", ...(token === null ? [] : [`bearer.${base64url(token)}`])];
     return new Promise((resolve, reject) => {
-      const socket = new WebSocket(url, token === null ? [] : ["bearer", token]);
+      const socket = new WebSocket(url, protocols);
       socket.onopen = () => resolve(socket);
       socket.onerror = () => reject(new ServiceError("The service has no websocket."));
     });

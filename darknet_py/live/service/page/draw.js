@@ -2,6 +2,7 @@
 
 const GOLDEN_RATIO = 0.618034;
 const [DARK, LIGHT] = ["#141414", "#ffffff"];
+const LARGEST_LABEL = 2;            // in widths of its box
 const colours = new Map();
 
 /** {fill, text}: the colour of a class, and that of text on it with the greater contrast. */
@@ -21,7 +22,7 @@ export function colourOf(label) {
   return colours.get(label);
 }
 
-export const percent = (score) => `${Math.round(100 * score)} %`;
+export const percent = (score) => `${Math.round(100 * score)}%`;
 
 /** The text on a box: its name, its track's number, its score. */
 export function labelOf(box, names, whole = true) {
@@ -69,7 +70,8 @@ export function drawBoxes(context, boxes, names, place, size, bounds, marked = n
 
 const fontOf = (size) => `600 ${size.font}px system-ui, sans-serif`;
 
-/** The first free place of a label: above its box, below, inside; then without the score. */
+/** The first free place of a label: above its box, below, inside; without the score where its box is small beside it, or
+ *  where there is no free place. */
 function placeLabel(context, { box, left, top, right, bottom }, names, size, bounds, others) {
   context.font = fontOf(size);
   const height = Math.round(size.font * 1.55), half = size.line / 2;
@@ -77,6 +79,7 @@ function placeLabel(context, { box, left, top, right, bottom }, names, size, bou
   for (const whole of [true, false]) {
     const text = labelOf(box, names, whole);
     const width = context.measureText(text).width + size.font * 0.8;
+    if (whole && width > LARGEST_LABEL * (right - left) + size.font) continue;
     for (const y of [top - half - height, bottom + half, top + half, bottom - half - height]) {
       const strip = { box, text, width, height,
                       left: Math.max(0, Math.min(left - half, bounds.width - width)),
@@ -87,7 +90,7 @@ function placeLabel(context, { box, left, top, right, bottom }, names, size, bou
         return strip;
       }
     }
-    first = { ...first, text, width };
   }
-  return first;
+  const text = labelOf(box, names, false);
+  return { ...first, text, width: context.measureText(text).width + size.font * 0.8 };
 }

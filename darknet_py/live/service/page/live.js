@@ -3,6 +3,7 @@
 import { resultOf, ServiceError } from "./api.js";
 
 const [IN_FLIGHT, LARGEST, QUALITY] = [2, 1280, 0.85];         // frames; pixels of the longer side; of JPEG
+const BUSY = ["QUEUE_FULL", "TIMEOUT", "MEMORY"];           // reasons for which only a frame is lost
 const SMOOTHING = 0.1;              // of frames a second
 const LONGEST_WAIT = 15;            // seconds for an answer, before frames go by POST
 
@@ -62,7 +63,7 @@ export class Live {
       const blob = await new Promise((resolve) => { frame.canvas.toBlob(resolve, "image/jpeg", QUALITY); });
       if (this.source !== source) return;
       if (this.socket !== null) {
-        this.pending.push({ ...frame, number: this.sent++ });
+        this.pending.push({ ...frame, number: ++this.sent });
         this.socket.send(blob);
       } else {
         const result = await this.service.detect(blob, this.query());
@@ -81,7 +82,7 @@ export class Live {
       return;
     }
     this.socket = socket;
-    socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
+    socket.onmessage = ({ data }) => { if (this.socket === socket) this.#receive(JSON.parse(data)); };
     socket.onclose = () => { if (this.socket === socket) Object.assign(this, { socket: null, pending: [] }); };
   }
 
@@ -91,15 +92,13 @@ export class Live {
   }
 
   #receive(answer) {
-    if (answer.error) {
-      this.end(new ServiceError(answer.error.message, 200, answer.error.reason));
-      return;
+    const frame = this.pending.find(({ number }) => number === answer.frame);
+    this.pending = this.pending.filter(({ number }) => number > answer.frame);     // the service drops older ones
+    if (!answer.error && frame !== undefined) {
+      this.#answer(frame, resultOf(answer, (performance.now() - frame.start) / 1000));
+    } else if (!BUSY.includes(answer.error?.reason)) {
+      this.end(new ServiceError(answer.error?.message ?? "The service answered out of turn."));
     }
-    const index = answer.frame === undefined ? 0 : this.pending.findIndex(({ number }) => number === answer.frame);
-    const frame = this.pending[index];
-    if (frame === undefined) return;                            // of the connection before
-    this.pending.splice(0, index + 1);                          // older ones were dropped
-    this.#answer(frame, resultOf(answer, (performance.now() - frame.start) / 1000));
   }
 
   #answer(frame, result) {

@@ -22,7 +22,7 @@ const query = () => ({ thresh: state.lowest, nms: 0, ...(state.model ? { model: 
 const pictures = new Pictures($("thumbs"), service, { query, onChange: changed, onSelect: selected });
 const live = new Live($("video"), service, { query, onFrame: showFrame, onEnd: ended });
 const view = new View($("canvas"), {
-  onChange: (scale) => { $("zoom").textContent = `${Math.round(100 * scale)} %`; },
+  onChange: (scale) => { $("zoom").textContent = `${Math.round(100 * scale)}%`; },
   onPoint: (box) => view.mark(box),
 });
 
@@ -76,9 +76,9 @@ function nameAndSize({ name, result }) {
 }
 
 function timesOf({ times = {}, roundTrip }, selection) {
-  const words = { queue: "Queue", decode: "Decode", network: "Network", postprocess: "Post-process", total: "Service, in all" };
+  const words = { queue: "Queue", decode: "Decode", network: "Network", postprocess: "Post-process", total: "Service total" };
   const rows = Object.entries(words).filter(([key]) => key in times).map(([key, word]) => [word, times[key]]);
-  showTimes($("times"), [...rows, ["With the way there and back", roundTrip], ["Selection in this page", selection]]);
+  showTimes($("times"), [...rows, ["Round trip", roundTrip], ["In this page", selection]]);
   $("fps").textContent = live.active && live.fps > 0 ? `${live.fps.toFixed(1)} frames/s` : "";
 }
 
