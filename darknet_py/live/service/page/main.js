@@ -137,6 +137,7 @@ function layout() {
   $("live-bar").hidden = live.source === null;
   $("seek").hidden = live.isCamera;
   $("live-bar").classList.toggle("paused", $("video").paused);
+  pictures.current?.button.setAttribute("aria-current", String(!live.isCamera));
   $("play").setAttribute("aria-label", $("video").paused ? "Play" : "Pause");
   if (moves) $("canvas").focus({ focusVisible: false });
   if (!filled) document.querySelector("#empty .choose").focus({ focusVisible: false });
