@@ -13,10 +13,12 @@ function load() {
   }
 }
 
+/** A text's bytes in UTF-8, a letter each, as headers carry it. */
+const bytesOf = (text) => String.fromCharCode(...new TextEncoder().encode(text));
+
 /** A token as the name of a subprotocol, which is where a browser's websocket can carry it. */
 function base64url(text) {
-  const bytes = String.fromCharCode(...new TextEncoder().encode(text));
-  return btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return btoa(bytesOf(text)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
 /** What the service, or the way to it, has against a request. */
@@ -48,7 +50,7 @@ export class Service {
   async request(path, init = {}) {
     for (let tries = 1; ; tries += 1) {
       const used = token;
-      const headers = { ...init.headers, ...(used === null ? {} : { Authorization: `Bearer ${used}` }) };
+      const headers = { ...init.headers, ...(used === null ? {} : { Authorization: `Bearer ${bytesOf(used)}` }) };
       const url = new URL(path, document.baseURI);
       const response = await fetch(url, { ...init, headers, cache: "no-store" }).catch((error) => {
         if (error.name === "AbortError") throw error;

@@ -1,7 +1,7 @@
 // Drawing of boxes with labels on a canvas, in the colours of darknet_py/viz/draw.py.
 
 const GOLDEN_RATIO = 0.618034;
-const [DARK, LIGHT] = ["#141414", "#ffffff"];
+const [DARK, LIGHT] = ["#000000", "#ffffff"];
 const LARGEST_LABEL = 2;            // in widths of its box
 const colours = new Map();
 
@@ -15,7 +15,7 @@ export function colourOf(label) {
     });
     const [r, g, b] = rgb.map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
     const luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b;     // WCAG's relative luminance
-    const onLight = (luminance + 0.05) / 0.057, onDark = 1.05 / (luminance + 0.05);
+    const onLight = (luminance + 0.05) / 0.05, onDark = 1.05 / (luminance + 0.05);
     colours.set(label, { fill: `rgb(${rgb.map((v) => Math.round(255 * v)).join(" ")})`,
                          text: onLight >= onDark ? DARK : LIGHT });
   }

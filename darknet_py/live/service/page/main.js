@@ -320,8 +320,7 @@ function listen() {
   });
 }
 
-async function begin() {
-  listen();
+async function connect() {
   try {
     const { default: first, models } = await service.models();
     state.models = models;
@@ -329,10 +328,11 @@ async function begin() {
     $("model").value = first;
     $("model-field").hidden = models.length < 2;
     useModel(models.find(({ name }) => name === first) ?? models[0]);
-    pictures.again();                                           // of what was dropped meanwhile
+    pictures.open();
   } catch (error) {
-    say(error instanceof ServiceError ? error.message : String(error), { again: () => location.reload() });
+    say(error instanceof ServiceError ? error.message : String(error), { again: connect });
   }
 }
 
-begin();
+listen();
+connect();

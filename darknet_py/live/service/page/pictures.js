@@ -10,7 +10,7 @@ export class Pictures {
   /** query: () => the words of a request; onChange: called with an item that has changed; onSelect: with the one that
    *  is to be shown, or null. */
   constructor(list, service, { query, onChange, onSelect }) {
-    Object.assign(this, { list, service, query, onChange, onSelect, items: [], current: null, running: 0 });
+    Object.assign(this, { list, service, query, onChange, onSelect, items: [], current: null, running: 0, held: true });
   }
 
   /** Add files, and show the first of them. */
@@ -93,6 +93,12 @@ export class Pictures {
     next?.button.focus();
   }
 
+  /** Ask for what waits, from now on. */
+  open() {
+    this.held = false;
+    this.#pump();
+  }
+
   /** Ask again: for one picture, or for all (the model has changed). */
   again(items = this.items) {
     for (const item of items) {
@@ -116,7 +122,7 @@ export class Pictures {
 
   #pump() {
     const waiting = this.items.filter((item) => item.state === "waiting" && !item.isVideo);
-    if (waiting.length === 0 || this.running >= AT_ONCE) return;
+    if (this.held || waiting.length === 0 || this.running >= AT_ONCE) return;
     this.#ask(waiting.includes(this.current) ? this.current : waiting[0]);
     this.#pump();
   }
