@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from browser import PICTURE, SHAPES, expect
+from PIL import Image
 
 from darknet_py.ops.boxes import xyxy_to_cxcywh
 from darknet_py.ops.nms import nms
 
 pytest_plugins = ["browser"]
+ORIENTATION = 0x0112            # a tag of EXIF
 
 
 def test_boxes_are_those_of_the_detector(visit, detectors):
@@ -151,6 +153,22 @@ def test_json_and_picture_are_saved(visit, detectors):
     expect(page["#file"]).to_have_text(re.compile("^shapes.png · 640"))
     text, name = page.saved("#save-json")
     assert name == "detections.json" and [record["frame_id"] for record in json.loads(text)] == [1, 2]
+
+
+def test_turned_picture(visit, detectors, tmp_path):
+    """A JPEG that is stored turned is shown and saved upright, with its boxes."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    picture = Image.open(PICTURE)
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    page = visit()
+    page.add(tmp_path / "turned.jpg")
+    assert page.count() == len(detectors["digits"](tmp_path / "turned.jpg")) > 20
+    expect(page["#file"]).to_have_text("turned.jpg · 640 × 512")
+    page["#no-classes"].click()
+    data, _ = page.saved("#save-picture")
+    saved = cv2.imdecode(np.frombuffer(data, np.uint8), 1)
+    assert np.abs(saved.astype(int) - cv2.imread(str(PICTURE))).mean() < 6
 
 
 @pytest.mark.parametrize("way", ["websocket", "post"])

@@ -52,9 +52,10 @@ export class Service {
       const used = token;
       const headers = { ...init.headers, ...(used === null ? {} : { Authorization: `Bearer ${bytesOf(used)}` }) };
       const url = new URL(path, document.baseURI);
-      const response = await fetch(url, { ...init, headers, cache: "no-store" }).catch((error) => {
+      const response = await fetch(url, { ...init, headers, cache: "no-store" }).catch(async (error) => {
         if (error.name === "AbortError") throw error;
-        throw new ServiceError("The service cannot be reached.");
+        const readable = await init.body?.slice(0, 1).arrayBuffer().catch(() => null);
+        throw new ServiceError(readable === null ? "The file cannot be read." : "The service cannot be reached.");
       });
       if (response.ok) return response.json();
       if (response.status === 401) {
@@ -104,5 +105,6 @@ export function resultOf({ results, times, model, truncated }, roundTrip) {
 async function errorOf(response) {
   const body = await response.json().catch(() => ({}));
   const { reason = "", message = response.statusText } = body.error ?? {};
-  return new ServiceError(message || `The service answered ${response.status}.`, response.status, reason);
+  return new ServiceError(message.replace(/^the picture: /, "") || `The service answered ${response.status}.`,
+                          response.status, reason);
 }

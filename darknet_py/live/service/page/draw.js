@@ -2,7 +2,7 @@
 
 const GOLDEN_RATIO = 0.618034;
 const [DARK, LIGHT] = ["#000000", "#ffffff"];
-const LARGEST_LABEL = 2;            // in widths of its box
+const [LARGEST_LABEL, CROWD] = [2, 30];     // in widths of its box; so many boxes share no places for labels
 const colours = new Map();
 
 /** {fill, text}: the colour of a class, and that of text on it with the greater contrast. */
@@ -52,7 +52,10 @@ export function drawBoxes(context, boxes, names, place, size, bounds, marked = n
   const strips = [];
   const order = marked === null ? placed : [...placed.filter(({ box }) => box === marked),
                                             ...placed.filter(({ box }) => box !== marked)];
-  for (const item of order) strips.push(placeLabel(context, item, names, size, bounds, strips));
+  for (const item of order) {
+    const strip = placeLabel(context, item, names, size, bounds, strips);
+    if (strip.free || order.length <= CROWD) strips.push(strip);
+  }
   context.textBaseline = "middle";
   for (const { box, text, left, top, width, height } of strips.reverse()) {
     const { fill, text: ink } = colourOf(box.label);
@@ -81,7 +84,7 @@ function placeLabel(context, { box, left, top, right, bottom }, names, size, bou
     const width = context.measureText(text).width + size.font * 0.8;
     if (whole && width > LARGEST_LABEL * (right - left) + size.font) continue;
     for (const y of [top - half - height, bottom + half, top + half, bottom - half - height]) {
-      const strip = { box, text, width, height,
+      const strip = { box, text, width, height, free: true,
                       left: Math.max(0, Math.min(left - half, bounds.width - width)),
                       top: Math.max(0, Math.min(y, bounds.height - height)) };
       first ??= strip;
@@ -92,5 +95,5 @@ function placeLabel(context, { box, left, top, right, bottom }, names, size, bou
     }
   }
   const text = labelOf(box, names, false);
-  return { ...first, text, width: context.measureText(text).width + size.font * 0.8 };
+  return { ...first, free: false, text, width: context.measureText(text).width + size.font * 0.8 };
 }

@@ -22,7 +22,7 @@ const query = () => ({ thresh: state.lowest, nms: 0, ...(state.model ? { model: 
 const pictures = new Pictures($("thumbs"), service, { query, onChange: changed, onSelect: selected });
 const live = new Live($("video"), service, { query, onFrame: showFrame, onEnd: ended });
 const view = new View($("canvas"), {
-  onChange: (scale) => { $("zoom").textContent = `${Math.round(100 * scale)}%`; },
+  onChange: (scale) => { $("zoom").textContent = scale === null ? "" : `${Math.round(100 * scale)}%`; },
   onPoint: (box) => view.mark(box),
 });
 
@@ -54,7 +54,8 @@ function refresh() {
   for (const label of counts.keys()) state.seen.add(label);
   for (const label of state.seen) if (!counts.has(label) && (live.active || state.hidden.has(label))) counts.set(label, 0);
   showClasses($("classes"), counts, names, state.hidden, toggleClass);
-  $("boxes-section").hidden = live.active;
+  $("boxes-section").hidden = live.active || boxes.length === 0;
+  $("all-classes").hidden = $("no-classes").hidden = counts.size === 0;
   if (!live.active) showBoxes($("boxes"), boxes, names, (box) => view.mark(box), (box) => view.zoomTo(box));
   const count = `${boxes.length} ${boxes.length === 1 ? "box" : "boxes"}`;
   $("count").textContent = shown ? count : item?.error ? "No result" : "…";

@@ -8,7 +8,7 @@ const [LINE, FONT] = [2, 13];                       // CSS pixels
 const WHEEL = 0.0015;
 
 export class View {
-  /** onChange: called when the scale changes; onPoint: with the box under the pointer, or null. */
+  /** onChange: called with the scale when it changes, null without a picture; onPoint: with the box under the pointer, or null. */
   constructor(canvas, { onChange, onPoint }) {
     Object.assign(this, { canvas, onChange, onPoint, source: null, boxes: [], names: [], marked: null });
     Object.assign(this, { width: 1, height: 1, scale: 1, x: 0, y: 0, fitted: true, pointers: new Map() });
@@ -87,7 +87,7 @@ export class View {
     this.fitted = this.scale <= this.fitScale * 1.001;
     this.canvas.style.touchAction = this.fitted ? "pan-y" : "none";
     this.canvas.classList.toggle("zoomed", !this.fitted);
-    this.onChange(this.scale);
+    this.onChange(this.source === null ? null : this.scale);
     this.draw();
   }
 
