@@ -78,7 +78,8 @@ export class Service {
     const words = new URLSearchParams({ ...query, format: "boxes" });
     const headers = { "Content-Type": blob.type || "application/octet-stream" };
     const start = performance.now();
-    const answer = await this.request(`detect?${words}`, { patient: true, ...init, method: "POST", body: blob, headers });
+    const whole = { patient: true, ...init, method: "POST", body: blob, headers };
+    const answer = await this.request(`detect?${words}`, whole);
     return resultOf(answer, (performance.now() - start) / 1000);
   }
 

@@ -73,8 +73,8 @@ export function drawBoxes(context, boxes, names, place, size, bounds, marked = n
 
 const fontOf = (size) => `600 ${size.font}px system-ui, sans-serif`;
 
-/** The first free place of a label: above its box, below, inside; without the score where its box is small beside it, or
- *  where there is no free place. */
+/** The first free place of a label: above its box, below, inside; without the score where its box is small beside it,
+ *  or where there is no free place. */
 function placeLabel(context, { box, left, top, right, bottom }, names, size, bounds, others) {
   context.font = fontOf(size);
   const height = Math.round(size.font * 1.55), half = size.line / 2;

@@ -46,7 +46,8 @@ export class Live {
     } catch (error) {
       if (this.source !== source) return;                       // stopped, or another one, meanwhile
       this.stop();
-      throw new ServiceError(error.name === "NotSupportedError" ? "The browser cannot play this video." : error.message);
+      const words = { NotSupportedError: "The browser cannot play this video." };
+      throw new ServiceError(words[error.name] ?? error.message);
     }
     if (this.source !== source) return;
     Object.assign(this, { active: true, answered: null, fps: 0 });

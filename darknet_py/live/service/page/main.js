@@ -52,7 +52,8 @@ function refresh() {
   state.boxes = boxes;
   view.showBoxes(boxes, names);
   for (const label of counts.keys()) state.seen.add(label);
-  for (const label of state.seen) if (!counts.has(label) && (live.active || state.hidden.has(label))) counts.set(label, 0);
+  const stay = [...state.seen].filter((label) => live.active || state.hidden.has(label));
+  for (const label of stay) if (!counts.has(label)) counts.set(label, 0);
   showClasses($("classes"), counts, names, state.hidden, toggleClass);
   $("boxes-section").hidden = live.active || boxes.length === 0;
   $("all-classes").hidden = $("no-classes").hidden = counts.size === 0;
@@ -61,26 +62,20 @@ function refresh() {
   $("count").textContent = shown ? count : item?.error ? "No result" : "…";
   $("count").setAttribute("aria-live", live.active ? "off" : "polite");
   $("file").textContent = live.active ? live.name : item ? nameAndSize(item) : "";
-  $("canvas").setAttribute("aria-label", `${live.active ? live.name : item?.name ?? ""}: ${shown ? count : "no result"}`);
+  const name = live.active ? live.name : item?.name ?? "";
+  $("canvas").setAttribute("aria-label", `${name}: ${shown ? count : "no result"}`);
   $("busy").hidden = live.active ? state.frame !== null : !["waiting", "busy"].includes(item?.state) || item.isVideo;
   $("note").hidden = !shown?.result.truncated;
   $("note").textContent = "The service left out candidates of low scores: there were too many.";
   for (const id of ["save-picture", "save-json"]) $(id).disabled = !shown;
   if (item !== null && !item.isVideo) pictures.badge(item, shown ? boxes.length : null);
-  if (shown) timesOf(shown.result, (performance.now() - start) / 1000);
-  else $("times").replaceChildren();
+  if (shown) showTimes($("times"), shown.result, (performance.now() - start) / 1000);
+  $("fps").textContent = live.active && live.fps > 0 ? `${live.fps.toFixed(1)} frames/s` : "";
   $("times").closest("section").hidden = !shown;
 }
 
 function nameAndSize({ name, result }) {
   return result ? `${name} · ${result.width} × ${result.height}` : name;
-}
-
-function timesOf({ times = {}, roundTrip }, selection) {
-  const words = { queue: "Queue", decode: "Decode", network: "Network", postprocess: "Post-process", total: "Service total" };
-  const rows = Object.entries(words).filter(([key]) => key in times).map(([key, word]) => [word, times[key]]);
-  showTimes($("times"), [...rows, ["Round trip", roundTrip], ["In this page", selection]]);
-  $("fps").textContent = live.active && live.fps > 0 ? `${live.fps.toFixed(1)} frames/s` : "";
 }
 
 /** Count the boxes of the other pictures, once the sliders rest. */
@@ -212,8 +207,14 @@ function add(files) {
 }
 
 function toggleClass(label, shown) {
-  if (shown) state.hidden.delete(label);
-  else state.hidden.add(label);
+  const hidden = new Set(state.hidden);
+  if (shown) hidden.delete(label);
+  else hidden.add(label);
+  hide(hidden);
+}
+
+function hide(labels) {
+  state.hidden = labels;
   refresh();
   countOthers();
 }
@@ -221,7 +222,9 @@ function toggleClass(label, shown) {
 function slide(id, value) {
   state[id] = value;
   $(id).value = value;
-  $(`${id}-value`).textContent = value.toFixed(2);
+  const text = id === "nms" && value === 0 ? "off" : value.toFixed(2);     // 0 keeps all, as Darknet does
+  $(`${id}-value`).textContent = text;
+  $(id).setAttribute("aria-valuetext", text);
   $(id).style.setProperty("--part", (value - $(id).min) / ($(id).max - $(id).min));
 }
 
@@ -231,12 +234,12 @@ function useModel(model) {
   $("thresh").min = state.lowest;
   slide("thresh", Math.max(state.lowest, model.thresh));
   slide("nms", model.nms);
-  state.hidden.clear();
+  state.hidden = new Set();
   state.seen.clear();
   tracker.reset();
   const { width, height, classes, backend, precision } = model;
-  const about = [`${classes} ${classes === 1 ? "class" : "classes"}`, `input ${width} × ${height}`, backend, precision];
-  $("about").textContent = [model.name, ...about.filter(Boolean)].join(" · ");
+  const about = [model.name, `${classes} ${classes === 1 ? "class" : "classes"}`, `input ${width} × ${height}`];
+  $("about").textContent = [...about, backend, precision].join(" · ");
   $("model-name").textContent = state.models.length === 1 ? model.name : "";
 }
 
@@ -269,6 +272,7 @@ async function savePicture() {
 }
 
 function listen() {
+  const video = $("video");
   const on = (id, event, action) => $(id).addEventListener(event, action);
   for (const button of document.querySelectorAll(".choose")) button.addEventListener("click", () => $("files").click());
   for (const button of document.querySelectorAll(".camera")) {
@@ -285,18 +289,18 @@ function listen() {
       countOthers();
     });
   }
-  on("all-classes", "click", () => { state.hidden.clear(); refresh(); countOthers(); });
-  on("no-classes", "click", () => { state.seen.forEach((label) => state.hidden.add(label)); refresh(); countOthers(); });
+  on("all-classes", "click", () => hide(new Set()));
+  on("no-classes", "click", () => hide(new Set([...state.hidden, ...state.seen])));
   on("zoom-in", "click", () => view.zoom(1.25));
   on("zoom-out", "click", () => view.zoom(0.8));
   on("fit", "click", () => view.fit());
-  on("play", "click", () => ($("video").paused ? $("video").play() : $("video").pause()));
+  on("play", "click", () => (video.paused ? video.play() : video.pause()));
   on("stop", "click", () => live.end());
   on("keep", "click", keepFrame);
-  on("seek", "input", () => { $("video").currentTime = Number($("seek").value); });
+  on("seek", "input", () => { video.currentTime = Number($("seek").value); });
   on("track", "change", refresh);
   for (const event of ["play", "pause"]) on("video", event, layout);
-  on("video", "durationchange", () => { $("seek").max = Number.isFinite($("video").duration) ? $("video").duration : 0; });
+  on("video", "durationchange", () => { $("seek").max = Number.isFinite(video.duration) ? video.duration : 0; });
   on("save-json", "click", saveJson);
   on("save-picture", "click", savePicture);
   on("model", "change", () => {

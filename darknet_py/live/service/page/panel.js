@@ -3,6 +3,8 @@
 import { colourOf, percent } from "./draw.js";
 
 const MOST_ROWS = 300;              // of the list of boxes
+const STAGES = { queue: "Queue", decode: "Decode", network: "Network", postprocess: "Post-process",
+                 total: "Service total" };
 
 export function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -46,7 +48,8 @@ export function showClasses(list, counts, names, hidden, onToggle) {
   });
 }
 
-/** Show a button for each box; onMark: with the box that has the focus or the pointer, or null; onPick: when pressed. */
+/** Show a button for each box. onMark: with the box that has the focus or the pointer, or null; onPick: with the one
+ *  that was pressed. */
 export function showBoxes(list, boxes, names, onMark, onPick) {
   list.replaceChildren(...boxes.slice(0, MOST_ROWS).map((box) => {
     const name = element("span", { className: "name", textContent: names[box.label] ?? String(box.label) });
@@ -65,8 +68,11 @@ export function showBoxes(list, boxes, names, onMark, onPick) {
   }
 }
 
-/** Show times. rows: [[words, seconds], ...], whose bars are in parts of the greatest. */
-export function showTimes(list, rows) {
+/** Show the times of a result, and the seconds that this page took to select from it, with bars in parts of the
+ *  greatest. */
+export function showTimes(list, { times, roundTrip }, selection) {
+  const stages = Object.entries(STAGES).map(([stage, words]) => [words, times[stage]]);
+  const rows = [...stages, ["Round trip", roundTrip], ["In this page", selection]];
   const greatest = Math.max(...rows.map(([, seconds]) => seconds), 1e-9);
   rows.forEach(([words, seconds], place) => {
     if (list.children[place] === undefined) {
@@ -78,5 +84,4 @@ export function showTimes(list, rows) {
     row.querySelector(".number").textContent = `${(1000 * seconds).toFixed(seconds < 0.01 ? 2 : 1)} ms`;
     row.querySelector(".meter").style.setProperty("--part", seconds / greatest);
   });
-  while (list.children.length > rows.length) list.lastChild.remove();
 }

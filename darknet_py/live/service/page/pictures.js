@@ -45,7 +45,8 @@ export class Pictures {
     item.badge.textContent = item.error !== null ? "!" : count ?? "";
     item.row.classList.toggle("failed", item.error !== null);
     item.row.classList.toggle("waiting", !item.isVideo && ["waiting", "busy"].includes(item.state));
-    const words = item.isVideo ? "video" : item.error !== null ? "failed" : count === null ? "waiting" : `${count} boxes`;
+    const counted = count === null ? "waiting" : `${count} boxes`;
+    const words = item.isVideo ? "video" : item.error !== null ? "failed" : counted;
     item.button.setAttribute("aria-label", `${item.name}, ${words}`);
   }
 

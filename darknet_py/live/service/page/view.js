@@ -4,11 +4,12 @@ import { drawBoxes } from "./draw.js";
 
 const [LARGEST, STEP, ARROW] = [40, 1.25, 48];      // scale at most; zoom of a key; pixels of an arrow key
 const PIXELATED = 3;                                // the scale from which a picture's pixels stay squares
-const [LINE, FONT] = [2, 13];                       // CSS pixels
+const [LINE, FONT, SMALL_FONT, NARROW] = [2, 13, 11, 480];      // CSS pixels; a stage below NARROW has SMALL_FONT
 const WHEEL = 0.0015;
 
 export class View {
-  /** onChange: called with the scale when it changes, null without a picture; onPoint: with the box under the pointer, or null. */
+  /** onChange: called with the scale when it changes, null without a picture; onPoint: with the box under the pointer,
+   *  or null. */
   constructor(canvas, { onChange, onPoint }) {
     Object.assign(this, { canvas, onChange, onPoint, source: null, boxes: [], names: [], marked: null });
     Object.assign(this, { width: 1, height: 1, scale: 1, x: 0, y: 0, fitted: true, pointers: new Map() });
@@ -106,11 +107,12 @@ export class View {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (this.source === null) return;
+    const font = canvas.clientWidth < NARROW ? SMALL_FONT : FONT;
     context.imageSmoothingEnabled = scale * ratio < PIXELATED;
     context.imageSmoothingQuality = "high";
     context.drawImage(this.source, x * ratio, y * ratio, this.width * scale * ratio, this.height * scale * ratio);
     drawBoxes(context, this.boxes, this.names, (px, py) => [(px * scale + x) * ratio, (py * scale + y) * ratio],
-              { line: LINE * ratio, font: FONT * ratio }, canvas, this.marked);
+              { line: LINE * ratio, font: font * ratio }, canvas, this.marked);
   }
 
   #at({ clientX, clientY }) {
