@@ -62,6 +62,27 @@ def test_models(visit, service, detectors):
     assert page.count() == len(detectors["shapes"](SHAPES)) and len(page.requests("detect")) == 2
 
 
+def test_pictures_come_and_go(visit):
+    """Thumbnails that are pressed faster than pictures are decoded; the last that is removed leaves the drop area."""
+    page = visit()
+    page.add(PICTURE, SHAPES, PICTURE)
+    expect(page["#thumbs li"]).to_have_count(3)
+    page.page.evaluate("""() => {
+        const thumbs = document.querySelectorAll("#thumbs li > button:first-child");
+        for (const place of [1, 0, 2, 0, 1, 2, 1]) thumbs[place].click();
+    }""")
+    expect(page["#file"]).to_have_text("shapes.png · 640 × 480")
+    expect(page["#thumbs .waiting"]).to_have_count(0)
+    page.page.set_viewport_size({"width": 700, "height": 600})
+    for left in (2, 1, 0):
+        page["#thumbs .remove"].first.click()
+        expect(page["#thumbs li"]).to_have_count(left)
+    expect(page["#empty .choose"]).to_be_focused()
+    page.page.set_viewport_size({"width": 900, "height": 600})
+    page.add(SHAPES)
+    expect(page["#file"]).to_have_text("shapes.png · 640 × 480")
+
+
 def test_paste_and_drop(visit, detectors):
     page = visit()
     give = """([bytes, type, name, event]) => {

@@ -13,6 +13,8 @@ export class Live {
   constructor(video, service, { query, onFrame, onEnd }) {
     Object.assign(this, { video, service, query, onFrame, onEnd });
     Object.assign(this, { active: false, source: null, socket: null, pending: [], fps: 0, sent: 0 });
+    const broken = new ServiceError("The rest of the video cannot be read.");
+    video.addEventListener("error", () => { if (this.active) this.end(broken); });
   }
 
   async camera() {

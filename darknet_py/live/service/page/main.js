@@ -97,6 +97,7 @@ function changed(item) {
 async function selected(item) {
   if (live.active || live.source) live.stop();
   layout();
+  view.show(null, 1, 1, true);
   if (item === null) return;
   say(item.error ? `${item.name}: ${item.error.message}` : "", { again: () => pictures.again([item]) });
   if (item.isVideo) {
@@ -104,10 +105,9 @@ async function selected(item) {
     return;
   }
   state.seen.clear();
-  view.show(null, 1, 1, true);
   refresh();
-  const image = await pictures.imageOf(item);
-  if (item !== pictures.current || live.active) return;
+  const decoding = pictures.imageOf(item), image = await decoding;
+  if (item !== pictures.current || item.image !== decoding || live.active) return;
   if (image !== null) {
     view.show(image, image.width, image.height, true);
   } else if (item.result) {                                     // boxes on grey

@@ -22,7 +22,7 @@ export class View {
   show(source, width, height, fit = false) {
     const other = width !== this.width || height !== this.height;
     Object.assign(this, { source, width, height });
-    this.canvas.parentElement.style.setProperty("--aspect", width / height);
+    if (source !== null) this.canvas.parentElement.style.setProperty("--aspect", width / height);
     if (fit || other || this.fitted) this.fit();
     this.draw();
   }
