@@ -4,8 +4,6 @@ from __future__ import annotations
 import mimetypes
 import re
 import shutil
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +11,10 @@ from conftest import ROOT
 
 from darknet_py import Detector
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra browser")
 pytest.importorskip("fastapi", reason="needs the extra serve")
+from serving import running  # noqa: E402
+
 expect = playwright.expect
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 if CHROMIUM is None:
@@ -22,24 +22,6 @@ if CHROMIUM is None:
 PICTURE = ROOT / "cfg/digits.jpg"
 SHAPES = ROOT / "cfg/shapes.png"
 BROKEN = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no picture"}
-
-
-@contextmanager
-def serving(detectors, **settings):
-    """The address of a service."""
-    from darknet_py.live.service.server import listen, serve
-    from darknet_py.live.service.service import Service
-    from darknet_py.live.service.settings import Settings
-    listener, signals, faults = listen("127.0.0.1", 0), [], []
-    server = threading.Thread(target=serve, args=(Service(detectors, Settings(**settings)), listener, signals, 1,
-                                                  faults.append))
-    server.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    finally:
-        signals.append(2)
-        server.join()
-    assert faults == []
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +32,10 @@ def detectors():
 
 @pytest.fixture(scope="module")
 def service(detectors):
-    with serving(detectors) as url:
-        yield url
+    """The address of a service whose network a finds digits, and b shapes."""
+    with running(*detectors.values()) as server:
+        yield f"http://127.0.0.1:{server.port}/"
+    assert server.lines == []
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ from base64 import b64encode
 
 import numpy as np
 import pytest
-from browser import BROKEN, PICTURE, SHAPES, expect, serving
+from browser import BROKEN, PICTURE, SHAPES, expect
+from serving import running
 
 pytest_plugins = ["browser"]
 TOKEN = "žluťoučký+kůň/?="          # characters that base64, headers and URLs treat apart
@@ -57,7 +58,7 @@ def test_models(visit, service, detectors):
     page = visit()
     page.add(SHAPES)
     page.count()
-    page["#model"].select_option("shapes")
+    page["#model"].select_option("b")
     expect(page["#classes li"].first).to_contain_text(detectors["shapes"].names[0])
     assert page.count() == len(detectors["shapes"](SHAPES)) and len(page.requests("detect")) == 2
 
@@ -146,8 +147,8 @@ def test_busy_service_is_asked_again(visit):
 
 
 def test_token(visit, detectors):
-    with serving({"digits": detectors["digits"]}, token=TOKEN) as url:
-        page = visit(url, faults=("401",))
+    with running(detectors["digits"], token=TOKEN) as server:
+        page = visit(f"http://127.0.0.1:{server.port}/", faults=("401",))
         expect(page["#token"]).to_be_visible()
         page.page.keyboard.type("wrong")
         page.press("Enter")
