@@ -4,7 +4,7 @@ import { resultOf, ServiceError } from "./api.js";
 
 const [IN_FLIGHT, LARGEST, QUALITY] = [2, 1280, 0.85];         // frames; pixels of the longer side; of JPEG
 const BUSY = ["QUEUE_FULL", "TIMEOUT", "MEMORY"];           // reasons for which only a frame is lost
-const SMOOTHING = 0.1;              // of frames a second
+const WINDOW = 2000;                // milliseconds of which the rate of frames is the mean
 const LONGEST_WAIT = 15;            // seconds for an answer, before frames go by POST
 
 export class Live {
@@ -12,7 +12,7 @@ export class Live {
    *  onEnd: with an error or null. */
   constructor(video, service, { query, onFrame, onEnd }) {
     Object.assign(this, { video, service, query, onFrame, onEnd });
-    Object.assign(this, { active: false, source: null, socket: null, pending: [], fps: 0, sent: 0 });
+    Object.assign(this, { active: false, source: null, socket: null, pending: [], sent: 0, answered: [] });
     const broken = new ServiceError("The rest of the video cannot be read.");
     video.addEventListener("error", () => { if (this.active) this.end(broken); });
   }
@@ -52,7 +52,7 @@ export class Live {
       throw new ServiceError(words[error.name] ?? error.message);
     }
     if (this.source !== source) return;
-    Object.assign(this, { active: true, answered: null, fps: 0 });
+    Object.assign(this, { active: true, answered: [] });
     this.#run(source).catch((error) => { if (this.source === source) this.end(error); });
   }
 
@@ -106,11 +106,7 @@ export class Live {
 
   #answer(frame, result) {
     const now = performance.now();
-    if (this.answered !== null) {
-      const fps = 1000 / Math.max(1, now - this.answered);
-      this.fps += (this.fps === 0 ? 1 : SMOOTHING) * (fps - this.fps);
-    }
-    this.answered = now;
+    this.answered = [...this.answered.filter((time) => now - time < WINDOW), now];
     this.onFrame(frame.canvas, result, frame.seconds);
   }
 
@@ -138,6 +134,12 @@ export class Live {
     canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
     const start = performance.now();
     return { canvas, start, seconds: video.srcObject ? start / 1000 : video.currentTime };
+  }
+
+  /** Frames a second; 0 before the second one. */
+  get fps() {
+    const { answered } = this;
+    return answered.length < 2 ? 0 : 1000 * (answered.length - 1) / Math.max(1, answered.at(-1) - answered[0]);
   }
 
   get isCamera() {

@@ -2,6 +2,7 @@
 
 import { Service, ServiceError } from "./api.js";
 import { Live } from "./live.js";
+import { say } from "./message.js";
 import { candidatesOf, select } from "./nms.js";
 import { element, showBoxes, showClasses, showTimes } from "./panel.js";
 import { Pictures } from "./pictures.js";
@@ -71,7 +72,7 @@ function refresh() {
   if (item !== null && !item.isVideo) pictures.badge(item, shown ? boxes.length : null);
   if (shown) showTimes($("times"), shown.result, (performance.now() - start) / 1000);
   $("fps").textContent = live.active && live.fps > 0 ? `${live.fps.toFixed(1)} frames/s` : "";
-  $("times").closest("section").hidden = !shown;
+  for (const id of ["classes", "times"]) $(id).closest("section").hidden = !shown;
 }
 
 function nameAndSize({ name, result }) {
@@ -162,8 +163,16 @@ async function start(begin, name) {
 function showFrame(canvas, result, seconds) {
   state.frame = { result, candidates: candidatesOf(result), seconds, source: canvas };
   view.show(canvas, canvas.width, canvas.height);
-  if (!live.isCamera && document.activeElement !== $("seek")) $("seek").value = $("video").currentTime;
+  if (!live.isCamera) pictures.illustrate(pictures.current, canvas);
+  if (!live.isCamera) seek($("video").currentTime);
   refresh();
+}
+
+/** Put the position in the video on its slider. */
+function seek(seconds) {
+  $("seek").value = seconds;
+  $("seek").style.setProperty("--part", seconds / Math.max($("seek").max, 1e-9));
+  $("seek").setAttribute("aria-valuetext", `${seconds.toFixed(1)} seconds`);
 }
 
 function ended(error) {
@@ -182,22 +191,6 @@ async function keepFrame() {
 }
 
 // Controls
-
-function say(text, { again = null } = {}) {
-  if (text === "") {
-    $("message").replaceChildren();
-    return;
-  }
-  const close = element("button", { type: "button", className: "text", textContent: "Close" });
-  close.addEventListener("click", () => say(""));
-  const parts = [element("p", { textContent: text }), close];
-  if (again !== null) {
-    const button = element("button", { type: "button", className: "text", textContent: "Try again" });
-    button.addEventListener("click", () => { say(""); again(); });
-    parts.splice(1, 0, button);
-  }
-  $("message").replaceChildren(...parts);
-}
 
 function add(files) {
   const fits = [...files].filter(({ type }) => type === "" || /^(image|video)\//.test(type));
@@ -297,7 +290,7 @@ function listen() {
   on("play", "click", () => (video.paused ? video.play() : video.pause()));
   on("stop", "click", () => live.end());
   on("keep", "click", keepFrame);
-  on("seek", "input", () => { video.currentTime = Number($("seek").value); });
+  on("seek", "input", () => { seek(video.currentTime = Number($("seek").value)); });
   on("track", "change", refresh);
   for (const event of ["play", "pause"]) on("video", event, layout);
   on("video", "durationchange", () => { $("seek").max = Number.isFinite(video.duration) ? video.duration : 0; });

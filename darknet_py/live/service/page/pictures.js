@@ -53,12 +53,17 @@ export class Pictures {
   async #thumbnail(item) {
     if (item.isVideo) return;
     const image = await this.imageOf(item);
-    if (image !== null) {
-      const side = Math.min(image.width, image.height);
-      item.canvas.getContext("2d").drawImage(image, (image.width - side) / 2, (image.height - side) / 2, side, side,
-                                             0, 0, THUMB, THUMB);
-    }
+    if (image !== null) this.illustrate(item, image);
     this.#release(item);
+  }
+
+  /** Draw the middle of a picture as a thumbnail, unless there is one. */
+  illustrate(item, image) {
+    if (item.illustrated) return;
+    item.illustrated = true;
+    const side = Math.min(image.width, image.height);
+    const left = (image.width - side) / 2, top = (image.height - side) / 2;
+    item.canvas.getContext("2d").drawImage(image, left, top, side, side, 0, 0, THUMB, THUMB);
   }
 
   /** The decoded picture, upright; null where the browser cannot decode it. Kept while it is the one that is shown. */
