@@ -118,6 +118,9 @@ def test_pictures_that_fail(visit, tmp_path):
     page["#message button"].first.click()
     expect(page["#message"]).to_contain_text("broken.png: ")
     assert len(page.requests("detect")) == tried + 1
+    page["#message button"].last.click()
+    expect(page["#message"]).to_be_empty()
+    expect(page["#canvas"]).to_be_focused()
 
 
 def test_service_that_cannot_be_reached(visit):

@@ -2,6 +2,12 @@
 
 import { element } from "./panel.js";
 
+/** Say nothing more, and hand the focus on. */
+function leave() {
+  say("");
+  document.querySelector("#stage:not([hidden]) #canvas, #empty:not([hidden]) .choose").focus();
+}
+
 /** Say a line, "" for none. again: what a button in it does. */
 export function say(text, { again = null } = {}) {
   const bar = document.getElementById("message");
@@ -10,11 +16,11 @@ export function say(text, { again = null } = {}) {
     return;
   }
   const close = element("button", { type: "button", className: "text", textContent: "Close" });
-  close.addEventListener("click", () => say(""));
+  close.addEventListener("click", leave);
   const parts = [element("p", { textContent: text }), close];
   if (again !== null) {
     const button = element("button", { type: "button", className: "text", textContent: "Try again" });
-    button.addEventListener("click", () => { say(""); again(); });
+    button.addEventListener("click", () => { leave(); again(); });
     parts.splice(1, 0, button);
   }
   bar.replaceChildren(...parts);
