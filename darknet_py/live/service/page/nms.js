@@ -16,8 +16,8 @@ export function candidatesOf({ boxes, scores, labels, width, height }) {
 
 /** IoU of two boxes {x, y, w, h}; with an exponent DIoU, whose distance term it is of. */
 export function overlap(a, b, exponent = null) {
-  const [left, right] = [Math.max(a.x - a.w / 2, b.x - b.w / 2), Math.min(a.x + a.w / 2, b.x + b.w / 2)];
-  const [top, bottom] = [Math.max(a.y - a.h / 2, b.y - b.h / 2), Math.min(a.y + a.h / 2, b.y + b.h / 2)];
+  const left = Math.max(a.x - a.w / 2, b.x - b.w / 2), right = Math.min(a.x + a.w / 2, b.x + b.w / 2);
+  const top = Math.max(a.y - a.h / 2, b.y - b.h / 2), bottom = Math.min(a.y + a.h / 2, b.y + b.h / 2);
   const shared = right < left || bottom < top ? 0 : (right - left) * (bottom - top);
   const union = a.w * a.h + b.w * b.h - shared;
   const iou = shared === 0 || union === 0 ? 0 : shared / union;
