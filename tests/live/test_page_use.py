@@ -2,12 +2,13 @@
 import re
 from base64 import b64encode
 
+import chromium
 import numpy as np
 import pytest
-from browser import BROKEN, PICTURE, SHAPES, expect
+from chromium import BROKEN, PICTURE, SHAPES, expect
 from serving import running
 
-pytest_plugins = ["browser"]
+browser, detectors, service, visit = chromium.browser, chromium.detectors, chromium.service, chromium.visit
 TOKEN = "žluťoučký+kůň/?="          # characters that base64, headers and URLs treat apart
 
 
@@ -168,6 +169,7 @@ def test_token(visit, detectors):
         expect(page["#about"]).to_contain_text("10 classes")
         page.page.evaluate("() => sessionStorage.clear()")
         page.page.reload()
+        expect(page["#token"]).to_be_visible()
         page.press("Escape")
         expect(page["#message"]).to_contain_text("The service needs a token.")
 

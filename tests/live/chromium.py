@@ -16,6 +16,7 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 from serving import running  # noqa: E402
 
 expect = playwright.expect
+expect.set_options(timeout=15_000)         # milliseconds, of machines that are busy
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 if CHROMIUM is None:
     pytest.skip("needs Chromium", allow_module_level=True)
@@ -57,7 +58,7 @@ class Visit:
 
     def __init__(self, context, url):
         self.sent, self.logged, self.page = [], [], context.new_page()
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(15_000)
         self.page.on("filechooser", lambda chooser: None)       # from the start: it takes a while to act
         self.page.on("request", lambda request: self.sent.append((request.method, request.url)))
         self.page.on("websocket", lambda socket: self.sent.append(("WS", socket.url)))
@@ -84,6 +85,14 @@ class Visit:
         with self.page.expect_download() as download:
             self[button].click()
         return open(download.value.path(), "rb").read(), download.value.suggested_filename
+
+    def settled(self):
+        """The number of requests, once there are no more."""
+        sent = -1
+        while sent != len(self.sent):
+            sent = len(self.sent)
+            self.page.wait_for_timeout(300)
+        return sent
 
     def requests(self, path):
         return [url for _, url in self.sent if f"/{path}" in url]
