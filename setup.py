@@ -35,6 +35,7 @@ setup(
     extras_require={"tune": ["optuna>=4"], "convert": CONVERT,
                     "quantize": ["nncf", *CONVERT], "fuzz": ["atheris>=3"], "video": ["av>=12"], "track": TRACK,
                     "serve": SERVE,
+                    "browser": ["playwright>=1.49"],        # for the tests of the page, with the system's Chromium
                     "test": ["pytest>=8", "pytest-xdist>=3.2", "hypothesis", "ruff", "mypy", "optuna>=4", *CONVERT,
                              *SERVE]},
     entry_points={"console_scripts": ["darknet-py=darknet_py.cli:main"]},
