@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.benchmark_layers:
         from darknet_py.cli.profile import LayerReport
         report = LayerReport(detector.network)
-    overlapped = bool(found) and report is None
+    overlapped = len(found) > 1 and report is None
 
     def results() -> Iterator[Result]:
         for path, frame in detector.stream(found or ask_for_images(), overlapped=overlapped):

@@ -1,10 +1,12 @@
 """The inference pipeline: decode and preprocess | run | post-process, overlapped, over any source of frames."""
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -12,9 +14,13 @@ from torch import Tensor
 
 from darknet_py.errors import DataError
 from darknet_py.inference.backends.base import Backend
-from darknet_py.utils.prefetch import prefetch
+from darknet_py.utils.prefetch import prefetch, thread_count
 
 POSTPROCESS_THREADS = 2
+FIRST_RUNS = 2          # that say how long the backend takes
+QUICK = .1              # seconds of a batch below which the backend takes turns with loading and post-processing
+PHASE = .25             # seconds of its turn
+MOST_LOADED = 16        # items that are loaded for it
 MOST = 4                # items in a batch, where it is not known, for the length of a queue
 
 Item = TypeVar("Item")
@@ -37,12 +43,20 @@ class BatchOutputs(NamedTuple):
     seconds: float
 
 
+class Run(NamedTuple):
+    """A batch that ran: its items with what was loaded of each, and the outputs of those that could be loaded."""
+
+    parts: list[tuple[Any, Preprocessed | DataError]]
+    outputs: BatchOutputs
+
+
 class Pipeline(Generic[Item, Result]):
     """Runs a backend over items, in batches and in order.
 
-    While the backend has a batch, threads load the next items, and others post-process the batches before; queues
-    between them are bounded, so memory does not grow with the number of items. Items are taken, and the backend runs,
-    in the thread that iterates.
+    While the backend has a batch, threads load the next items, and others post-process the batches before. A backend
+    that needs little time on the CPU, which it has to itself then, takes turns with them instead. The number of items
+    on their way is bounded, so memory does not grow with the number of items. Items are taken, and the backend runs, in
+    the thread that iterates.
 
     Args:
         backend: what runs.
@@ -74,24 +88,54 @@ class Pipeline(Generic[Item, Result]):
         Raises:
             DarknetError: an output is not finite.
         """
+        given = filter(len, batches)
+        if not self.overlapped:
+            for batch in given:
+                yield from self._results(self._ran(batch, map(self._loaded, batch)))
+            return
+        seconds = math.inf
+        if self.backend.device.type == "cpu":
+            for batch in islice(given, FIRST_RUNS):
+                run = self._ran(batch, map(self._loaded, batch))
+                seconds = min(seconds, run.outputs.seconds) if run.outputs.contexts else seconds
+                yield from self._results(run)
+        yield from self._in_phases(given, most, seconds) if seconds < QUICK else self._overlapped(given, most)
+
+    def _overlapped(self, batches: Iterator[Sequence[Item]], most: int) -> Iterator[tuple[Item, Result | DataError]]:
+        """``stream`` with loading and post-processing in threads while the backend runs."""
         waiting: deque[Sequence[Item]] = deque()
 
         def items() -> Iterator[Item]:
             for batch in batches:
-                if batch:
-                    waiting.append(batch)
-                    yield from batch
+                waiting.append(batch)
+                yield from batch
 
-        def runs() -> Iterator[tuple[list[tuple[Item, Preprocessed | DataError]], BatchOutputs]]:
-            loaded = prefetch(self._loaded, items(), self.workers, 2 * most if self.overlapped else 0)
+        def runs() -> Iterator[Run]:
+            loaded = prefetch(self._loaded, items(), self.workers, 2 * most)
             for first in loaded:
                 batch = waiting.popleft()
-                parts = list(zip(batch, [first, *islice(loaded, len(batch) - 1)], strict=True))
-                yield parts, self._run([(item, part) for item, part in parts if isinstance(part, Preprocessed)])
+                yield self._ran(batch, [first, *islice(loaded, len(batch) - 1)])
 
-        threads, more = (POSTPROCESS_THREADS, 1) if self.overlapped else (0, 0)
-        for results in prefetch(self._results, runs(), threads, more):
+        for results in prefetch(self._results, runs(), POSTPROCESS_THREADS, 1):
             yield from results
+
+    def _in_phases(self, batches: Iterator[Sequence[Item]], most: int, seconds: float
+                   ) -> Iterator[tuple[Item, Result | DataError]]:
+        """``stream`` with loading and post-processing in all threads between runs of the backend: a thread beside them
+        would hold up all of the backend's, which wait for each other after every layer.
+
+        seconds: in the backend for a batch.
+        """
+        count = max(1, min(int(PHASE / seconds), MOST_LOADED // most))
+        runs: list[Run] = []
+        with ThreadPoolExecutor(thread_count(self.workers)) as pool:
+            while group := list(islice(batches, count)):
+                loads = [[pool.submit(self._loaded, item) for item in batch] for batch in group]
+                results = list(pool.map(self._results, runs))
+                loaded = [[load.result() for load in batch] for batch in loads]
+                yield from chain.from_iterable(results)
+                runs = list(map(self._ran, group, loaded))
+            yield from chain.from_iterable(pool.map(self._results, runs))
 
     def _loaded(self, item: Item) -> Preprocessed | DataError:
         try:
@@ -113,11 +157,13 @@ class Pipeline(Generic[Item, Result]):
         self.network_seconds += seconds
         return BatchOutputs(outputs, [part.context for _, part in parts], seconds)
 
-    def _results(self, one: tuple[list[tuple[Item, Preprocessed | DataError]], BatchOutputs]
-                 ) -> list[tuple[Item, Result | DataError]]:
-        parts, ran = one
-        results = iter(self.postprocess(ran) if ran.contexts else ())
-        return [(item, part if isinstance(part, DataError) else next(results)) for item, part in parts]
+    def _ran(self, batch: Sequence[Item], loaded: Iterable[Preprocessed | DataError]) -> Run:
+        parts = list(zip(batch, loaded, strict=True))
+        return Run(parts, self._run([(item, part) for item, part in parts if isinstance(part, Preprocessed)]))
+
+    def _results(self, run: Run) -> list[tuple[Item, Result | DataError]]:
+        results = iter(self.postprocess(run.outputs) if run.outputs.contexts else ())
+        return [(item, part if isinstance(part, DataError) else next(results)) for item, part in run.parts]
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -14,13 +14,18 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
+def thread_count(workers: int | None) -> int:
+    """The number itself, or for None one a core, up to 8."""
+    return min(MOST_THREADS, cores()) if workers is None else max(1, workers)
+
+
 def prefetch(make: Callable[[Item], Made], items: Iterable[Item], workers: int | None, most: int) -> Iterator[Made]:
     """What ``make`` gives for each item, in their order.
 
     Args:
         make: runs in several threads at once.
         items: taken in the thread that asks.
-        workers: how many threads; None takes one a core, up to 8; with 0 each is made, in the thread that asks, when
+        workers: how many threads, see ``thread_count``; with 0 each is made, in the thread that asks, when
             it is asked for.
         most: how many results may wait for their use, besides those that the threads are at.
 
@@ -30,7 +35,7 @@ def prefetch(make: Callable[[Item], Made], items: Iterable[Item], workers: int |
     if workers == 0:
         yield from map(make, items)
         return
-    workers = min(MOST_THREADS, cores()) if workers is None else workers
+    workers = thread_count(workers)
     pool, pending = ThreadPoolExecutor(workers), deque[Future[Made]]()
     try:
         for item in items:

@@ -1,11 +1,14 @@
 """Backends, and the pipeline that runs on them."""
 import threading
+import time
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from darknet_py import DarknetError, DataError, Detector, Reason, load_network
+from darknet_py.inference import pipeline
 from darknet_py.inference.backends import BACKENDS, build_backend
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import PyTorch
@@ -84,8 +87,9 @@ def read(ran):
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8, 100])
-@pytest.mark.parametrize("overlapped", [True, False])
-def test_results_are_in_order_and_errors_belong_to_their_items(batch, overlapped):
+@pytest.mark.parametrize("overlapped, quick", [(True, True), (True, False), (False, True)])
+def test_results_are_in_order_and_errors_belong_to_their_items(batch, overlapped, quick, monkeypatch):
+    monkeypatch.setattr(pipeline, "QUICK", 10 if quick else 0)
     backend = Sum()
     results = list(Pipeline(backend, load, read, overlapped=overlapped).stream(batched(range(50), batch), batch))
     assert [item for item, _ in results] == list(range(50))
@@ -99,7 +103,9 @@ def test_a_batch_without_items_that_can_be_read():
         "3 cannot be read", "10 cannot be read"]
 
 
-def test_only_so_many_items_are_taken_ahead():
+@pytest.mark.parametrize("quick", [True, False])
+def test_only_so_many_items_are_taken_ahead(quick, monkeypatch):
+    monkeypatch.setattr(pipeline, "QUICK", 10 if quick else 0)
     taken = []
 
     def source():
@@ -108,8 +114,9 @@ def test_only_so_many_items_are_taken_ahead():
             yield item * 7
 
     stream = Pipeline(Sum(), load, read, workers=2).stream(batched(source(), 4), 4)
-    next(stream)
-    assert len(taken) < 60
+    for _ in range(12):
+        next(stream)
+    assert 12 < len(taken) < 60
 
 
 def test_a_source_that_waits_for_results_is_not_read_ahead():
@@ -124,21 +131,48 @@ def test_a_source_that_waits_for_results_is_not_read_ahead():
         assert len(taken) == count
 
 
-def test_loading_goes_on_while_the_backend_runs():
-    """The second batch is loaded before the first has run."""
+def test_loading_goes_on_while_a_slow_backend_runs(monkeypatch):
+    """The fourth batch is loaded before the third has run."""
+    monkeypatch.setattr(pipeline, "QUICK", 0)
     loaded = threading.Event()
 
     class Waits(Sum):
         def run(self, x):
-            assert loaded.wait(10)
+            assert len(self.sizes) < 2 or loaded.wait(10)
             return super().run(x)
 
     def load_and_tell(item):
-        if item == 2:
+        if item == 14:
             loaded.set()
-        return Preprocessed(torch.zeros(1, 2, 2), item)
+        return load(item % 2)
 
-    assert len(list(Pipeline(Waits(), load_and_tell, read, workers=2).stream(batched(range(4), 2), 2))) == 4
+    assert len(list(Pipeline(Waits(), load_and_tell, read, workers=2).stream(batched(range(16), 4), 4))) == 16
+
+
+def test_a_quick_backend_has_the_cpu_to_itself():
+    """Items are loaded, and results made, before and after its runs, several of each at a time."""
+    running, together, most = threading.Event(), 0, 0
+
+    class Alone(Sum):
+        def run(self, x):
+            running.set()
+            time.sleep(.002)
+            assert together == 0
+            running.clear()
+            return super().run(x)
+
+    def beside(function, given):
+        nonlocal together, most
+        together += 1
+        most = max(most, together)
+        time.sleep(.002)
+        assert not running.is_set()
+        together -= 1
+        return function(given)
+
+    results = list(Pipeline(Alone(), partial(beside, load), partial(beside, read), workers=4).stream(
+        batched(range(40), 1)))
+    assert len(results) == 40 and most >= 2
 
 
 def test_values_that_are_not_finite(demo):

@@ -154,8 +154,8 @@ def test_slow_headers_are_given_up(parts, monkeypatch):
 
 
 @pytest.mark.parametrize("request_", [
-    b"\x00\xff\x16\x03\x01", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"x" * 70_000, b"\r\n" * 100_000,
-    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(10_000)) + b"\r\n",
+    b"\x00\xff\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n", b"GET /" + b"x" * 70_000, b"\r\n" * 100_000,
+    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(10_000)),
     b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
     b"POST /detect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Type: image/png\r\n\r\nzz\r\n",
