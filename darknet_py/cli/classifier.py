@@ -18,6 +18,7 @@ from darknet_py.cli.detect import (
     ask_for_images,
     backend_options,
     device,
+    leave_cores_to,
     read_network,
     warn_of_random,
 )
@@ -86,6 +87,7 @@ def valid(arguments: argparse.Namespace) -> int:
     pictures = ClassifierPictures.from_data(arguments.data, "valid", channels=network.input_shape.channels)
     backend = open_backend(files, device=where, layers=[output_layer(network)],
                            **backend_options(arguments, len(pictures)))
+    leave_cores_to(backend)
     top, began = top_of(arguments, pictures.classes), time.perf_counter()
     if world.is_main:
         print(" TOP calculation...", flush=True)
@@ -112,6 +114,7 @@ def predict(arguments: argparse.Namespace) -> int:
     images = list(find_images(arguments.images))
     classifier = Classifier(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
                             data=arguments.data, device=device(arguments), **backend_options(arguments, len(images)))
+    leave_cores_to(classifier.backend)
     warn_of_random(classifier.outline, arguments.weights)
     names, failed = classifier.names, 0
     top = top_of(arguments, len(names))

@@ -164,8 +164,6 @@ class Run:
         return detector
 
     def run(self) -> int:
-        import torch
-
         from darknet_py.errors import DarknetError, DataError
         from darknet_py.live.results import Rates
         from darknet_py.live.session import Ended, Stopper, detect_in_feeds
@@ -177,9 +175,7 @@ class Run:
         if arguments.benchmark_layers:
             from darknet_py.cli.profile import LayerReport
             self.layers = LayerReport(network.network)
-        if network.backend.own_threads:         # on the same cores PyTorch's threads only wait for each other
-            self.stack.callback(torch.set_num_threads, torch.get_num_threads())
-            torch.set_num_threads(1)
+        detect.leave_cores_to(network.backend)
         self.hint()
         for view in self.views:
             view.rates = Rates(time.monotonic)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from darknet_py.errors import DataError
+    from darknet_py.inference.backends.base import Backend
     from darknet_py.inference.detections import Detections
     from darknet_py.inference.detector import Detector, Frame
     from darknet_py.live.objects import ChooseObjects, ObjectPictures
@@ -105,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.utils.prefetch import prefetch
     found = list(find_images(arguments.images))
     detector = make_detector(arguments, len(found))
+    leave_cores_to(detector.backend)
     choose, crops = open_objects(arguments, detector)
     several = len(found) != 1
     frames: list[Detections] = []
@@ -184,6 +186,14 @@ def backend_options(arguments: argparse.Namespace, images: int = 0) -> dict[str,
     return {"backend": "auto" if arguments.backend is None else arguments.backend,
             "precision": "float32" if arguments.precision is None else arguments.precision,
             "few": 0 < images <= FEW}
+
+
+def leave_cores_to(backend: Backend) -> None:
+    """Take one thread for PyTorch from now on, after all networks are built, where a backend has threads of its own: on
+    the same cores they would only wait for each other."""
+    import torch
+    if backend.own_threads:
+        torch.set_num_threads(1)
 
 
 def tile_options(arguments: argparse.Namespace) -> dict[str, Any]:

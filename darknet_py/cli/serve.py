@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     with listen(values["bind"], values["port"]) as listener, caught_signals() as signals:
         service = Service({model.name: make_detector(model, arguments, values) for model in models},
                           Settings.of(values))
+        for engine in service.engines.values():
+            detect.leave_cores_to(engine.detector.backend)
         host, port = listener.getsockname()[:2]
         warn(host, values["token"])
         say(f"serving {', '.join(service.engines)} at http://{f'[{host}]' if ':' in host else host}:{port}/")

@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 
 from .common import SHARED, words_of
-from .pipeline import PICTURES, fitted, network_alone, rates_in_turn
+from .pipeline import FOUND, PICTURES, fitted, network_alone, rates_in_turn
 
 PARTS = ("file", "stream")
 SIZE, RATE = (640, 480), 30         # of the video: width and height, frames a second
@@ -69,26 +69,42 @@ def run(a: argparse.Namespace) -> None:
         folder, environment = Path(text), worker_environment(Path(text))
         for part, name, measure in (("file", a.file_cfg, measure_file), ("stream", a.stream_cfg, measure_stream)):
             if part in a.parts:
-                cfg, weights = fitted(name, pictures[:4], folder)
-                found = measure(cfg, weights, list(views(pictures, a.frames)), folder, environment, a)
+                frames = list(views(pictures[0], a.frames))
+                seen = [folder / f"{number}.png" for number in range(4)]
+                for path, frame in zip(seen, frames[::-(-len(frames) // len(seen))], strict=False):
+                    cv2.imwrite(str(path), frame)
+                cfg, weights = fitted(name, [path for path in seen if path.exists()], folder)
+                flags = ["-dont_show", "-backend", a.backend, "-device", "cpu", "-thresh",
+                         str(threshold(cfg, weights, frames))]
+                found = measure(cfg, weights, frames, flags, folder, environment, a)
                 results.append({"network": Path(name).stem, "part": part, **found})
                 print(f"- {Path(name).stem}: {found['text']}", flush=True)
                 if a.json is not None:
                     write_file(a.json, json.dumps({**facts, "results": results}, indent=1).encode() + b"\n")
 
 
-def views(pictures: list[Path], count: int) -> Iterator[np.ndarray]:
-    """Frames of a camera that moves over pictures."""
+def views(picture: Path, count: int) -> Iterator[np.ndarray]:
+    """Frames of a camera that moves over a picture."""
     width, height = SIZE
-    images = [cv2.resize(cv2.imread(str(path)), (2 * width, 2 * height), interpolation=cv2.INTER_AREA)
-              for path in pictures[:4]]
+    image = cv2.imread(str(picture))
+    if image is None:
+        raise SystemExit(f"benchmark: {picture}: is no picture")
+    image = cv2.resize(image, (2 * width, 2 * height), interpolation=cv2.INTER_AREA)
     for number in range(count):
         x, y = (int(side * (.5 + .5 * np.sin(number / pace))) for side, pace in zip(SIZE, (40, 56), strict=True))
-        yield np.ascontiguousarray(images[4 * number // count % len(images)][y:y + height, x:x + width])
+        yield np.ascontiguousarray(image[y:y + height, x:x + width])
 
 
-def measure_file(cfg: str, weights: str, frames: list[np.ndarray], folder: Path, environment: dict[str, str],
-                 a: argparse.Namespace) -> dict[str, Any]:
+def threshold(cfg: str, weights: str, frames: list[np.ndarray]) -> float:
+    """That above which there are about ``FOUND`` objects in a frame."""
+    from darknet_py import Detector
+    detector, some = Detector(cfg, weights, device="cpu", backend="pytorch"), frames[::-(-len(frames) // 16)]
+    scores = np.sort(np.concatenate([detector(frame).scores for frame in some]))
+    return float(scores[-FOUND * len(some):][0]) if len(scores) else .25
+
+
+def measure_file(cfg: str, weights: str, frames: list[np.ndarray], flags: list[str], folder: Path,
+                 environment: dict[str, str], a: argparse.Namespace) -> dict[str, Any]:
     """``demo`` with drawing and writing, from the first frame's line to the last one's, beside the network alone."""
     from darknet_py.live.video import VideoWriter
     clip = folder / "clip.mp4"
@@ -96,22 +112,22 @@ def measure_file(cfg: str, weights: str, frames: list[np.ndarray], folder: Path,
     for number, frame in enumerate(frames):
         writer.write(SimpleNamespace(timestamp=number / RATE, picture=SimpleNamespace(drawn=frame)))
     writer.close()
-    command = [sys.executable, "-u", "-m", "darknet_py", "demo", cfg, weights, str(clip), "-dont_show", "-out_filename",
-               str(folder / "boxes.mp4"), "-backend", a.backend, "-device", "cpu"]
+    command = [sys.executable, "-u", "-m", "darknet_py", "demo", cfg, weights, str(clip), *flags, "-out_filename",
+               str(folder / "boxes.mp4")]
     what = f"demo on a file of {len(frames)} frames of {SIZE[0]} x {SIZE[1]}, with drawing and writing"
     return rates_in_turn(what, command, OBJECTS, cfg, weights, environment, a)
 
 
-def measure_stream(cfg: str, weights: str, frames: list[np.ndarray], folder: Path, environment: dict[str, str],
-                   a: argparse.Namespace) -> dict[str, Any]:
+def measure_stream(cfg: str, weights: str, frames: list[np.ndarray], flags: list[str], folder: Path,
+                   environment: dict[str, str], a: argparse.Namespace) -> dict[str, Any]:
     """``demo`` on an MJPEG stream, and its own MJPEG stream read, for ``a.seconds``."""
     with network_alone(cfg, weights, environment, a.backend) as process:
         network = statistics.median(process.turn(min(5., a.seconds)))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with camera(frames) as (url, sent):
-        command = [sys.executable, "-m", "darknet_py", "demo", cfg, weights, url, "-dont_show", "-mjpeg_port",
-                   str(port), "-bind", "127.0.0.1", "-backend", a.backend, "-device", "cpu"]
+        command = [sys.executable, "-m", "darknet_py", "demo", cfg, weights, url, *flags, "-mjpeg_port",
+                   str(port), "-bind", "127.0.0.1"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **environment}) as demo:
             try:
                 latencies, memory = read_stream(port, demo, sent, a.seconds)
