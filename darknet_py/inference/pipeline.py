@@ -133,8 +133,11 @@ class Pipeline(Generic[Item, Result]):
                 loads = [[pool.submit(self._loaded, item) for item in batch] for batch in group]
                 results = list(pool.map(self._results, runs))
                 loaded = [[load.result() for load in batch] for batch in loads]
-                yield from chain.from_iterable(results)
-                runs = list(map(self._ran, group, loaded))
+                runs, ready = [], iter(results)
+                for batch, parts in zip(group, loaded, strict=True):
+                    runs.append(self._ran(batch, parts))
+                    yield from next(ready, ())              # evenly, and not all at once
+                yield from chain.from_iterable(ready)
             yield from chain.from_iterable(pool.map(self._results, runs))
 
     def _loaded(self, item: Item) -> Preprocessed | DataError:

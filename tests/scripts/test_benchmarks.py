@@ -105,6 +105,8 @@ def test_a_frame_carries_its_number(number):
     image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     image[::5] = 255 if number == 1 else 0                  # boxes
     assert video.number_of(image) == number and frame.shape == (480, 640, 3)
+    image[-20:, 70:100] = 255                               # a label over a bit and its neighbour
+    assert video.number_of(image) in (number, None)
 
 
 def test_a_stream(tiny):
