@@ -195,7 +195,7 @@ def detect_in_feeds(detector: Detector | Classifier, feeds: Sequence[Feed], stop
 
     Returns:
         A result a frame, of each source in order; or what is wrong with a picture; and that a source has ended, after
-        its last result.
+        its last result. No result comes after ``stop`` said so.
     """
     live = any(feed.source.live for feed in feeds)
     shots: deque[tuple[Feed, Shot]] = deque()
@@ -222,7 +222,7 @@ def detect_in_feeds(detector: Detector | Classifier, feeds: Sequence[Feed], stop
             if each.over and each not in ended and (each.waiting == 0 or each.lost):
                 ended.add(each)
                 yield each, Ended(each.error)
-        if len(ended) == len(feeds):
+        if len(ended) == len(feeds) or stop():          # frames on their way are of no use then
             break
     for feed in feeds:
         if feed.over and feed not in ended:
