@@ -124,12 +124,13 @@ class Pipeline(Generic[Item, Result]):
         """``stream`` with loading and post-processing in all threads between runs of the backend: a thread beside them
         would hold up all of the backend's, which wait for each other after every layer.
 
-        seconds: in the backend for a batch.
+        seconds: in the backend for a batch. A source that takes longer for its items, as a camera does, is not waited
+            for.
         """
         count = max(1, min(int(PHASE / seconds), MOST_LOADED // most))
         runs: list[Run] = []
         with ThreadPoolExecutor(thread_count(self.workers)) as pool:
-            while group := list(islice(batches, count)):
+            while group := list(quickly(islice(batches, count), seconds)):
                 loads = [[pool.submit(self._loaded, item) for item in batch] for batch in group]
                 results = list(pool.map(self._results, runs))
                 loaded = [[load.result() for load in batch] for batch in loads]
@@ -167,6 +168,15 @@ class Pipeline(Generic[Item, Result]):
     def _results(self, run: Run) -> list[tuple[Item, Result | DataError]]:
         results = iter(self.postprocess(run.outputs) if run.outputs.contexts else ())
         return [(item, part if isinstance(part, DataError) else next(results)) for item, part in run.parts]
+
+
+def quickly(items: Iterator[Item], seconds: float) -> Iterator[Item]:
+    """Items until they took that long to come; at least one, if there is one."""
+    end = time.perf_counter() + seconds
+    for item in items:
+        yield item
+        if time.perf_counter() > end:
+            return
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

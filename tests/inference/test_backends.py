@@ -119,6 +119,20 @@ def test_only_so_many_items_are_taken_ahead(quick, monkeypatch):
     assert 12 < len(taken) < 60
 
 
+def test_a_slow_source_is_not_waited_for():
+    """Results of a camera's frames come soon after them, with a backend that could take many at a time."""
+    taken = []
+
+    def source():
+        for item in range(12):
+            time.sleep(.02)
+            taken.append(item)
+            yield item * 7
+
+    stream = Pipeline(Sum(), load, read, workers=2).stream(batched(source(), 1))
+    assert max(len(taken) - number for number, _ in enumerate(stream)) <= 4
+
+
 def test_a_source_that_waits_for_results_is_not_read_ahead():
     taken = []
 
