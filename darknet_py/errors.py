@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import Enum, auto
 
 MOST = 500          # characters of a message
@@ -133,6 +135,12 @@ def shown(value: object) -> str:
 def cause(error: BaseException) -> str:
     """The system's message for an error; its own text where it has no errno, as after a write that was cut short."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the most similar of those that are known, if one is."""
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def locate(path: object, line: int | None) -> str:

@@ -12,12 +12,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 
 from darknet_py.cli.output import give_up_streams, open_streams, say
-from darknet_py.errors import BackendWarning, CfgWarning, DarknetError, cause, one_line, printable
+from darknet_py.errors import BackendWarning, CfgWarning, DarknetError, cause, one_line, printable, suggestion
 
 VERBS = {               # verb -> (module with add_arguments, run, perhaps prepared, help); ``verb`` tells it which
     "detect": ("detect", "find objects in pictures: detect CFG WEIGHTS IMAGE..."),
@@ -157,7 +156,6 @@ def _without_verb(words: Sequence[str]) -> int:
     if unknown is None:
         print(usage, file=sys.stderr)
     else:
-        close = get_close_matches(unknown, VERBS, n=1)
         print(f"darknet-py: expected a verb ({', '.join(VERBS)}), found {printable(unknown[:40])}"
-              + (f"; did you mean {close[0]}?" if close else ""), file=sys.stderr)
+              + suggestion(unknown, VERBS), file=sys.stderr)
     return 2

@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from darknet_py.cli import action_flags, demo_flags, train
 from darknet_py.cli.detect import (
@@ -23,6 +24,9 @@ from darknet_py.cli.detect import (
     warn_of_random,
 )
 from darknet_py.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from darknet_py.inference.classifier import Classifier
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,15 +111,11 @@ def valid(arguments: argparse.Namespace) -> int:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Print the likeliest classes of each picture; one that cannot be read is reported, and the others go on."""
-    from darknet_py.cfg.language import read_cfg
     from darknet_py.data.datafile import find_images
     from darknet_py.errors import DataError, printable
-    from darknet_py.inference.classifier import Classifier
     images = list(find_images(arguments.images))
-    classifier = Classifier(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
-                            data=arguments.data, device=device(arguments), **backend_options(arguments, len(images)))
+    classifier = make_classifier(arguments, **backend_options(arguments, len(images)))
     leave_cores_to(classifier.backend)
-    warn_of_random(classifier.outline, arguments.weights)
     names, failed = classifier.names, 0
     top = top_of(arguments, len(names))
     for path, one in classifier.stream(images or ask_for_images(), overlapped=len(images) > 1):
@@ -132,6 +132,16 @@ def predict(arguments: argparse.Namespace) -> int:
                       f"{printable(names[each.parent]) if each.parent >= 0 else 'Root'} ")
         sys.stdout.flush()
     return int(failed > 0)
+
+
+def make_classifier(arguments: argparse.Namespace, **options: Any) -> Classifier:
+    """The classifier that the flags describe. options: those of the runtime, and others of ``Classifier``."""
+    from darknet_py.cfg.language import read_cfg
+    from darknet_py.inference.classifier import Classifier
+    classifier = Classifier(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
+                            data=arguments.data, device=device(arguments), **options)
+    warn_of_random(classifier.outline, arguments.weights)
+    return classifier
 
 
 def top_of(arguments: argparse.Namespace, classes: int) -> int:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from darknet_py.cli import demo, demo_flags
-from darknet_py.cli.detect import backend_options, device, warn_of_random
+from darknet_py.cli.detect import layers_options
 from darknet_py.cli.output import say
 from darknet_py.errors import printable
 
@@ -31,17 +31,10 @@ class ClassifierRun(demo.Run):
     """See ``demo.Run``."""
 
     def open_network(self, images: int) -> Classifier:
-        from darknet_py.cfg.language import read_cfg
-        from darknet_py.cli.classifier import top_of
-        from darknet_py.inference.classifier import Classifier
+        from darknet_py.cli.classifier import make_classifier, top_of
         from darknet_py.live.results import show_classes
         arguments = self.arguments
-        options = backend_options(arguments, images)
-        if arguments.benchmark_layers:
-            options["backend"] = "pytorch"
-        classifier = Classifier(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
-                                data=arguments.data, crop=False, device=device(arguments), **options)
-        warn_of_random(classifier.outline, arguments.weights)
+        classifier = make_classifier(arguments, crop=False, **layers_options(arguments, images))
         self.top = top_of(arguments, len(classifier.names))
         for view in self.views:
             draw = not (arguments.dontdraw_bbox or arguments.benchmark)

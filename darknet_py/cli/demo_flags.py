@@ -6,13 +6,13 @@ import math
 import os
 import sys
 
-from darknet_py.cli import demo_steps
+from darknet_py.cli import demo_tracking
 
 MOST_SOURCES = 64               # each has threads of its own
 # the flags of add_flags, and what they are where they are not given
 DEFAULTS = {"c": 0, "s": 0, "avgframes": 1, "prefix": None, "out_filename": None, "json_file_output": None,
             "json_port": -1, "mjpeg_port": -1, "http_post_host": None, "time_limit_sec": 0., "benchmark": False,
-            "bind": "0.0.0.0", "codec": None, "loop": False, **demo_steps.DEFAULTS}
+            "bind": "0.0.0.0", "codec": None, "loop": False, **demo_tracking.DEFAULTS}
 
 
 def add_flags(parser: argparse.ArgumentParser, steps: bool = True) -> None:
@@ -41,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser, steps: bool = True) -> None:
     group.add_argument("--benchmark", action="store_true", default=None, help="detect in the first frame over and "
                        "over, without decoding, drawing or a window")
     if steps:
-        demo_steps.add_flags(parser)
+        demo_tracking.add_flags(parser)
 
 
 def check(arguments: argparse.Namespace) -> None:

@@ -79,7 +79,5 @@ def check_outputs(outputs: Sequence[argparse.Namespace], sources: Sequence[str])
 
 def pages(outputs: Sequence[argparse.Namespace]) -> str:
     """The addresses of the MJPEG streams."""
-    import socket
-    bind = outputs[0].bind
-    host = socket.gethostname() if bind in ("0.0.0.0", "::") else bind
-    return ", ".join(f"http://{host}:{own.mjpeg_port}/" for own in outputs)
+    from darknet_py.live.http_streams import url_of
+    return ", ".join(url_of(own.bind, own.mjpeg_port) for own in outputs)

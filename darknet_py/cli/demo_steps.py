@@ -1,8 +1,8 @@
-"""Flags of ``demo`` for what happens to a frame's detections between the network and the consumers."""
+"""What flags of ``demo`` do with a frame's detections between the network and the consumers."""
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from darknet_py.cli import demo_tracking, detect
 
@@ -11,14 +11,6 @@ if TYPE_CHECKING:
     from darknet_py.live.results import Step
     from darknet_py.live.session import Sink
     from darknet_py.live.sources import Source
-
-# the flags of add_flags, and what they are where they are not given
-DEFAULTS: dict[str, Any] = {**demo_tracking.DEFAULTS}
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags; None where they are not given, see ``DEFAULTS``."""
-    demo_tracking.add_flags(parser)
 
 
 def open_steps(arguments: argparse.Namespace, detector: Detector, source: Source) -> tuple[list[Step], list[Sink]]:
@@ -29,8 +21,5 @@ def open_steps(arguments: argparse.Namespace, detector: Detector, source: Source
     sinks: list[Sink] = [] if crops is None else [crops]
     if arguments.save_labels:
         sinks.append(LabelFiles(arguments.prefix))
-    for part in (demo_tracking,):
-        more, consumers = part.open_steps(arguments, detector, source)
-        steps += more
-        sinks += consumers
-    return steps, sinks
+    tracking, counts = demo_tracking.open_steps(arguments, detector, source)
+    return [*steps, *tracking], [*sinks, *counts]

@@ -59,6 +59,7 @@ def add_flags(parser: argparse.ArgumentParser, thresh: float = .24) -> None:
 def add_detector_flags(parser: argparse.ArgumentParser, thresh: float) -> None:
     """The flags of whatever shows what a detector finds."""
     add_model_flags(parser)
+    add_tile_flags(parser)
     parser.add_argument("--thresh", type=float, default=thresh, help=f"least score (default {thresh})")
     parser.add_argument("--nms", type=float, help="overlap that suppresses (default .45, 0 for none)")
     parser.add_argument("--hier", type=float, default=.5, help="least probability down a tree of classes (default .5)")
@@ -79,14 +80,18 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of whatever runs a detector."""
     parser.add_argument("--names", help="a file with a class name a line")
     parser.add_argument("--letter-box", action="store_true", help="keep the picture's proportions")
-    parser.add_argument("--tiles", metavar="CxR", help="cut each picture into tiles, C columns and R rows such as 2x2, "
-                        "and detect in them and in the whole, for small objects in large pictures")
-    parser.add_argument("--overlap", type=float, metavar="PART", help="of a tile's side that neighbours share, from 0 "
-                        "to .9 (default .2)")
     parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:0 ... (default auto)")
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
     add_backend_flags(parser)
+
+
+def add_tile_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of large pictures, see ``tile_options``."""
+    parser.add_argument("--tiles", metavar="CxR", help="cut each picture into tiles, C columns and R rows such as 2x2, "
+                        "and detect in them and in the whole, for small objects in large pictures")
+    parser.add_argument("--overlap", type=float, metavar="PART", help="of a tile's side that neighbours share, from 0 "
+                        "to .9 (default .2)")
 
 
 def add_backend_flags(parser: argparse.ArgumentParser) -> None:
@@ -188,6 +193,17 @@ def backend_options(arguments: argparse.Namespace, images: int = 0) -> dict[str,
             "few": 0 < images <= FEW}
 
 
+def layers_options(arguments: argparse.Namespace, images: int) -> dict[str, Any]:
+    """``backend_options``, for a verb that takes -benchmark_layers."""
+    from darknet_py.errors import DarknetError
+    options = backend_options(arguments, images)
+    if arguments.benchmark_layers:
+        if options["backend"] not in ("auto", "pytorch"):
+            raise DarknetError(f"-benchmark_layers needs -backend pytorch, found {options['backend']}")
+        options["backend"] = "pytorch"
+    return options
+
+
 def leave_cores_to(backend: Backend) -> None:
     """Take one thread for PyTorch from now on, after all networks are built, where a backend has threads of its own: on
     the same cores they would only wait for each other."""
@@ -207,13 +223,8 @@ def tile_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def make_detector(arguments: argparse.Namespace, images: int) -> Detector:
     """The detector that the flags describe, for so many images."""
     from darknet_py.cfg.language import read_cfg
-    from darknet_py.errors import DarknetError
     from darknet_py.inference.detector import Detector
-    options = backend_options(arguments, images)
-    if arguments.benchmark_layers:
-        if options["backend"] not in ("auto", "pytorch"):
-            raise DarknetError(f"-benchmark_layers needs -backend pytorch, found {options['backend']}")
-        options["backend"] = "pytorch"
+    options = layers_options(arguments, images)
     detector = Detector(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
                         data=arguments.data, thresh=arguments.thresh,
                         nms=.45 if arguments.nms is None else arguments.nms, hier_thresh=arguments.hier,

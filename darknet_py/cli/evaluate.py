@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darknet_py.cli import measure
-from darknet_py.cli.detect import add_model_flags, write_picture
+from darknet_py.cli.detect import add_model_flags, add_tile_flags, write_picture
 from darknet_py.utils.files import write_file
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", help="its .weights file")
     parser.add_argument("images", nargs="*", help=argparse.SUPPRESS)
     add_model_flags(parser)
+    add_tile_flags(parser)
     add_flags(parser)
     parser.add_argument("--thresh", type=float, default=.25, help="score above which detections count (default .25)")
     parser.add_argument("--nms", type=float, help="overlap that suppresses (default .45 for mAP, .6 for COCO)")

@@ -9,7 +9,6 @@ import argparse
 import os
 import signal
 from importlib.util import find_spec
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from darknet_py.cli import detect
@@ -50,9 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     models = models_of(values)
     # OpenCV's own limit, for pictures whose headers contradict themselves; read when it is imported
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(values["max_pixels"]))
-    from darknet_py.live.service.server import listen, serve
+    from darknet_py.live.http_streams import listen
+    from darknet_py.live.service.server import MOST_CONNECTIONS, serve
     from darknet_py.live.service.service import Service
-    with listen(values["bind"], values["port"]) as listener, caught_signals() as signals:
+    with listen(values["bind"], values["port"], MOST_CONNECTIONS) as listener, caught_signals() as signals:
         service = Service({model.name: make_detector(model, arguments, values) for model in models},
                           Settings.of(values))
         for engine in service.engines.values():
@@ -106,5 +106,6 @@ def make_detector(model: Model, arguments: argparse.Namespace, values: dict[str,
 
 def warn(host: str, token: str | None) -> None:
     """Warn of a service that anyone can use."""
-    if token is None and not ip_address(host.partition("%")[0]).is_loopback:
+    from darknet_py.live.http_streams import is_loopback
+    if token is None and not is_loopback(host):
         say(f"warning: {host} is open to others, who need no token; -token or -bind 127.0.0.1 changes that", error=True)

@@ -108,6 +108,11 @@ class JsonFile:
         return DataError(f"{self._unfinished.target}: cannot write the file: {cause(error)}", Reason.UNWRITABLE)
 
 
+def frame_path(prefix: str, result: Result, ending: str) -> Path:
+    """The file of a frame, as C names it."""
+    return Path(f"{prefix}_{result.number:08d}{ending}")
+
+
 class PictureFiles:
     """A JPEG a frame, PREFIX_00000001.jpg and so on; quality 80, as C writes them.
 
@@ -131,7 +136,7 @@ class PictureFiles:
 
     def write(self, result: Result) -> None:
         data = cv2.imencode(".jpg", result.picture.drawn, [cv2.IMWRITE_JPEG_QUALITY, self.QUALITY])[1]
-        write_file(Path(f"{self.prefix}_{result.number:08d}.jpg"), data.tobytes())
+        write_file(frame_path(self.prefix, result, ".jpg"), data.tobytes())
 
     def close(self) -> None:
         """Each file is whole already."""

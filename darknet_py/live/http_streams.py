@@ -10,6 +10,7 @@ detects; here each client has a thread and a bounded queue, from which the oldes
 from __future__ import annotations
 
 import errno
+import ipaddress
 import re
 import socket
 import threading
@@ -34,6 +35,34 @@ POLL = .1
 Item = TypeVar("Item")
 
 
+def listen(host: str, port: int, backlog: int) -> socket.socket:
+    """A socket at an address, whose ``getsockname`` says the port that 0 stands for.
+
+    Raises:
+        DataError: the port is in use, or the address is none of this machine.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=backlog)
+    except (OSError, OverflowError) as error:
+        reason = Reason.IN_USE if getattr(error, "errno", None) == errno.EADDRINUSE else Reason.BAD_VALUE
+        raise DataError(f"port {port}: cannot listen on it at {host}: {cause(error)}", reason) from None
+
+
+def url_of(host: str, port: int) -> str:
+    """Where what listens at an address can be reached."""
+    host = socket.gethostname() if host in ("0.0.0.0", "::") else host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is one that this machine alone reaches."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class StreamServer(Generic[Item]):
     """Serves results on a port. As a ``Sink`` it never waits for a client.
 
@@ -49,7 +78,7 @@ class StreamServer(Generic[Item]):
         port: that it listens on.
 
     Raises:
-        DataError: the port is in use, or the address is none of this machine.
+        DataError: see ``listen``.
     """
 
     def __init__(self, port: int, default: Form[Item], forms: Mapping[str, Form[Item]], host: str = "0.0.0.0",
@@ -58,12 +87,7 @@ class StreamServer(Generic[Item]):
         self._clients: set[_Client[Item]] = set()
         self._latest: Item | None = None
         self._lock, self._closed = threading.Lock(), threading.Event()
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._listener = socket.create_server((host, port), family=family, backlog=MOST_CLIENTS)
-        except (OSError, OverflowError) as error:
-            reason = Reason.IN_USE if getattr(error, "errno", None) == errno.EADDRINUSE else Reason.BAD_VALUE
-            raise DataError(f"port {port}: cannot listen on it at {host}: {cause(error)}", reason) from None
+        self._listener = listen(host, port, MOST_CLIENTS)
         self.host, self.port = self._listener.getsockname()[:2]
         self._listener.settimeout(POLL)
         self._thread = threading.Thread(target=self._accept, name=f"port {self.port}", daemon=True)
@@ -72,9 +96,7 @@ class StreamServer(Generic[Item]):
     @property
     def url(self) -> str:
         """Where it can be reached."""
-        host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
-        host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.port}/"
+        return url_of(self.host, self.port)
 
     @property
     def clients(self) -> int:

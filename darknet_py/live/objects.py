@@ -4,14 +4,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from darknet_py.errors import DarknetError, DataError, Reason, cause
+from darknet_py.errors import DarknetError, DataError, Reason, cause, suggestion
 from darknet_py.inference.detections import Detections
+from darknet_py.live.files import frame_path
 from darknet_py.live.results import Result
 from darknet_py.utils.files import write_file
 
@@ -32,9 +32,8 @@ def class_numbers(given: Sequence[str], names: Sequence[str]) -> np.ndarray:
         if not here and re.fullmatch(r"\d{1,9}", word) and int(word) < len(names):
             here = [int(word)]
         if not here:
-            close = get_close_matches(word, names, n=1)
             raise DarknetError(f"expected a class, a name or a number from 0 to {len(names) - 1}, found {word}"
-                               + (f"; did you mean {close[0]}?" if close else ""))
+                               + suggestion(word, names))
         numbers += here
     return np.array(numbers, np.int64)
 
@@ -130,7 +129,7 @@ class LabelFiles:
         self.prefix = prefix
 
     def write(self, result: Result) -> None:
-        write_file(Path(f"{self.prefix}_{result.number:08d}.txt"), result.detections.to_labels().encode())
+        write_file(frame_path(self.prefix, result, ".txt"), result.detections.to_labels().encode())
 
     def close(self) -> None:
         """Each file is whole already."""

@@ -7,7 +7,6 @@ Darknet: draw_train_loss, which sends the chart after each iteration, and MJPG_s
 """
 from __future__ import annotations
 
-import ipaddress
 import json
 import math
 import threading
@@ -24,7 +23,7 @@ from darknet_py.data.targets import MiniBatch
 from darknet_py.errors import DarknetError, one_line
 from darknet_py.live.dashboard_page import page
 from darknet_py.live.http_forms import MJPEG_FORMS, NOT_HERE, Answer, Events, Form, Mjpeg
-from darknet_py.live.http_streams import StreamServer
+from darknet_py.live.http_streams import StreamServer, is_loopback
 from darknet_py.live.results import Drawn
 from darknet_py.training.chart import plot_history
 from darknet_py.training.events import Event, Iteration, Note, Started
@@ -143,7 +142,7 @@ class RunStreams:
                 self.charts = StreamServer(mjpeg_port, Mjpeg(), MJPEG_FORMS, "0.0.0.0" if host is None else host)
             if dashboard_port is not None:
                 host = "127.0.0.1" if host is None else host
-                self.dashboard = StreamServer(dashboard_port, NOT_HERE, self._forms(), host, _is_loopback(host))
+                self.dashboard = StreamServer(dashboard_port, NOT_HERE, self._forms(), host, is_loopback(host))
         except BaseException:
             if self.charts is not None:
                 self.charts.close()
@@ -292,10 +291,3 @@ def _progress(history: History) -> tuple[int, int, bool]:
 
 def _finite(point: Point) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in point]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

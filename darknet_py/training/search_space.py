@@ -2,11 +2,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from darknet_py.cfg.language import Cfg
-from darknet_py.errors import DarknetError, Reason
+from darknet_py.errors import DarknetError, Reason, suggestion
 from darknet_py.layers import Head
 from darknet_py.model.network import Network
 
@@ -90,9 +89,8 @@ def find_ranges(network: Network, keys: Sequence[str] | None = None) -> list[Ran
     able = {r.key: r for r in ranges if r.low < r.high}
     for key in keys or ():
         if key not in NET | HEAD:
-            close = get_close_matches(key, NET | HEAD, n=1)
             raise DarknetError(f"expected keys that can be tuned ({', '.join(NET | HEAD)}), found {key}"
-                               + (f"; did you mean {close[0]}?" if close else ""))
+                               + suggestion(key, NET | HEAD))
         if key not in able:
             raise network.cfg.error(f"{key}= cannot be tuned here; what can be is {', '.join(able)}",
                                     reason=Reason.UNKNOWN_NAME)

@@ -6,10 +6,9 @@ import os
 import re
 import shlex
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from darknet_py.errors import DarknetError, DataError, Reason, cause
+from darknet_py.errors import DarknetError, DataError, Reason, cause, suggestion
 from darknet_py.utils.files import parse_json, read_regular, show_json
 
 SOURCE = ("AP and AP50 in per cent on COCO test-dev, with an input of size x size; FPS of Darknet on a Tesla V100, one "
@@ -118,9 +117,9 @@ def find_files(name: str, files: dict[str, Published]) -> list[str]:
     names = {file: (file, file.removesuffix(".weights"), facts.cfg) for file, facts in files.items()}
     found = [file for file in files if name in names[file]]
     if not found:
-        close = get_close_matches(name, [one for several in names.values() for one in several if one is not None], n=1)
+        known = [one for several in names.values() for one in several if one is not None]
         raise DarknetError(f"expected a file or a cfg that darknet-py download -list shows, found {name}"
-                           + (f"; did you mean {close[0]}?" if close else ""))
+                           + suggestion(name, known))
     return found
 
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .common import PREDICTED, ROOT, named_cfg, opencv_flag, words_of
+from .common import PREDICTED, ROOT, facts_here, named_cfg, opencv_flag, words_of, write_facts
 
 if TYPE_CHECKING:
     from darknet_py.model.network import Network
@@ -91,7 +90,6 @@ def engines(a: argparse.Namespace) -> list[Engine]:
 def run(a: argparse.Namespace) -> None:
     """Cell by cell; what is measured is written after each."""
     from darknet_py.tools.benchmark import Conditions
-    from darknet_py.utils.files import write_file
     if a.all:
         a.sizes, a.batches = [416, 608], [1, 8]
     if a.rounds < 1:
@@ -99,7 +97,7 @@ def run(a: argparse.Namespace) -> None:
     chosen, rows = engines(a), []
     if not chosen:
         raise SystemExit("benchmark: --only names no engine that is installed")
-    facts = {"command": "python scripts/benchmark.py " + " ".join(sys.argv[1:]), **Conditions.here()._asdict()}
+    facts = facts_here()
     for cfg in a.cfgs:
         for size in a.sizes:
             with tempfile.TemporaryDirectory() as folder:
@@ -107,8 +105,7 @@ def run(a: argparse.Namespace) -> None:
                     print(f"{cfg}, {size} x {size}, {batch} at a time", file=sys.stderr, flush=True)
                     cell = made_cell(cfg, size, batch, Path(folder))
                     rows += measured(cell, chosen, a, Path(folder))
-                    if a.json is not None:
-                        write_file(a.json, json.dumps({**facts, "rows": rows}, indent=1).encode() + b"\n")
+                    write_facts(a.json, facts, rows=rows)
     print("\n".join(markdown(rows, facts["command"], str(Conditions.here()))))
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import PREDICTED, ROOT, SHARED, named_cfg, words_of
+from .common import PREDICTED, ROOT, SHARED, facts_here, named_cfg, words_of, write_facts
 
 if TYPE_CHECKING:
     from darknet_py.utils.timed_process import TimedProcess
@@ -49,13 +49,12 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 def run(a: argparse.Namespace) -> None:
     """Network by network, part by part."""
     from darknet_py.tools.benchmark import Conditions, worker_environment
-    from darknet_py.utils.files import write_file
     if unknown := [part for part in a.parts if part not in PARTS]:
         raise SystemExit(f"benchmark: --parts: expected some of {', '.join(PARTS)}, found {unknown[0]}")
     if a.count < 2:
         raise SystemExit(f"benchmark: --count needs a number from 2 on, found {a.count}")
     given = a.pictures or sorted((SHARED / "images").glob("*.jpg")) or PICTURES
-    facts = {"command": "python scripts/benchmark.py " + " ".join(sys.argv[1:]), **Conditions.here()._asdict()}
+    facts = facts_here()
     results: list[dict[str, Any]] = []
     print(f"`{facts['command']}`; {Conditions.here()}. Medians of {a.runs} in turn.\n", flush=True)
     for name in a.cfgs:
@@ -69,8 +68,7 @@ def run(a: argparse.Namespace) -> None:
                 found = MEASURES[part](*place, pictures, environment, a)
                 results.append({"network": Path(name).stem, "part": part, **found})
                 print(f"- {Path(name).stem}: {found['text']}", flush=True)
-                if a.json is not None:
-                    write_file(a.json, json.dumps({**facts, "results": results}, indent=1).encode() + b"\n")
+                write_facts(a.json, facts, results=results)
 
 
 def copies(given: list[Path], count: int, folder: Path) -> list[Path]:

@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .common import SHARED
+from .common import SHARED, facts_here, resident, write_facts
 from .pipeline import PICTURES, copies, fitted, output_of
 
 LEAST_SHARE = .9            # of the pipeline's rate, that the service must reach
@@ -58,8 +58,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 def run(a: argparse.Namespace) -> None:
     """The pipeline, the service, the pipeline again; then the uploads. Ends with 1 where a bar is missed."""
     from darknet_py.tools.benchmark import Conditions, worker_environment
-    from darknet_py.utils.files import write_file
-    facts = {"command": "python scripts/benchmark.py " + " ".join(sys.argv[1:]), **Conditions.here()._asdict()}
+    facts = facts_here()
     print(f"`{facts['command']}`; {Conditions.here()}\n", flush=True)
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
@@ -78,8 +77,7 @@ def run(a: argparse.Namespace) -> None:
             after = float(output_of(measure, environment))
             results = {"load": told("load", of_load(loaded, (before + after) / 2, a)),
                        "uploads": told("uploads", of_uploads(port, process, bodies[0], a))}
-    if a.json is not None:
-        write_file(a.json, json.dumps({**facts, **results}, indent=1).encode() + b"\n")
+    write_facts(a.json, facts, **results)
     if any(found["missed"] for found in results.values()):
         raise SystemExit(1)
 
@@ -229,14 +227,6 @@ def of_uploads(port: int, process: subprocess.Popen[str], good: bytes, a: argpar
 
 def boxes(asked: Asked) -> Any:
     return json.loads(asked.body)["results"] if asked.status == 200 else asked.status
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory of a process; 0 where the system does not tell."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
 
 
 async def send(port: int, request: bytes, kind: str) -> int:

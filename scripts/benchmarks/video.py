@@ -7,7 +7,6 @@ when it came back as it is shown; without boxes, as they would hide the numbers.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import signal
@@ -28,7 +27,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .common import SHARED, words_of
+from .common import SHARED, facts_here, resident, words_of, write_facts
 from .pipeline import FOUND, PICTURES, fitted, network_alone, rates_in_turn
 
 PARTS = ("file", "stream")
@@ -56,13 +55,12 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
 def run(a: argparse.Namespace) -> None:
     """Part by part."""
     from darknet_py.tools.benchmark import Conditions, worker_environment
-    from darknet_py.utils.files import write_file
     if unknown := [part for part in a.parts if part not in PARTS]:
         raise SystemExit(f"benchmark: --parts: expected some of {', '.join(PARTS)}, found {unknown[0]}")
     if a.seconds < 1 or a.frames < 2:
         raise SystemExit("benchmark: --seconds needs at least 1, --frames at least 2")
     pictures = sorted((SHARED / "images").glob("*.jpg")) or PICTURES
-    facts = {"command": "python scripts/benchmark.py " + " ".join(sys.argv[1:]), **Conditions.here()._asdict()}
+    facts = facts_here()
     results: list[dict[str, Any]] = []
     print(f"`{facts['command']}`; {Conditions.here()}.\n", flush=True)
     with tempfile.TemporaryDirectory() as text:
@@ -79,8 +77,7 @@ def run(a: argparse.Namespace) -> None:
                 found = measure(cfg, weights, frames, flags, folder, environment, a)
                 results.append({"network": Path(name).stem, "part": part, **found})
                 print(f"- {Path(name).stem}: {found['text']}", flush=True)
-                if a.json is not None:
-                    write_file(a.json, json.dumps({**facts, "results": results}, indent=1).encode() + b"\n")
+                write_facts(a.json, facts, results=results)
 
 
 def views(picture: Path, count: int) -> Iterator[np.ndarray]:
@@ -222,8 +219,3 @@ def jpegs(port: int, demo: subprocess.Popen) -> Iterator[bytes]:
                     stream.readline()
                     yield stream.read(int(line.split(b":")[1]))
         time.sleep(POLL)
-
-
-def resident(process: int) -> int:
-    """Bytes that a process has in memory."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096

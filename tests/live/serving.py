@@ -17,7 +17,8 @@ from conftest import ROOT
 from darknet_py.cfg.language import parse_cfg
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.detector import Detector
-from darknet_py.live.service.server import listen, serve
+from darknet_py.live.http_streams import listen
+from darknet_py.live.service.server import serve
 from darknet_py.live.service.service import Service
 from darknet_py.live.service.settings import Settings
 
@@ -96,7 +97,7 @@ def answer(connection: HTTPConnection) -> Answer:
 def running(*detectors: Detector, **settings):
     """A service of networks that are named a, b and so on."""
     service, signals, lines = Service(dict(zip("abc", detectors, strict=False)), Settings(**settings)), [], []
-    with listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0, 16) as listener:
         thread = threading.Thread(target=serve, args=(service, listener, signals, 5., lines.append))
         thread.start()
         try:

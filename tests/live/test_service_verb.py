@@ -79,6 +79,11 @@ def test_wrong_flags_end_in_one_line(cli, words, says):
     assert code == 1 and err.count("\n") == 1 and says in err
 
 
+def test_tiles_are_not_taken(cli):
+    code, _, err = cli("serve", "a.cfg", "a.weights", "-tiles", "2x2")
+    assert code != 0 and "tiles" in err
+
+
 def test_missing_packages_are_named(cli, monkeypatch):
     monkeypatch.setattr(serve, "find_spec", lambda name: None if name in ("uvicorn", "python_multipart") else 1)
     code, _, err = cli("serve", "a.cfg", "a.weights")

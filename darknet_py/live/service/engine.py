@@ -26,7 +26,6 @@ class Outputs(NamedTuple):
 
     outputs: tuple[Tensor, ...]
     seconds: float
-    batch: int
 
 
 @dataclass(eq=False)
@@ -160,7 +159,7 @@ class Engine:
     def _outputs(self, batch: BatchOutputs) -> list[Outputs]:
         size = len(batch.contexts)
         self.on_batch(size)
-        return [Outputs(tuple(output[index:index + 1] for output in batch.outputs), batch.seconds / size, size)
+        return [Outputs(tuple(output[index:index + 1] for output in batch.outputs), batch.seconds / size)
                 for index in range(size)]
 
     def _run(self) -> None:

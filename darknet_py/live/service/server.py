@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from darknet_py.errors import DataError, Reason, cause, one_line
+from darknet_py.errors import one_line
 from darknet_py.live.service.app import make_app
 from darknet_py.live.service.service import Service
 
@@ -23,20 +22,6 @@ MOST_CONNECTIONS = 512          # beyond which new ones are closed
 KEPT = 5                        # seconds that a connection is kept for another request
 PATIENCE = 10.                  # seconds for the headers of a request, and for which a client may take nothing
 MOST_FRAME = 1 << 23            # bytes of a message of a WebSocket
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket at an address, whose ``getsockname`` says the port that 0 stands for.
-
-    Raises:
-        DataError: the port is in use, or the address is none of this machine.
-    """
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
-    except (OSError, OverflowError) as error:
-        reason = Reason.IN_USE if getattr(error, "errno", None) == errno.EADDRINUSE else Reason.BAD_VALUE
-        raise DataError(f"port {port}: cannot listen on it at {host}: {cause(error)}", reason) from None
 
 
 def serve(service: Service, listener: socket.socket, signals: Sequence[object], drain: float,

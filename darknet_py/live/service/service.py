@@ -15,9 +15,8 @@ from darknet_py.live.service.metrics import Metrics
 from darknet_py.live.service.settings import Settings
 from darknet_py.live.service.uploads import Refused, Upload, refused_picture
 from darknet_py.live.service.urls import fetch
-from darknet_py.utils.machine import cores
+from darknet_py.utils.prefetch import thread_count
 
-MOST_THREADS = 8        # that decode and post-process
 MOST_FETCHED = 8        # pictures that are fetched from URLs at once, and that wait then
 MOST_HELD = 8           # times the largest body, that the bodies of all requests may have together
 MOST_CANDIDATES = 1000  # boxes of a class and picture that suppression looks at
@@ -45,7 +44,7 @@ class Service:
         self.settings, self.metrics, self.stopping, self._held = settings, Metrics(), False, 0
         self.admitted = dict.fromkeys(detectors, 0)
         self.default = next(iter(detectors))
-        workers = min(MOST_THREADS, cores())
+        workers = thread_count(None)            # that decode and post-process
         self._pool, self._fetchers = ThreadPoolExecutor(workers, "service"), ThreadPoolExecutor(MOST_FETCHED, "fetch")
         self._fetching = asyncio.Semaphore(MOST_FETCHED)
         self.engines = {name: Engine(name, detector, settings.max_pixels, settings.batch, settings.wait,

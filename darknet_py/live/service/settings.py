@@ -6,11 +6,10 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from darknet_py.errors import DataError, Reason, cause, shown
+from darknet_py.errors import DataError, Reason, cause, shown, suggestion
 from darknet_py.utils.files import read_regular
 
 MOST_CONFIG = 1 << 20           # bytes of a TOML file
@@ -64,17 +63,17 @@ PATHS = ("cfg", "weights", "data", "names")
 class Settings:
     """What the service does with requests; see ``OPTIONS``."""
 
-    thresh: float = .25
-    nms: float = .45
-    token: str | None = None
-    allow_urls: bool = False
-    allow_private_urls: bool = False
-    max_body: int = 1 << 25
-    max_pixels: int = 1 << 26
-    queue: int = 128
-    batch: int | None = None
-    wait: float = 0.
-    time_limit: float = 30.
+    thresh: float = OPTIONS["thresh"].default
+    nms: float = OPTIONS["nms"].default
+    token: str | None = OPTIONS["token"].default
+    allow_urls: bool = OPTIONS["allow_urls"].default
+    allow_private_urls: bool = OPTIONS["allow_private_urls"].default
+    max_body: int = OPTIONS["max_body"].default
+    max_pixels: int = OPTIONS["max_pixels"].default
+    queue: int = OPTIONS["queue"].default
+    batch: int | None = OPTIONS["batch"].default
+    wait: float = OPTIONS["wait"].default
+    time_limit: float = OPTIONS["time_limit"].default
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:
@@ -114,9 +113,8 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
     known = OPTIONS | NETWORK
     for key, value in found.items():
         if key not in known:
-            close = get_close_matches(key, known, n=1)
             raise DataError(f"{path}: {key}: expected one of {', '.join(known)}"
-                            + (f"; did you mean {close[0]}?" if close else ""), Reason.UNKNOWN_NAME)
+                            + suggestion(key, known), Reason.UNKNOWN_NAME)
         check(value, known[key], f"{path}: {key}")
     from darknet_py.data.dataset import find_near  # which imports much, and --help needs none of it
     for key in PATHS:

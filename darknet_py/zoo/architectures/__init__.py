@@ -6,10 +6,9 @@ knows nothing of layers and networks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from darknet_py.errors import DataError, Reason
+from darknet_py.errors import DataError, Reason, suggestion
 from darknet_py.zoo.architectures import ablations, digits, efficientnet, yolov2, yolov3, yolov4, yolov7
 from darknet_py.zoo.architectures import scaled_yolov4 as scaled
 from darknet_py.zoo.architectures.builder import VARIANTS, Draft
@@ -128,9 +127,8 @@ def cfg_text(name: str, *, classes: int | None = None, variants: Iterable[str] =
         DataError: no such name, or it has no place for a variant.
     """
     if name not in ARCHITECTURES:
-        close = get_close_matches(name, ARCHITECTURES, n=1)
         raise DataError(f"expected an architecture ({', '.join(ARCHITECTURES)}), found {name}"
-                        + (f"; did you mean {close[0]}?" if close else ""), Reason.UNKNOWN_NAME)
+                        + suggestion(name, ARCHITECTURES), Reason.UNKNOWN_NAME)
     architecture = ARCHITECTURES[name]
     draft = Draft(architecture.classes if classes is None else classes, variants)
     architecture.build(draft)
