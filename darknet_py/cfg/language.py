@@ -10,7 +10,7 @@ import re
 import warnings
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Cfg:
-    """A parsed cfg file. ``text`` is the file as it was read: comments, order and white space included."""
+    """A parsed cfg file.
+
+    text: the file as it was read: comments, order and white space included.
+    files: the text of files that it names (tree=, map=) and that came with it, by those names; others are on the disk.
+    """
 
     text: str
     sections: tuple[Section, ...]
     path: Path | None = None
     strict: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def error(self, message: str, line: int | None = None, reason: Reason = Reason.BAD_VALUE) -> CfgError:
         """A CfgError that points into this file: at a bad value, unless ``reason`` says otherwise."""
@@ -95,7 +100,7 @@ class Cfg:
         text, done = "", 0
         for start, end, new in sorted(edits, key=lambda edit: edit[:2]):
             text, done = text + self.text[done:start] + new, end
-        return parse_cfg(text + self.text[done:], self.path, strict=self.strict)
+        return parse_cfg(text + self.text[done:], self.path, strict=self.strict, files=self.files)
 
     def _end_of_line(self, number: int) -> int:
         """Where the line feed of a line is, or the text's end. (splitlines knows more ends of lines than cfg files.)"""
@@ -132,12 +137,14 @@ def _grammar():
     return (pp.ZeroOrMore(line).leave_whitespace() + pp.StringEnd().leave_whitespace()).parse_with_tabs()
 
 
-def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool = False) -> Cfg:
+def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool = False,
+              files: Mapping[str, str] | None = None) -> Cfg:
     """Parse cfg text.
 
     Args:
         path: named in messages; also where ``tree=`` and ``map=`` files are looked for.
         strict: warnings become errors.
+        files: see ``Cfg``.
 
     Raises:
         CfgError: with file and line, for text that Darknet crashes on or misreads.
@@ -146,7 +153,8 @@ def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool 
     body = text.removeprefix("\ufeff")
     shift = len(text) - len(body)
     starts = [0] + [match.end() for match in re.finditer("\n", body)]
-    cfg = Cfg(text, (), path, strict)
+    files = {} if files is None else files
+    cfg = Cfg(text, (), path, strict, files)
     sections: list[tuple[str, int, dict[str, Entry], list[Entry]]] = []
     for match in _grammar().parse_string(body):
         if match["blank"] is not None:
@@ -181,7 +189,7 @@ def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool 
     kind, number, *_ = sections[0]
     if kind not in ("net", "network"):
         raise cfg.error(f"expected [net] as the first section, found [{kind}]", number, Reason.SYNTAX)
-    return Cfg(text, tuple(Section(k, n, tuple(e), s) for k, n, s, e in sections), path, strict)
+    return Cfg(text, tuple(Section(k, n, tuple(e), s) for k, n, s, e in sections), path, strict, files)
 
 
 def read_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:

@@ -67,6 +67,10 @@ class DetectionHead(Head):
         """
         raise AssertionError(f"{type(self).__name__} lacks embeddings")
 
+    def facts(self) -> dict[str, Any]:
+        """What it takes to decode its output, in JSON's types, for programs that have only an exported model."""
+        raise AssertionError(f"{type(self).__name__} lacks facts")
+
     def onnx_boxes(self, graph: Any, output: str) -> tuple[str, str]:
         """Add what ``decode`` computes, without thresholds.
 
