@@ -10,13 +10,16 @@ import re
 import warnings
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from darknet_py.errors import CfgError, CfgWarning, Reason, cause, locate, one_line
 from darknet_py.utils.files import check_regular, replacing
+
+if TYPE_CHECKING:
+    from darknet_py.cfg.metadata import Stored
 
 MAX_BYTES = 1 << 19         # the largest cfg that Darknet shipped has 41 kB
 
@@ -47,14 +50,14 @@ class Cfg:
     """A parsed cfg file.
 
     text: the file as it was read: comments, order and white space included.
-    files: the text of files that it names (tree=, map=) and that came with it, by those names; others are on the disk.
+    stored: what came with it, where it is that of an exported model, whose ``path`` is then the model's.
     """
 
     text: str
     sections: tuple[Section, ...]
     path: Path | None = None
     strict: bool = False
-    files: Mapping[str, str] = field(default_factory=dict)
+    stored: Stored | None = None
 
     def error(self, message: str, line: int | None = None, reason: Reason = Reason.BAD_VALUE) -> CfgError:
         """A CfgError that points into this file: at a bad value, unless ``reason`` says otherwise."""
@@ -100,7 +103,7 @@ class Cfg:
         text, done = "", 0
         for start, end, new in sorted(edits, key=lambda edit: edit[:2]):
             text, done = text + self.text[done:start] + new, end
-        return parse_cfg(text + self.text[done:], self.path, strict=self.strict, files=self.files)
+        return parse_cfg(text + self.text[done:], self.path, strict=self.strict, stored=self.stored)
 
     def _end_of_line(self, number: int) -> int:
         """Where the line feed of a line is, or the text's end. (splitlines knows more ends of lines than cfg files.)"""
@@ -138,13 +141,13 @@ def _grammar():
 
 
 def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool = False,
-              files: Mapping[str, str] | None = None) -> Cfg:
+              stored: Stored | None = None) -> Cfg:
     """Parse cfg text.
 
     Args:
         path: named in messages; also where ``tree=`` and ``map=`` files are looked for.
         strict: warnings become errors.
-        files: see ``Cfg``.
+        stored: see ``Cfg``.
 
     Raises:
         CfgError: with file and line, for text that Darknet crashes on or misreads.
@@ -153,8 +156,7 @@ def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool 
     body = text.removeprefix("\ufeff")
     shift = len(text) - len(body)
     starts = [0] + [match.end() for match in re.finditer("\n", body)]
-    files = {} if files is None else files
-    cfg = Cfg(text, (), path, strict, files)
+    cfg = Cfg(text, (), path, strict, stored)
     sections: list[tuple[str, int, dict[str, Entry], list[Entry]]] = []
     for match in _grammar().parse_string(body):
         if match["blank"] is not None:
@@ -189,7 +191,7 @@ def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool 
     kind, number, *_ = sections[0]
     if kind not in ("net", "network"):
         raise cfg.error(f"expected [net] as the first section, found [{kind}]", number, Reason.SYNTAX)
-    return Cfg(text, tuple(Section(k, n, tuple(e), s) for k, n, s, e in sections), path, strict, files)
+    return Cfg(text, tuple(Section(k, n, tuple(e), s) for k, n, s, e in sections), path, strict, stored)
 
 
 def read_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:

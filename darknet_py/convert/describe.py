@@ -1,6 +1,6 @@
-"""Metadata of a model: texts beside the network that say how to prepare its input and decode its output, and its cfg.
+"""Metadata of exported models: how input is prepared and output decoded, class names, thresholds, the cfg.
 
-``model.metadata`` reads them. Programs in other languages find all that they need in them; docs/deploy.md lists the keys.
+``cfg.metadata`` reads it, and so do programs in other languages; docs/deploy.md lists the keys.
 """
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from darknet_py.cfg.metadata import FORMAT, PREFIX
 from darknet_py.convert.formats import ExportOptions
 from darknet_py.data.datafile import find_names
 from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.layers import DetectionHead, Layer
 from darknet_py.layers.class_tree import named_files
-from darknet_py.model.metadata import FORMAT, PREFIX
 from darknet_py.model.network import Network
 from darknet_py.ops.nms import distance_exponent
 from darknet_py.utils.version import __version__

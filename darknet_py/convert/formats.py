@@ -33,7 +33,7 @@ class ExportOptions:
     half: float16.
     batch: images that a model takes at once; None for any number.
     resizable: the sides of images are free.
-    threshold, nms: of outputs="nms", and what ``Detector`` takes for its own when it has the model alone; None: .25, .45.
+    threshold, nms: of outputs="nms", and what ``Detector`` takes when it has the model alone; None: .25, .45.
     """
 
     outputs: str = "heads"

@@ -116,7 +116,8 @@ def quantize(network: LazyNetwork, out: str | os.PathLike, train: Sequence[Sampl
             made = temporary / f"{count}"
             made.mkdir()
             with silent():
-                layers = WRITE[form](made / out.name, source, network.outline, pictures, ranking[:count], symmetric, metadata)
+                layers = WRITE[form](made / out.name, source, network.outline, pictures, ranking[:count], symmetric,
+                                     metadata)
             after = measure(load_model(network.outline, made / out.name), "in int8")
             attempts[count] = after, layers
             report(f"int8 in {len(layers)} layers: mAP@0.50 {after:.2f} %, {after - before:+.2f} points")

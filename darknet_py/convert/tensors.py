@@ -53,7 +53,7 @@ def to_tensors(network: Network) -> dict[str, Tensor]:
 
 def safetensors_bytes(network: Network, header: Header, metadata: Mapping[str, str]) -> bytes:
     """A .safetensors file with cfg, header and more in its metadata, by key: ``save`` puts those in a random order."""
-    texts = _metadata(network, header) | metadata
+    texts = {**_metadata(network, header), **metadata}
     data = save(to_tensors(network), texts)
     end = 8 + int.from_bytes(data[:8], "little")
     start = json.dumps({"__metadata__": dict(sorted(texts.items())), **{

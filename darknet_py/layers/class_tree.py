@@ -124,19 +124,14 @@ def find(name: str, key: str, place: Place) -> Path:
 
 def read_lines(name: str, key: str, place: Place) -> tuple[str, list[str]]:
     """Where a file that a cfg names is, in words, and its lines, blank ones at its end left out."""
-    if name in place.cfg.files:
-        return f"the {key} in {place.cfg.path}", place.cfg.files[name].rstrip().splitlines()
+    if place.cfg.stored is not None and name in place.cfg.stored.files:
+        return f"the {key} in {place.cfg.path}", place.cfg.stored.files[name].rstrip().splitlines()
     path = find(name, key, place)
-    return str(path), read_text(path, key, place).rstrip().splitlines()
-
-
-def read_text(path: Path, key: str, place: Place) -> str:
-    """A small text file."""
     try:
         check_regular(path)
         if path.stat().st_size > MAX_BYTES:
             raise place.error(f"{key}=: {path} is larger than {MAX_BYTES} bytes", key, Reason.TOO_LARGE)
-        return path.read_text("utf-8", "replace")
+        return str(path), path.read_text("utf-8", "replace").rstrip().splitlines()
     except OSError as error:
         raise place.error(f"{key}=: cannot read {path}: {cause(error)}", key, Reason.reading(error)) from None
 
@@ -145,5 +140,5 @@ def named_files(layers: Iterable[Layer]) -> dict[str, str]:
     """The text of the files that layers name (tree=, map=), by those names."""
     named = {(name, key): layer.place for layer in layers for key in ("tree", "map")
              if (name := getattr(layer.options, key, None)) is not None}
-    return {name: place.cfg.files[name] if name in place.cfg.files else read_text(find(name, key, place), key, place)
+    return {name: "".join(f"{line}\n" for line in read_lines(name, key, place)[1])
             for (name, key), place in named.items()}

@@ -20,7 +20,7 @@ from darknet_py.layers.base import StraightThrough
 from darknet_py.model import weights as weights_file
 from darknet_py.model.plan import Step, make_plan, output_heads, read_net
 
-MODELS = (".xml", ".onnx")          # files of whole networks, without Darknet's weights: OpenVINO's IR, ONNX
+MODELS = (".xml", ".onnx", ".torchscript", ".ts", ".pt2")      # files of whole networks, without Darknet's weights
 
 
 class HeadPass(NamedTuple):

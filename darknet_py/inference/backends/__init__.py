@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from darknet_py.cfg.metadata import FORMS
 from darknet_py.errors import BackendWarning, CfgError, DarknetError, DataError, Reason, cause
 from darknet_py.inference.backends.base import INT8, PRECISIONS, Backend
 from darknet_py.inference.backends.compile import Compiled
@@ -163,7 +164,7 @@ def load_model(network: Network, path: Path, backend: str = "auto", precision: s
         DarknetError: the runtime does not read or accept it, or it is another network's.
     """
     able = [kind for kind in BACKENDS.values() if path.suffix.lower() in kind.reads]
-    own = next(kind for kind in able if kind.reads[0] == path.suffix.lower())
+    own = next((kind for kind in able if kind.reads[0] == path.suffix.lower()), able[0])
     kind = own if backend == "auto" else BACKENDS[backend]
     if kind not in able:
         raise DarknetError(f"{path}: expected backend={' or '.join(one.name for one in able)}, found {backend}")
@@ -175,8 +176,13 @@ def load_model(network: Network, path: Path, backend: str = "auto", precision: s
     except OSError as error:
         raise DataError(f"{path}: cannot read the model: {cause(error)}", Reason.reading(error)) from None
     shapes = [(2, *network.layers[index].onnx_shape(False)) for index in network.heads]
+    stored = network.cfg.stored if network.cfg.path == path else None
+    if stored is not None and stored.form != "heads":
+        raise DarknetError(f"{path}: gives {FORMS[stored.form]} (-outputs {stored.form}), for other programs; expected "
+                           "a model that gives what the heads give, as darknet-py convert makes without -outputs")
     try:
-        model = kind.load(network, path)
+        model = kind.load(network, path, device)
+        model.count = None if stored is None else stored.batch
         found = [tuple(output.shape) for output in model(torch.zeros(2, *network.input_shape))]
     except Exception as error:          # the runtimes have no common kind of error
         raise DarknetError(f"{path}: {kind.name} does not accept this model for the network: "

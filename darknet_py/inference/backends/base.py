@@ -33,9 +33,11 @@ class Backend(ABC):
         heads: the layers whose outputs it gives; their weights are not used.
         device: where its outputs lie.
         own_threads: it runs in threads of its own; else in PyTorch's.
+        count: of images that it takes at once; None: any number.
     """
 
     own_threads = False
+    count: int | None = None
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()                # that it needs beyond ours
@@ -70,7 +72,7 @@ class Backend(ABC):
         """
 
     @classmethod
-    def load(cls, network: Network, path: Path) -> Backend:
+    def load(cls, network: Network, path: Path, device: str | torch.device = "cpu") -> Backend:
         """The backend of a file in the runtime's own format, as ``convert`` writes it of this network."""
         raise AssertionError(f"{cls.__name__} has no files of its own")
 
@@ -95,7 +97,11 @@ class Backend(ABC):
             A tensor a head, as C's ``l.output``: (N, ...).
         """
         with torch.inference_mode():
-            return self.run(x)
+            if self.count is None or len(x) == self.count:
+                return self.run(x)
+            last = x.new_zeros(-len(x) % self.count, *x.shape[1:])
+            parts = [self.run(part) for part in torch.cat([x, last]).split(self.count)]
+            return tuple(torch.cat(outputs)[:len(x)] for outputs in zip(*parts, strict=True))
 
     @abstractmethod
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -182,7 +188,7 @@ class OnnxBackend(Backend):
         return cls.of_model(network, model, layers, precision)
 
     @classmethod
-    def load(cls, network: Network, path: Path) -> OnnxBackend:
+    def load(cls, network: Network, path: Path, device: str | torch.device = "cpu") -> OnnxBackend:
         return cls.of_model(network, str(path), precision=precision_of(path))
 
     @classmethod
@@ -204,7 +210,7 @@ def all_finite(outputs: Sequence[Tensor]) -> bool:
 
 
 def precision_of(model: Path) -> str:
-    """The precision of a file of one of ``MODELS``: ``INT8``, or "float32" for all others."""
+    """The precision of an .xml or .onnx file: ``INT8``, or "float32" for all others."""
     return INT8 if QUANTIZED[model.suffix.lower()] in model.read_bytes() else PRECISIONS[0]
 
 

@@ -26,10 +26,10 @@ MOST_TEXT = 1 << 25             # bytes of one value, or of what holds them all
 MOST_FIELDS = 100_000           # of an ONNX model beside its graph
 
 
-class Metadata(NamedTuple):
-    """The metadata of a model.
+class Stored(NamedTuple):
+    """What an exported model says beside its cfg.
 
-    cfg: the network, whose ``path`` is the model's.
+    files: the text of those that the cfg names (tree=, map=), by these names.
     width, height: of its input.
     names: of the classes; None: it has none.
     letterbox: pictures keep their proportions.
@@ -38,7 +38,7 @@ class Metadata(NamedTuple):
     batch: images that it takes at once; None: any number.
     """
 
-    cfg: Cfg
+    files: Mapping[str, str]
     width: int
     height: int
     names: list[str] | None
@@ -49,8 +49,8 @@ class Metadata(NamedTuple):
     batch: int | None
 
 
-def read_metadata(path: str | os.PathLike, strict: bool = False) -> Metadata:
-    """The metadata of a model in a file of one of the formats in ``READERS``.
+def stored_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:
+    """The cfg in an exported model, a file of one of the formats in ``READERS``, with all else that it says.
 
     Raises:
         DataError: it cannot be read, has none, or what it has is damaged.
@@ -58,9 +58,8 @@ def read_metadata(path: str | os.PathLike, strict: bool = False) -> Metadata:
     """
     texts = read_texts(path)
     if "cfg" not in texts:
-        raise DataError(f"{path}: says nothing of its network (cfg, class names): expected a file that darknet-py convert "
-                        f"or quantize wrote, which says that in its metadata ({PREFIX}cfg); or give the .cfg file "
-                        "before it", Reason.MISSING_KEY)
+        raise DataError(f"{path}: lacks {PREFIX}cfg in its metadata, so it does not run alone: make it with darknet-py "
+                        f"convert CFG WEIGHTS {Path(path).name}, or give its CFG before it", Reason.MISSING_KEY)
     facts = Facts(path, texts)
     version = facts.take("format", int, lambda value: value > 0)
     if version > FORMAT:
@@ -71,12 +70,13 @@ def read_metadata(path: str | os.PathLike, strict: bool = False) -> Metadata:
     batch, _, height, width = facts.take("input", dict, _is_input)["shape"]
     thresholds = facts.take("thresholds", dict, _are_thresholds, {"chosen": []})
     chosen = {name: float(thresholds[name]) for name in thresholds["chosen"]}
-    return Metadata(
-        parse_cfg(text, path, strict=strict, files=files), width, height,
+    stored = Stored(
+        files, width, height,
         facts.take("names", list, lambda value: all(type(one) is str for one in value), None),
         facts.take("resize", dict, lambda value: type(value.get("kind")) is str)["kind"] == "letterbox",
         chosen.get("score"), chosen.get("nms"),
         facts.take("outputs", dict, lambda value: value.get("form") in FORMS)["form"], batch)
+    return parse_cfg(text, path, strict=strict, stored=stored)
 
 
 class Facts(NamedTuple):
@@ -122,6 +122,11 @@ def _are_thresholds(value: dict) -> bool:
         name in ("score", "nms") and type(value.get(name)) in (int, float) and 0 <= value[name] <= 1 for name in chosen)
 
 
+def is_model(path: str | os.PathLike) -> bool:
+    """Whether a path is, by its extension, that of a model which may hold its cfg."""
+    return Path(path).suffix.lower() in READERS
+
+
 def read_texts(path: str | os.PathLike) -> dict[str, str]:
     """What a model's file holds under keys that begin with ``PREFIX``, by the rest of the key.
 
@@ -141,7 +146,7 @@ def read_texts(path: str | os.PathLike) -> dict[str, str]:
 
 
 def _of_onnx(file: BinaryIO, size: int) -> Iterator[tuple[str, str]]:
-    """The ``metadata_props``, the 14th field of a ModelProto, each with key (1) and value (2); all else is passed over."""
+    """The ``metadata_props``, the 14th field of a ModelProto, each with key (1) and value (2)."""
     for number, length in _fields(file, size):
         if number != 14:
             file.seek(length, os.SEEK_CUR)
@@ -158,13 +163,16 @@ def _fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
         if file.tell() >= end:
             return
         key = _varint(file)
-        length = {0: 0, 1: 8, 5: 4}.get(key & 7)
-        if key & 7 == 0:
-            _varint(file)
-        elif length is None:
-            if key & 7 != 2:
-                raise ValueError(f"a field of kind {key & 7} at byte {file.tell()}")
-            length = _varint(file)
+        match key & 7:
+            case 0:
+                _varint(file)
+                length = 0
+            case 2:
+                length = _varint(file)
+            case 1 | 5 as kind:
+                length = 8 if kind == 1 else 4
+            case kind:
+                raise ValueError(f"a field of kind {kind} at byte {file.tell()}")
         if file.tell() + length > end:
             raise ValueError(f"it ends inside a field at byte {file.tell()}")
         yield key >> 3, length
