@@ -159,9 +159,10 @@ def find_names(cfg: str | os.PathLike | None, weights: str | os.PathLike | None,
                data: str | os.PathLike | None = None) -> list[str]:
     """One name for each class.
 
-    In this order: ``names``; the ``names`` (else ``labels``) entry of ``data``; those in the cfg, where that is an
-    exported model; a .names file beside the cfg or the weights, of the same stem or the only one there; coco.names in ``cfg/`` or beside the cfg, for 80 classes; the
-    class numbers. Names that are passed must fit; files that are found are used where their count equals classes.
+    In this order: ``names``; the ``names`` (else ``labels``) entry of ``data``; those in the cfg, where that is a model
+    with metadata; a .names file beside the cfg or the weights, of the same stem or the only one there; coco.names in
+    ``cfg/`` or beside the cfg, for 80 classes; the class numbers. Names that are passed must fit; files that are found
+    are used where their count equals classes.
 
     Args:
         cfg, weights: the model's files, or None.

@@ -23,6 +23,7 @@ from darknet_py.inference.preprocess import Image, as_inputs, as_list, check_tak
 from darknet_py.inference.tiles import Tiling
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.ops.boxes import cxcywh_to_xyxy
+from darknet_py.zoo.models import open_cfg, weights_for
 
 HIDDEN = "dont_show"            # classes whose names start so are not reported
 
@@ -43,14 +44,16 @@ class Detector:
     """A network that finds objects in images.
 
     Args:
-        cfg: path of a .cfg file, or a parsed ``Cfg``.
-        weights: path of a .weights file; or of a model that ``convert`` (heads, any number of images) or ``quantize``
-            made of the network, .xml or .onnx, which runs as it is.
+        cfg: path of a .cfg file; a name of the zoo, such as "yolov4"; path of a model that ``convert`` (with the
+            heads' outputs) or ``quantize`` made, .onnx, .xml, .torchscript or .pt2, which has all else in its metadata
+            and runs as it is; or a parsed ``Cfg``.
+        weights: path of a .weights file, or of such a model. None: of a name the official weights (see
+            ``load_network``), of a model itself.
         names: path of a file with a class name a line, or the names themselves; None takes those of ``data``, else
             looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
-        thresh: scores must be above it, in [0, 1].
-        nms: overlap above which the less confident box is suppressed; 0 keeps all.
+        thresh: scores must be above it, in [0, 1]. None: as the maker of a model that runs alone chose, else .25.
+        nms: overlap above which the less confident box is suppressed; 0 keeps all. None: likewise, else .45.
         hier_thresh: the probability that a class of a tree must exceed (C fixes it at .5).
         max_candidates: the most boxes of a class and image that suppression looks at, the most confident ones; None, as
             in C: all. It bounds the time of a picture for a service.
@@ -79,13 +82,14 @@ class Detector:
         DarknetError: see ``backends.open_backend``, ``tiles.Tiling.of``.
     """
 
-    def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
+    def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
-                 thresh: float = .25, nms: float = .45, hier_thresh: float = .5, letterbox: bool | None = None,
-                 device: str | torch.device = "auto", backend: str = "auto", precision: str = "float32",
-                 stateful: bool = False, max_candidates: int | None = None, few: bool = False,
+                 thresh: float | None = None, nms: float | None = None, hier_thresh: float = .5,
+                 letterbox: bool | None = None, device: str | torch.device = "auto", backend: str = "auto",
+                 precision: str = "float32", stateful: bool = False, max_candidates: int | None = None, few: bool = False,
                  embeddings: bool = False, tiles: str | Sequence[int] | None = None, overlap: float = .2):
-        self._files = LazyNetwork(cfg, weights)
+        cfg = open_cfg(cfg)
+        self._files = LazyNetwork(cfg, weights_for(cfg) if weights is None else weights)
         self.outline = outline = self._files.outline
         more = {head.embedding_layer for head in outline.detection_heads if head.embedding_layer is not None}
         layers = (*outline.heads, *sorted(more)) if embeddings and more and self._files.model is None else None
@@ -93,8 +97,11 @@ class Detector:
         check_takes_images(outline)
         self.tiling = Tiling.of(tiles, overlap, outline)
         self.backend = open_backend(self._files, backend, precision, device, layers, few)
-        self.names = find_names(outline.cfg.path, weights, self.postprocess.classes, names, data)
-        self.thresh, self.nms, self.hier_thresh, self.stateful = thresh, nms, hier_thresh, stateful
+        self.names = find_names(outline.cfg.path, self._files.weights, self.postprocess.classes, names, data)
+        chosen = (None, None) if cfg.stored is None else (cfg.stored.thresh, cfg.stored.nms)
+        self.thresh, self.nms = (next(one for one in values if one is not None)
+                                 for values in zip((thresh, nms), chosen, (.25, .45), strict=True))
+        self.hier_thresh, self.stateful = hier_thresh, stateful
         if max_candidates is not None and max_candidates < 1:
             raise ValueError(f"max_candidates must be at least 1, got {max_candidates}")
         self.max_candidates = max_candidates

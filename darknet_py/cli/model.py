@@ -1,0 +1,146 @@
+"""CFG [WEIGHTS] [IMAGE]... of a command line: what the words name, and the network that they make.
+
+CFG is a .cfg file; or a network of the zoo by its name, or a model that convert made, which need no WEIGHTS.
+"""
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darknet_py.cli.output import say
+
+if TYPE_CHECKING:
+    from darknet_py.cfg.language import Cfg
+    from darknet_py.inference.classifier import Classifier
+    from darknet_py.inference.detector import Detector
+    from darknet_py.model.network import LazyNetwork, Network
+
+CFG = "the network: a .cfg file, a name that darknet-py zoo lists, such as yolov4, or a model that convert made"
+WEIGHTS = "its weights file (of a name: the official one, which is fetched once)"
+MB = 1_000_000
+SHOWING = (None, "test", "demo")        # actions that show what is found: no mAP, whose thresholds are a convention
+# by these ends of their names files are told from pictures: of Darknet, of models, of other programs
+OF_WEIGHTS = re.compile(r"\.(weights|backup|[0-9]+|xml|onnx|safetensors|pt|pth|ckpt|bin|torchscript|ts|pt2)", re.I)
+
+
+def add_arguments(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """CFG and WEIGHTS. optional: both may be missing; the verb says what that means."""
+    parser.add_argument("cfg", nargs="?" if optional else None, help=CFG)
+    parser.add_argument("weights", nargs="?", help=WEIGHTS)
+    parser.set_defaults(weights_needed=not optional)
+
+
+def sort_out(parsed: argparse.Namespace, error: Callable[[str], Any]) -> None:
+    """Behind a CFG that needs no WEIGHTS the next word is one of those behind them, unless it names weights. Thresholds
+    that were not typed are those of a model, else the usual ones of the verb.
+
+    Args:
+        parsed: as argparse gives it.
+        error: ends the program with a message, where WEIGHTS are needed and missing.
+    """
+    from darknet_py.zoo.models import stands_alone
+    cfg, weights = getattr(parsed, "cfg", None), getattr(parsed, "weights", None)
+    if hasattr(parsed, "usual_thresh"):
+        _take_thresholds(parsed, cfg)
+    if cfg is None:
+        return
+    if weights is None:
+        if getattr(parsed, "weights_needed", False) and not stands_alone(cfg):
+            error("the following arguments are required: weights")
+    elif stands_alone(cfg) and getattr(parsed, "action", "") != "train" and not names_weights(weights):
+        if hasattr(parsed, "images"):
+            parsed.images, parsed.weights = [weights, *parsed.images], None
+        elif parsed.verb == "visualize":
+            parsed.out, parsed.weights = weights, None
+
+
+def _take_thresholds(parsed: argparse.Namespace, cfg: str | None) -> None:
+    from darknet_py.cfg.metadata import is_model, stored_cfg
+    shows = getattr(parsed, "action", None) in SHOWING
+    stored = stored_cfg(cfg).stored if cfg is not None and shows and is_model(cfg) else None
+    if parsed.nms is None and stored is not None:
+        parsed.nms = stored.nms
+    if parsed.thresh is None:
+        parsed.thresh = parsed.usual_thresh if stored is None or stored.thresh is None else stored.thresh
+
+
+def names_weights(word: str) -> bool:
+    """Whether this is the path of weights or a model, by its end."""
+    return OF_WEIGHTS.fullmatch(Path(word).suffix) is not None
+
+
+def require_weights(arguments: argparse.Namespace, message: str) -> None:
+    """Raises:
+        DarknetError: the message, where WEIGHTS are needed and missing.
+    """
+    from darknet_py.errors import DarknetError
+    from darknet_py.zoo.models import stands_alone
+    if arguments.weights is None and not stands_alone(arguments.cfg):
+        raise DarknetError(f"{message}, found no weights")
+
+
+def cfg_of(arguments: argparse.Namespace) -> Cfg:
+    """The cfg that CFG names, as the flags have it."""
+    from darknet_py.zoo.models import open_cfg
+    return open_cfg(arguments.cfg, strict=arguments.strict)
+
+
+def weights_of(cfg: str, weights: str | None) -> str:
+    """The path of WEIGHTS; where there are none, CFG itself if it is a model, else that of the official ones of a
+    network of the zoo, which are fetched."""
+    from darknet_py.cfg.metadata import is_model
+    from darknet_py.cli.progress import Progress
+    from darknet_py.zoo.models import official_weights
+    if weights is not None:
+        return weights
+    if is_model(cfg):
+        return cfg
+    with Progress(0, sys.stderr) as bar:
+        return str(official_weights(cfg, begin=lambda line: bar.print(line, error=True),
+                                    progress=lambda done, total: bar.track(done // MB, total // MB, "MB")))
+
+
+def make_detector(arguments: argparse.Namespace, **options: Any) -> Detector:
+    """The detector that CFG, WEIGHTS and the flags of whatever shows detections describe. options: of ``Detector``."""
+    from darknet_py.cli.detect import device
+    from darknet_py.inference.detector import Detector
+    cfg = cfg_of(arguments)
+    arguments.weights = weights_of(arguments.cfg, arguments.weights)
+    detector = Detector(cfg, arguments.weights, arguments.names, data=arguments.data,
+                        letterbox=arguments.letter_box or None, device=device(arguments), **options)
+    warn_of_random(detector.outline, arguments.weights)
+    return detector
+
+
+def make_classifier(arguments: argparse.Namespace, **options: Any) -> Classifier:
+    """The same for classifiers. options: of ``Classifier``."""
+    from darknet_py.cli.detect import device
+    from darknet_py.inference.classifier import Classifier
+    cfg = cfg_of(arguments)
+    arguments.weights = weights_of(arguments.cfg, arguments.weights)
+    classifier = Classifier(cfg, arguments.weights, arguments.names, data=arguments.data, device=device(arguments),
+                            **options)
+    warn_of_random(classifier.outline, arguments.weights)
+    return classifier
+
+
+def read_network(arguments: argparse.Namespace, warned: bool = True) -> LazyNetwork:
+    """The network of CFG and WEIGHTS, with a warning where the weights do not fill it."""
+    from darknet_py.model.network import LazyNetwork
+    cfg = cfg_of(arguments)
+    arguments.weights = weights_of(arguments.cfg, arguments.weights)
+    files = LazyNetwork(cfg, arguments.weights)
+    if warned:
+        warn_of_random(files.outline, arguments.weights)
+    return files
+
+
+def warn_of_random(network: Network, weights: str) -> None:
+    """Warn where a weights file does not have all layers of a network."""
+    if network.reached < len(network.layers):
+        say(f"warning: {weights}: holds the first {network.reached} of {len(network.layers)} layers; the others have "
+            "random weights", error=True)
