@@ -110,6 +110,8 @@ def opened(arguments: argparse.Namespace) -> Iterator[Given]:
     with tempfile.TemporaryDirectory(prefix="darknet-py-") as folder:
         cfg, weights = DEFAULT if arguments.cfg is None else arguments.cfg, arguments.weights
         parsed = open_cfg(cfg, strict=arguments.strict)
+        if weights is None and parsed.stored is not None:
+            weights = cfg
         files = LazyNetwork(parsed, weights, width=width, height=height)
         shape = files.outline.input_shape
         if weights is None:
@@ -118,9 +120,9 @@ def opened(arguments: argparse.Namespace) -> Iterator[Given]:
         else:
             warn_of_random(files.outline, weights)
         shown = f"{cfg} of the zoo" if is_name(cfg) else cfg
-        facts = {"cfg": shown, "weights": arguments.weights, "input": shape._asdict(), "batch": arguments.batch}
-        title = (f"{printable(shown)}, {'random weights' if arguments.weights is None else arguments.weights}, "
-                 f"input {shape}, batch {arguments.batch}")
+        read = "random weights" if files.weights is None else weights
+        facts = {"cfg": shown, "weights": None if files.weights is None else weights, "input": shape._asdict(), "batch": arguments.batch}
+        title = f"{printable(shown)}, {'' if read == cfg else f'{read}, '}input {shape}, batch {arguments.batch}"
         yield Given(cfg, weights, files, (width, height), title, facts)
 
 

@@ -86,8 +86,9 @@ class Detector:
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
                  thresh: float | None = None, nms: float | None = None, hier_thresh: float = .5,
                  letterbox: bool | None = None, device: str | torch.device = "auto", backend: str = "auto",
-                 precision: str = "float32", stateful: bool = False, max_candidates: int | None = None, few: bool = False,
-                 embeddings: bool = False, tiles: str | Sequence[int] | None = None, overlap: float = .2):
+                 precision: str = "float32", stateful: bool = False, max_candidates: int | None = None,
+                 few: bool = False, embeddings: bool = False, tiles: str | Sequence[int] | None = None,
+                 overlap: float = .2):
         cfg = open_cfg(cfg)
         self._files = LazyNetwork(cfg, weights_for(cfg) if weights is None else weights)
         self.outline = outline = self._files.outline

@@ -163,11 +163,10 @@ def load_model(network: Network, path: Path, backend: str = "auto", precision: s
     Raises:
         DarknetError: the runtime does not read or accept it, or it is another network's.
     """
-    able = [kind for kind in BACKENDS.values() if path.suffix.lower() in kind.reads]
-    own = next((kind for kind in able if kind.reads[0] == path.suffix.lower()), able[0])
-    kind = own if backend == "auto" else BACKENDS[backend]
-    if kind not in able:
-        raise DarknetError(f"{path}: expected backend={' or '.join(one.name for one in able)}, found {backend}")
+    able = backends_of(path)
+    if backend not in ("auto", *able):
+        raise DarknetError(f"{path}: expected backend={' or '.join(able)}, found {backend}")
+    kind = BACKENDS[able[0] if backend == "auto" else backend]
     kind.require()
     if backend != "auto":
         kind.check_device(device)
@@ -193,6 +192,13 @@ def load_model(network: Network, path: Path, backend: str = "auto", precision: s
     if precision not in (PRECISIONS[0], model.precision):
         raise DarknetError(f"{path}: computes in {model.precision}, found precision={precision}")
     return model
+
+
+def backends_of(model: Path) -> list[str]:
+    """The names of the backends that read a file of one of ``MODELS``, first the one that it is made for."""
+    suffix = model.suffix.lower()
+    able = [kind for kind in BACKENDS.values() if suffix in kind.reads]
+    return [kind.name for kind in sorted(able, key=lambda kind: kind.reads.index(suffix))]
 
 
 def _sides(shapes: Sequence[tuple[int, ...]]) -> str:
