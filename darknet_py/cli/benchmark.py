@@ -121,7 +121,8 @@ def opened(arguments: argparse.Namespace) -> Iterator[Given]:
             warn_of_random(files.outline, weights)
         shown = f"{cfg} of the zoo" if is_name(cfg) else cfg
         read = "random weights" if files.weights is None else weights
-        facts = {"cfg": shown, "weights": None if files.weights is None else weights, "input": shape._asdict(), "batch": arguments.batch}
+        facts = {"cfg": shown, "weights": None if files.weights is None else weights, "input": shape._asdict(),
+                 "batch": arguments.batch}
         title = f"{printable(shown)}, {'' if read == cfg else f'{read}, '}input {shape}, batch {arguments.batch}"
         yield Given(cfg, weights, files, (width, height), title, facts)
 
