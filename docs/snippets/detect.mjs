@@ -5,20 +5,30 @@ import { readFileSync } from "node:fs";
 import jpeg from "jpeg-js";
 import * as ort from "onnxruntime-web";
 
-// The model's metadata: fields 14 of the protobuf message, each with a key and a value. ONNX Runtime's API lacks it here.
+// Fields of a protobuf message: their numbers and contents.
 function* fields(bytes, at = 0) {
-  const number = () => { let value = 0, shift = 1, byte; do { byte = bytes[at++]; value += (byte & 127) * shift;
-    shift *= 128; } while (byte > 127); return value; };
+  const number = () => {
+    let value = 0, factor = 1, byte;
+    do {
+      byte = bytes[at++];
+      value += (byte & 127) * factor;
+      factor *= 128;
+    } while (byte > 127);
+    return value;
+  };
   while (at < bytes.length) {
-    const key = number(), length = key % 8 === 2 ? number() : key % 8 === 1 ? 8 : key % 8 === 5 ? 4 : (number(), 0);
+    const key = number(), length = [() => (number(), 0), () => 8, number, null, null, () => 4][key % 8]();
     yield [key >> 3, bytes.subarray(at, at += length)];
   }
 }
+
+// The metadata, which ONNX Runtime's API lacks in JavaScript: the fields 14 of the model, each with a key and a value.
 function metadata(model) {
-  const texts = [...fields(model)].filter(([field]) => field === 14).map(([, entry]) =>
-    [...fields(entry)].map(([, text]) => new TextDecoder().decode(text)));
-  return Object.fromEntries(texts.filter(([key]) => key.startsWith("darknet_py.")).map(([key, text]) =>
-    [key.replace("darknet_py.", ""), JSON.parse(text)]));
+  const decoder = new TextDecoder(), prefix = "darknet_py.";
+  const pairs = [...fields(model)].filter(([field]) => field === 14)
+    .map(([, entry]) => [...fields(entry)].map(([, text]) => decoder.decode(text)));
+  return Object.fromEntries(pairs.filter(([key]) => key.startsWith(prefix))
+    .map(([key, text]) => [key.slice(prefix.length), JSON.parse(text)]));
 }
 
 // RGBA bytes to planes of RGB in [0, 1], in a letterbox or stretched; bilinear, the centres of the corner pixels aligned.
