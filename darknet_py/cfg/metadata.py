@@ -5,7 +5,6 @@ archives of TorchScript and torch.export, ``__metadata__`` in safetensors.
 """
 from __future__ import annotations
 
-import json
 import os
 import xml.etree.ElementTree as ET
 import zipfile
@@ -216,7 +215,7 @@ def _of_archive(file: BinaryIO, size: int) -> Iterator[tuple[str, str]]:
 
 def _of_safetensors(file: BinaryIO, size: int) -> Iterator[tuple[str, str]]:
     """The ``__metadata__`` of the header, JSON behind its length in 8 bytes."""
-    header = json.loads(file.read(_small(int.from_bytes(file.read(8), "little"))))
+    header = parse_json(file.read(_small(int.from_bytes(file.read(8), "little"))))
     texts = header.get("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(texts, dict):
         raise ValueError("its header is no list of tensors")

@@ -38,7 +38,8 @@ class DetectionHead(Head):
 
     guarded: ClassVar[int] = 0          # the layers before it whose filters weights_reject_freq= leaves alone
     anchored: ClassVar[bool] = True     # its boxes are relative to ``anchors``
-    letterboxed: ClassVar[bool] = True  # its boxes are corrected for letterboxing
+    has_objectness: ClassVar[bool] = True   # apart from the scores
+    letterboxed: bool = True            # its boxes are corrected for letterboxing
     embedding_layer: int | None = None  # the layer with an embedding of each box, for tracking
     embedding_size: int = 0             # the numbers of one
 

@@ -299,6 +299,8 @@ class LazyNetwork:
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *,
                  width: int | None = None, height: int | None = None, source: Network | None = None):
         parsed = open_cfg(cfg)
+        if (stored := parsed.stored) is not None and weights is not None and Path(weights) != parsed.path:
+            parsed = replace(parsed, stored=stored._replace(form="heads", batch=None))      # that of another file
         self.outline = Network(parsed, width=width, height=height).eval()
         if weights is None and (parsed.stored is not None or is_name(cfg)):
             weights = weights_for(parsed)

@@ -114,9 +114,9 @@ int main(int, char** arguments) {
     std::vector<Box> boxes(count);
     for (size_t k = 0; k < count; ++k) {                // relative to the input -> pixels of the picture
         const float* b = found.data<float>() + 4 * k;
-        const float sx = float(picture.width) / inner_w, sy = float(picture.height) / inner_h;
-        boxes[k] = {(b[0] * width - left) * sx, (b[1] * height - top) * sy,
-                    (b[2] * width - left) * sx, (b[3] * height - top) * sy};
+        const auto across = [&](float at) { return (at * width - (width - inner_w) / 2.f) * picture.width / inner_w; };
+        const auto down = [&](float at) { return (at * height - (height - inner_h) / 2.f) * picture.height / inner_h; };
+        boxes[k] = {across(b[0]), down(b[1]), across(b[2]), down(b[3])};
     }
     for (size_t label = 0; label < classes; ++label) {
         std::vector<size_t> order, kept;

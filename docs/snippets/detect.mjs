@@ -1,4 +1,5 @@
-// Detect objects with ONNX Runtime Web: npm install onnxruntime-web jpeg-js && node detect.mjs model.onnx picture.jpg
+// Detect objects with ONNX Runtime Web: node detect.mjs model.onnx picture.jpg
+// after npm install onnxruntime-web jpeg-js.
 // model.onnx is what `darknet-py convert CFG WEIGHTS model.onnx -outputs boxes` writes. In a browser, fetch() gives the
 // model, and getImageData() of a canvas the pixels, which have the same form as jpeg-js gives.
 import { readFileSync } from "node:fs";
@@ -47,7 +48,7 @@ function prepare(picture, width, height, innerW, innerH) {
       x[(c * height + top + y) * width + left + column] = upper * (1 - fy) + lower * fy;
     }
   }));
-  return [x, left, top];
+  return x;
 }
 
 // Intersection over union of corners, less the distance term of DIoU if there is one.
@@ -65,13 +66,15 @@ const about = metadata(model), [, , height, width] = about.input.shape, { score:
 const scale = about.resize.kind === "letterbox" ? Math.min(width / picture.width, height / picture.height) : null;
 const [innerW, innerH] = scale === null ? [width, height]
   : [Math.floor(picture.width * scale), Math.floor(picture.height * scale)];
-const [x, left, top] = prepare(picture, width, height, innerW, innerH);
+const x = prepare(picture, width, height, innerW, innerH);
 
 const session = await ort.InferenceSession.create(model);
 const { boxes, scores } = await session.run({ images: new ort.Tensor("float32", x, [1, 3, height, width]) });
 const count = boxes.dims[1], classes = scores.dims[2];
-const corners = (k) => [0, 1, 2, 3].map((i) => i % 2 ? (boxes.data[4 * k + i] * height - top) * picture.height / innerH
-  : (boxes.data[4 * k + i] * width - left) * picture.width / innerW);             // pixels of the picture
+const corners = (k) => [0, 1, 2, 3].map((i) => {            // pixels of the picture
+  const [side, inner, full] = i % 2 ? [height, innerH, picture.height] : [width, innerW, picture.width];
+  return (boxes.data[4 * k + i] * side - (side - inner) / 2) * full / inner;
+});
 for (let label = 0; label < classes; label++) {
   const certain = (k) => scores.data[k * classes + label];
   let order = [...Array(count).keys()].filter((k) => certain(k) > least).sort((a, b) => certain(b) - certain(a));

@@ -50,8 +50,8 @@ x = np.full((height, width, 3), .5, np.float32)
 x[top:top + inner_h, left:left + inner_w] = resize(picture[:, :, ::-1] / np.float32(255), inner_w, inner_h)
 
 boxes, scores = (output[0] for output in session.run(["boxes", "scores"], {"images": x.transpose(2, 0, 1)[None]}))
-boxes = boxes * ([width, height] * 2) - ([left, top] * 2)           # pixels of the input, then of the picture
-boxes *= [columns / inner_w, rows / inner_h] * 2
+boxes = boxes * ([width, height] * 2) - [(width - inner_w) / 2, (height - inner_h) / 2] * 2     # pixels of the input
+boxes *= [columns / inner_w, rows / inner_h] * 2                                                # and of the picture
 for label, name in enumerate(about["names"]):
     order = (-scores[:, label]).argsort(kind="stable")
     order = order[scores[order, label] > thresholds["score"]]

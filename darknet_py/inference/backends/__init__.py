@@ -22,6 +22,7 @@ from darknet_py.inference.backends.parity import ALLOWED, Parity, difference
 from darknet_py.inference.backends.pytorch import PyTorch, prepare_for_inference
 from darknet_py.inference.backends.tensorrt import TensorRT
 from darknet_py.inference.backends.torchscript import Exported, TorchScript
+from darknet_py.inference.decoded import heads_of
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.model.weights import MOST_BYTES
 from darknet_py.utils.cache import Cache, cache_folder
@@ -174,14 +175,16 @@ def load_model(network: Network, path: Path, backend: str = "auto", precision: s
         check_regular(path, MOST_BYTES)
     except OSError as error:
         raise DataError(f"{path}: cannot read the model: {cause(error)}", Reason.reading(error)) from None
-    shapes = [(2, *network.layers[index].onnx_shape(False)) for index in network.heads]
-    stored = network.cfg.stored if network.cfg.path == path else None
-    if stored is not None and stored.form != "heads":
-        raise DarknetError(f"{path}: gives {FORMS[stored.form]} (-outputs {stored.form}), for other programs; expected "
-                           "a model that gives what the heads give, as darknet-py convert makes without -outputs")
+    stored = network.cfg.stored
+    if stored is not None and stored.form == "nms":
+        raise DarknetError(f"{path}: gives {FORMS['nms']} (-outputs nms), for other programs; expected a model that "
+                           "darknet-py convert makes without that, or with -outputs boxes")
+    heads = heads_of(network)
+    shapes = [(2, *head.onnx_shape(False)) for head in heads]
     try:
         model = kind.load(network, path, device)
-        model.count = None if stored is None else stored.batch
+        if stored is not None:
+            model.count, model.joins, model.heads = stored.batch, stored.form == "boxes", heads
         found = [tuple(output.shape) for output in model(torch.zeros(2, *network.input_shape))]
     except Exception as error:          # the runtimes have no common kind of error
         raise DarknetError(f"{path}: {kind.name} does not accept this model for the network: "

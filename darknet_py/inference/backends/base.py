@@ -34,10 +34,12 @@ class Backend(ABC):
         device: where its outputs lie.
         own_threads: it runs in threads of its own; else in PyTorch's.
         count: of images that it takes at once; None: any number.
+        joins: it gives boxes and scores, which become one tensor (see ``decoded.DecodedBoxes``).
     """
 
     own_threads = False
     count: int | None = None
+    joins = False
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()                # that it needs beyond ours
@@ -98,10 +100,12 @@ class Backend(ABC):
         """
         with torch.inference_mode():
             if self.count is None or len(x) == self.count:
-                return self.run(x)
-            last = x.new_zeros(-len(x) % self.count, *x.shape[1:])
-            parts = [self.run(part) for part in torch.cat([x, last]).split(self.count)]
-            return tuple(torch.cat(outputs)[:len(x)] for outputs in zip(*parts, strict=True))
+                outputs = self.run(x)
+            else:
+                last = x.new_zeros(-len(x) % self.count, *x.shape[1:])
+                parts = [self.run(part) for part in torch.cat([x, last]).split(self.count)]
+                outputs = tuple(torch.cat(some)[:len(x)] for some in zip(*parts, strict=True))
+            return (torch.cat(outputs, 2),) if self.joins else outputs
 
     @abstractmethod
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
