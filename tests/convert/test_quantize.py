@@ -226,7 +226,7 @@ def test_a_model_in_the_place_of_weights(small, name, backends):
 
 
 @pytest.mark.parametrize("name, options, message", [
-    ("b.onnx", {"backend": "pytorch"}, "b.onnx: expected backend=openvino or onnxruntime or tensorrt, found pytorch"),
+    ("b.onnx", {"backend": "pytorch"}, "b.onnx: expected backend=onnxruntime or tensorrt or openvino, found pytorch"),
     ("b.onnx", {"precision": "int8"}, "b.onnx: computes in float32, found precision=int8"),
     ("c.onnx", {}, "c.onnx: onnxruntime does not accept this model for the network: "),
     ("d.onnx", {}, "d.onnx: cannot read the model: No such file or directory"),

@@ -68,7 +68,8 @@ def compiled(tmp_path_factory):
     if library is None or not (home / "include/openvino").is_dir():
         pytest.skip("needs OpenVINO's wheel for Linux")
     run("g++", "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-isystem", home / "include",
-        SNIPPETS / "detect.cpp", f"-L{home / 'libs'}", f"-l:{library.name}", f"-Wl,-rpath,{home / 'libs'}", "-o", program)
+        SNIPPETS / "detect.cpp", f"-L{home / 'libs'}", f"-l:{library.name}", f"-Wl,-rpath,{home / 'libs'}",
+        "-o", program)
     return program
 
 
@@ -89,7 +90,7 @@ def test_javascript(given, tmp_path):
     """With the pixels of jpeg-js, which are not quite those of OpenCV."""
     folder, detector = given
     if shutil.which("node") is None or not (NODE_MODULES / "onnxruntime-web").is_dir():
-        pytest.skip("needs node, and npm install --no-save onnxruntime-web jpeg-js (DARKNET_PY_NODE_MODULES names a folder)")
+        pytest.skip("needs node, and npm install --no-save onnxruntime-web jpeg-js (or DARKNET_PY_NODE_MODULES=FOLDER)")
     (tmp_path / "node_modules").symlink_to(NODE_MODULES)
     shutil.copy(SNIPPETS / "detect.mjs", tmp_path)
     output = run("node", "detect.mjs", folder / "m.onnx", folder / "p.jpg", cwd=tmp_path)
