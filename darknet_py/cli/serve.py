@@ -98,8 +98,8 @@ def make_detector(served: Model, arguments: argparse.Namespace, values: dict[str
     arguments.cfg, arguments.strict = served.cfg, values["strict"]
     cfg, weights = model.cfg_of(arguments), model.weights_of(served.cfg, served.weights)
     detector = Detector(cfg, weights, served.names, data=served.data, letterbox=values["letter_box"] or None,
-                        size=model.given_size(arguments), device=detect.device(arguments), max_candidates=MOST_CANDIDATES,
-                        **detect.backend_options(arguments))
+                        size=model.given_size(arguments), device=detect.device(arguments),
+                        max_candidates=MOST_CANDIDATES, **detect.backend_options(arguments))
     model.warn_of_random(detector.outline, weights)
     return detector
 
