@@ -22,7 +22,6 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.inference.backends import choose
     from darknet_py.model.network import Network
     from darknet_py.model.summary import layer_table, summarize
-    from darknet_py.model.weights import check
     cfg = cfg_of(arguments)
     width, height = size_of(arguments, cfg)
     with torch.device("meta"):
@@ -41,12 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
           f"{summary.file_size / 2 ** 20:.0f}, outputs {summary.outputs_freed / 2 ** 20:.0f} "
           f"(all outputs together {summary.outputs_kept / 2 ** 20:.0f})")
     if arguments.weights is not None:
-        header, reached = check(arguments.weights, network.layers)
-        network.reached = reached
+        header = network.check_weights(arguments.weights)
     (backend, *_), why = choose(network)
     print(f"backend          {backend}, for {why} (-backend auto)")
     if arguments.weights is not None:
-        whole = "all layers" if reached == len(network.layers) else f"the first {reached} layers"
+        whole = "all layers" if network.reached == len(network.layers) else f"the first {network.reached} layers"
         say(f"{arguments.weights}: version {header.major}.{header.minor}.{header.revision}, holds {whole}, "
             f"seen {header.seen:,} images ({header.seen // options.batch:,} batches)")
     return 0

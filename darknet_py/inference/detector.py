@@ -46,9 +46,9 @@ class Detector:
 
     Args:
         cfg: path of a .cfg file; a name of the zoo, such as "yolov4"; or a parsed ``Cfg``.
-        weights: path of a .weights file; or of a model that ``convert`` (heads, any number of images) or ``quantize``
-            made of the network, .xml or .onnx, which runs as it is. None: of a name the official weights, see
-            ``load_network``.
+        weights: path of a .weights, .safetensors or PyTorch file (``convert`` writes them); or of a model that
+            ``convert`` (heads, any number of images) or ``quantize`` made of the network, .xml or .onnx, which runs as
+            it is. None: of a name the official weights, see ``zoo.models.official_weights``.
         names: path of a file with a class name a line, or the names themselves; None takes those of ``data``, else
             looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
