@@ -48,15 +48,19 @@ def add_set_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def spread(words: Sequence[str]) -> list[str]:
-    """The words of a command line with a --set=VALUE for each that follows --set, so that it takes no word behind."""
+    """The words of a command line with a --set=VALUE for each of those that follow --set, so that it takes no word
+    behind them."""
     found: list[str] = []
     setting = False
     for word in words:
-        setting = word == "--set" or (setting and CHANGE.match(word) is not None)
-        if setting and word != "--set":
-            found[-1:] = [f"--set={word}"] if found[-1] == "--set" else [found[-1], f"--set={word}"]
+        if found[-1:] == ["--set"] and not word.startswith("--"):
+            found[-1] = f"--set={word}"
+            setting = True
+        elif setting and CHANGE.match(word) is not None:
+            found.append(f"--set={word}")
         else:
             found.append(word)
+            setting = word.startswith("--set=")
     return found
 
 
