@@ -103,7 +103,8 @@ class Cfg:
         text, done = "", 0
         for start, end, new in sorted(edits, key=lambda edit: edit[:2]):
             text, done = text + self.text[done:start] + new, end
-        return parse_cfg(text + self.text[done:], self.path, strict=self.strict, stored=self.stored)
+        stored = None if self.stored is None else self.stored.without({key for section, key in values if section == 0})
+        return parse_cfg(text + self.text[done:], self.path, strict=self.strict, stored=stored)
 
     def _end_of_line(self, number: int) -> int:
         """Where the line feed of a line is, or the text's end. (splitlines knows more ends of lines than cfg files.)"""

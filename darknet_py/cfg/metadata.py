@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import xml.etree.ElementTree as ET
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -29,23 +29,28 @@ class Stored(NamedTuple):
     """What an exported model says beside its cfg.
 
     files: the text of those that the cfg names (tree=, map=), by these names.
-    width, height: of its input.
+    width, height, letter_box: as in [net], whose values they replace; None: they do not.
     names: of the classes; None: it has none.
-    letterbox: pictures keep their proportions.
     thresh, nms: thresholds that its maker chose; None: the usual ones.
     form: of its outputs, one of ``FORMS``.
     batch: images that it takes at once; None: any number.
     """
 
     files: Mapping[str, str]
-    width: int
-    height: int
+    width: int | None
+    height: int | None
+    letter_box: int | None
     names: list[str] | None
-    letterbox: bool
     thresh: float | None
     nms: float | None
     form: str
     batch: int | None
+
+    def without(self, keys: Collection[str]) -> Stored:
+        """The same, but for these keys of [net]."""
+        return self._replace(width=None if "width" in keys else self.width,
+                             height=None if "height" in keys else self.height,
+                             letter_box=None if "letter_box" in keys else self.letter_box)
 
 
 def stored_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:
@@ -71,8 +76,8 @@ def stored_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:
     chosen = {name: float(thresholds[name]) for name in thresholds["chosen"]}
     stored = Stored(
         files, width, height,
+        int(facts.take("resize", dict, lambda value: type(value.get("kind")) is str)["kind"] == "letterbox"),
         facts.take("names", list, lambda value: all(type(one) is str for one in value), None),
-        facts.take("resize", dict, lambda value: type(value.get("kind")) is str)["kind"] == "letterbox",
         chosen.get("score"), chosen.get("nms"),
         facts.take("outputs", dict, lambda value: value.get("form") in FORMS)["form"], batch)
     return parse_cfg(text, path, strict=strict, stored=stored)

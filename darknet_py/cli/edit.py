@@ -21,14 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.cfg.language import read_cfg
-    from darknet_py.errors import DarknetError
-    from darknet_py.prepare.edit_cfg import differences, edit_cfg
-    changes = {}
-    for word in arguments.changes:
-        target, equals, value = word.partition("=")
-        if not equals:
-            raise DarknetError(f"edit takes changes such as net.width=608, found {word!r}")
-        changes[target] = value
+    from darknet_py.prepare.edit_cfg import differences, edit_cfg, read_changes
+    changes = read_changes(arguments.changes, "edit")
     if arguments.out is not None:
         check_free(arguments.out, arguments.force)
     old = read_cfg(arguments.cfg)

@@ -13,11 +13,11 @@ from darknet_py.cfg.language import Cfg
 from darknet_py.convert.describe import class_names, describe
 from darknet_py.convert.formats import FORMATS, ExportOptions
 from darknet_py.convert.parity import Parity, compare
-from darknet_py.convert.tensors import fill, holds_tensors, read_tensors
 from darknet_py.data.image import read_image
 from darknet_py.errors import DarknetError, Reason, WeightsError, cause
 from darknet_py.inference.preprocess import as_input
 from darknet_py.model.network import MODELS, Network
+from darknet_py.model.tensors import fill, holds_tensors, read_tensors
 from darknet_py.model.weights import Header, read_header
 from darknet_py.utils.files import put_in_place, temporary_folder
 from darknet_py.zoo.models import open_cfg

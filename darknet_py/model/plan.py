@@ -76,7 +76,8 @@ def read_net(cfg: Cfg, width: int | None, height: int | None) -> tuple[NetOption
         raise cfg.error(f"[net] policy=steps needs as many steps= as scales=, found {len(options.steps)} and "
                         f"{len(options.scales)}", section.line, Reason.WRONG_COUNT)
     if (stored := cfg.stored) is not None:
-        options = replace(options, width=stored.width, height=stored.height, letter_box=int(stored.letterbox))
+        known = {field: getattr(stored, field) for field in ("width", "height", "letter_box")}
+        options = replace(options, **{field: value for field, value in known.items() if value is not None})
     options = replace(options, width=options.width if width is None else width,
                       height=options.height if height is None else height)
     shape = Shape(options.channels, options.height, options.width)
