@@ -76,6 +76,10 @@ def test_quantize(cli, digits, out, backend):
     assert all(change)                                      # it does compute in int8
     assert sorted(one("digits.jpg").labels) == sorted(other("digits.jpg").labels)
 
+    alone = Detector(out, thresh=.5)                        # from its metadata
+    assert (alone.backend.name, alone.backend.precision, alone.names) == (backend, "int8", list("0123456789"))
+    np.testing.assert_array_equal(alone("digits.jpg").boxes, other("digits.jpg").boxes)
+
     code, text, errors = cli("detector", "map", "digits.data", DIGITS[0], out, "-precision", "int8")
     assert code == 0 and "mean average precision (mAP@0.50)" in text, errors
     with raises(WeightsError, Reason.WRONG_FORMAT, f"{out}: expected a .weights file"):
