@@ -137,7 +137,7 @@ def weights_of(cfg: str, weights: str | None) -> str:
     if weights is not None:
         return weights
     with Progress(0, sys.stderr) as bar:
-        return str(official_weights(cfg, begin=lambda line: bar.print(line, error=True),
+        return str(official_weights(cfg, begin=lambda line: say(line, error=True),
                                     progress=lambda done, total: bar.track(done // MB, total // MB, "MB")))
 
 
