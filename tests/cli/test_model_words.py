@@ -132,6 +132,7 @@ def test_weights_that_cannot_be_fetched(cli, monkeypatch):
     monkeypatch.setattr("darknet_py.zoo.download.time.sleep", lambda seconds: None)
     monkeypatch.setitem(OFFICIAL, "digits.weights", Published(("http://127.0.0.1:1/digits.weights",), 9))
     shutil.rmtree("weights")
+    assert cli("detect", "digits", "a.jpg", "-size", "30")[2].startswith("darknet-py: digits:3: width=30 is no ")
     code, out, err = cli("detect", "digits", "a.jpg")
     first, last = err.splitlines()
     assert (code, out) == (1, "") and first.startswith("digits.weights: fetching 0 MB from http://127.0.0.1:1/")
