@@ -151,16 +151,23 @@ def weights_of(cfg: str, weights: str | None) -> str:
     if is_model(cfg):
         return cfg
     with Progress(0, sys.stderr) as bar:
-        return str(official_weights(cfg, begin=lambda line: bar.print(line, error=True),
+        return str(official_weights(cfg, begin=lambda line: say(line, error=True),
                                     progress=lambda done, total: bar.track(done // MB, total // MB, "MB")))
+
+
+def ready(arguments: argparse.Namespace) -> Cfg:
+    """The cfg, once it is known to take -size, and the path of the weights is among the arguments."""
+    cfg = cfg_of(arguments)
+    size_of(arguments, cfg)                     # before weights are fetched
+    arguments.weights = weights_of(arguments.cfg, arguments.weights)
+    return cfg
 
 
 def make_detector(arguments: argparse.Namespace, **options: Any) -> Detector:
     """The detector that CFG, WEIGHTS and the flags of whatever shows detections describe. options: of ``Detector``."""
     from darknet_py.cli.detect import device
     from darknet_py.inference.detector import Detector
-    cfg = cfg_of(arguments)
-    arguments.weights = weights_of(arguments.cfg, arguments.weights)
+    cfg = ready(arguments)
     detector = Detector(cfg, arguments.weights, arguments.names, data=arguments.data, size=given_size(arguments),
                         letterbox=arguments.letter_box or None, device=device(arguments), **options)
     warn_of_random(detector.outline, arguments.weights)
@@ -171,8 +178,7 @@ def make_classifier(arguments: argparse.Namespace, **options: Any) -> Classifier
     """The same for classifiers. options: of ``Classifier``."""
     from darknet_py.cli.detect import device
     from darknet_py.inference.classifier import Classifier
-    cfg = cfg_of(arguments)
-    arguments.weights = weights_of(arguments.cfg, arguments.weights)
+    cfg = ready(arguments)
     classifier = Classifier(cfg, arguments.weights, arguments.names, data=arguments.data, size=given_size(arguments),
                             device=device(arguments), **options)
     warn_of_random(classifier.outline, arguments.weights)
@@ -182,8 +188,7 @@ def make_classifier(arguments: argparse.Namespace, **options: Any) -> Classifier
 def read_network(arguments: argparse.Namespace, warned: bool = True) -> LazyNetwork:
     """The network of CFG and WEIGHTS, with a warning where the weights do not fill it."""
     from darknet_py.model.network import LazyNetwork
-    cfg = cfg_of(arguments)
-    arguments.weights = weights_of(arguments.cfg, arguments.weights)
+    cfg = ready(arguments)
     width, height = size_of(arguments, cfg)
     files = LazyNetwork(cfg, arguments.weights, width=width, height=height)
     if warned:

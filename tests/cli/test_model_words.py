@@ -116,7 +116,8 @@ def test_weights_are_fetched(cli, web, monkeypatch, folder):
     shutil.rmtree("weights")
     web.pages["/digits.weights"] = Page(data)
     monkeypatch.setitem(OFFICIAL, "digits.weights", Published(
-        (f"{web.url}/digits.weights",), len(data), (hashlib.sha256(data).hexdigest(),), licence="GPL-3.0"))
+        (f"{web.url}/digits.weights",), len(data), (hashlib.sha256(data).hexdigest(),), "digits.cfg",
+        licence="GPL-3.0"))
     code, out, err = cli("detect", "digits", "a.jpg", *PLAIN)
     assert code == 0 and out.startswith("a.jpg: Predicted in ")
     assert err == (f"digits.weights: fetching 3 MB from {web.url}/digits.weights into {folder}/cache/weights; licence "
@@ -124,13 +125,14 @@ def test_weights_are_fetched(cli, web, monkeypatch, folder):
     assert cli("detect", "digits", "a.jpg", *PLAIN)[2] == "" and len(web.log) == 1
     code, out, _ = cli("download", "digits", "-o", "got/")
     assert code == 0 and out.endswith("; size and SHA-256 are right; licence GPL-3.0\n")
-    assert re.search("^digits .* here$", cli("zoo", "digits")[1], re.M) is None         # none that belong to its cfg
+    assert re.search("^digits .* here$", cli("zoo", "digits")[1], re.M) is not None
 
 
 def test_weights_that_cannot_be_fetched(cli, monkeypatch):
     monkeypatch.setattr("darknet_py.zoo.download.time.sleep", lambda seconds: None)
     monkeypatch.setitem(OFFICIAL, "digits.weights", Published(("http://127.0.0.1:1/digits.weights",), 9))
     shutil.rmtree("weights")
+    assert cli("detect", "digits", "a.jpg", "-size", "30")[2].startswith("darknet-py: digits:3: width=30 is no ")
     code, out, err = cli("detect", "digits", "a.jpg")
     first, last = err.splitlines()
     assert (code, out) == (1, "") and first.startswith("digits.weights: fetching 0 MB from http://127.0.0.1:1/")
@@ -161,6 +163,13 @@ def test_values_of_a_run(cli):
         ["own.cfg", "weights/digits.weights"], ["own.cfg", "weights/digits.weights", "-set", "net.letter_box=0"])]
     assert found[0] != found[1] == found[2] != found[3]
     assert [path.name for path in Path(".").glob("*.cfg")] == ["own.cfg"] and Path("own.cfg").read_text() == cfg
+
+
+def test_edit_writes_a_network_of_the_zoo(cli):
+    assert cli("edit", "digits", "net.width=96", "-o", "own.cfg")[0] == 0
+    assert open_cfg("own.cfg").sections[0].first["width"].value == "96"
+    assert cli("edit", "digits", "net.width=96") == (
+        1, "", "darknet-py: digits is a network of the zoo: -o FILE names the cfg to write\n")
 
 
 def test_benchmarks_take_values(cli):
