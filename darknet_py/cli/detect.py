@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -257,19 +256,10 @@ def device(arguments: argparse.Namespace) -> str:
     """The device of -device, or of C's -i."""
     import torch
 
-    from darknet_py.errors import DarknetError
+    from darknet_py.utils.device import device_name
     if arguments.device is None and arguments.i is not None:
-        name = f"cuda:{arguments.i}" if arguments.i >= 0 and torch.cuda.is_available() else "cpu"
-    else:
-        name = "auto" if arguments.device is None else arguments.device
-    if name in ("auto", "cpu"):
-        return name
-    match = re.fullmatch(r"cuda(?::(\d+))?", name)
-    if match is None:
-        raise DarknetError(f"-device needs auto, cpu, cuda or cuda:N, found {name}")
-    if int(match[1] or 0) >= torch.cuda.device_count():
-        raise DarknetError(f"-device {name}: there are {torch.cuda.device_count()} GPUs that can be used here")
-    return name
+        return device_name(arguments.i, "-i") if arguments.i >= 0 and torch.cuda.is_available() else "cpu"
+    return device_name("auto" if arguments.device is None else arguments.device, "-device")
 
 
 def ask_for_images() -> Iterator[str]:

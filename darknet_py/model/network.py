@@ -19,6 +19,7 @@ from darknet_py.layers import DetectionHead, Head, Layer, TrainingContext
 from darknet_py.layers.base import StraightThrough
 from darknet_py.model import weights as weights_file
 from darknet_py.model.plan import Step, make_plan, output_heads, read_net
+from darknet_py.utils.device import local_device
 
 MODELS = (".xml", ".onnx")          # files of whole networks, without Darknet's weights: OpenVINO's IR, ONNX
 
@@ -265,7 +266,7 @@ class Network(nn.Module):
 
 
 def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *, width: int | None = None,
-                 height: int | None = None, device: str | torch.device = "cpu",
+                 height: int | None = None, device: str | int | torch.device = "cpu",
                  source: Network | None = None) -> Network:
     """Build a network from a cfg and fill it from a .weights file.
 
@@ -273,6 +274,7 @@ def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None
         cfg: a path, or a ``Cfg`` from ``read_cfg`` or ``parse_cfg``.
         weights: a path; layers that the file does not reach, or all without one, get C's random start.
         width, height: instead of the cfg's.
+        device: see ``utils.device.device_name``.
         source: see ``Network.load_weights``.
 
     Returns:
@@ -280,7 +282,9 @@ def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None
 
     Raises:
         CfgError, WeightsError: with file and line, what was expected and what was found.
+        DarknetError: no such device.
     """
+    device = local_device(device)
     return LazyNetwork(cfg, weights, width=width, height=height, source=source).network.to(device)
 
 

@@ -32,7 +32,8 @@ from darknet_py.training.settings import Settings
 from darknet_py.training.statistics import Statistics
 from darknet_py.training.tasks import Score, Task, task_for
 from darknet_py.training.transfer import start_network
-from darknet_py.utils.distributed import World, local_device
+from darknet_py.utils.device import local_device
+from darknet_py.utils.distributed import World
 from darknet_py.utils.files import ProcessLock, sweep, write_file
 
 SAVE_LAST = 100             # iterations between two _last.weights

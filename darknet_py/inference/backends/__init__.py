@@ -24,6 +24,7 @@ from darknet_py.inference.backends.torchscript import Exported, TorchScript
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.model.weights import MOST_BYTES
 from darknet_py.utils.cache import Cache, cache_folder
+from darknet_py.utils.device import device_name
 from darknet_py.utils.files import check_regular
 from darknet_py.utils.machine import cpu_features
 from darknet_py.utils.version import __version__
@@ -46,8 +47,7 @@ def choose(network: Network, device: str | torch.device = "auto", precision: str
     Returns:
         Names, of which the last is "pytorch"; and why.
     """
-    if torch.device("cuda" if device == "auto" and torch.cuda.is_available() else
-                    "cpu" if device == "auto" else device).type != "cpu":
+    if torch.cuda.is_available() if device == "auto" else str(device) != "cpu":
         return ("pytorch",), "there is a GPU"
     stateful = next((layer for layer in network.layers if layer.stateful), None)
     if stateful is not None:
@@ -72,7 +72,7 @@ def choose(network: Network, device: str | torch.device = "auto", precision: str
 
 
 def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "float32",
-                 device: str | torch.device = "auto", layers: Sequence[int] | None = None, few: bool = False
+                 device: str | int | torch.device = "auto", layers: Sequence[int] | None = None, few: bool = False
                  ) -> Backend:
     """A network on a runtime. A compiled model is checked against PyTorch, and cached.
 
@@ -82,14 +82,16 @@ def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "fl
             of its extension or the one named.
         backend: one of ``BACKENDS``, or "auto", see ``choose``.
         precision: one of ``PRECISIONS``; ``INT8`` of a model that is in int8, where "float32" stands for that too.
+        device: see ``utils.device.device_name``.
         layers: see ``Backend``.
         few: there will be so few images (up to ``FEW``) that "auto" compiles nothing for them: it takes PyTorch unless
             a compiled model is cached.
 
     Raises:
-        DarknetError: no such backend or precision, a package is missing, the backend cannot run this network, or it
-            gives something else than PyTorch.
+        DarknetError: no such backend, precision or device, a package is missing, the backend cannot run this network,
+            or it gives something else than PyTorch.
     """
+    device = device_name(device)
     if backend not in BACKENDS and backend != "auto":
         raise DarknetError(f"expected a backend (auto, {', '.join(BACKENDS)}), found {backend}")
     if precision not in (*PRECISIONS, INT8):

@@ -10,7 +10,7 @@ from torch import Tensor
 from darknet_py.inference.backends.base import PRECISIONS, Backend
 from darknet_py.layers.base import Layer
 from darknet_py.model.network import Network
-from darknet_py.utils.distributed import local_device
+from darknet_py.utils.device import local_device
 from darknet_py.utils.memory import free_memory
 
 

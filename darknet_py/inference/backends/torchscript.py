@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from darknet_py.inference.backends.base import Backend
 from darknet_py.model.network import Network
-from darknet_py.utils.distributed import local_device
+from darknet_py.utils.device import local_device
 
 
 class _Traced(Backend):
