@@ -173,7 +173,8 @@ def run(arguments: argparse.Namespace) -> int:
 def open_objects(arguments: argparse.Namespace, detector: Detector
                  ) -> tuple[ChooseObjects | None, ObjectPictures | None]:
     """What -only and -blur, and -crops, ask for."""
-    from darknet_py.live.objects import ChooseObjects, ObjectPictures, class_numbers
+    from darknet_py.data.datafile import class_numbers
+    from darknet_py.live.objects import ChooseObjects, ObjectPictures
     only, blur = (None if given is None else class_numbers(given, detector.names)
                   for given in (arguments.only, arguments.blur))
     return (None if only is None and blur is None else ChooseObjects(only, blur),

@@ -18,6 +18,7 @@ from darknet_py.errors import DataError, Reason
 from darknet_py.inference.backends import open_backend
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import prepare_for_inference
+from darknet_py.inference.info import ModelInfo, info_of
 from darknet_py.inference.pipeline import MOST, BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.preprocess import Image, as_list, check_takes_images, checked, fitted, path_of
 from darknet_py.layers import DetectionHead
@@ -79,20 +80,21 @@ class Classifier:
             else labels=), else looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
         crop: take the centre of the picture; else all of it, stretched. Darknet: demo_classifier does that.
-        device: "auto" takes a GPU where there is one.
-        backend, precision, few: see ``Detector``.
+        device, backend, precision, few: see ``Detector``.
 
     Raises:
         DarknetError: see ``backends.open_backend``.
         CfgError, WeightsError, DataError: see ``load_network``; also for a network that finds boxes or takes no images,
             and where names or data have another number of classes.
 
+    Threads may share a classifier.
+
     Darknet: predict_classifier.
     """
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
-                 crop: bool = True, device: str | torch.device = "auto", backend: str = "auto",
+                 crop: bool = True, device: str | int | torch.device = "auto", backend: str = "auto",
                  precision: str = "float32", few: bool = False):
         self._files = LazyNetwork(cfg, weights)
         self.outline = outline = self._files.outline
@@ -103,6 +105,13 @@ class Classifier:
         self.backend = open_backend(self._files, backend, precision, device, [output_layer(outline)], few)
         self.names = find_names(outline.cfg.path, weights, classes, names, data)
         self.tree = tree_of(outline)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.info().line})"
+
+    def info(self) -> ModelInfo:
+        """See ``Detector.info``."""
+        return info_of("classification", self._files, self.backend, self.names)
 
     @property
     def network(self) -> Network:

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -15,10 +14,11 @@ import numpy as np
 import torch
 
 from darknet_py.data.coco import category_ids as coco_category_ids
+from darknet_py.data.datafile import class_numbers
 from darknet_py.data.image import read_image
-from darknet_py.errors import DarknetError, DataError, Reason, shown, suggestion
+from darknet_py.errors import DarknetError, DataError, Reason, shown
 from darknet_py.inference import result_formats
-from darknet_py.ops.boxes import xyxy_to_cxcywh
+from darknet_py.ops.boxes import within, xyxy_to_cxcywh
 from darknet_py.utils.files import write_file
 from darknet_py.viz import display
 from darknet_py.viz.draw import draw_detections
@@ -191,7 +191,7 @@ class Detections:
             ValueError, DataError: see ``draw``.
         """
         picture = self._picture(image)
-        around = self.boxes.reshape(-1, 4) + np.array([-padding, -padding, padding, padding])
+        around = self.boxes.reshape(-1, 4) + np.array([-1, -1, 1, 1]) * padding
         return [picture[top:bottom, left:right].copy()
                 for left, top, right, bottom in within(around, picture.shape).tolist()]
 
@@ -223,8 +223,8 @@ class Detections:
             rows &= self.scores > score
         if area is not None:
             least, most = area if isinstance(area, Sequence) else (area, np.inf)
-            sides = self.boxes.reshape(-1, 4)[:, 2:] - self.boxes.reshape(-1, 4)[:, :2]
-            rows &= (sides.prod(1) >= least) & (sides.prod(1) <= most)
+            areas = (self.boxes[:, 2:] - self.boxes[:, :2]).prod(1)
+            rows &= (areas >= least) & (areas <= most)
         return self.select(rows)
 
     def select(self, rows: np.ndarray) -> Detections:
@@ -340,31 +340,6 @@ class Detections:
         return [{"image_id": image_id, "category_id": ids[d.label],
                  "bbox": [left, top, right - left, bottom - top], "score": d.score}
                 for d in self for left, top, right, bottom in [d.box.tolist()]]
-
-
-def class_numbers(given: str | int | Sequence[str | int], names: Sequence[str]) -> np.ndarray:
-    """The numbers of classes that are given by their names, or else by their numbers; one or several.
-
-    Raises:
-        DarknetError: there is no such class.
-    """
-    numbers: list[int] = []
-    for word in map(str, [given] if isinstance(given, (str, int, np.integer)) else given):
-        here = [label for label, name in enumerate(names) if name == word]
-        if not here and re.fullmatch(r"\d{1,9}", word) and int(word) < len(names):
-            here = [int(word)]
-        if not here:
-            raise DarknetError(f"expected a class, a name or a number from 0 to {len(names) - 1}, found {word}"
-                               + suggestion(word, names))
-        numbers += here
-    return np.array(numbers, np.int64)
-
-
-def within(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Boxes (K, 4) in whole pixels, cut off at the edges of a picture of that shape (H, W, ...); those outside of it
-    have no pixel."""
-    edges, limit = np.nan_to_num(boxes), [shape[1], shape[0]] * 2
-    return np.concatenate([np.floor(edges[:, :2]), np.ceil(edges[:, 2:])], 1).clip(0, limit).astype(int)
 
 
 def _written(text: str, path: str | os.PathLike | None) -> str:

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 
 from darknet_py.errors import DataError, Reason, cause
-from darknet_py.inference.detections import Detections, within
+from darknet_py.inference.detections import Detections
 from darknet_py.live.files import frame_path
 from darknet_py.live.results import Result
+from darknet_py.ops.boxes import within
 from darknet_py.utils.files import write_file
 
 CELLS, LEAST_CELL = 6, 8        # along the longer side of a box, at most; the least side of one, in pixels
@@ -47,7 +48,7 @@ class ChooseObjects:
         only, blur: class numbers; None: all are reported; none is pixelated.
     """
 
-    def __init__(self, only: np.ndarray | None, blur: np.ndarray | None):
+    def __init__(self, only: Sequence[int] | None, blur: Sequence[int] | None):
         self.only, self.blur = only, blur
 
     def __call__(self, result: Result) -> None:

@@ -61,6 +61,16 @@ class Network(nn.Module):
         self.layers = nn.ModuleList([step.layer for step in self.plan])     # type: ignore[assignment]
         self.heads = output_heads(self.layers)
 
+    def __repr__(self) -> str:
+        name = "a network" if self.cfg.path is None else self.cfg.path.name
+        kinds = ", ".join(f"[{layer.kind}]" for layer in map(self.layers.__getitem__, self.heads))
+        return f"{type(self).__name__}({name}: {len(self.layers)} layers, {self.input_shape}, outputs of {kinds})"
+
+    def summary(self) -> str:
+        """The table of its layers that Darknet prints, FLOPs, parameters and memory; ``darknet-py info`` prints it."""
+        from darknet_py.model.summary import describe  # which needs this module
+        return "\n".join(describe(self))
+
     @property
     def detection_heads(self) -> list[DetectionHead]:
         """The layers whose outputs hold boxes."""

@@ -59,7 +59,6 @@ def test_the_gpu_of_a_rank(gpus, monkeypatch):
 
 @pytest.mark.parametrize("make", [
     lambda files, device: Detector(*files, device=device), lambda files, device: load_network(*files, device=device),
-    lambda files, device: Detector(*files, device=device, backend="openvino"),
     lambda files, device: Classifier("c.cfg", "c.weights", device=device),
     lambda files, device: train("no.data", files[0], device=device)])
 def test_wherever_one_is_taken(gpus, make, demo, workdir):

@@ -91,11 +91,13 @@ def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "fl
         DarknetError: no such backend, precision or device, a package is missing, the backend cannot run this network,
             or it gives something else than PyTorch.
     """
-    device = device_name(device)
     if backend not in BACKENDS and backend != "auto":
         raise DarknetError(f"expected a backend (auto, {', '.join(BACKENDS)}), found {backend}")
     if precision not in (*PRECISIONS, INT8):
         raise DarknetError(f"expected a precision ({', '.join((*PRECISIONS, INT8))}), found {precision}")
+    if backend != "auto":
+        BACKENDS[backend].check_device(device)
+    device = device_name(device)
     if files.model is not None:
         return load_model(files.outline, files.model, backend, precision, device, layers)
     if precision == INT8:
