@@ -58,6 +58,10 @@ class Evaluation:
     mistakes: Mistakes
     predictions: Predictions
 
+    def __repr__(self) -> str:
+        return (f"{type(self).__name__}({self.map!r}, COCO's AP {self.coco.figures['AP']:.2%}, "
+                f"{len(self.predictions.sizes)} images)")
+
 
 def evaluate(network: Network, samples: Sequence[Sample], names: Sequence[str], *, truth: CocoTruth | None = None,
              iou_thresh: float = .5, points: int = 0, thresh: float = .25, nms: float | None = None,

@@ -52,6 +52,7 @@ def perplexity(network: Network, data: bytes, seed: bytes = b"", *, device: str 
 
     Args:
         network: as many outputs as inputs (``inputs=``).
+        data: the text, of at least 2 bytes.
         seed: what the network reads before the text.
         device: None takes the network's, "auto" a GPU where there is one.
         progress: called with the result so far.

@@ -28,7 +28,12 @@ from darknet_py.model.network import LazyNetwork, Network
 
 
 class ClassScore(NamedTuple):
-    """A class and its score for an image. ``parent``: its number in a tree, -1 for a root; None without a tree."""
+    """A class and its score for an image.
+
+    score: in [0, 1].
+    label: the number of the class, and name, its name.
+    parent: the number of the class above it in a tree, -1 for a root; None without a tree.
+    """
 
     score: float
     label: int
@@ -110,12 +115,12 @@ class Classifier:
         return f"{type(self).__name__}({self.info().line})"
 
     def info(self) -> ModelInfo:
-        """See ``Detector.info``."""
+        """Facts of the network and of what runs it: the size of its input, classes, FLOPs, backend ..."""
         return info_of("classification", self._files, self.backend, self.names)
 
     @property
     def network(self) -> Network:
-        """See ``Detector.network``."""
+        """The network, folded, see ``Detector.network``."""
         network = self._files.network
         return network if network.folded else prepare_for_inference(network)
 

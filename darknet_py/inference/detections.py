@@ -42,12 +42,9 @@ class Detection(NamedTuple):
 class Detections:
     """Detections of one image, by falling score. A box with two classes above the threshold is listed twice.
 
-    They can be iterated over and counted by ``len``. ``found[0]`` is a ``Detection``; ``found[:5]``,
-    ``found[found.scores > .5]``, ``found[[2, 0]]`` and ``found["dog"]`` are ``Detections`` of some of them; and
-    ``"dog" in found`` says whether there is one of a class. A notebook shows the picture with the boxes.
-
-    They can be pickled and copied, with the picture where they hold one: ``dataclasses.replace(found, image=None)``
-    is without.
+    ``found[0]`` is a ``Detection``; ``found[:5]``, ``found[found.scores > .5]``, ``found[[2, 0]]`` and ``found["dog"]``
+    are ``Detections``, some of them; ``"dog" in found`` says whether there is one of a class. A notebook shows the
+    picture with the boxes. Pickled and copied they still hold ``image``: ``dataclasses.replace(found, image=None)``.
 
     Attributes:
         boxes: (K, 4) float32 left, top, right, bottom in pixels; they may reach beyond the image.
@@ -61,8 +58,7 @@ class Detections:
         ids: (K,) int64 numbers of the tracked objects from 1 on, the same for all classes of a box; 0: not tracked, or
             not yet; None: nothing is.
         missed: (K,) int64 frames since a tracked object was last detected; 0: it is in this one; None: all are.
-        image: (H, W, C) BGR uint8, the picture itself and no copy, where a call keeps it (see ``Detector.__call__``);
-            else None.
+        image: (H, W, C) BGR uint8, the picture itself, where a call keeps it (see ``Detector.__call__``); else None.
     """
 
     boxes: np.ndarray
@@ -103,12 +99,12 @@ class Detections:
         if isinstance(key, str):
             return self.filter(key)
         rows = np.arange(len(self))[key] if isinstance(key, slice) else np.asarray(key)
-        rows = rows if rows.size else rows.astype(np.int64 if rows.dtype.kind == "f" else rows.dtype)
-        if isinstance(key, bool) or rows.ndim > 1 or rows.dtype.kind not in "iub":
+        rows = rows.astype(np.int64) if not rows.size and rows.dtype.kind == "f" else rows      # of []
+        if rows.ndim > 1 or rows.dtype.kind not in ("iub" if rows.ndim else "iu"):
             raise TypeError("expected a number, a slice, a mask, indices or the name of a class, found " + shown(key))
         if rows.dtype.kind == "b" and len(rows) != len(self):
             raise IndexError(f"expected a mask of {len(self)} values, a detection each, found {len(rows)}")
-        if rows.dtype.kind != "b" and ((rows >= len(self)) | (rows < -len(self))).any():
+        if rows.dtype.kind != "b" and not ((-len(self) <= rows) & (rows < len(self))).all():
             raise IndexError(f"there are {len(self)} detections, found the index {shown(key)}")
         if rows.ndim:
             return self.select(rows)
@@ -146,14 +142,11 @@ class Detections:
         return draw_detections(self._picture(image), self.boxes, self.labels, self.scores, self.names, ids=self.ids)
 
     def save(self, path: str | os.PathLike, image: np.ndarray | None = None) -> Path:
-        """Write the picture with boxes and names on it; its folder is made if it is missing.
+        """Write the picture with boxes and names on it, and return the path; the folder is made if it is missing.
 
         Args:
             path: the file, in the format of its extension.
             image: see ``draw``.
-
-        Returns:
-            The path.
 
         Raises:
             ValueError, DataError: see ``draw``; also where it cannot be written, or is the picture itself.
@@ -197,12 +190,12 @@ class Detections:
 
     def _picture(self, image: np.ndarray | None) -> np.ndarray:
         image = self.image if image is None else image
-        if image is not None:
-            return image
-        if self.path is None:
-            raise ValueError("these detections came from an array and do not hold it, so draw, save, show and crop "
-                             "need it again: draw(image)")
-        return read_image(self.path)
+        if image is None:
+            if self.path is None:
+                raise ValueError("these detections came from an array and do not hold it, so draw, save, show and crop "
+                                 "need it again: draw(image)")
+            image = read_image(self.path)
+        return image
 
     def filter(self, names: str | int | Sequence[str | int] | None = None, *, score: float | None = None,
                area: float | tuple[float, float] | None = None) -> Detections:
@@ -228,7 +221,7 @@ class Detections:
         return self.select(rows)
 
     def select(self, rows: np.ndarray) -> Detections:
-        """Some of them: (K,) bool, or their indices in the order wanted."""
+        """Some of them. rows: (K,) bool, or their indices in the order wanted."""
         return replace(self, **{name: values[rows] for name in self.ARRAYS
                                 if (values := getattr(self, name)) is not None})
 
@@ -243,7 +236,7 @@ class Detections:
         return np.arange(len(self)) if self.places is None else self.places.argsort(kind="stable")
 
     def in_order(self) -> list[Detection]:
-        """In ``order``."""
+        """All of them in ``order``."""
         found = list(self)
         return [found[index] for index in self.order]
 
@@ -256,7 +249,8 @@ class Detections:
 
     def to_json(self, frame_id: int = 1, fields: Mapping[str, Any] = MappingProxyType({})) -> str:
         """One frame of Darknet's JSON (detection_to_json), as ``detector test -out`` writes it, in its order; names are
-        escaped. Tracked objects have ``tags`` too. fields: of the frame, beside those that Darknet has."""
+        escaped. Tracked objects have ``tags`` too. frame_id: its number; fields: more of the frame's, beside those that
+        Darknet has."""
         objects = [
             f'  {{"class_id":{d.label}, "name":{json.dumps(d.name)}, "relative_coordinates":{{"center_x":{x:f}, '
             f'"center_y":{y:f}, "width":{w:f}, "height":{h:f}}}, "confidence":{d.score:f}'
@@ -302,8 +296,7 @@ class Detections:
         Args:
             found: with class_id; without confidence their scores are 1; a tracker_id of -1 is none.
             image_size: (height, width) in pixels.
-            names: of all classes; None: those of ``data["class_name"]``, and for classes that are not among them their
-                numbers.
+            names: of all classes; None: those in ``data["class_name"]``, and numbers for others.
             path: of the image, where it came from a file.
 
         Raises:
@@ -334,6 +327,7 @@ class Detections:
         """As results in COCO's format, which json.dump takes: boxes are left, top, width, height in pixels.
 
         Args:
+            image_id: of the image in the data set.
             category_ids: of the classes; None takes COCO's own for its 80 classes, else the numbers from 1 on.
         """
         ids = coco_category_ids(self.names) if category_ids is None else category_ids

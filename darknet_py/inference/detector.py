@@ -33,6 +33,7 @@ HIDDEN = "dont_show"            # classes whose names start so are not reported
 class Frame(NamedTuple):
     """An image that went through a detector.
 
+    detections: in it, see ``Detections``.
     image: (H, W, C) uint8 as it was decoded, or the array that was given.
     seconds: its share of the backend's time for its batch.
     """
@@ -205,6 +206,7 @@ class Detector:
         """Post-process what the backend gives for a batch.
 
         Args:
+            outputs: of the backend, a tensor a head.
             images: (height, width) in pixels, and the path, of each.
             thresh, nms: None: the detector's own.
         """

@@ -33,7 +33,8 @@ class HeadPass(NamedTuple):
 
 
 class Network(nn.Module):
-    """A network that a cfg describes. Build one with ``load_network``.
+    """A network that a cfg describes, for images of width x height pixels instead of the cfg's, and with a training
+    context of its own unless one is given. Build one with ``load_network``.
 
     Attributes:
         options: the [net] section.
@@ -92,11 +93,11 @@ class Network(nn.Module):
         return tuple(self.outputs_of(x, self.heads))
 
     def output_of(self, x: Tensor, index: int) -> Tensor:
-        """Run the network up to one layer, and return that layer's output; gradients flow back to x."""
+        """Run the network up to the layer of that index, and return that layer's output; gradients flow back to x."""
         return self.outputs_of(x, [index])[0]
 
     def outputs_of(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
-        """The same for several layers; -1 is the input, with the shape of images."""
+        """``output_of`` x for the layers of several indices; -1 is the input, with the shape of images."""
         outputs = self._execute(x, lambda layer, *xs: layer(*xs), self.plan[:max(indices) + 1], indices)
         return [outputs[index] for index in indices]
 
@@ -139,7 +140,7 @@ class Network(nn.Module):
         return passes
 
     def trace(self, x: Tensor) -> list[Tensor]:
-        """Run the network and return all outputs: one tensor a layer, each the content of C's ``l.output``."""
+        """Run the network on x and return all outputs: one tensor a layer, each the content of C's ``l.output``."""
         kept = []
 
         def run(layer: Layer, *xs: Tensor) -> Tensor:
@@ -151,7 +152,7 @@ class Network(nn.Module):
         return kept
 
     def load_weights(self, path: str | os.PathLike, source: Network | None = None) -> int:
-        """Load a .weights file.
+        """Load the .weights file ``path``.
 
         Args:
             source: the network that it was written for, of as many layers. What has other shapes there is passed over,
@@ -170,7 +171,7 @@ class Network(nn.Module):
         return self.reached
 
     def save_weights(self, path: str | os.PathLike, layers: int | None = None) -> None:
-        """Write a .weights file, whole or not at all.
+        """Write a .weights file to ``path``, whole or not at all.
 
         Args:
             layers: write the first so many only, with ``seen`` 0 (C's ``partial``).
@@ -191,8 +192,8 @@ class Network(nn.Module):
             layer.reset_state()
 
     def resized(self, width: int, height: int, layers: int | None = None) -> Network:
-        """This network for images of another size: a second plan over the very same weights, statistics, mode and
-        training context.
+        """This network for images of width x height pixels: a second plan over the very same weights,
+        statistics, mode and training context.
 
         Args:
             layers: the first so many only; those after them need not fit the size.
@@ -220,7 +221,7 @@ class Network(nn.Module):
         return twin.train(self.training)
 
     def set_time_steps(self, time_steps: int) -> None:
-        """How many steps the images of one call make up in recurrent layers, instead of what the cfg says."""
+        """How many steps (``time_steps``) the images of one call make up in recurrent layers, instead of the cfg's."""
         for layer in self.layers:
             layer.set_time_steps(time_steps)
         self.reset_state()
@@ -283,7 +284,7 @@ def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None
     Args:
         cfg: a path, or a ``Cfg`` from ``read_cfg`` or ``parse_cfg``.
         weights: a path; layers that the file does not reach, or all without one, get C's random start.
-        width, height: instead of the cfg's.
+        width, height: in pixels, instead of the cfg's.
         device: see ``utils.device.device_name``.
         source: see ``Network.load_weights``.
 
@@ -299,7 +300,8 @@ def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None
 
 
 class LazyNetwork:
-    """A network whose weights are loaded when they are first needed; arguments and errors: see ``load_network``.
+    """A network whose weights are loaded when they are first needed; cfg, weights, width, height and source, and
+    errors: see ``load_network``.
 
     Attributes:
         outline: the network, for what does not depend on weights; until they are loaded they have any values.

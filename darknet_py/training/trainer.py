@@ -49,6 +49,7 @@ class Run:
         data: a .data file, or what else ``read_samples`` reads.
         cfg: a path, or a ``Cfg``.
         weights: a .weights file to start from; with a .state file beside it the run that wrote it goes on exactly.
+        settings: None: those that ``Settings`` has by itself.
 
     A run on the same data, with the same layers and first weights, whose ``NAME_last.weights`` lies in the backup
     folder goes on by itself; ``notes`` list what was changed in the cfg. Of a finished one nothing is touched. What
@@ -312,7 +313,7 @@ class Run:
             yield from self.save_last_now()     # after all others, which a restart from it does not write again
 
     def save_last_now(self, *, must: bool = False) -> Iterator[Event]:
-        """Write ``NAME_last.weights`` and its state out of turn, as before an early end."""
+        """Write ``NAME_last.weights`` and its state out of turn, as before an early end; they ``must`` be written."""
         yield from self.files.state({
             "iteration": self.iteration, "average_loss": self.average_loss, "best": self.best,
             "scored_at": self.scored_at, "seed": self.seed, "amp": self.settings.amp, "pictures": self.task.count,

@@ -58,7 +58,8 @@ def test_some(found, key, rows):
     (4, IndexError, "there are 4 detections, found the index 4"), (-5, IndexError, "found the index -5"),
     ([0, 7], IndexError, "found the index [0, 7]"), ([True], IndexError, "expected a mask of 4 values, a detection "
      "each, found 1"), (1.5, TypeError, "expected a number, a slice, a mask, indices or the name of a class, found 1."),
-    (True, TypeError, "found True"), (None, TypeError, "found None"), (np.zeros((2, 2), int), TypeError, "found array"),
+    (True, TypeError, "found True"), (np.True_, TypeError, "found "),
+    (None, TypeError, "found None"), (np.zeros((2, 2), int), TypeError, "found array"),
     (["dog"], TypeError, "found ['dog']"), ("dgo", DarknetError, "found dgo; did you mean dog?")])
 def test_what_is_no_index(found, key, error, says):
     with pytest.raises(error, match=re.escape(says)):

@@ -130,7 +130,7 @@ class Backend(ABC):
                 raise DarknetError(f"backend={cls.name} needs the package {package}: pip install {package}") from None
 
     @classmethod
-    def check_device(cls, device: str | torch.device) -> None:
+    def check_device(cls, device: str | int | torch.device) -> None:
         """DarknetError for a device other than the CPU, where it runs on that alone."""
         if str(device) not in ("auto", "cpu"):
             raise DarknetError(f"backend={cls.name} runs on the CPU, found device={device}")

@@ -78,7 +78,7 @@ class PyTorch(Backend):
         return cls(prepare_for_inference(network, device, dtype, cls.packed), layers)
 
     @classmethod
-    def check_device(cls, device: str | torch.device) -> None:
+    def check_device(cls, device: str | int | torch.device) -> None:
         """All that PyTorch has."""
 
     @classmethod

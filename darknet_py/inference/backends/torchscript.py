@@ -27,7 +27,7 @@ class _Traced(Backend):
         return self.place
 
     @classmethod
-    def check_device(cls, device: str | torch.device) -> None:
+    def check_device(cls, device: str | int | torch.device) -> None:
         """All that PyTorch has."""
 
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
