@@ -56,6 +56,27 @@ def test_names_agree():
     assert dir(darknet_py) == darknet_py.__all__
 
 
+def test_in_a_line(demo, workdir):
+    """What a notebook shows of each; and the tables that print for those who ask."""
+    detector = Detector(*demo[:2], device="cpu", backend="pytorch", thresh=.3)
+    assert repr(detector) == "Detector(shapes.cfg, shapes.weights: 3 classes, 512 x 384, pytorch float32 on cpu)"
+    info = detector.info()
+    assert (info.task, info.cfg, info.width, info.height, info.channels) == ("detection", demo[0], 512, 384, 3)
+    assert (info.classes, info.names, info.thresh) == (3, ("circle", "square", "triangle"), .3)
+    assert info.parameters == 112790 and info.bflops == pytest.approx(1.732, abs=.001) and info.letterbox is False
+    lines = dict(line.split(maxsplit=1) for line in repr(info).splitlines())
+    assert lines["classes"] == "3: circle, square, triangle" and lines["input"].startswith("512 x 384 x 3 ")
+    assert lines["weights"] == str(demo[1]) and lines["backend"] == "pytorch, float32 on cpu"
+    assert repr(detector.network) == "Network(shapes.cfg: 17 layers, 512 x 384 x 3, outputs of [yolo], [yolo])"
+    assert re.search(r"^    0 conv .*\n(.*\n)*parameters +112,790$", detector.network.summary(), re.M)
+    cfg = darknet_py.parse_cfg("[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=2\n[softmax]\n")
+    darknet_py.load_network(cfg).save_weights("c.weights")
+    classifier = darknet_py.Classifier(cfg, "c.weights", ["x" * 80, "y" * 80] * 64, device="cpu", backend="pytorch")
+    assert repr(classifier) == "Classifier(c.weights: 128 classes, 8 x 8, pytorch float32 on cpu)"
+    lines = repr(classifier.info()).splitlines()
+    assert max(map(len, lines)) < 120 and not any(line.startswith(("cfg", "thresh", "nms")) for line in lines)
+
+
 def test_convert_is_a_package_and_a_function():
     """Whichever of them was imported first."""
     code = ("import darknet_py; first = darknet_py.convert; from darknet_py.convert import convert, FORMATS; "

@@ -18,7 +18,7 @@ from darknet_py.data import batch_plan
 from darknet_py.data.datafile import count_of, entries_of, opened
 from darknet_py.data.loader import Plan
 from darknet_py.data.targets import MiniBatch
-from darknet_py.errors import CfgError, DarknetError, Reason, WeightsError
+from darknet_py.errors import DarknetError, Reason, WeightsError
 from darknet_py.training import checkpoint, resume
 from darknet_py.training.chart import read_chart
 from darknet_py.training.events import Event, Finished, Iteration, Note, Saved, Scored, Started
@@ -106,6 +106,10 @@ class Run:
                     self.backup.rmdir()
             raise
 
+    def __repr__(self) -> str:
+        best = "" if self.best < 0 else f", best score {self.best:.2%} in iteration {self.best_at}"
+        return f"{type(self).__name__}({self.name}: iteration {self.iteration} of {self.last}{best})"
+
     def _decide(self) -> resume.Decision:
         """Decide at which iteration to start, on rank 0 alone, which locks the folder and name first."""
         if not self.world.is_main:
@@ -175,12 +179,7 @@ class Run:
     def plan(self, iteration: int) -> Plan:
         """The mini-batches of an iteration, in a number that all processes can share."""
         plan = batch_plan.plan(self.network.options, self.task.random, iteration, self.seed)
-        count = next((count for count in range(plan.subdivisions, plan.images + 1)
-                      if count % self.world.size == 0 and plan.images % count == 0), None)
-        if count is None:
-            raise CfgError(f"a batch of {plan.images} images cannot be shared by {self.world.size} processes",
-                           Reason.INDIVISIBLE, self.cfg.path)
-        return plan._replace(subdivisions=count)
+        return batch_plan.shared(plan, self.world.size, self.cfg.path)
 
     def __iter__(self) -> Iterator[Event]:
         try:
