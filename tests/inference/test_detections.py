@@ -127,6 +127,9 @@ def test_a_notebook_shows_the_picture(found):
     large = replace(found, image=np.zeros((1000, 4000, 3), np.uint8))
     png = cv2.imdecode(np.frombuffer(large._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
     assert png.shape == (400, 1600, 3)
+    formatters = pytest.importorskip("IPython.core.formatters")
+    kinds, _ = formatters.DisplayFormatter().format(found)
+    assert kinds["image/png"] and kinds["text/plain"] == repr(found)
     assert replace(found, image=None)._repr_png_() is None                  # it shows the text then
     assert replace(found, image=None, path="gone.png")._repr_png_() is None
 
