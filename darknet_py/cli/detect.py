@@ -312,18 +312,8 @@ def picture_path(chosen: str | None, image: str, several: bool, used: set[Path])
 
 def write_picture(path: Path, image: np.ndarray) -> None:
     """A picture (H, W, 3) BGR, in the format that its name ends with."""
-    import cv2
-
-    from darknet_py.errors import DataError, Reason
-    try:
-        ok, data = cv2.imencode(path.suffix or ".jpg", image)
-    except cv2.error:
-        ok = False
-    if not ok:
-        kind = path.suffix if path.suffix else ".jpg"
-        raise DataError(f"{path}: cannot write a picture of {image.shape[1]} x {image.shape[0]} pixels as {kind}",
-                        Reason.UNSUPPORTED)
-    write_file(path, data.tobytes())
+    from darknet_py.viz import display
+    display.write_picture(path, image)
 
 
 def write_json(path: str, frames: Iterable[Detections]) -> None:
