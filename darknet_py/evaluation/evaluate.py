@@ -101,7 +101,7 @@ def evaluate(network: Network, samples: Sequence[Sample], names: Sequence[str], 
 def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[str], *, iou_thresh: float = .5,
                  points: int = 0, thresh: float = .25, nms: float = MAP.nms, letterbox: bool | None = None,
                  difficult: Sequence[Sample] | None = None, batch: int | None = None,
-                 device: str | torch.device | None = None, workers: int | None = None, world: World | None = None,
+                 device: str | int | torch.device | None = None, workers: int | None = None, world: World | None = None,
                  progress: Callable[[int, int], None] | None = None, backend: Backend | None = None,
                  tiling: Tiling | None = None) -> MapResult:
     """Mean average precision of a network on labelled images.

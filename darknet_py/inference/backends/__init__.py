@@ -36,7 +36,7 @@ ON_CPU = (Ncnn, OpenVino)               # of which "auto" takes one
 WINOGRAD = .5           # of a network's FLOPs: where Winograd's algorithm can do so many, ncnn is the faster
 
 
-def choose(network: Network, device: str | torch.device = "auto", precision: str = "float32"
+def choose(network: Network, device: str | int | torch.device = "auto", precision: str = "float32"
            ) -> tuple[tuple[str, ...], str]:
     """The backend that "auto" stands for, the fastest at float32's accuracy, behind it those that take its place where
     it cannot express the network, and why, in words.
@@ -95,9 +95,7 @@ def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "fl
         raise DarknetError(f"expected a backend (auto, {', '.join(BACKENDS)}), found {backend}")
     if precision not in (*PRECISIONS, INT8):
         raise DarknetError(f"expected a precision ({', '.join((*PRECISIONS, INT8))}), found {precision}")
-    if backend != "auto":
-        BACKENDS[backend].check_device(device)
-    device = device_name(device)
+    device = device_name(device) if backend == "auto" else device
     if files.model is not None:
         return load_model(files.outline, files.model, backend, precision, device, layers)
     if precision == INT8:
@@ -122,7 +120,7 @@ def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "fl
 
 
 def build_backend(network: Network, name: str = "pytorch", precision: str = "float32",
-                  device: str | torch.device = "auto", layers: Sequence[int] | None = None) -> Backend:
+                  device: str | int | torch.device = "auto", layers: Sequence[int] | None = None) -> Backend:
     """A network that has its weights on the runtime of that name, checked, not cached; see ``open_backend``."""
     backend = BACKENDS[name]
     precision = backend.supported(precision)
@@ -147,7 +145,7 @@ def build_backend(network: Network, name: str = "pytorch", precision: str = "flo
     return built
 
 
-def build_fastest(network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None
+def build_fastest(network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None
                   ) -> Backend:
     """A network that has its weights on the first of those that ``choose`` names that can express it, not cached."""
     for name in choose(network, device)[0][:-1]:
@@ -157,7 +155,7 @@ def build_fastest(network: Network, device: str | torch.device = "auto", layers:
 
 
 def load_model(network: Network, path: Path, backend: str = "auto", precision: str = "float32",
-               device: str | torch.device = "auto", layers: Sequence[int] | None = None) -> Backend:
+               device: str | int | torch.device = "auto", layers: Sequence[int] | None = None) -> Backend:
     """A model in a file on a runtime that reads it, see ``open_backend``.
 
     Args:
@@ -204,7 +202,7 @@ def _first_line(error: Exception) -> str:
                 lines[-1] if lines else type(error).__name__)
 
 
-def _open(files: LazyNetwork, backend: type[Backend], precision: str, device: str | torch.device,
+def _open(files: LazyNetwork, backend: type[Backend], precision: str, device: str | int | torch.device,
           layers: Sequence[int] | None, build: bool = True) -> Backend | None:
     """The backend from the cache, or built unless ``build`` is False."""
     models = Cache(cache_folder())
@@ -222,6 +220,7 @@ def _open(files: LazyNetwork, backend: type[Backend], precision: str, device: st
         found = pool.submit(look_up, precision) if keep else None
         backend.require()               # imports it meanwhile
         backend.check_device(device)
+        device = device_name(device)
         if (supported := backend.supported(precision)) != precision:
             precision, found = supported, pool.submit(look_up, supported) if keep else None
         if backend.exports is not None and files.weights is not None:

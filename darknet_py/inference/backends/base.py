@@ -61,7 +61,7 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+    def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
               precision: str = "float32") -> Backend:
         """The backend of a network that has its weights.
 
@@ -173,7 +173,7 @@ class OnnxBackend(Backend):
     reads: ClassVar[tuple[str, ...]] = (".onnx",)
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+    def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
               precision: str = "float32") -> OnnxBackend:
         cls.require((*cls.builds_with, *cls.packages))
         cls.check_device(device)

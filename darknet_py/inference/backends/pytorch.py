@@ -14,7 +14,7 @@ from darknet_py.utils.device import local_device
 from darknet_py.utils.memory import free_memory
 
 
-def prepare_for_inference(network: Network, device: str | torch.device | None = None,
+def prepare_for_inference(network: Network, device: str | int | torch.device | None = None,
                           dtype: torch.dtype | None = None, packed: bool = False) -> Network:
     """The network itself, no longer to train: on that device, folded, of that type, images without time steps, channels
     last.
@@ -71,8 +71,8 @@ class PyTorch(Backend):
         return next(self.network.parameters(), torch.zeros(()))
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device | None = "auto", layers: Sequence[int] | None = None,
-              precision: str = "float32") -> PyTorch:
+    def build(cls, network: Network, device: str | int | torch.device | None = "auto",
+              layers: Sequence[int] | None = None, precision: str = "float32") -> PyTorch:
         """Of the network itself, which is folded; None leaves it on its device."""
         dtype = None if precision == "float32" else getattr(torch, precision)       # None: what it is
         return cls(prepare_for_inference(network, device, dtype, cls.packed), layers)
@@ -82,8 +82,8 @@ class PyTorch(Backend):
         """All that PyTorch has."""
 
     @classmethod
-    def copy_of(cls, network: Network, device: str | torch.device | None = None, layers: Sequence[int] | None = None
-                ) -> PyTorch:
+    def copy_of(cls, network: Network, device: str | int | torch.device | None = None,
+                layers: Sequence[int] | None = None) -> PyTorch:
         """Of a copy, so that a network may go on training."""
         return cls.build(copy.deepcopy(network).eval(), device, layers)
 

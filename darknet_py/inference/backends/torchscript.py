@@ -42,7 +42,7 @@ class TorchScript(_Traced):
     exports = "TorchScript"
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+    def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
               precision: str = "float32") -> TorchScript:
         where, module = local_device(device), cls.exported(network, layers)
         return cls(network, trace(module.to(where), _example(network).to(where)), where, layers)
@@ -59,7 +59,7 @@ class Exported(_Traced):
     exports = "a torch.export program"
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+    def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
               precision: str = "float32") -> Exported:
         where, module = local_device(device), cls.exported(network, layers)
         return cls(network, export(module.to(where), _example(network).to(where), None).module(), where, layers)
