@@ -13,13 +13,14 @@ from torch import Tensor
 from darknet_py.cfg.language import Cfg
 from darknet_py.data.classifier_augment import middle
 from darknet_py.data.datafile import count_of, find_names, read_data
-from darknet_py.data.image import read_image, resize
+from darknet_py.data.given import as_uint8, decode
+from darknet_py.data.image import resize
 from darknet_py.errors import DataError, Reason
 from darknet_py.inference.backends import open_backend
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import prepare_for_inference
 from darknet_py.inference.pipeline import MOST, BatchOutputs, Pipeline, Preprocessed, batched
-from darknet_py.inference.preprocess import Image, as_list, check_takes_images, checked, fitted, path_of
+from darknet_py.inference.preprocess import Image, as_list, batch_size, check_takes_images, checked, fitted, path_of
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
 from darknet_py.layers.softmax import TrainingHead
@@ -122,20 +123,19 @@ class Classifier:
         """Classify the centre crop of an image.
 
         Args:
-            image: a path; an array (H, W, 3) BGR or (H, W) grey, as OpenCV gives them; or a list of either, which
-                runs as one batch.
+            image: see ``Detector.__call__``.
 
         Returns:
-            ``Prediction``, or for a list a list of them in the same order.
+            ``Prediction``, or for several a list of them in the same order.
 
         Raises:
-            DataError: an image that cannot be read.
+            DataError: an image that cannot be read, floats beyond [0, 1], a folder without pictures.
             TypeError: something else than images; of a generator too, which ``stream`` takes.
             DarknetError: the network gives something that is not a number.
         """
         images, alone = as_list(image)
         predictions = []
-        for _, one in self.stream(images, batch=len(images), overlapped=len(images) > 1):
+        for _, one in self.stream(images, batch=batch_size(image, images), overlapped=len(images) > 1):
             if isinstance(one, DataError):
                 raise one
             predictions.append(one.prediction)
@@ -146,7 +146,7 @@ class Classifier:
         """Classify any number of images, in order, while others are decoded.
 
         Args:
-            images: as for a call, from any iterable; taken as they are needed.
+            images: see ``Detector.stream``.
             batch: images that run together; None: ``images`` gives lists, each of which does.
             overlapped: False takes an image only when the one before it is done.
 
@@ -163,8 +163,8 @@ class Classifier:
 
     def _preprocess(self, image: Image) -> Preprocessed:
         shape = self.backend.shape
-        array = image if isinstance(image, np.ndarray) else read_image(image, shape.channels)
-        return Preprocessed(fitted(array, shape, self.fit)[None], (array, path_of(image)))
+        array = decode(image, shape.channels)
+        return Preprocessed(fitted(array, shape, self.fit)[None], (as_uint8(array), path_of(image)))
 
     def _postprocess(self, batch: BatchOutputs) -> list[Classified]:
         scores = class_probabilities(batch.outputs[0].flatten(1).float().cpu(), self.tree).numpy()

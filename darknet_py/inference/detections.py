@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from darknet_py.data.coco import category_ids as coco_category_ids
-from darknet_py.data.image import read_image
+from darknet_py.data.given import Image, as_uint8, decode
+from darknet_py.data.lists import STDIN
 from darknet_py.errors import DarknetError
 from darknet_py.ops.boxes import xyxy_to_cxcywh
 from darknet_py.viz.draw import draw_detections
@@ -70,20 +71,20 @@ class Detections:
         height, width = self.image_size
         return "\n".join([f"{len(self)} detections in {self.path or 'an image'} ({width} x {height})", *lines])
 
-    def draw(self, image: np.ndarray | None = None) -> np.ndarray:
+    def draw(self, image: Image | None = None) -> np.ndarray:
         """The picture with boxes and names on it.
 
         Args:
-            image: (H, W, 3) BGR or (H, W) grey, uint8; read from ``path`` if None.
+            image: in any form that a detector takes one in, see ``Detector.__call__``; read from ``path`` if None.
 
         Returns:
             (H, W, 3) BGR uint8, a copy.
         """
         if image is None:
-            if self.path is None:
+            if self.path is None or self.path == STDIN:
                 raise ValueError("these detections came from an array, so draw(image) needs it again")
-            image = read_image(self.path)
-        return draw_detections(image, self.boxes, self.labels, self.scores, self.names, ids=self.ids)
+            image = self.path
+        return draw_detections(as_uint8(decode(image)), self.boxes, self.labels, self.scores, self.names, ids=self.ids)
 
     def select(self, rows: np.ndarray) -> Detections:
         """Some of them: (K,) bool, or their indices in the order wanted."""

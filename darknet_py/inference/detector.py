@@ -12,14 +12,14 @@ from torch import Tensor
 
 from darknet_py.cfg.language import Cfg
 from darknet_py.data.datafile import find_names
-from darknet_py.data.image import read_image
+from darknet_py.data.given import as_uint8, decode
 from darknet_py.errors import DataError
 from darknet_py.inference.backends import open_backend
 from darknet_py.inference.backends.pytorch import prepare_for_inference
 from darknet_py.inference.detections import Detections
 from darknet_py.inference.pipeline import MOST, BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.postprocess import PostProcessor
-from darknet_py.inference.preprocess import Image, as_inputs, as_list, check_takes_images, checked, path_of
+from darknet_py.inference.preprocess import Image, as_inputs, as_list, batch_size, check_takes_images, checked, path_of
 from darknet_py.inference.tiles import Tiling
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.ops.boxes import cxcywh_to_xyxy
@@ -31,7 +31,7 @@ HIDDEN = "dont_show"            # classes whose names start so are not reported
 class Frame(NamedTuple):
     """An image that went through a detector.
 
-    image: (H, W, C) uint8 as it was decoded, or the array that was given.
+    image: (H, W, C) BGR or (H, W) grey uint8, as it was decoded, or the array that was given.
     seconds: its share of the backend's time for its batch.
     """
 
@@ -128,19 +128,23 @@ class Detector:
         """Find objects.
 
         Args:
-            image: a path; an array (H, W, 3) BGR or (H, W) grey, as OpenCV gives them; or a list of either, which
-                runs as one batch.
+            image: the path of a file; an URL of http or https; ``-``, the bytes of an image file on the standard input;
+                an array (H, W, 3) BGR or (H, W) grey, as OpenCV gives them, uint8 or floats in [0, 1]; a PIL image, in
+                any mode but F, which is turned upright as its EXIF says; a tensor (3, H, W) RGB, uint8 or floats in
+                [0, 1]. Several: a list of these or a tensor (N, 3, H, W), which runs as one batch; a folder, a pattern
+                such as ``photos/*.jpg``, or a .txt with a path a line, whose pictures run one by one. See
+                ``data.given.decode``, ``data.lists.find_images``.
 
         Returns:
-            ``Detections``, or for a list a list of them in the same order.
+            ``Detections``, or for several a list of them in the same order.
 
         Raises:
-            DataError: an image that cannot be read.
+            DataError: an image that cannot be read, floats beyond [0, 1], a folder without pictures.
             TypeError: something else than images; of a generator too, which ``stream`` takes.
         """
         images, alone = as_list(image)
         found = []
-        for _, frame in self.stream(images, batch=len(images), overlapped=len(images) > 1):
+        for _, frame in self.stream(images, batch=batch_size(image, images), overlapped=len(images) > 1):
             if isinstance(frame, DataError):
                 raise frame
             found.append(frame.detections)
@@ -151,7 +155,8 @@ class Detector:
         """Find objects in any number of images, in order, while others are decoded.
 
         Args:
-            images: as for a call, from any iterable; taken as they are needed.
+            images: as for a call, one or from any iterable; taken as they are needed. In the place of a folder, pattern
+                or list come its pictures.
             batch: images that run together; None: ``images`` gives lists, each of which does.
             overlapped: False takes an image only when the one before it is done.
 
@@ -167,13 +172,14 @@ class Detector:
             batched(checked(images), max(1, batch)), batch)
 
     def preprocess(self, image: Image) -> Preprocessed:
-        """An image as the network's input; the context is the array (H, W, C) and the path.
+        """An image as the network's input; the context is the array (H, W, C) uint8 and the path.
 
         Raises:
             DataError: an image that cannot be read.
         """
-        array = image if isinstance(image, np.ndarray) else read_image(image, self.backend.shape.channels)
-        return Preprocessed(as_inputs(array, self.backend.shape, self.letterbox, self.tiling), (array, path_of(image)))
+        array = decode(image, self.backend.shape.channels)
+        return Preprocessed(as_inputs(array, self.backend.shape, self.letterbox, self.tiling),
+                            (as_uint8(array), path_of(image)))
 
     def find(self, outputs: Sequence[Tensor], images: Sequence[tuple[tuple[int, ...], str | None]],
              thresh: float | None = None, nms: float | None = None) -> list[Detections]:
