@@ -85,7 +85,8 @@ TENSOR = torch.from_numpy(ARRAY[..., ::-1].copy()).permute(2, 0, 1)     # RGB
 
 @pytest.mark.parametrize("tensor, dtype", [
     (TENSOR, np.uint8), (TENSOR[None], np.uint8), (TENSOR.float() / 255, np.float32),
-    (TENSOR.double() / 255, np.float32), ((TENSOR.float() / 255).requires_grad_(), np.float32), (TENSOR.flip(2).flip(2), np.uint8)])
+    (TENSOR.double() / 255, np.float32), ((TENSOR.float() / 255).requires_grad_(), np.float32),
+    (TENSOR.flip(2).flip(2), np.uint8)])
 def test_a_tensor_is_rgb(tensor, dtype):
     found = decode(tensor)
     assert found.dtype == dtype and found.shape == (5, 7, 3) and found.flags.c_contiguous
