@@ -1,4 +1,5 @@
 """Names that stand for pictures: folders, patterns, and lists, also those that Windows wrote."""
+import json
 import os
 from pathlib import Path
 
@@ -77,3 +78,12 @@ def test_a_data_yaml_of_windows():
     for split in ("train", "valid"):
         sample, = read_samples("s/data.yaml", split)
         assert os.path.samefile(sample.image, "s/images/train/a.png") and len(read_rows(sample, 1)[0]) == 1
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="there \\ separates folders")
+def test_a_coco_file_of_windows():
+    write({"p/a.png": b"", "c.json": json.dumps({
+        "images": [{"id": 1, "file_name": "p\\a.png", "width": 10, "height": 10}], "annotations": [],
+        "categories": [{"id": 1, "name": "thing"}]})})
+    sample, = read_samples("c.json")
+    assert os.path.samefile(sample.image, "p/a.png")
