@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import argparse
 
+from darknet_py.cli.model import CFG, cfg_of
 from darknet_py.cli.output import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cfg", help="the network, a .cfg file")
-    parser.add_argument("weights", nargs="?", help="a .weights file, to see whether it fits")
+    parser.add_argument("cfg", help=CFG)
+    parser.add_argument("weights", nargs="?", help="a weights file, to see whether it fits")
     parser.add_argument("--width", type=int, help="instead of the cfg's")
     parser.add_argument("--height", type=int, help="instead of the cfg's")
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
@@ -17,14 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import torch
 
-    from darknet_py.cfg.language import read_cfg
     from darknet_py.inference.backends import choose
     from darknet_py.model.network import Network
     from darknet_py.model.summary import describe
     from darknet_py.model.weights import check
     with torch.device("meta"):
-        network = Network(read_cfg(arguments.cfg, strict=arguments.strict), width=arguments.width,
-                          height=arguments.height)
+        network = Network(cfg_of(arguments), width=arguments.width, height=arguments.height)
     for line in describe(network):
         print(line)
     if arguments.weights is not None:

@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from darknet_py.cli import measure
+from darknet_py.cli import measure, model
 from darknet_py.cli.output import say
 from darknet_py.cli.progress import Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cfg", help="the network, a .cfg file")
-    parser.add_argument("weights", help="its .weights file")
+    model.add_arguments(parser)
     parser.add_argument("out", help="the file to write")
     parser.add_argument("--data", required=True, help="a .data file, with pictures under train and valid")
     parser.add_argument("--max-drop", type=float, default=.5, metavar="POINTS", help="the points of mAP@.5 (per cent) "

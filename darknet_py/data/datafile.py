@@ -6,7 +6,6 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from glob import glob
 from pathlib import Path
 
 from darknet_py.errors import DarknetError, DataError, Reason, cause, one_line, suggestion
@@ -40,7 +39,8 @@ def read_data(path: str | os.PathLike) -> DataFile:
         DataError: a file that cannot be read, or a line without ``=``.
 
     Darknet: read_data_cfg. All white space goes, inside values too; lines that start with # or ; are comments; the
-    first of equal keys counts; a key without a value (``valid =``) is as good as absent.
+    first of equal keys counts; a key without a value (``valid =``) is as good as absent. Paths may be as Windows writes
+    them, see ``with_slashes``.
     """
     if isinstance(path, DataFile):
         return path
@@ -53,7 +53,7 @@ def read_data(path: str | os.PathLike) -> DataFile:
         if equals == "":
             raise DataError(f"{path}:{number}: expected 'key = value', got {line!r}", Reason.SYNTAX)
         if value != "":
-            entries.setdefault(key, value)
+            entries.setdefault(key, with_slashes(value, bases(Path(path))))
     return DataFile(path, entries)
 
 
@@ -126,23 +126,17 @@ def check_names(names: list[str], source: object) -> list[str]:
     return names
 
 
-def find_images(names: Iterable[str]) -> Iterator[str]:
-    """Files as they are, the pictures in folders, and what patterns match.
+def with_slashes(name: str, folders: Iterable[str | os.PathLike] = ("",)) -> str:
+    """A path as this system writes it, of one that Windows may have written: where \\ is no separator, it becomes /,
+    unless one of the folders has a file of that very name."""
+    if os.sep == "\\" or "\\" not in name or any(os.path.exists(os.path.join(folder, name)) for folder in folders):
+        return name
+    return name.replace("\\", "/")
 
-    Raises:
-        DataError: a folder without pictures, or a pattern that matches nothing.
-    """
-    for name in names:
-        if os.path.isdir(name):
-            found = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in EXTENSIONS)
-            problem = "found no pictures in this folder"
-        elif os.path.exists(name) or not any(c in name for c in "*?["):
-            found, problem = [name], ""
-        else:
-            found, problem = sorted(glob(name, recursive=True)), "no file matches this pattern"
-        if not found:
-            raise DataError(f"{name}: {problem}", Reason.EMPTY)
-        yield from found
+
+def bases(file: Path) -> list[Path]:
+    """Where relative paths in a file may start."""
+    return [Path(), file.parent, file.parent / ".."]
 
 
 def find_file(name: str | os.PathLike, *near: str | os.PathLike | None) -> Path | None:

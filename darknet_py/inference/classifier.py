@@ -13,18 +13,20 @@ from torch import Tensor
 from darknet_py.cfg.language import Cfg
 from darknet_py.data.classifier_augment import middle
 from darknet_py.data.datafile import count_of, find_names, read_data
-from darknet_py.data.image import read_image, resize
+from darknet_py.data.given import as_uint8, decode
+from darknet_py.data.image import resize
 from darknet_py.errors import DataError, Reason
 from darknet_py.inference.backends import open_backend
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import prepare_for_inference
 from darknet_py.inference.info import ModelInfo, info_of
 from darknet_py.inference.pipeline import MOST, BatchOutputs, Pipeline, Preprocessed, batched
-from darknet_py.inference.preprocess import Image, as_list, check_takes_images, checked, fitted, path_of
+from darknet_py.inference.preprocess import Image, as_list, batch_size, check_takes_images, checked, fitted, path_of
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
 from darknet_py.layers.softmax import TrainingHead
 from darknet_py.model.network import LazyNetwork, Network
+from darknet_py.zoo.models import open_cfg, weights_for
 
 
 class ClassScore(NamedTuple):
@@ -79,7 +81,7 @@ class Classifier:
     """A network that classifies images.
 
     Args:
-        cfg: path of a .cfg file, or a parsed ``Cfg``.
+        cfg: path of a .cfg file; a name of the zoo, such as "yolov4"; or a parsed ``Cfg``.
         weights: see ``Detector``.
         names: path of a file with a class name a line, or the names themselves; None takes those of ``data`` (names=,
             else labels=), else looks beside the cfg and the weights, and takes class numbers in the end.
@@ -97,18 +99,19 @@ class Classifier:
     Darknet: predict_classifier.
     """
 
-    def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
+    def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
                  crop: bool = True, device: str | int | torch.device = "auto", backend: str = "auto",
                  precision: str = "float32", few: bool = False):
-        self._files = LazyNetwork(cfg, weights)
+        cfg = open_cfg(cfg)
+        self._files = LazyNetwork(cfg, weights_for(cfg) if weights is None else weights)
         self.outline = outline = self._files.outline
         self.fit = middle if crop else resize
         classes = count_outputs(outline)
         if data is not None:
             check_classes(outline, count_of(data, read_data(data), "classes", classes), data)
         self.backend = open_backend(self._files, backend, precision, device, [output_layer(outline)], few)
-        self.names = find_names(outline.cfg.path, weights, classes, names, data)
+        self.names = find_names(outline.cfg.path, self._files.weights, classes, names, data)
         self.tree = tree_of(outline)
 
     def __repr__(self) -> str:
@@ -134,20 +137,19 @@ class Classifier:
         """Classify the centre crop of an image.
 
         Args:
-            image: a path; an array (H, W, 3) BGR or (H, W) grey, as OpenCV gives them; or a list of either, which
-                runs as one batch.
+            image: see ``Detector.__call__``.
 
         Returns:
-            ``Prediction``, or for a list a list of them in the same order.
+            ``Prediction``, or for several a list of them in the same order.
 
         Raises:
-            DataError: an image that cannot be read.
+            DataError: an image that cannot be read, floats beyond [0, 1], a folder without pictures.
             TypeError: something else than images; of a generator too, which ``stream`` takes.
             DarknetError: the network gives something that is not a number.
         """
         images, alone = as_list(image)
         predictions = []
-        for _, one in self.stream(images, batch=len(images), overlapped=len(images) > 1):
+        for _, one in self.stream(images, batch=batch_size(image, images), overlapped=len(images) > 1):
             if isinstance(one, DataError):
                 raise one
             predictions.append(one.prediction)
@@ -158,7 +160,7 @@ class Classifier:
         """Classify any number of images, in order, while others are decoded.
 
         Args:
-            images: as for a call, from any iterable; taken as they are needed.
+            images: see ``Detector.stream``.
             batch: images that run together; None: ``images`` gives lists, each of which does.
             overlapped: False takes an image only when the one before it is done.
 
@@ -175,8 +177,8 @@ class Classifier:
 
     def _preprocess(self, image: Image) -> Preprocessed:
         shape = self.backend.shape
-        array = image if isinstance(image, np.ndarray) else read_image(image, shape.channels)
-        return Preprocessed(fitted(array, shape, self.fit)[None], (array, path_of(image)))
+        array = decode(image, shape.channels)
+        return Preprocessed(fitted(array, shape, self.fit)[None], (as_uint8(array), path_of(image)))
 
     def _postprocess(self, batch: BatchOutputs) -> list[Classified]:
         scores = class_probabilities(batch.outputs[0].flatten(1).float().cpu(), self.tree).numpy()

@@ -15,7 +15,8 @@ import torch
 
 from darknet_py.data.coco import category_ids as coco_category_ids
 from darknet_py.data.datafile import class_numbers
-from darknet_py.data.image import read_image
+from darknet_py.data.given import Image, as_uint8, decode
+from darknet_py.data.lists import STDIN
 from darknet_py.errors import DarknetError, DataError, Reason, shown
 from darknet_py.inference import result_formats
 from darknet_py.ops.boxes import within, xyxy_to_cxcywh
@@ -126,11 +127,11 @@ class Detections:
         except (DataError, ValueError):
             return None
 
-    def draw(self, image: np.ndarray | None = None) -> np.ndarray:
+    def draw(self, image: Image | None = None) -> np.ndarray:
         """The picture with boxes and names on it.
 
         Args:
-            image: (H, W, 3) BGR or (H, W) grey, uint8; None: ``image``, else it is read from ``path``.
+            image: in any form that a detector takes; None: ``image``, else it is read from ``path``.
 
         Returns:
             (H, W, 3) BGR uint8, a copy.
@@ -141,7 +142,7 @@ class Detections:
         """
         return draw_detections(self._picture(image), self.boxes, self.labels, self.scores, self.names, ids=self.ids)
 
-    def save(self, path: str | os.PathLike, image: np.ndarray | None = None) -> Path:
+    def save(self, path: str | os.PathLike, image: Image | None = None) -> Path:
         """Write the picture with boxes and names on it, and return the path; the folder is made if it is missing.
 
         Args:
@@ -157,7 +158,7 @@ class Detections:
         display.write_picture(path, self.draw(image))
         return path
 
-    def show(self, image: np.ndarray | None = None) -> None:
+    def show(self, image: Image | None = None) -> None:
         """Show the picture with boxes and names on it: in a notebook, or in a window until a key is pressed or it is
         closed.
 
@@ -170,7 +171,7 @@ class Detections:
         """
         display.show(self.draw(image), self.path or "Detections")
 
-    def crop(self, padding: int = 0, image: np.ndarray | None = None) -> list[np.ndarray]:
+    def crop(self, padding: int = 0, image: Image | None = None) -> list[np.ndarray]:
         """Each object as a picture of its own, in their order.
 
         Args:
@@ -188,14 +189,14 @@ class Detections:
         return [picture[top:bottom, left:right].copy()
                 for left, top, right, bottom in within(around, picture.shape).tolist()]
 
-    def _picture(self, image: np.ndarray | None) -> np.ndarray:
+    def _picture(self, image: Image | None) -> np.ndarray:
         image = self.image if image is None else image
         if image is None:
-            if self.path is None:
+            if self.path is None or self.path == STDIN:
                 raise ValueError("these detections came from an array and do not hold it, so draw, save, show and crop "
                                  "need it again: draw(image)")
-            image = read_image(self.path)
-        return image
+            image = self.path
+        return as_uint8(decode(image))
 
     def filter(self, names: str | int | Sequence[str | int] | None = None, *, score: float | None = None,
                area: float | tuple[float, float] | None = None) -> Detections:

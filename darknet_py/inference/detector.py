@@ -14,7 +14,7 @@ from torch import Tensor
 
 from darknet_py.cfg.language import Cfg
 from darknet_py.data.datafile import find_names
-from darknet_py.data.image import read_image
+from darknet_py.data.given import as_uint8, decode
 from darknet_py.errors import DataError
 from darknet_py.inference.backends import open_backend
 from darknet_py.inference.backends.pytorch import prepare_for_inference
@@ -22,10 +22,11 @@ from darknet_py.inference.detections import Detections
 from darknet_py.inference.info import ModelInfo, check_thresholds, info_of
 from darknet_py.inference.pipeline import MOST, BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.postprocess import PostProcessor
-from darknet_py.inference.preprocess import Image, as_inputs, as_list, check_takes_images, checked, path_of
+from darknet_py.inference.preprocess import Image, as_inputs, as_list, batch_size, check_takes_images, checked, path_of
 from darknet_py.inference.tiles import Tiling
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.ops.boxes import cxcywh_to_xyxy
+from darknet_py.zoo.models import open_cfg, weights_for
 
 HIDDEN = "dont_show"            # classes whose names start so are not reported
 
@@ -34,7 +35,7 @@ class Frame(NamedTuple):
     """An image that went through a detector.
 
     detections: in it, see ``Detections``.
-    image: (H, W, C) uint8 as it was decoded, or the array that was given.
+    image: (H, W, C) BGR or (H, W) grey uint8, as it was decoded, or the array that was given.
     seconds: its share of the backend's time for its batch.
     """
 
@@ -47,9 +48,10 @@ class Detector:
     """A network that finds objects in images.
 
     Args:
-        cfg: path of a .cfg file, or a parsed ``Cfg``.
+        cfg: path of a .cfg file; a name of the zoo, such as "yolov4"; or a parsed ``Cfg``.
         weights: path of a .weights file; or of a model that ``convert`` (heads, any number of images) or ``quantize``
-            made of the network, .xml or .onnx, which runs as it is.
+            made of the network, .xml or .onnx, which runs as it is. None: of a name the official weights, see
+            ``load_network``.
         names: path of a file with a class name a line, or the names themselves; None takes those of ``data``, else
             looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
@@ -88,14 +90,15 @@ class Detector:
     need a detector for each thread. Processes cannot share one; each makes its own.
     """
 
-    def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
+    def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
                  thresh: float = .25, nms: float = .45, hier_thresh: float = .5, letterbox: bool | None = None,
                  device: str | int | torch.device = "auto", backend: str = "auto", precision: str = "float32",
                  stateful: bool = False, max_candidates: int | None = None, few: bool = False,
                  embeddings: bool = False, tiles: str | Sequence[int] | None = None, overlap: float = .2):
         check_thresholds(thresh=thresh, nms=nms, hier_thresh=hier_thresh)
-        self._files = LazyNetwork(cfg, weights)
+        cfg = open_cfg(cfg)
+        self._files = LazyNetwork(cfg, weights_for(cfg) if weights is None else weights)
         self.outline = outline = self._files.outline
         more = {head.embedding_layer for head in outline.detection_heads if head.embedding_layer is not None}
         layers = (*outline.heads, *sorted(more)) if embeddings and more and self._files.model is None else None
@@ -103,7 +106,7 @@ class Detector:
         check_takes_images(outline)
         self.tiling = Tiling.of(tiles, overlap, outline)
         self.backend = open_backend(self._files, backend, precision, device, layers, few)
-        self.names = find_names(outline.cfg.path, weights, self.postprocess.classes, names, data)
+        self.names = find_names(outline.cfg.path, self._files.weights, self.postprocess.classes, names, data)
         self.thresh, self.nms, self.hier_thresh, self.stateful = thresh, nms, hier_thresh, stateful
         if max_candidates is not None and max_candidates < 1:
             raise ValueError(f"max_candidates must be at least 1, got {max_candidates}")
@@ -146,26 +149,31 @@ class Detector:
         """Find objects.
 
         Args:
-            image: a path; an array (H, W, 3) BGR or (H, W) grey, as OpenCV gives them; or a list of either, which
-                runs as one batch.
+            image: the path of a file; an URL of http or https; ``-``, the bytes of an image file on the standard input;
+                an array (H, W, 3) BGR or (H, W) grey, as OpenCV gives them, uint8 or floats in [0, 1]; a PIL image, in
+                any mode but F, which is turned upright as its EXIF says; a tensor (3, H, W) RGB, uint8 or floats in
+                [0, 1]. Several: a list of these or a tensor (N, 3, H, W), which runs as one batch; a folder, a pattern
+                such as ``photos/*.jpg``, or a .txt with a path a line, whose pictures run one by one. See
+                ``data.given.decode``, ``data.lists.find_images``.
             thresh, nms: instead of the detector's own, for this call.
 
         Returns:
-            ``Detections``, or for a list a list of them in the same order. They hold the picture (``Detections.image``)
-            where it was given alone, or came from no file; others are read again when they are drawn.
+            ``Detections``, or for several a list of them in the same order. They hold the picture (see
+            ``Detections.image``) where it was given alone, or is no file; others are read again when they are drawn.
 
         Raises:
-            DataError: an image that cannot be read.
+            DataError: an image that cannot be read, floats beyond [0, 1], a folder without pictures.
             TypeError: something else than images; of a generator too, which ``stream`` takes.
             DarknetError: an output of the network is not finite, or a threshold outside of [0, 1].
         """
         images, alone = as_list(image)
         found = []
-        for _, frame in self.stream(images, batch=len(images), overlapped=len(images) > 1, thresh=thresh, nms=nms):
+        batch = batch_size(image, images)
+        for _, frame in self.stream(images, batch=batch, overlapped=len(images) > 1, thresh=thresh, nms=nms):
             if isinstance(frame, DataError):
                 raise frame
             path = frame.detections.path
-            keep = path is None or (alone and frame.image.shape[2:] == (3,))    # a network may see them in grey
+            keep = path is None or not os.path.isfile(path) or (alone and frame.image.shape[2:] == (3,))  # not grey
             found.append(replace(frame.detections, image=frame.image) if keep else frame.detections)
         return found[0] if alone else found
 
@@ -174,7 +182,8 @@ class Detector:
         """Find objects in any number of images, in order, while others are decoded.
 
         Args:
-            images: as for a call, from any iterable; taken as they are needed.
+            images: as for a call, one or from any iterable; taken as they are needed. In the place of a folder, pattern
+                or list come its pictures.
             batch: images that run together; None: ``images`` gives lists, each of which does.
             overlapped: False takes an image only when the one before it is done.
             thresh, nms: instead of the detector's own.
@@ -193,13 +202,14 @@ class Detector:
             batched(checked(images), max(1, batch)), batch)
 
     def preprocess(self, image: Image) -> Preprocessed:
-        """An image as the network's input; the context is the array (H, W, C) and the path.
+        """An image as the network's input; the context is the array (H, W, C) uint8 and the path.
 
         Raises:
             DataError: an image that cannot be read.
         """
-        array = image if isinstance(image, np.ndarray) else read_image(image, self.backend.shape.channels)
-        return Preprocessed(as_inputs(array, self.backend.shape, self.letterbox, self.tiling), (array, path_of(image)))
+        array = decode(image, self.backend.shape.channels)
+        return Preprocessed(as_inputs(array, self.backend.shape, self.letterbox, self.tiling),
+                            (as_uint8(array), path_of(image)))
 
     def find(self, outputs: Sequence[Tensor], images: Sequence[tuple[tuple[int, ...], str | None]],
              thresh: float | None = None, nms: float | None = None) -> list[Detections]:

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from darknet_py.cfg.language import Cfg, read_cfg
+from darknet_py.cfg.language import Cfg
 from darknet_py.errors import DarknetError, DataError, Reason, WeightsError
 from darknet_py.layers import DetectionHead, Head, Layer, TrainingContext
 from darknet_py.layers.base import StraightThrough
 from darknet_py.model import weights as weights_file
 from darknet_py.model.plan import Step, make_plan, output_heads, read_net
 from darknet_py.utils.device import local_device
+from darknet_py.zoo.models import is_name, official_weights, open_cfg
 
 MODELS = (".xml", ".onnx")          # files of whole networks, without Darknet's weights: OpenVINO's IR, ONNX
 
@@ -282,8 +283,9 @@ def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None
     """Build a network from a cfg and fill it from a .weights file.
 
     Args:
-        cfg: a path, or a ``Cfg`` from ``read_cfg`` or ``parse_cfg``.
-        weights: a path; layers that the file does not reach, or all without one, get C's random start.
+        cfg: a path; a name of the zoo, such as "yolov4"; or a ``Cfg`` from ``read_cfg`` or ``parse_cfg``.
+        weights: a path; layers that the file does not reach get C's random start. None: of a name the official weights
+            (see ``zoo.models.official_weights``), else all layers get it.
         width, height: in pixels, instead of the cfg's.
         device: see ``utils.device.device_name``.
         source: see ``Network.load_weights``.
@@ -294,6 +296,7 @@ def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None
     Raises:
         CfgError, WeightsError: with file and line, what was expected and what was found.
         DarknetError: no such device.
+        DataError, DownloadError: see ``zoo.models.official_weights``.
     """
     device = local_device(device)
     return LazyNetwork(cfg, weights, width=width, height=height, source=source).network.to(device)
@@ -311,7 +314,9 @@ class LazyNetwork:
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *,
                  width: int | None = None, height: int | None = None, source: Network | None = None):
-        self.outline = Network(cfg if isinstance(cfg, Cfg) else read_cfg(cfg), width=width, height=height).eval()
+        self.outline = Network(open_cfg(cfg), width=width, height=height).eval()
+        if weights is None and not isinstance(cfg, Cfg) and is_name(cfg):
+            weights = official_weights(os.fspath(cfg))
         self.weights, self.source = weights, source
         self.model = None if weights is None or Path(weights).suffix.lower() not in MODELS else Path(weights)
         if self.model is not None:

@@ -33,6 +33,8 @@ class Published(NamedTuple):
     cfg: name of the cfg that it belongs to.
     layers: it holds so many first layers of that cfg, for training to start from; None for all of them.
     figures: one a size of input.
+    licence: of the project that publishes it, as it calls it; None where it is not known.
+    dataset: that it was trained on.
     """
 
     urls: tuple[str, ...]
@@ -41,6 +43,14 @@ class Published(NamedTuple):
     cfg: str | None = None
     layers: int | None = None
     figures: tuple[Figures, ...] = ()
+    licence: str | None = None
+    dataset: str | None = None
+
+    @property
+    def terms(self) -> str:
+        """Licence and data set, as the end of a line."""
+        known = {"licence": self.licence, "trained on": self.dataset}
+        return "".join(f"; {word} {value}" for word, value in known.items() if value is not None)
 
 
 def _file(name: str, cfg: str, size: int, *folders: str, sha256: tuple[str, ...] = (), layers: int | None = None,
