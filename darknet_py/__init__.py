@@ -1,7 +1,7 @@
 """Darknet's networks in Python: .cfg and .weights files run, and compute what the C program computes.
 
 >>> from darknet_py import Detector
->>> detector = Detector("cfg/yolov4.cfg", "yolov4.weights")
+>>> detector = Detector("yolov4")                       # or Detector("my.cfg", "my.weights")
 >>> found = detector("dog.jpg")
 >>> found["dog"].crop(), found.save("found.jpg")
 """
