@@ -172,7 +172,7 @@ class Network(nn.Module):
         return self.reached
 
     def check_weights(self, path: str | os.PathLike) -> weights_file.Header:
-        """Check that a file fits, see ``load_weights``, and take over what it says of itself: ``seen``, ``reached``."""
+        """Check that the file ``path`` fits, see ``load_weights``, and take over its ``seen`` and ``reached``."""
         header, self.reached = tensors_file.check(path, self) if tensors_file.holds_tensors(path) else \
             weights_file.check(path, self.layers)
         self.seen = header.seen
