@@ -106,6 +106,10 @@ class CfgWarning(UserWarning):
     """Something in a cfg file that Darknet tolerates and that is probably a mistake."""
 
 
+class DownloadWarning(UserWarning):
+    """A file that is being fetched: from where, how large it is, and on what terms."""
+
+
 class BackendWarning(UserWarning):
     """Something that a backend or the cache of compiled models cannot do here as asked, and does otherwise."""
 

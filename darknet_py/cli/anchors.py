@@ -80,10 +80,10 @@ def read_network(arguments: argparse.Namespace) -> Network | None:
     """The network of the cfg that is named, if any, with the filters before its heads corrected."""
     import torch
 
-    from darknet_py.cfg.language import read_cfg
     from darknet_py.errors import DarknetError
     from darknet_py.model.network import Network
     from darknet_py.prepare.refit_heads import fit_heads
+    from darknet_py.zoo.models import open_cfg
     path, target = arguments.cfg, arguments.write
     if arguments.weights is not None:
         raise DarknetError(f"detector calc_anchors takes DATA [CFG], found {arguments.weights} after them")
@@ -92,7 +92,7 @@ def read_network(arguments: argparse.Namespace) -> Network | None:
     if path is None and target is None:
         return None
     with torch.device("meta"):
-        return Network(fit_heads(read_cfg(path if target is None else target, strict=arguments.strict)))
+        return Network(fit_heads(open_cfg(path if target is None else target, strict=arguments.strict)))
 
 
 def input_size(arguments: argparse.Namespace, network: Network | None) -> tuple[int, int]:

@@ -21,7 +21,8 @@ MANY = 100          # problems that are printed unless -all asks for more, and c
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="a .data file, a list of pictures, or anything that the verb dataset reads")
-    parser.add_argument("cfg", nargs="?", help="the network that is to be trained on it")
+    parser.add_argument("cfg", nargs="?", help="the network that is to be trained on it: a .cfg file, or a name that "
+                        "darknet-py zoo lists")
     parser.add_argument("--quick", action="store_true", help="do not decode the pictures whole")
     parser.add_argument("--all", action="store_true", help=f"print all problems, not only {MANY}")
 

@@ -11,7 +11,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from darknet_py.cli import action_flags, demo_flags, train
 from darknet_py.cli.detect import (
@@ -20,13 +19,9 @@ from darknet_py.cli.detect import (
     backend_options,
     device,
     leave_cores_to,
-    read_network,
-    warn_of_random,
 )
+from darknet_py.cli.model import add_cfg_flags, make_classifier, read_network, require_weights
 from darknet_py.cli.progress import Progress
-
-if TYPE_CHECKING:
-    from darknet_py.inference.classifier import Classifier
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="*", help="for predict: pictures, folders of them, or patterns such as "
                         "'photos/*.jpg'; asks for paths if there are none; for demo SOURCEs")
     parser.add_argument("--names", help="for predict and demo: a file with a class name a line")
+    add_cfg_flags(parser)
     add_backend_flags(parser)
     parser.add_argument("--topk", "--top", "--t", type=int, metavar="N", help="how many of the likeliest classes "
                         "(default: top= of DATA, or 1); train: the same as -map, measure accuracy and keep the best "
@@ -59,8 +55,8 @@ def prepared(words: Sequence[str]) -> list[str]:
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.errors import DarknetError
     action, topk = arguments.action, arguments.topk
-    if arguments.weights is None and action != "train":
-        raise DarknetError(f"classifier {action} needs DATA CFG WEIGHTS, found no weights")
+    if action != "train":
+        require_weights(arguments, f"classifier {action} needs DATA CFG WEIGHTS")
     action_flags.check("classifier", arguments)
     if arguments.images and action not in ("predict", "demo"):
         raise DarknetError(f"classifier {action} takes its pictures from {arguments.data}, found "
@@ -132,16 +128,6 @@ def predict(arguments: argparse.Namespace) -> int:
                       f"{printable(names[each.parent]) if each.parent >= 0 else 'Root'} ")
         sys.stdout.flush()
     return int(failed > 0)
-
-
-def make_classifier(arguments: argparse.Namespace, **options: Any) -> Classifier:
-    """The classifier that the flags describe. options: those of the runtime, and others of ``Classifier``."""
-    from darknet_py.cfg.language import read_cfg
-    from darknet_py.inference.classifier import Classifier
-    classifier = Classifier(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
-                            data=arguments.data, device=device(arguments), **options)
-    warn_of_random(classifier.outline, arguments.weights)
-    return classifier
 
 
 def top_of(arguments: argparse.Namespace, classes: int) -> int:

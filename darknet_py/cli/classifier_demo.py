@@ -31,7 +31,8 @@ class ClassifierRun(demo.Run):
     """See ``demo.Run``."""
 
     def open_network(self, images: int) -> Classifier:
-        from darknet_py.cli.classifier import make_classifier, top_of
+        from darknet_py.cli.classifier import top_of
+        from darknet_py.cli.model import make_classifier
         from darknet_py.live.results import show_classes
         arguments = self.arguments
         classifier = make_classifier(arguments, crop=False, **layers_options(arguments, images))

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from darknet_py.cli import demo_flags, demo_outputs, demo_steps, demo_tracking, detect
+from darknet_py.cli import demo_flags, demo_outputs, demo_steps, demo_tracking, detect, model
 from darknet_py.cli.output import say
 from darknet_py.cli.train import stop_signals
 from darknet_py.errors import printable
@@ -35,8 +35,7 @@ CLEAR = "\033[H\033[J"          # C clears the terminal before each frame
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cfg", help="the network, a .cfg file")
-    parser.add_argument("weights", help="its .weights file")
+    model.add_arguments(parser)
     parser.add_argument("images", nargs="*", metavar="SOURCE", help="what to detect in (default: the camera of -c); of "
                         "several each has its own files, boxes_0.mp4 and so on, and ports, one after another")
     parser.add_argument("--data", help="a .data file, for its names")

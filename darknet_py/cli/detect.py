@@ -14,8 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from darknet_py.cli import demo_tracking
-from darknet_py.cli.output import say
+from darknet_py.cli import demo_tracking, model
 from darknet_py.utils.files import write_file
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from darknet_py.inference.detections import Detections
     from darknet_py.inference.detector import Detector, Frame
     from darknet_py.live.objects import ChooseObjects, ObjectPictures
-    from darknet_py.model.network import LazyNetwork, Network
 
 WRITERS = 2             # threads that draw and write pictures
 
@@ -41,8 +39,7 @@ class Result(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cfg", help="the network, a .cfg file")
-    parser.add_argument("weights", help="its .weights file")
+    model.add_arguments(parser)
     parser.add_argument("images", nargs="*", help="pictures, folders of them, or patterns such as 'photos/*.jpg'")
     parser.add_argument("--data", help="a .data file, for its names")
     add_flags(parser)
@@ -78,6 +75,7 @@ def add_detector_flags(parser: argparse.ArgumentParser, thresh: float) -> None:
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of whatever runs a detector."""
+    model.add_cfg_flags(parser)
     parser.add_argument("--names", help="a file with a class name a line")
     parser.add_argument("--letter-box", action="store_true", help="keep the picture's proportions")
     parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")
@@ -222,35 +220,11 @@ def tile_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def make_detector(arguments: argparse.Namespace, images: int) -> Detector:
     """The detector that the flags describe, for so many images."""
-    from darknet_py.cfg.language import read_cfg
-    from darknet_py.inference.detector import Detector
     options = layers_options(arguments, images)
-    detector = Detector(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, arguments.names,
-                        data=arguments.data, thresh=arguments.thresh,
-                        nms=.45 if arguments.nms is None else arguments.nms, hier_thresh=arguments.hier,
-                        letterbox=arguments.letter_box or None, device=device(arguments),
-                        stateful=True,         # as C from picture to picture
-                        embeddings=demo_tracking.wants_embeddings(arguments),
-                        **options, **tile_options(arguments))
-    warn_of_random(detector.outline, arguments.weights)
-    return detector
-
-
-def read_network(arguments: argparse.Namespace, warned: bool = True) -> LazyNetwork:
-    """The network of CFG and WEIGHTS, with a warning where the weights do not fill it."""
-    from darknet_py.cfg.language import read_cfg
-    from darknet_py.model.network import LazyNetwork
-    files = LazyNetwork(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights)
-    if warned:
-        warn_of_random(files.outline, arguments.weights)
-    return files
-
-
-def warn_of_random(network: Network, weights: str) -> None:
-    """Warn where a weights file does not have all layers of a network."""
-    if network.reached < len(network.layers):
-        say(f"warning: {weights}: holds the first {network.reached} of {len(network.layers)} layers; the others have "
-            "random weights", error=True)
+    return model.make_detector(
+        arguments, thresh=arguments.thresh, nms=.45 if arguments.nms is None else arguments.nms,
+        hier_thresh=arguments.hier, stateful=True,          # as C from picture to picture
+        embeddings=demo_tracking.wants_embeddings(arguments), **options, **tile_options(arguments))
 
 
 def device(arguments: argparse.Namespace) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-from darknet_py.cli import action_flags, anchors, demo_flags, demo_tracking, detect, evaluate, train
+from darknet_py.cli import action_flags, anchors, demo_flags, demo_tracking, detect, evaluate, model, train
 
 ACTIONS = {"test": ("detect", "run"), "train": ("train", "run"), "map": ("measure", "run_map"),
            "recall": ("measure", "run_recall"), "valid": ("measure", "run_valid"),
@@ -29,8 +29,8 @@ prepared = demo_tracking.prepared
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=list(ACTIONS), help="what to do")
     parser.add_argument("data", help="a .data file, for its names")
-    parser.add_argument("cfg", nargs="?", help="the network, a .cfg file; calc_anchors does without")
-    parser.add_argument("weights", nargs="?", help="its .weights file; for train one to start from, if any")
+    parser.add_argument("cfg", nargs="?", help=f"{model.CFG}; calc_anchors does without")
+    parser.add_argument("weights", nargs="?", help=f"{model.WEIGHTS}; for train one to start from, if any")
     parser.add_argument("images", nargs="*", help="pictures, folders of them, or patterns such as 'photos/*.jpg'; for "
                         "demo SOURCEs")
     detect.add_flags(parser, thresh=.25)
@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.errors import DarknetError
     if arguments.cfg is None and arguments.action != "calc_anchors":
         raise DarknetError(f"detector {arguments.action} needs DATA CFG, found no cfg")
-    if arguments.weights is None and arguments.action not in ("train", "calc_anchors"):
-        raise DarknetError(f"detector {arguments.action} needs DATA CFG WEIGHTS, found no weights")
+    if arguments.action not in ("train", "calc_anchors"):
+        model.require_weights(arguments, f"detector {arguments.action} needs DATA CFG WEIGHTS")
     action_flags.check("detector", arguments)
     if arguments.images and arguments.action == "train":
         raise DarknetError(f"detector train takes DATA CFG [WEIGHTS], found {arguments.images[0]} after them")

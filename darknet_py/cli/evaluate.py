@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darknet_py.cli import measure
+from darknet_py.cli import measure, model
 from darknet_py.cli.detect import add_model_flags, add_tile_flags, write_picture
 from darknet_py.utils.files import write_file
 
@@ -29,8 +29,7 @@ COCO_ROWS = (("AP", "AP50", "AP75", "APs", "APm", "APl"), ("AR1", "AR10", "AR100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="a .data file, a COCO JSON, a Pascal VOC folder, a list or a folder of pictures")
-    parser.add_argument("cfg", help="the network, a .cfg file")
-    parser.add_argument("weights", help="its .weights file")
+    model.add_arguments(parser)
     parser.add_argument("images", nargs="*", help=argparse.SUPPRESS)
     add_model_flags(parser)
     add_tile_flags(parser)

@@ -22,6 +22,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darknet_py.cli.model import CFG, WEIGHTS, cfg_of, weights_of
 from darknet_py.cli.output import say
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ ARGUMENTS = {"average": ("cfg", "out", "files"), "partial": ("cfg", "weights", "
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verb = parser.get_default("verb")
     arguments: dict[str, dict[str, Any]] = {
-        "cfg": {"help": "the network, a .cfg file"},
-        "weights": {"help": "its .weights file"},
+        "cfg": {"help": CFG},
+        "weights": {"help": WEIGHTS, "nargs": "?"} if verb != "oneoff" else {"help": "the .weights file"},
         "files": {"metavar": "WEIGHTS", "nargs": "+", "help": "its .weights files"},
         "out": {"help": "the file to write"},
         "count": {"metavar": "N", "type": int, "help": "how many layers"},
@@ -47,14 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--layer", metavar="N", type=int, help="as darknet-py info counts them")
     for name in ARGUMENTS.get(verb, ("cfg", "weights", "out")):
         parser.add_argument(name, **arguments[name])
+    parser.set_defaults(weights_needed="weights" in ARGUMENTS.get(verb, ("weights",)))
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from darknet_py.cfg.language import read_cfg
     actions = {"average": _average, "partial": _partial, "oneoff": _oneoff, "statistics": _statistics, "ops": _ops,
                "visualize": _visualize}
-    actions.get(arguments.verb, _change)(read_cfg(arguments.cfg, strict=arguments.strict), arguments)
+    cfg = cfg_of(arguments)
+    if arguments.weights_needed:
+        arguments.weights = weights_of(arguments.cfg, arguments.weights)
+    actions.get(arguments.verb, _change)(cfg, arguments)
     return 0
 
 

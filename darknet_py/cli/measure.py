@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from darknet_py.cli.detect import backend_options, device, leave_cores_to, read_network, tile_options
+from darknet_py.cli.detect import backend_options, device, leave_cores_to, tile_options
+from darknet_py.cli.model import read_network
 from darknet_py.cli.output import say
 from darknet_py.cli.progress import Progress
 

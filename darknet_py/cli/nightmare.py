@@ -7,7 +7,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from darknet_py.cli.detect import device, warn_of_random, write_picture
+from darknet_py.cli import model
+from darknet_py.cli.detect import device, write_picture
 from darknet_py.cli.output import say
 
 FLAGS = {           # flag -> (type, default, help)
@@ -24,12 +25,12 @@ FLAGS = {           # flag -> (type, default, help)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cfg", help="the network, a .cfg file")
-    parser.add_argument("weights", help="its .weights file")
+    model.add_arguments(parser)
     parser.add_argument("image", help="a picture")
     parser.add_argument("layer", type=int, help="the number of a layer, as darknet-py info counts them")
     for name, (kind, default, text) in FLAGS.items():
         parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=f"{text} (default {default})")
+    model.add_cfg_flags(parser)
     parser.add_argument("--prefix", metavar="FOLDER", default="", help="where pictures go")
     parser.add_argument("--format", choices=["jpg", "png"], default="jpg", help="of the pictures (default jpg)")
     parser.add_argument("--seed", type=int, metavar="N", help="makes a run repeatable (default: another every time)")
@@ -41,18 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
-    from darknet_py.cfg.language import read_cfg
     from darknet_py.data.image import read_image
     from darknet_py.errors import DarknetError
-    from darknet_py.model.network import load_network
     from darknet_py.tools.nightmare import NightmareOptions, nightmare
     from darknet_py.utils.distributed import local_device
     if arguments.seed is not None and arguments.seed < 0:
         raise DarknetError(f"-seed needs a number from 0 on, found {arguments.seed}")
     options = NightmareOptions(**{name: getattr(arguments, name) for name in FLAGS})
-    network = load_network(read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights,
-                           device=local_device(device(arguments)))
-    warn_of_random(network, arguments.weights)
+    network = model.read_network(arguments).network.to(local_device(device(arguments)))
     stem = "_".join([*(Path(name).name.partition(".")[0] for name in (arguments.image, arguments.cfg)),
                      str(arguments.layer)])
     pictures = nightmare(network, read_image(arguments.image), arguments.layer, options,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.detect import write_picture
+from darknet_py.cli.model import CFG
 from darknet_py.cli.output import say
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ LARGEST_SIDE = 16_000       # pixels of the grid
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="a .data file, a list of pictures, a folder, a COCO JSON or a Pascal VOC folder")
-    parser.add_argument("cfg", help="the network, a .cfg file")
+    parser.add_argument("cfg", help=CFG)
     parser.add_argument("--out", metavar="FILE", default="preview.jpg", help="the grid (default preview.jpg)")
     parser.add_argument("--count", type=int, metavar="N", default=16, help="pictures (default 16)")
     parser.add_argument("--seed", type=int, metavar="N", default=0, help="another number, other pictures (default 0)")
@@ -39,10 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.training.augmentation import augmentation_of
     from darknet_py.training.pictures import labelled
     from darknet_py.viz.draw import grid
+    from darknet_py.zoo.models import open_cfg
     for name, least in (("count", 1), ("seed", 0)):
         if getattr(arguments, name) < least:
             raise DarknetError(f"-{name} needs at least {least}, found {getattr(arguments, name)}")
-    network = load_network(arguments.cfg)
+    network = load_network(open_cfg(arguments.cfg))
     classes = detecting_head(network).options.classes
     names = find_names(arguments.cfg, None, classes, class_names(arguments.data))
     samples = read_samples(arguments.data, names=names)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from darknet_py.cli.benchmark import add_network_flags, opened, write_figures
 from darknet_py.cli.detect import device
+from darknet_py.cli.model import CFG
 from darknet_py.cli.output import say
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cfg", help="the network, a .cfg file")
+    parser.add_argument("cfg", help=CFG)
     add_network_flags(parser)
     parser.add_argument("--precision", metavar="NAME", default="float32", help="what it computes in: float32 "
                         "(default), bfloat16, float16")

@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from darknet_py.cli import measure
+from darknet_py.cli import measure, model
 from darknet_py.cli.output import say
 from darknet_py.cli.progress import Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cfg", help="the network, a .cfg file")
-    parser.add_argument("weights", help="its .weights file")
+    model.add_arguments(parser)
     parser.add_argument("out", help="the file to write")
     parser.add_argument("--data", required=True, help="a .data file, with pictures under train and valid")
     parser.add_argument("--max-drop", type=float, default=.5, metavar="POINTS", help="the points of mAP@.5 (per cent) "
@@ -28,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "train (default 300, at least 32)")
     parser.add_argument("--symmetric", action="store_true", help="of ONNX, for TensorRT: zero points are 0, "
                         "which costs accuracy")
+    model.add_cfg_flags(parser)
     parser.add_argument("--names", help="a file with a class name a line")
     parser.add_argument("--letter-box", action="store_true", help="keep the picture's proportions")
     parser.add_argument("--nms", type=float, help="overlap that suppresses (default .45)")

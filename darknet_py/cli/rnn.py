@@ -10,8 +10,9 @@ import argparse
 import os
 import sys
 
-from darknet_py.cli import train
-from darknet_py.cli.detect import device, read_network
+from darknet_py.cli import model, train
+from darknet_py.cli.detect import device
+from darknet_py.cli.model import read_network
 from darknet_py.cli.progress import Progress
 
 TEXT = "data/shakespeare.txt"
@@ -19,10 +20,11 @@ TEXT = "data/shakespeare.txt"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["train", "valid", "generate"], help="what to do")
-    parser.add_argument("cfg", help="the network, a .cfg file")
-    parser.add_argument("weights", nargs="?", help="its .weights file; for train one to start from, if any")
+    parser.add_argument("cfg", help=model.CFG)
+    parser.add_argument("weights", nargs="?", help="its weights file; for train one to start from, if any")
     parser.add_argument("--file", metavar="TEXT", help=f"train: the text (default {TEXT}); valid: the text (default: "
                         "the standard input)")
+    model.add_set_flag(parser)
     parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:0 ... (default auto)")
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
@@ -39,11 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.errors import DarknetError
     if arguments.action == "train":
+        if arguments.set:
+            raise DarknetError("rnn train takes no -set; darknet-py edit writes the cfg")
         arguments.data = TEXT if arguments.file is None else arguments.file
         arguments.thresh, arguments.iou_thresh, arguments.points = .25, .5, 0        # of detectors
         return train.run(arguments)
-    if arguments.weights is None:
-        raise DarknetError(f"rnn {arguments.action} needs CFG WEIGHTS, found no weights")
+    model.require_weights(arguments, f"rnn {arguments.action} needs CFG WEIGHTS")
     return valid(arguments) if arguments.action == "valid" else generate(arguments)
 
 

@@ -11,7 +11,7 @@ import signal
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from darknet_py.cli import detect
+from darknet_py.cli import detect, model
 from darknet_py.cli.demo import caught_signals
 from darknet_py.cli.output import say
 
@@ -25,8 +25,7 @@ PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "websockets": "websocket
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from darknet_py.live.service.settings import OPTIONS
-    parser.add_argument("cfg", nargs="?", help="the network, a .cfg file")
-    parser.add_argument("weights", nargs="?", help="its .weights file")
+    model.add_arguments(parser, optional=True)
     parser.add_argument("--data", help="a .data file, for its names")
     detect.add_model_flags(parser)
     parser.add_argument("--config", metavar="FILE", help="a TOML file with flags by their names, and cfg and weights; "
@@ -53,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.live.service.server import MOST_CONNECTIONS, serve
     from darknet_py.live.service.service import Service
     with listen(values["bind"], values["port"], MOST_CONNECTIONS) as listener, caught_signals() as signals:
-        service = Service({model.name: make_detector(model, arguments, values) for model in models},
+        service = Service({one.name: make_detector(one, arguments, values) for one in models},
                           Settings.of(values))
         for engine in service.engines.values():
             detect.leave_cores_to(engine.detector.backend)
@@ -90,17 +89,18 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
-def make_detector(model: Model, arguments: argparse.Namespace, values: dict[str, Any]) -> Detector:
+def make_detector(served: Model, arguments: argparse.Namespace, values: dict[str, Any]) -> Detector:
     """The detector of a network."""
-    from darknet_py.cfg.language import read_cfg
     from darknet_py.inference.detector import Detector
     from darknet_py.live.service.service import MOST_CANDIDATES
     for name in ("backend", "precision", "device"):
         setattr(arguments, name, values[name])
-    detector = Detector(read_cfg(model.cfg, strict=values["strict"]), model.weights, model.names, data=model.data,
-                        letterbox=values["letter_box"] or None, device=detect.device(arguments),
+    arguments.cfg, arguments.strict = served.cfg, values["strict"]
+    cfg, weights = model.cfg_of(arguments), model.weights_of(served.cfg, served.weights)
+    detector = Detector(cfg, weights, served.names, data=served.data, letterbox=values["letter_box"] or None,
+                        size=model.given_size(arguments), device=detect.device(arguments),
                         max_candidates=MOST_CANDIDATES, **detect.backend_options(arguments))
-    detect.warn_of_random(detector.outline, model.weights)
+    model.warn_of_random(detector.outline, weights)
     return detector
 
 

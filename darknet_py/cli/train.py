@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.detect import device
+from darknet_py.cli.model import CFG, cfg_of
 from darknet_py.cli.output import to_nowhere
 from darknet_py.cli.progress import Progress, duration
 from darknet_py.errors import one_line, printable
@@ -38,7 +39,7 @@ ELSEWHERE = {"show-imgs": "darknet-py preview draws augmented pictures, and -das
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="a .data file")
-    parser.add_argument("cfg", help="the network, a .cfg file")
+    parser.add_argument("cfg", help=CFG)
     parser.add_argument("weights", nargs="?", help="weights to start from, such as yolov4.conv.137")
     parser.add_argument("--thresh", type=float, default=.25, help="of -map (default .25)")
     parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")
@@ -124,11 +125,10 @@ def open_streams(arguments: argparse.Namespace) -> RunStreams | None:
 
 def train(arguments: argparse.Namespace, streams: RunStreams | None) -> int:
     """Train, print what happens, and stop at a signal."""
-    from darknet_py.cfg.language import read_cfg
     from darknet_py.training.events import Finished, Iteration, Started
     from darknet_py.training.settings import Settings
     from darknet_py.training.trainer import Run
-    training = Run(arguments.data, read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, Settings(
+    training = Run(arguments.data, cfg_of(arguments), arguments.weights, Settings(
         clear=arguments.clear, evaluate=arguments.map, score_epochs=arguments.map_epochs, patience=arguments.patience,
         iou_thresh=arguments.iou_thresh, points=arguments.points, thresh=arguments.thresh, device=device(arguments),
         seed=arguments.seed, workers=arguments.workers, amp=arguments.amp, compile=arguments.compile,

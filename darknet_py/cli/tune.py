@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.detect import device
+from darknet_py.cli.model import CFG, cfg_of
 from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="a .data file; trials are scored on its valid pictures")
-    parser.add_argument("cfg", help="the network, a .cfg file")
+    parser.add_argument("cfg", help=CFG)
     parser.add_argument("weights", nargs="?", help="weights that each trial starts from, such as yolov4.conv.137")
     parser.add_argument("--trials", type=int, default=50, metavar="N", help="trials in all (default 50)")
     parser.add_argument("--population", type=int, default=10, metavar="N", help="trials of a generation (default 10)")
@@ -39,14 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from darknet_py.cfg.language import read_cfg
     from darknet_py.errors import one_line, printable
     from darknet_py.training.events import Iteration, Note, Saved
     from darknet_py.training.settings import Settings
     from darknet_py.training.tune import Trial, Tuning
     from darknet_py.utils.memory import keep_memory
     keep_memory()
-    tuning = Tuning(arguments.data, read_cfg(arguments.cfg, strict=arguments.strict), arguments.weights, Settings(
+    tuning = Tuning(arguments.data, cfg_of(arguments), arguments.weights, Settings(
         clear=arguments.clear, iou_thresh=arguments.iou_thresh, points=arguments.points, device=device(arguments),
         seed=arguments.seed, workers=arguments.workers, amp=arguments.amp, backup=arguments.backup,
         stop_after=arguments.iterations), trials=arguments.trials, population=arguments.population,

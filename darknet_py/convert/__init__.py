@@ -9,16 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from darknet_py.cfg.language import Cfg, read_cfg
+from darknet_py.cfg.language import Cfg
 from darknet_py.convert.formats import FORMATS, ExportOptions
 from darknet_py.convert.parity import Parity, compare
-from darknet_py.convert.tensors import fill, holds_tensors, read_tensors
 from darknet_py.data.image import read_image
 from darknet_py.errors import DarknetError, cause
 from darknet_py.inference.preprocess import as_input
 from darknet_py.model.network import Network
+from darknet_py.model.tensors import fill, holds_tensors, read_tensors
 from darknet_py.model.weights import Header, read_header
 from darknet_py.utils.files import put_in_place, temporary_folder
+from darknet_py.zoo.models import open_cfg
 
 PLAIN = ExportOptions()
 
@@ -94,7 +95,7 @@ def put_files(folder: Path, out: Path) -> dict[Path, int]:
 def load(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, width: int | None = None, height: int | None = None
          ) -> tuple[Network, Header, str]:
     """A network with weights from any format that can be read, the header of its file, and what was read in words."""
-    network = Network(cfg if isinstance(cfg, Cfg) else read_cfg(cfg), width=width, height=height)
+    network = Network(open_cfg(cfg), width=width, height=height)
     if holds_tensors(weights):
         network.reset_parameters()
         tensors = read_tensors(weights)

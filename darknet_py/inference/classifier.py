@@ -23,7 +23,9 @@ from darknet_py.inference.preprocess import Image, as_list, check_takes_images, 
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
 from darknet_py.layers.softmax import TrainingHead
+from darknet_py.model.input_size import input_sides
 from darknet_py.model.network import LazyNetwork, Network
+from darknet_py.zoo.models import open_cfg, weights_for
 
 
 class ClassScore(NamedTuple):
@@ -73,14 +75,14 @@ class Classifier:
     """A network that classifies images.
 
     Args:
-        cfg: path of a .cfg file, or a parsed ``Cfg``.
+        cfg: path of a .cfg file; a name of the zoo, such as "yolov4"; or a parsed ``Cfg``.
         weights: see ``Detector``.
         names: path of a file with a class name a line, or the names themselves; None takes those of ``data`` (names=,
             else labels=), else looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
         crop: take the centre of the picture; else all of it, stretched. Darknet: demo_classifier does that.
         device: "auto" takes a GPU where there is one.
-        backend, precision, few: see ``Detector``.
+        backend, precision, few, size: see ``Detector``.
 
     Raises:
         DarknetError: see ``backends.open_backend``.
@@ -90,18 +92,20 @@ class Classifier:
     Darknet: predict_classifier.
     """
 
-    def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike,
+    def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
                  crop: bool = True, device: str | torch.device = "auto", backend: str = "auto",
-                 precision: str = "float32", few: bool = False):
-        self._files = LazyNetwork(cfg, weights)
+                 precision: str = "float32", few: bool = False, size: int | str | Sequence[int] | None = None):
+        cfg = open_cfg(cfg)
+        width, height = input_sides(cfg, size)
+        self._files = LazyNetwork(cfg, weights_for(cfg) if weights is None else weights, width=width, height=height)
         self.outline = outline = self._files.outline
         self.fit = middle if crop else resize
         classes = count_outputs(outline)
         if data is not None:
             check_classes(outline, count_of(data, read_data(data), "classes", classes), data)
         self.backend = open_backend(self._files, backend, precision, device, [output_layer(outline)], few)
-        self.names = find_names(outline.cfg.path, weights, classes, names, data)
+        self.names = find_names(outline.cfg.path, self._files.weights, classes, names, data)
         self.tree = tree_of(outline)
 
     @property

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from darknet_py.cfg.language import read_cfg
 from darknet_py.data.check import (
     NetworkLimits,
     Progress,
@@ -28,6 +27,7 @@ from darknet_py.layers import DetectionHead, Head
 from darknet_py.model.network import Network
 from darknet_py.prepare.anchors import fit_of
 from darknet_py.prepare.refit_heads import network_anchors
+from darknet_py.zoo.models import open_cfg
 
 POOR_ANCHORS = .5           # mean overlap of boxes with their best anchors below which there is a warning
 
@@ -156,7 +156,7 @@ def _network(cfg: str | os.PathLike, report: DatasetReport) -> Network | None:
     with warnings.catch_warnings(record=True) as caught, torch.device("meta"):
         warnings.simplefilter("always", CfgWarning)
         try:
-            network = Network(read_cfg(cfg))
+            network = Network(open_cfg(cfg))
         except CfgError as error:
             report.problems.append(_about(error))
             return None

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from darknet_py.cfg.language import Cfg, read_cfg
+from darknet_py.cfg.language import Cfg
 from darknet_py.cfg.options import NetOptions
 from darknet_py.data import batch_plan
 from darknet_py.data.datafile import count_of, entries_of, opened
@@ -34,6 +34,7 @@ from darknet_py.training.tasks import Score, Task, task_for
 from darknet_py.training.transfer import start_network
 from darknet_py.utils.distributed import World, local_device
 from darknet_py.utils.files import ProcessLock, sweep, write_file
+from darknet_py.zoo.models import open_cfg
 
 SAVE_LAST = 100             # iterations between two _last.weights
 LONG = 10_000               # runs of as many iterations keep a numbered file only so often, shorter ones every 1000
@@ -46,7 +47,7 @@ class Run:
 
     Args:
         data: a .data file, or what else ``read_samples`` reads.
-        cfg: a path, or a ``Cfg``.
+        cfg: a path, a name of the zoo such as "yolov4", or a ``Cfg``.
         weights: a .weights file to start from; with a .state file beside it the run that wrote it goes on exactly.
 
     A run on the same data, with the same layers and first weights, whose ``NAME_last.weights`` lies in the backup
@@ -74,7 +75,7 @@ class Run:
                  settings: Settings | None = None):
         self.settings = settings = Settings() if settings is None else settings
         self.device = local_device(settings.device)
-        self.cfg = cfg if isinstance(cfg, Cfg) else read_cfg(cfg)
+        self.cfg = open_cfg(cfg)
         self.name = "network" if self.cfg.path is None else self.cfg.path.stem
         self.world = World(self.device)
         data = opened(data)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from darknet_py.cfg.language import Cfg, read_cfg
+from darknet_py.cfg.language import Cfg
 from darknet_py.cfg.options import NetOptions
 from darknet_py.data.datafile import entries_of
 from darknet_py.errors import CfgError, CfgWarning, DarknetError, DataError, Reason, WeightsError, cause
@@ -27,6 +27,7 @@ from darknet_py.training.search_space import find_ranges, text_of, with_values
 from darknet_py.training.settings import Settings
 from darknet_py.training.trainer import Run
 from darknet_py.utils.files import ProcessLock, replacing
+from darknet_py.zoo.models import open_cfg
 
 DIGITS = 6              # of a score; sums of the same numbers in another order differ beyond them
 NEVER = 1e9             # passes through the data between two scores: only the last iteration is scored
@@ -93,7 +94,7 @@ class Tuning:
                                f"to 1, found {trials}, {population} and {share:g}")
         _optuna()
         self.data, self.weights, self.trials, self.population = data, weights, trials, population
-        self.cfg = cfg if isinstance(cfg, Cfg) else read_cfg(cfg)
+        self.cfg = open_cfg(cfg)
         self.name = "network" if self.cfg.path is None else self.cfg.path.stem
         with torch.device("meta"):
             network = Network(self.cfg)

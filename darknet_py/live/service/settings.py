@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from darknet_py.errors import DataError, Reason, cause, shown, suggestion
 from darknet_py.utils.files import read_regular
+from darknet_py.zoo.models import is_name
 
 MOST_CONFIG = 1 << 20           # bytes of a TOML file
 MOST_MODELS = 64
@@ -82,11 +83,11 @@ class Settings:
 
 
 class Model(NamedTuple):
-    """A network to serve: its name and files. names, data: as for ``Detector``."""
+    """A network to serve: its name and files. cfg, weights, names, data: as for ``Detector``."""
 
     name: str
     cfg: str
-    weights: str
+    weights: str | None
     names: str | None = None
     data: str | None = None
 
@@ -118,11 +119,11 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
         check(value, known[key], f"{path}: {key}")
     from darknet_py.data.dataset import find_near  # which imports much, and --help needs none of it
     for key in PATHS:
-        if key in found:
+        if key in found and not (key == "cfg" and is_name(found[key])):
             found[key] = str(find_near(found[key], Path(path)))
     for number, text in enumerate(found.get("model", ())):
         name, equals, files = text.partition("=")
-        near = [str(find_near(one, Path(path))) if one else "" for one in files.split(",")]
+        near = [str(find_near(one, Path(path))) if one and not is_name(one) else one for one in files.split(",")]
         found["model"][number] = name + equals + ",".join(near)
     return found
 
@@ -156,7 +157,7 @@ def models_of(values: Mapping[str, Any]) -> list[Model]:
     """
     found = []
     if values["cfg"] is not None:
-        if values["weights"] is None:
+        if values["weights"] is None and not is_name(values["cfg"]):
             raise DataError(f"expected CFG WEIGHTS, found {values['cfg']} alone", Reason.MISSING_KEY)
         stem = re.sub(r"[^\w.-]", "_", Path(values["cfg"]).stem)[:64]
         found.append(Model(stem or "network", values["cfg"], values["weights"], values["names"], values["data"]))
@@ -174,9 +175,11 @@ def models_of(values: Mapping[str, Any]) -> list[Model]:
 def _model(text: str) -> Model:
     name, equals, files = text.partition("=")
     paths = files.split(",")
-    if not equals or not NAME.fullmatch(name) or len(paths) not in (2, 3) or not all(paths):
-        raise DataError(f"-model: expected NAME=CFG,WEIGHTS or NAME=CFG,WEIGHTS,NAMES, found {text[:200]}",
-                        Reason.BAD_VALUE)
+    if not equals or not NAME.fullmatch(name) or not all(paths) or not (len(paths) in (2, 3) or is_name(files)):
+        raise DataError("-model: expected NAME=CFG,WEIGHTS, NAME=CFG,WEIGHTS,NAMES or NAME= and a network of "
+                        f"the zoo, found {text[:200]}", Reason.BAD_VALUE)
+    if len(paths) == 1:
+        return Model(name, files, None)
     if len(paths) == 2:
         return Model(name, *paths)
     return Model(name, *paths[:2], **{"data" if paths[2].endswith(".data") else "names": paths[2]})
