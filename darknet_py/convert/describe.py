@@ -13,6 +13,7 @@ from typing import Any
 from darknet_py.cfg.metadata import FORMAT, PREFIX
 from darknet_py.convert.formats import ExportOptions
 from darknet_py.data.datafile import find_names
+from darknet_py.inference.info import check_thresholds
 from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.layers import DetectionHead, Layer
 from darknet_py.layers.class_tree import named_files
@@ -55,7 +56,11 @@ def describe(network: Network, options: ExportOptions, names: Sequence[str] | No
 
     Returns:
         JSON by key, ASCII alone, sorted by key.
+
+    Raises:
+        DarknetError: a threshold outside of [0, 1].
     """
+    check_thresholds(thresh=options.threshold, nms=options.nms)
     text = network.cfg.text.encode("utf-8", "surrogateescape")
     task = task_of(network)
     channels, height, width = network.input_shape

@@ -188,6 +188,11 @@ def test_another_model_with_the_cfg_of_a_file(models, workdir):
         convert(DIGITS[0], "b.onnx", "c.onnx")
 
 
+def test_a_threshold_out_of_range(workdir):
+    with pytest.raises(DarknetError, match=r"^thresh needs a number from 0 to 1, found 2$"):
+        convert(*DIGITS, "a.onnx", options=ExportOptions(threshold=2))
+
+
 CLASSIFIER = """[net]
 width=8
 height=8

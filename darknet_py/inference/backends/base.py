@@ -65,7 +65,7 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+    def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
               precision: str = "float32") -> Backend:
         """The backend of a network that has its weights.
 
@@ -74,7 +74,7 @@ class Backend(ABC):
         """
 
     @classmethod
-    def load(cls, network: Network, path: Path, device: str | torch.device = "cpu") -> Backend:
+    def load(cls, network: Network, path: Path, device: str | int | torch.device = "cpu") -> Backend:
         """The backend of a file in the runtime's own format, as ``convert`` writes it of this network."""
         raise AssertionError(f"{cls.__name__} has no files of its own")
 
@@ -140,7 +140,7 @@ class Backend(ABC):
                 raise DarknetError(f"backend={cls.name} needs the package {package}: pip install {package}") from None
 
     @classmethod
-    def check_device(cls, device: str | torch.device) -> None:
+    def check_device(cls, device: str | int | torch.device) -> None:
         """DarknetError for a device other than the CPU, where it runs on that alone."""
         if str(device) not in ("auto", "cpu"):
             raise DarknetError(f"backend={cls.name} runs on the CPU, found device={device}")
@@ -183,7 +183,7 @@ class OnnxBackend(Backend):
     reads: ClassVar[tuple[str, ...]] = (".onnx",)
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+    def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
               precision: str = "float32") -> OnnxBackend:
         cls.require((*cls.builds_with, *cls.packages))
         cls.check_device(device)
@@ -192,7 +192,7 @@ class OnnxBackend(Backend):
         return cls.of_model(network, model, layers, precision)
 
     @classmethod
-    def load(cls, network: Network, path: Path, device: str | torch.device = "cpu") -> OnnxBackend:
+    def load(cls, network: Network, path: Path, device: str | int | torch.device = "cpu") -> OnnxBackend:
         return cls.of_model(network, str(path), precision=precision_of(path))
 
     @classmethod
