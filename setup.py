@@ -8,7 +8,9 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 # The fastest on a CPU, ncnn or OpenVINO, take a network by onnx. Where they have no wheels PyTorch does the work.
 WHEELS = 'platform_machine in "x86_64 AMD64 aarch64 arm64"'
-FAST = ["onnx", f"ncnn; {WHEELS}", f'openvino>=2025; python_version < "3.14" and {WHEELS}']
+FAST = ["onnx", f"ncnn; {WHEELS}",
+        'openvino>=2025; python_version < "3.15" and platform_machine in "x86_64 AMD64 arm64" or '
+        'python_version < "3.14" and platform_machine == "aarch64"']
 CONVERT = [*FAST, "onnxruntime"]
 # What people install for their work: [all] has all of these.
 EXTRAS = {

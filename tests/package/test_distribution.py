@@ -1,4 +1,4 @@
-"""The distribution: what wheel and sdist hold, and that the wheel runs in an environment that has nothing of the clone."""
+"""The distribution: what wheel and sdist hold, and that the wheel runs where there is nothing of the clone."""
 import email
 import json
 import os
