@@ -18,7 +18,6 @@ ENV PATH=/opt/darknet/bin:$PATH \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-SHELL ["/bin/sh", "-eu", "-c"]
 
 # Ubuntu's images, such as NVIDIA's, come without Python.
 # hadolint ignore=DL3008
@@ -28,8 +27,8 @@ RUN command -v python3 || { apt-get update && apt-get install --yes --no-install
 # What changes least comes first. A PyTorch that the base has is kept. (TORCH names the version.)
 # hadolint ignore=DL3013
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m venv --system-site-packages /opt/darknet; \
-    python3 -c "import torch" || pip install ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "${TORCH}"
+    python3 -m venv --system-site-packages /opt/darknet \
+    && { python3 -c "import torch" || pip install ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "${TORCH}"; }
 
 # The dependencies are installed for a package without modules, so a change of the code installs the code alone.
 WORKDIR /src
@@ -37,19 +36,19 @@ COPY setup.py pyproject.toml LICENSE ./
 COPY darknet_py/utils/version.py darknet_py/utils/
 # hadolint ignore=DL3013
 RUN --mount=type=cache,target=/root/.cache/pip \
-    touch README.md; \
-    pip install ".[${EXTRAS}]"; \
-    pip uninstall --yes darknet-torch
+    touch README.md \
+    && pip install ".[${EXTRAS}]" \
+    && pip uninstall --yes darknet-torch
 
 COPY README.md ./
 COPY darknet_py darknet_py
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps .; \
-    rm -rf build ./*.egg-info
+    pip install --no-deps . \
+    && rm -rf build ./*.egg-info
 
 # Compiled models and downloads go into the home, which any user may write to.
-RUN useradd --create-home --uid 10001 darknet; \
-    chmod 1777 /home/darknet
+RUN useradd --create-home --uid 10001 darknet \
+    && chmod 1777 /home/darknet
 ENV HOME=/home/darknet
 USER 10001:10001
 WORKDIR /work
