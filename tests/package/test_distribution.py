@@ -21,12 +21,14 @@ NAME = f"darknet_torch-{__version__}"
 DEVELOPERS = {"browser", "docs", "fuzz", "test"}       # extras of those who work on darknet_py
 # Prints what an installed package knows without a clone beside it.
 KNOWS = """
-import importlib.metadata, json, pathlib, darknet_py
+import importlib.metadata, json, darknet_py
+from darknet_py.data.datafile import find_names
 from darknet_py.live.service.app import PAGE
 from darknet_py.zoo.architectures import ARCHITECTURES, cfg_text
 from darknet_py.zoo.manifest import manifest
 print(json.dumps({"package": darknet_py.__file__, "version": importlib.metadata.version("darknet-torch"),
-                  "manifest": manifest(), "page": (PAGE / "index.html").read_text("utf-8"),
+                  "names": find_names(None, None, 80), "manifest": manifest(),
+                  "page": (PAGE / "index.html").read_text("utf-8"),
                   "cfgs": {name: cfg_text(name) for name in ARCHITECTURES}}))
 """
 
@@ -159,10 +161,11 @@ def test_the_installed_command_detects(installed, tmp_path):
 
 
 def test_the_installed_package_has_its_data(installed, tmp_path):
-    """The files of cfg/, the manifest of weights/ and the service's page, without the clone."""
+    """The files of cfg/, COCO's names, the manifest of weights/ and the service's page, without the clone."""
     pytest.importorskip("fastapi")
     known = json.loads(run(installed / "python", "-c", KNOWS, cwd=tmp_path))
     assert Path(known["package"]).is_relative_to(installed.parent) and known["version"] == __version__
+    assert known["names"] == (ROOT / "cfg/coco.names").read_text("utf-8").splitlines()
     assert known["manifest"] == (ROOT / "weights/manifest.json").read_text("utf-8")
     assert "<html" in known["page"] and len(known["cfgs"]) > 30
     for name, text in known["cfgs"].items():
