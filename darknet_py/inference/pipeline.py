@@ -99,7 +99,8 @@ class Pipeline(Generic[Item, Result]):
                 run = self._ran(batch, map(self._loaded, batch))
                 seconds = min(seconds, run.outputs.seconds) if run.outputs.contexts else seconds
                 yield from self._results(run)
-        yield from self._in_phases(given, most, seconds) if seconds < QUICK else self._overlapped(given, most)
+        count = batches_of_a_turn(seconds, most)
+        yield from self._in_phases(given, count, seconds) if count else self._overlapped(given, most)
 
     def _overlapped(self, batches: Iterator[Sequence[Item]], most: int) -> Iterator[tuple[Item, Result | DataError]]:
         """``stream`` with loading and post-processing in threads while the backend runs."""
@@ -119,15 +120,16 @@ class Pipeline(Generic[Item, Result]):
         for results in prefetch(self._results, runs(), POSTPROCESS_THREADS, 1):
             yield from results
 
-    def _in_phases(self, batches: Iterator[Sequence[Item]], most: int, seconds: float
+    def _in_phases(self, batches: Iterator[Sequence[Item]], count: int, seconds: float
                    ) -> Iterator[tuple[Item, Result | DataError]]:
         """``stream`` with loading and post-processing in all threads between runs of the backend: a thread beside them
         would hold up all of the backend's, which wait for each other after every layer.
 
-        seconds: in the backend for a batch. A source that takes longer for its items, as a camera does, is not waited
-            for.
+        Args:
+            count: batches of a turn.
+            seconds: in the backend for a batch. A source that takes longer for its items, as a camera does, is not
+                waited for.
         """
-        count = max(1, min(int(PHASE / seconds), MOST_LOADED // most))
         runs: list[Run] = []
         with ThreadPoolExecutor(thread_count(self.workers)) as pool:
             while group := list(quickly(islice(batches, count), seconds)):
@@ -168,6 +170,16 @@ class Pipeline(Generic[Item, Result]):
     def _results(self, run: Run) -> list[tuple[Item, Result | DataError]]:
         results = iter(self.postprocess(run.outputs) if run.outputs.contexts else ())
         return [(item, part if isinstance(part, DataError) else next(results)) for item, part in run.parts]
+
+
+def batches_of_a_turn(seconds: float, most: int) -> int:
+    """How many batches a backend on the CPU runs in its turn; 0: it takes none, because it is not quick.
+
+    Args:
+        seconds: that it needs for a batch.
+        most: items in a batch.
+    """
+    return 0 if seconds >= QUICK else max(1, min(int(PHASE / seconds), MOST_LOADED // most))
 
 
 def quickly(items: Iterator[Item], seconds: float) -> Iterator[Item]:

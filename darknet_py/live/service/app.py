@@ -119,7 +119,9 @@ def make_app(service: Service, report: Callable[[str], None] = lambda line: None
                 raise Refused(422, "WRONG_COUNT", f"format=image takes one picture, found {len(uploads)}")
             results = await service.detect(uploads, query)
         few = format != "image" and sum(len(one.detections or ()) for one in results) <= FEW
-        return _answer(results, query, begin) if few else await service.call(_answer, results, query, begin)
+        if few:
+            return _answer(results, query, begin)
+        return await asyncio.wrap_future(query.engine.do(_answer, results, query, begin))
 
     @app.get("/models", response_model=Models, responses=errors(401))
     async def models() -> Models:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from darknet_py.errors import DarknetError, DataError
 from darknet_py.inference.detector import Detector
+from darknet_py.inference.pipeline import MOST_LOADED
 from darknet_py.live.service.answers import MOST_BOXES, Form, ModelFacts, Models, Result, cut
 from darknet_py.live.service.engine import Engine
 from darknet_py.live.service.metrics import Metrics
@@ -47,12 +48,12 @@ class Service:
         workers = thread_count(None)            # that decode and post-process
         self._pool, self._fetchers = ThreadPoolExecutor(workers, "service"), ThreadPoolExecutor(MOST_FETCHED, "fetch")
         self._fetching = asyncio.Semaphore(MOST_FETCHED)
-        self.engines = {name: Engine(name, detector, settings.max_pixels, settings.batch, settings.wait,
+        self.engines = {name: Engine(name, detector, self._pool, settings.max_pixels, settings.batch, settings.wait,
                                      self.metrics.watch(name, partial(self.admitted.__getitem__, name)))
                         for name, detector in detectors.items()}
-        # decoded pictures take memory, so few are
-        self._room = {name: asyncio.Semaphore(2 * engine.most_batch + workers + 2)
-                      for name, engine in self.engines.items()}
+        # decoded pictures take memory, so few are; more of those of which only the network's input is kept
+        self._room = {(name, kept): asyncio.Semaphore(2 * most + workers + 2) for name, engine in self.engines.items()
+                      for kept, most in ((True, engine.most_batch), (False, max(engine.most_batch, MOST_LOADED)))}
 
     @property
     def ready(self) -> bool:
@@ -138,11 +139,11 @@ class Service:
             return Result(upload.filename, error=Refused(503, "MEMORY", "there is not enough memory for the picture"))
 
     async def _detect(self, name: str | None, data: bytes | bytearray, query: Query) -> Result:
-        engine = query.engine
-        async with self._room[engine.name]:
-            picture = await self.call(engine.decode, data, name or "the picture", query.form == "image")
+        engine, kept = query.engine, query.form == "image"
+        async with self._room[engine.name, kept]:
+            picture = await asyncio.wrap_future(engine.do(engine.decode, data, name or "the picture", kept))
             outputs = await asyncio.wrap_future(engine.offer(picture))
-            found = await self.call(engine.find, picture, outputs, query.thresh, query.nms, name)
+            found = await asyncio.wrap_future(engine.do(engine.find, picture, outputs, query.thresh, query.nms, name))
         detections, truncated = cut(found, query.most)
         return Result(name, picture, detections, truncated=truncated)
 
