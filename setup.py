@@ -29,7 +29,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["darknet_py", "darknet_py.*"]),
-    package_data={"darknet_py.live": ["*.html"], "darknet_py.live.service": ["page/*"]},
+    package_data={"darknet_py.data": ["*.names"], "darknet_py.live": ["*.html"], "darknet_py.live.service": ["page/*"]},
     install_requires=["torch>=2.4", "filelock>=3.30", "imagesize>=2", "matplotlib", "numpy", f"{OPENCV}>=4.8", "pillow",
                       "pycocotools", "pyparsing>=3.0", "pyyaml", "safetensors", "tqdm>=4.60", *FAST],
     extras_require={"tune": ["optuna>=4"], "convert": CONVERT,

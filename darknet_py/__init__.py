@@ -1,7 +1,7 @@
 """Darknet's networks in Python: .cfg and .weights files run, and compute what the C program computes.
 
 >>> from darknet_py import Detector, load_network
->>> detector = Detector("cfg/yolov4.cfg", "yolov4.weights")
+>>> detector = Detector("yolov4")                       # or Detector("my.cfg", "my.weights")
 >>> detections = detector("dog.jpg")
 """
 from __future__ import annotations

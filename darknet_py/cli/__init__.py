@@ -15,7 +15,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
-from darknet_py.cli.model import sort_out
+from darknet_py.cli.model import sort_out, spread
 from darknet_py.cli.output import give_up_streams, open_streams, say
 from darknet_py.errors import BackendWarning, CfgWarning, DarknetError, cause, one_line, printable, suggestion
 
@@ -102,7 +102,7 @@ def _run(typed: list[str]) -> int:
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(verb=verb, typed=typed)
     module.add_arguments(parser)
-    parsed = parser.parse_intermixed_args(getattr(module, "prepared", list)(words))
+    parsed = parser.parse_intermixed_args(getattr(module, "prepared", list)(spread(words)))
     _check_order(parsed)
     sort_out(parsed, parser.error)
     with warnings.catch_warnings():

@@ -18,7 +18,7 @@ def names(text: str) -> frozenset[str]:
 
 
 RUNTIME = names("i device strict backend precision")
-MODEL = RUNTIME | {"names", "letter_box", "tiles", "overlap"}
+MODEL = RUNTIME | {"names", "letter_box", "tiles", "overlap", "size", "set"}
 SHOWING = names("thresh nms hier ext_output dontdraw_bbox benchmark_layers dont_show save_labels only "
                 "blur crops")
 TRAINING = RUNTIME | names(         # it refuses some of them itself, and says what to use instead
@@ -36,10 +36,11 @@ TAKEN: dict[str, dict[str, frozenset[str]]] = {
     },
     "classifier": {
         "train": TRAINING | {"topk"},
-        "valid": RUNTIME | {"topk", "workers"},
-        "predict": RUNTIME | {"topk", "names"},
-        "demo": RUNTIME | names("topk names c s prefix out_filename codec json_file_output json_port mjpeg_port bind "
-                                "time_limit_sec benchmark benchmark_layers loop dont_show dontdraw_bbox"),
+        "valid": RUNTIME | {"topk", "workers", "size", "set"},
+        "predict": RUNTIME | {"topk", "names", "size", "set"},
+        "demo": RUNTIME | names("topk names size set c s prefix out_filename codec json_file_output json_port "
+                                "mjpeg_port bind time_limit_sec benchmark benchmark_layers loop dont_show "
+                                "dontdraw_bbox"),
     },
 }
 OF_DARKNET = {

@@ -20,9 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from darknet_py.cli import model
 from darknet_py.cli.detect import device
-from darknet_py.cli.model import CFG, warn_of_random
-from darknet_py.cli.new import read_size
 from darknet_py.cli.output import say
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Given(NamedTuple):
 def add_network_flags(parser: argparse.ArgumentParser) -> None:
     """What ``benchmark`` and ``profile`` share, behind CFG."""
     parser.add_argument("weights", nargs="?", help="its .weights file (default: random weights)")
-    parser.add_argument("--size", metavar="SIZE", help="of the images, 416 or 416x320 (default: the cfg's)")
+    model.add_cfg_flags(parser)
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images that run together (default 1)")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON too")
     parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")
@@ -56,7 +55,7 @@ def add_network_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cfg", nargs="?", help=f"{CFG} (default: {DEFAULT})")
+    parser.add_argument("cfg", nargs="?", help=f"{model.CFG} (default: {DEFAULT})")
     add_network_flags(parser)
     parser.add_argument("--backends", metavar="NAME,...", help="pytorch, compile, ncnn, openvino, onnxruntime, "
                         "tensorrt, torchscript, torch.export (default: all)")
@@ -101,23 +100,24 @@ def opened(arguments: argparse.Namespace) -> Iterator[Given]:
     from darknet_py.errors import DarknetError, printable
     from darknet_py.model.network import LazyNetwork
     from darknet_py.tools.random_weights import randomize
-    from darknet_py.zoo.models import is_name, open_cfg
+    from darknet_py.zoo.models import is_name
     for flag in ("batch", "runs"):
         if getattr(arguments, flag) < 1:
             raise DarknetError(f"-{flag} needs a number from 1 on, found {getattr(arguments, flag)}")
-    size = read_size(arguments.size)
-    width, height = (None, None) if size is None else size
     with tempfile.TemporaryDirectory(prefix="darknet-py-") as folder:
-        cfg, weights = DEFAULT if arguments.cfg is None else arguments.cfg, arguments.weights
-        parsed = open_cfg(cfg, strict=arguments.strict)
+        arguments.cfg = cfg = DEFAULT if arguments.cfg is None else arguments.cfg
+        weights, parsed = arguments.weights, model.cfg_of(arguments)
+        width, height = model.size_of(arguments, parsed)
+        if arguments.set:
+            parsed.write(cfg := str(Path(folder, f"{Path(cfg).stem}.cfg")))
         files = LazyNetwork(parsed, weights, width=width, height=height)
         shape = files.outline.input_shape
         if weights is None:
             weights = str(Path(folder, "random.weights"))
             randomize(files.network).save_weights(weights)
         else:
-            warn_of_random(files.outline, weights)
-        shown = f"{cfg} of the zoo" if is_name(cfg) else cfg
+            model.warn_of_random(files.outline, weights)
+        shown = f"{arguments.cfg} of the zoo" if is_name(arguments.cfg) else arguments.cfg
         facts = {"cfg": shown, "weights": arguments.weights, "input": shape._asdict(), "batch": arguments.batch}
         title = (f"{printable(shown)}, {'random weights' if arguments.weights is None else arguments.weights}, "
                  f"input {shape}, batch {arguments.batch}")

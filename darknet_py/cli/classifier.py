@@ -21,7 +21,7 @@ from darknet_py.cli.detect import (
     device,
     leave_cores_to,
 )
-from darknet_py.cli.model import make_classifier, read_network, require_weights
+from darknet_py.cli.model import add_cfg_flags, make_classifier, read_network, require_weights
 from darknet_py.cli.progress import Progress
 
 
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="*", help=f"for predict: {IMAGES}; asks for paths if there are none; for "
                         "demo SOURCEs")
     parser.add_argument("--names", help="for predict and demo: a file with a class name a line")
+    add_cfg_flags(parser)
     add_backend_flags(parser)
     parser.add_argument("--topk", "--top", "--t", type=int, metavar="N", help="how many of the likeliest classes "
                         "(default: top= of DATA, or 1); train: the same as -map, measure accuracy and keep the best "

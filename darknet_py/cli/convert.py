@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, metavar="N", help="a fixed number of images (default: any number)")
     parser.add_argument("--resizable", action="store_true", help="leave the sides of images free, where the network "
                         "lets them be")
-    parser.add_argument("--width", type=int, help="instead of the cfg's")
-    parser.add_argument("--height", type=int, help="instead of the cfg's")
+    model.add_cfg_flags(parser)
+    parser.add_argument("--width", type=int, help="the same as -size, of one side")
+    parser.add_argument("--height", type=int, help="the same as -size, of one side")
     parser.add_argument("--image", action="append", default=[], metavar="PATH", help="compare on this picture too; may "
                         "be given several times")
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
@@ -44,9 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     options = ExportOptions(arguments.outputs, arguments.opset, arguments.fp16, arguments.batch, arguments.resizable,
                     arguments.thresh, arguments.nms)
     cfg = model.cfg_of(arguments)
+    width, height = model.size_of(arguments, cfg)
     arguments.weights = model.weights_of(arguments.cfg, arguments.weights)
     done = convert(cfg, arguments.weights, arguments.out, to=arguments.to, options=options,
-                   width=arguments.width, height=arguments.height, check=not arguments.no_check, images=arguments.image)
+                   width=width, height=height, check=not arguments.no_check, images=arguments.image)
     say(f"read {arguments.weights}: {done.source}")
     for path, size in done.files.items():
         say(f"wrote {path}: {size:,} bytes")

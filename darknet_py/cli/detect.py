@@ -81,6 +81,7 @@ def add_detector_flags(parser: argparse.ArgumentParser, thresh: float) -> None:
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of whatever runs a detector."""
+    model.add_cfg_flags(parser)
     parser.add_argument("--names", help="a file with a class name a line")
     parser.add_argument("--letter-box", action="store_true", help="keep the picture's proportions")
     parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")

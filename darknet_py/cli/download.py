@@ -9,7 +9,6 @@ DARKNET_PY_MIRROR (folders' URLs, separated by spaces), and last the URLs of the
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from darknet_py.cli.output import say
 from darknet_py.cli.progress import Progress
 from darknet_py.errors import DarknetError, DownloadError
 from darknet_py.zoo.manifest import OFFICIAL, Published, find_files, read_manifest
+from darknet_py.zoo.models import urls_of
 
 MB = 10 ** 6
 MISSING = "download"        # the state of a file that is not here
@@ -43,10 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if not names:
         raise DarknetError("download needs NAME..., such as yolov4; -list says what there is")
-    mirrors = [*arguments.mirror, *os.environ.get("DARKNET_PY_MIRROR", "").split()]
     failed = 0
     for name, path in paths.items():
-        urls = (*(f"{mirror.rstrip('/')}/{name}" for mirror in mirrors), *files[name].urls)
+        urls = urls_of(name, files[name], tuple(arguments.mirror))
         try:
             say(fetch(path, files[name]._replace(urls=urls)))
         except DownloadError as error:
@@ -74,8 +73,8 @@ def fetch(path: Path, facts: Published) -> str:
     with Progress(facts.size // MB, sys.stderr, start=partial_size(path) // MB) as bar:
         url = download(facts.urls[0], path, mirrors=facts.urls[1:], size=facts.size, sha256=facts.sha256,
                        progress=lambda done, _: bar.update(done // MB, f"MB of {path.name}"))
-    return (f"{path}: {'is here already' if url is None else f'fetched from {url}'}; "
-            f"{'size and SHA-256 are right' if facts.sha256 else 'its size is right, its SHA-256 is not known'}")
+    known = "size and SHA-256 are right" if facts.sha256 else "its size is right, its SHA-256 is not known"
+    return f"{path}: {'is here already' if url is None else f'fetched from {url}'}; {known}{facts.terms}"
 
 
 def partial_size(path: Path) -> int:

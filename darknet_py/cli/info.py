@@ -3,15 +3,16 @@ from __future__ import annotations
 
 import argparse
 
-from darknet_py.cli.model import CFG, cfg_of
+from darknet_py.cli.model import CFG, add_cfg_flags, cfg_of, size_of
 from darknet_py.cli.output import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg", help=CFG)
     parser.add_argument("weights", nargs="?", help="a weights file, to see whether it fits")
-    parser.add_argument("--width", type=int, help="instead of the cfg's")
-    parser.add_argument("--height", type=int, help="instead of the cfg's")
+    add_cfg_flags(parser)
+    parser.add_argument("--width", type=int, help="the same as -size, of one side")
+    parser.add_argument("--height", type=int, help="the same as -size, of one side")
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
 
 
@@ -21,9 +22,10 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.inference.backends import choose
     from darknet_py.model.network import Network
     from darknet_py.model.summary import layer_table, summarize
-    from darknet_py.model.weights import check
+    cfg = cfg_of(arguments)
+    width, height = size_of(arguments, cfg)
     with torch.device("meta"):
-        network = Network(cfg_of(arguments), width=arguments.width, height=arguments.height)
+        network = Network(cfg, width=width, height=height)
     for line in layer_table(network):
         print(line)
     summary, options = summarize(network), network.options
@@ -38,12 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
           f"{summary.file_size / 2 ** 20:.0f}, outputs {summary.outputs_freed / 2 ** 20:.0f} "
           f"(all outputs together {summary.outputs_kept / 2 ** 20:.0f})")
     if arguments.weights is not None:
-        header, reached = check(arguments.weights, network.layers)
-        network.reached = reached
+        header = network.check_weights(arguments.weights)
     (backend, *_), why = choose(network)
     print(f"backend          {backend}, for {why} (-backend auto)")
     if arguments.weights is not None:
-        whole = "all layers" if reached == len(network.layers) else f"the first {reached} layers"
+        whole = "all layers" if network.reached == len(network.layers) else f"the first {network.reached} layers"
         say(f"{arguments.weights}: version {header.major}.{header.minor}.{header.revision}, holds {whole}, "
             f"seen {header.seen:,} images ({header.seen // options.batch:,} batches)")
     return 0

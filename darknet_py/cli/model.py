@@ -5,9 +5,10 @@ CFG is a .cfg file, or a network of the zoo by its name, which needs no WEIGHTS.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 CFG = "the network: a .cfg file, or a name that darknet-py zoo lists, such as yolov4"
 WEIGHTS = "its weights file (of a name: the official one, which is fetched once)"
 MB = 1_000_000
+CHANGE = re.compile(r"(\d+|[A-Za-z]\w*(\[-?\d+\])?)\.\w+=")         # the beginning of a SECTION.KEY=VALUE
 # by these ends of their names files are told from pictures: of Darknet, of models, of other programs
 OF_WEIGHTS = re.compile(r"\.(weights|backup|[0-9]+|xml|onnx|safetensors|pt|pth|ckpt|bin)", re.I)
 
@@ -31,6 +33,35 @@ def add_arguments(parser: argparse.ArgumentParser, optional: bool = False) -> No
     parser.add_argument("cfg", nargs="?" if optional else None, help=CFG)
     parser.add_argument("weights", nargs="?", help=WEIGHTS)
     parser.set_defaults(weights_needed=not optional)
+
+
+def add_cfg_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of CFG, of whatever runs a network."""
+    parser.add_argument("--size", metavar="SIZE", help="of the network's input, instead of the cfg's: 608, or 608x416, "
+                        "width first")
+    add_set_flag(parser)
+
+
+def add_set_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE ...", help="other values in "
+                        "the cfg, as darknet-py edit takes them, for this run: net.width=608 yolo[2].beta_nms=.7")
+
+
+def spread(words: Sequence[str]) -> list[str]:
+    """The words of a command line with a --set=VALUE for each of those that follow --set, so that it takes no word
+    behind them."""
+    found: list[str] = []
+    setting = False
+    for word in words:
+        if found[-1:] == ["--set"] and not word.startswith("--"):
+            found[-1] = f"--set={word}"
+            setting = True
+        elif setting and CHANGE.match(word) is not None:
+            found.append(f"--set={word}")
+        else:
+            found.append(word)
+            setting = word.startswith("--set=")
+    return found
 
 
 def sort_out(parsed: argparse.Namespace, error: Callable[[str], Any]) -> None:
@@ -44,7 +75,8 @@ def sort_out(parsed: argparse.Namespace, error: Callable[[str], Any]) -> None:
     if cfg is None:
         return
     if weights is None:
-        if getattr(parsed, "weights_needed", False) and not stands_alone(cfg):
+        # of a file that is missing the message comes later: it may be a name that is not spelt right
+        if getattr(parsed, "weights_needed", False) and os.path.exists(cfg) and not stands_alone(cfg):
             error("the following arguments are required: weights")
     elif stands_alone(cfg) and getattr(parsed, "action", "") != "train" and not names_weights(weights):
         if hasattr(parsed, "images"):
@@ -69,14 +101,33 @@ def require_weights(arguments: argparse.Namespace, message: str) -> None:
         DarknetError: the message, where WEIGHTS are needed and missing.
     """
     from darknet_py.errors import DarknetError
-    if arguments.weights is None and not stands_alone(arguments.cfg):
+    if arguments.weights is None and (arguments.cfg is None or (
+            os.path.exists(arguments.cfg) and not stands_alone(arguments.cfg))):
         raise DarknetError(f"{message}, found no weights")
 
 
 def cfg_of(arguments: argparse.Namespace) -> Cfg:
-    """The cfg that CFG names, as the flags have it."""
+    """The cfg that CFG names, with the values of -set."""
     from darknet_py.zoo.models import open_cfg
-    return open_cfg(arguments.cfg, strict=arguments.strict)
+    cfg = open_cfg(arguments.cfg, strict=arguments.strict)
+    if getattr(arguments, "set", None):
+        from darknet_py.prepare.edit_cfg import edit_cfg, read_changes
+        cfg = edit_cfg(cfg, read_changes(arguments.set, "-set"))
+    return cfg
+
+
+def given_size(arguments: argparse.Namespace) -> tuple[int, int] | None:
+    """Width and height of -size."""
+    from darknet_py.model.input_size import read_size
+    return None if arguments.size is None else read_size(arguments.size, "-size")
+
+
+def size_of(arguments: argparse.Namespace, cfg: Cfg) -> tuple[int | None, int | None]:
+    """The arguments width and height of ``load_network``: of -size, or of -width and -height."""
+    from darknet_py.model.input_size import input_sides
+    if getattr(arguments, "size", None) is not None:
+        return input_sides(cfg, given_size(arguments))
+    return getattr(arguments, "width", None), getattr(arguments, "height", None)
 
 
 def weights_of(cfg: str, weights: str | None) -> str:
@@ -86,17 +137,24 @@ def weights_of(cfg: str, weights: str | None) -> str:
     if weights is not None:
         return weights
     with Progress(0, sys.stderr) as bar:
-        return str(official_weights(cfg, begin=lambda line: bar.print(line, error=True),
+        return str(official_weights(cfg, begin=lambda line: say(line, error=True),
                                     progress=lambda done, total: bar.track(done // MB, total // MB, "MB")))
+
+
+def ready(arguments: argparse.Namespace) -> Cfg:
+    """The cfg, once it is known to take -size, and the path of the weights is among the arguments."""
+    cfg = cfg_of(arguments)
+    size_of(arguments, cfg)                     # before weights are fetched
+    arguments.weights = weights_of(arguments.cfg, arguments.weights)
+    return cfg
 
 
 def make_detector(arguments: argparse.Namespace, **options: Any) -> Detector:
     """The detector that CFG, WEIGHTS and the flags of whatever shows detections describe. options: of ``Detector``."""
     from darknet_py.cli.detect import device
     from darknet_py.inference.detector import Detector
-    cfg = cfg_of(arguments)
-    arguments.weights = weights_of(arguments.cfg, arguments.weights)
-    detector = Detector(cfg, arguments.weights, arguments.names, data=arguments.data,
+    cfg = ready(arguments)
+    detector = Detector(cfg, arguments.weights, arguments.names, data=arguments.data, size=given_size(arguments),
                         letterbox=arguments.letter_box or None, device=device(arguments), **options)
     warn_of_random(detector.outline, arguments.weights)
     return detector
@@ -106,10 +164,9 @@ def make_classifier(arguments: argparse.Namespace, **options: Any) -> Classifier
     """The same for classifiers. options: of ``Classifier``."""
     from darknet_py.cli.detect import device
     from darknet_py.inference.classifier import Classifier
-    cfg = cfg_of(arguments)
-    arguments.weights = weights_of(arguments.cfg, arguments.weights)
-    classifier = Classifier(cfg, arguments.weights, arguments.names, data=arguments.data, device=device(arguments),
-                            **options)
+    cfg = ready(arguments)
+    classifier = Classifier(cfg, arguments.weights, arguments.names, data=arguments.data, size=given_size(arguments),
+                            device=device(arguments), **options)
     warn_of_random(classifier.outline, arguments.weights)
     return classifier
 
@@ -117,9 +174,9 @@ def make_classifier(arguments: argparse.Namespace, **options: Any) -> Classifier
 def read_network(arguments: argparse.Namespace, warned: bool = True) -> LazyNetwork:
     """The network of CFG and WEIGHTS, with a warning where the weights do not fill it."""
     from darknet_py.model.network import LazyNetwork
-    cfg = cfg_of(arguments)
-    arguments.weights = weights_of(arguments.cfg, arguments.weights)
-    files = LazyNetwork(cfg, arguments.weights)
+    cfg = ready(arguments)
+    width, height = size_of(arguments, cfg)
+    files = LazyNetwork(cfg, arguments.weights, width=width, height=height)
     if warned:
         warn_of_random(files.outline, arguments.weights)
     return files

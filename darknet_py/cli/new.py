@@ -6,7 +6,6 @@ fit the memory, and with -anchors auto anchors that fit the boxes. NAME is one o
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import sys
 from collections.abc import Generator, Iterator
@@ -43,7 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.prepare.new_cfg import new_cfg
     name, out = arguments.name, f"{arguments.name}-custom.cfg" if arguments.out is None else arguments.out
     check_free(out, arguments.force)
-    size, memory = read_size(arguments.size), read_memory(arguments.memory)
+    from darknet_py.model.input_size import read_size
+    size = None if arguments.size is None else read_size(arguments.size, "-size")
+    memory = read_memory(arguments.memory)
     with Progress(0, sys.stderr) as progress:
         new = new_cfg(name, classes=arguments.classes, size=size, data=arguments.data, memory=memory,
                       auto_anchors=arguments.anchors == "auto",
@@ -56,17 +57,6 @@ def run(arguments: argparse.Namespace) -> int:
     for line in next_steps(new, out, arguments.data):
         say(line)
     return 0
-
-
-def read_size(text: str | None) -> tuple[int, int] | None:
-    """Width and height of a -size."""
-    from darknet_py.errors import DarknetError
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text)
-    if match is None:
-        raise DarknetError(f"-size needs a number of pixels, or two as in 416x320, found {text!r}")
-    return int(match[1]), int(match[1] if match[2] is None else match[2])
 
 
 def read_memory(gib: float | None) -> int | None:

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("layer", type=int, help="the number of a layer, as darknet-py info counts them")
     for name, (kind, default, text) in FLAGS.items():
         parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=f"{text} (default {default})")
+    model.add_cfg_flags(parser)
     parser.add_argument("--prefix", metavar="FOLDER", default="", help="where pictures go")
     parser.add_argument("--format", choices=["jpg", "png"], default="jpg", help="of the pictures (default jpg)")
     parser.add_argument("--seed", type=int, metavar="N", help="makes a run repeatable (default: another every time)")

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "train (default 300, at least 32)")
     parser.add_argument("--symmetric", action="store_true", help="of ONNX, for TensorRT: zero points are 0, "
                         "which costs accuracy")
+    model.add_cfg_flags(parser)
     parser.add_argument("--names", help="a file with a class name a line")
     parser.add_argument("--letter-box", action="store_true", help="keep the picture's proportions")
     parser.add_argument("--nms", type=float, help="overlap that suppresses (default .45)")

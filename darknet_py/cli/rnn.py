@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", nargs="?", help="its weights file; for train one to start from, if any")
     parser.add_argument("--file", metavar="TEXT", help=f"train: the text (default {TEXT}); valid: the text (default: "
                         "the standard input)")
+    model.add_set_flag(parser)
     parser.add_argument("--i", type=int, metavar="N", help="the GPU to use; -1 for none")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:0 ... (default auto)")
     parser.add_argument("--strict", action="store_true", help="what Darknet would pass over in the cfg is an error")
@@ -38,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from darknet_py.errors import DarknetError
     if arguments.action == "train":
+        if arguments.set:
+            raise DarknetError("rnn train takes no -set; darknet-py edit writes the cfg")
         arguments.data = TEXT if arguments.file is None else arguments.file
         arguments.thresh, arguments.iou_thresh, arguments.points = .25, .5, 0        # of detectors
         return train.run(arguments)

@@ -93,13 +93,13 @@ def make_detector(served: Model, arguments: argparse.Namespace, values: dict[str
     """The detector of a network."""
     from darknet_py.inference.detector import Detector
     from darknet_py.live.service.service import MOST_CANDIDATES
-    from darknet_py.zoo.models import open_cfg
     for name in ("backend", "precision", "device"):
         setattr(arguments, name, values[name])
-    cfg, weights = open_cfg(served.cfg, strict=values["strict"]), model.weights_of(served.cfg, served.weights)
+    arguments.cfg, arguments.strict = served.cfg, values["strict"]
+    cfg, weights = model.cfg_of(arguments), model.weights_of(served.cfg, served.weights)
     detector = Detector(cfg, weights, served.names, data=served.data, letterbox=values["letter_box"] or None,
-                        device=detect.device(arguments), max_candidates=MOST_CANDIDATES,
-                        **detect.backend_options(arguments))
+                        size=model.given_size(arguments), device=detect.device(arguments),
+                        max_candidates=MOST_CANDIDATES, **detect.backend_options(arguments))
     model.warn_of_random(detector.outline, weights)
     return detector
 

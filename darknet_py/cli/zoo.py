@@ -1,7 +1,7 @@
 """The networks of the zoo: BFLOPs, parameters, published AP and FPS, and whether their weights are here.
 
 AP and AP50 (COCO test-dev, per cent) and FPS (Tesla V100) were measured by others, with an input as large as stands
-under "at"; all else is counted. Weights are looked for in the current folder and in weights/.
+under "at"; all else is counted. Weights are looked for in the current folder, in weights/ and in the cache.
 """
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from darknet_py.cli.download import MISSING, state
 from darknet_py.zoo.manifest import OFFICIAL, SOURCE
+from darknet_py.zoo.models import places
 
 COLUMNS = {             # -> width, format
     "network": ("<39", ""), "input": (">9", ""), "BFLOPs": (">9", ".3f"), "parameters": (">13", ","),
@@ -57,7 +58,7 @@ def card(name: str) -> dict[str, Any]:
     for file, facts in OFFICIAL.items():
         if facts.cfg == f"{name}.cfg" and facts.layers is None:
             figures = min(facts.figures, key=lambda one: one.size != width, default=None)   # the cfg's own size first
-            states = [state(Path(folder, file), facts) for folder in (".", "weights")]
+            states = [state(path, facts) for path in places(file)]
             weights = next((one for one in states if one != MISSING), MISSING)
     at, ap, ap50, fps = (None,) * 4 if figures is None else figures
     return {"network": name, "input": f"{width}x{height}", "BFLOPs": summary.flops / 1e9,

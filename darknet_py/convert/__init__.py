@@ -12,11 +12,11 @@ from torch import Tensor
 from darknet_py.cfg.language import Cfg
 from darknet_py.convert.formats import FORMATS, ExportOptions
 from darknet_py.convert.parity import Parity, compare
-from darknet_py.convert.tensors import fill, holds_tensors, read_tensors
 from darknet_py.data.image import read_image
 from darknet_py.errors import DarknetError, cause
 from darknet_py.inference.preprocess import as_input
 from darknet_py.model.network import Network
+from darknet_py.model.tensors import fill, holds_tensors, read_tensors
 from darknet_py.model.weights import Header, read_header
 from darknet_py.utils.files import put_in_place, temporary_folder
 from darknet_py.zoo.models import open_cfg

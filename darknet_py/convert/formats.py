@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from darknet_py.convert.tensors import checkpoint_bytes, fill, holds_tensors, read_tensors, safetensors_bytes
 from darknet_py.errors import DarknetError
 from darknet_py.inference.backends.base import Backend, OnnxBackend
 from darknet_py.inference.backends.onnxruntime import OnnxRuntime
@@ -19,6 +18,7 @@ from darknet_py.inference.backends.pytorch import PyTorch
 from darknet_py.inference.backends.torchscript import Exported, TorchScript, export, trace
 from darknet_py.model import weights as weights_file
 from darknet_py.model.network import Network
+from darknet_py.model.tensors import checkpoint_bytes, fill, holds_tensors, read_tensors, safetensors_bytes
 from darknet_py.model.weights import Header
 from darknet_py.utils.files import write_file
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from darknet_py.errors import DataError, Reason, cause, one_line
 from darknet_py.utils.files import MOST_TEXT, read_regular
+from darknet_py.zoo.models import is_name
 
 C_SPACE = str.maketrans("", "", " \t\n\r")
-COCO_CLASSES = 80
+COCO_CLASSES, VOC_CLASSES = 80, 20
+PACKAGED = {classes: Path(__file__).with_name(name)          # class names in this package
+            for classes, name in ((COCO_CLASSES, "coco.names"), (VOC_CLASSES, "voc.names"))}
 MOST_CLASSES = 10_000       # where no names say how many there are; larger numbers in a label file are mistakes
 MOST_LETTERS = 1000         # of a class name
 MOST_DATA, MOST_NAMES, MOST_LABELS = 1 << 20, 1 << 24, 1 << 24      # bytes: of a .data file, of names, of labels
@@ -153,11 +156,13 @@ def find_names(cfg: str | os.PathLike | None, weights: str | os.PathLike | None,
     """One name for each class.
 
     In this order: ``names``; the ``names`` (else ``labels``) entry of ``data``; a .names file beside the cfg or the
-    weights, of the same stem or the only one there; coco.names in ``cfg/`` or beside the cfg, for 80 classes; the
-    class numbers. Names that are passed must fit; files that are found are used where their count equals classes.
+    weights, of the same stem; of a network of the zoo the names in this package; the only .names file beside the cfg or
+    the weights; for 80 classes coco.names in ``cfg/``, beside the cfg or in this package; for 20 classes, where "voc"
+    is in the cfg's name, Pascal VOC's in this package; the class numbers. Names that are passed must fit; files that
+    are found are used where their count equals classes.
 
     Args:
-        cfg, weights: the model's files, or None.
+        cfg, weights: the model's files, or None. cfg may be a name of the zoo.
         classes: how many the model has.
         names: a file, or the names themselves.
         data: a .data file. Its entry is relative to the working directory, else to the .data file's folder or the
@@ -221,6 +226,8 @@ def _candidates(cfg: str | os.PathLike | None, weights: str | os.PathLike | None
     """Where a model's names may be, the likeliest first."""
     models = [Path(path) for path in (cfg, weights) if path is not None]
     yield from (path.with_suffix(".names") for path in models)
+    if is_name(cfg) and classes in PACKAGED:
+        yield PACKAGED[classes]
     for path in models:
         beside = list(path.parent.glob("*.names"))
         if len(beside) == 1:
@@ -229,6 +236,8 @@ def _candidates(cfg: str | os.PathLike | None, weights: str | os.PathLike | None
         yield Path("cfg", "coco.names")
         if cfg is not None:
             yield Path(cfg).with_name("coco.names")
+    if classes == COCO_CLASSES or (classes == VOC_CLASSES and cfg is not None and "voc" in Path(cfg).stem.lower()):
+        yield PACKAGED[classes]
 
 
 def _checked(names: list[str], classes: int, where: object) -> list[str]:

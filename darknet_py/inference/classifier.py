@@ -24,6 +24,7 @@ from darknet_py.inference.preprocess import Image, as_list, batch_size, check_ta
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
 from darknet_py.layers.softmax import TrainingHead
+from darknet_py.model.input_size import input_sides
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.zoo.models import open_cfg, weights_for
 
@@ -82,7 +83,7 @@ class Classifier:
         data: path of a .data file.
         crop: take the centre of the picture; else all of it, stretched. Darknet: demo_classifier does that.
         device: "auto" takes a GPU where there is one.
-        backend, precision, few: see ``Detector``.
+        backend, precision, few, size: see ``Detector``.
 
     Raises:
         DarknetError: see ``backends.open_backend``.
@@ -95,9 +96,10 @@ class Classifier:
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
                  crop: bool = True, device: str | torch.device = "auto", backend: str = "auto",
-                 precision: str = "float32", few: bool = False):
+                 precision: str = "float32", few: bool = False, size: int | str | Sequence[int] | None = None):
         cfg = open_cfg(cfg)
-        self._files = LazyNetwork(cfg, weights_for(cfg) if weights is None else weights)
+        width, height = input_sides(cfg, size)
+        self._files = LazyNetwork(cfg, weights_for(cfg) if weights is None else weights, width=width, height=height)
         self.outline = outline = self._files.outline
         self.fit = middle if crop else resize
         classes = count_outputs(outline)

@@ -21,6 +21,7 @@ from darknet_py.inference.pipeline import MOST, BatchOutputs, Pipeline, Preproce
 from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.inference.preprocess import Image, as_inputs, as_list, batch_size, check_takes_images, checked, path_of
 from darknet_py.inference.tiles import Tiling
+from darknet_py.model.input_size import input_sides
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.ops.boxes import cxcywh_to_xyxy
 from darknet_py.zoo.models import open_cfg, weights_for
@@ -45,9 +46,9 @@ class Detector:
 
     Args:
         cfg: path of a .cfg file; a name of the zoo, such as "yolov4"; or a parsed ``Cfg``.
-        weights: path of a .weights file; or of a model that ``convert`` (heads, any number of images) or ``quantize``
-            made of the network, .xml or .onnx, which runs as it is. None: of a name the official weights, see
-            ``load_network``.
+        weights: path of a .weights, .safetensors or PyTorch file (``convert`` writes them); or of a model that
+            ``convert`` (heads, any number of images) or ``quantize`` made of the network, .xml or .onnx, which runs as
+            it is. None: of a name the official weights, see ``zoo.models.official_weights``.
         names: path of a file with a class name a line, or the names themselves; None takes those of ``data``, else
             looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
@@ -65,6 +66,8 @@ class Detector:
         precision: what it computes in: "float32", "bfloat16", "float16"; "int8" of a model in int8.
         few: there will be few images, see ``backends.open_backend``.
         embeddings: hand out the embeddings of a network that has some (embedding_layer=), unless a model runs.
+        size: of the network's input, instead of the cfg's: pixels of both sides, or width and height as (608, 416) or
+            "608x416".
         tiles: columns and rows of tiles that pictures are cut into, "3x2" or (3, 2); those of a picture run as one
             batch with the whole, and their boxes are merged (see ``tiles.merge_tiles``). None: the whole alone.
         overlap: the part of a tile's width or height that neighbours share, from 0 to .9. An object that is smaller
@@ -86,9 +89,11 @@ class Detector:
                  thresh: float = .25, nms: float = .45, hier_thresh: float = .5, letterbox: bool | None = None,
                  device: str | torch.device = "auto", backend: str = "auto", precision: str = "float32",
                  stateful: bool = False, max_candidates: int | None = None, few: bool = False,
-                 embeddings: bool = False, tiles: str | Sequence[int] | None = None, overlap: float = .2):
+                 embeddings: bool = False, size: int | str | Sequence[int] | None = None,
+                 tiles: str | Sequence[int] | None = None, overlap: float = .2):
         cfg = open_cfg(cfg)
-        self._files = LazyNetwork(cfg, weights_for(cfg) if weights is None else weights)
+        width, height = input_sides(cfg, size)
+        self._files = LazyNetwork(cfg, weights_for(cfg) if weights is None else weights, width=width, height=height)
         self.outline = outline = self._files.outline
         more = {head.embedding_layer for head in outline.detection_heads if head.embedding_layer is not None}
         layers = (*outline.heads, *sorted(more)) if embeddings and more and self._files.model is None else None

@@ -17,6 +17,7 @@ from darknet_py.cfg.language import Cfg
 from darknet_py.errors import DarknetError, DataError, Reason, WeightsError
 from darknet_py.layers import DetectionHead, Head, Layer, TrainingContext
 from darknet_py.layers.base import StraightThrough
+from darknet_py.model import tensors as tensors_file
 from darknet_py.model import weights as weights_file
 from darknet_py.model.plan import Step, make_plan, output_heads, read_net
 from darknet_py.zoo.models import is_name, official_weights, open_cfg
@@ -141,7 +142,7 @@ class Network(nn.Module):
         return kept
 
     def load_weights(self, path: str | os.PathLike, source: Network | None = None) -> int:
-        """Load a .weights file.
+        """Load a .weights file, or one of tensors (see ``tensors.read_tensors``).
 
         Args:
             source: the network that it was written for, of as many layers. What has other shapes there is passed over,
@@ -154,10 +155,23 @@ class Network(nn.Module):
             WeightsError: the file does not fit; the network is as it was.
         """
         self._not_folded()
+        if tensors_file.holds_tensors(path):
+            tensors = tensors_file.read_tensors(path)
+            tensors_file.fill(self, tensors, path)
+            self.seen = tensors.header.seen
+            self.fresh = [index for index in range(self.reached, len(self.layers)) if any(self.layers[index].blobs())]
+            return self.reached
         written_for = None if source is None else source.layers
         header, self.reached, self.fresh = weights_file.load(path, self.layers, written_for)
         self.seen = header.seen if source is None else 0
         return self.reached
+
+    def check_weights(self, path: str | os.PathLike) -> weights_file.Header:
+        """Check that a file fits, see ``load_weights``, and take over what it says of itself: ``seen``, ``reached``."""
+        header, self.reached = tensors_file.check(path, self) if tensors_file.holds_tensors(path) else \
+            weights_file.check(path, self.layers)
+        self.seen = header.seen
+        return header
 
     def save_weights(self, path: str | os.PathLike, layers: int | None = None) -> None:
         """Write a .weights file, whole or not at all.
@@ -272,8 +286,8 @@ def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None
 
     Args:
         cfg: a path; a name of the zoo, such as "yolov4"; or a ``Cfg`` from ``read_cfg`` or ``parse_cfg``.
-        weights: a path; layers that the file does not reach get C's random start. None: of a name the official weights
-            (see ``zoo.models.official_weights``), else all layers get it.
+        weights: path of a .weights, .safetensors or PyTorch file; layers that it does not reach get C's random start.
+            None: of a name the official weights (see ``zoo.models.official_weights``), else all layers get it.
         width, height: instead of the cfg's.
         source: see ``Network.load_weights``.
 
@@ -306,9 +320,9 @@ class LazyNetwork:
         if self.model is not None:
             self.outline.reached = len(self.outline.layers)
         elif weights is not None:
-            written_for = self.outline if source is None else source
-            header, self.outline.reached = weights_file.check(weights, written_for.layers)
-            self.outline.seen = header.seen if source is None else 0
+            (self.outline if source is None else source).check_weights(weights)
+            if source is not None:
+                self.outline.reached = source.reached
 
     @cached_property
     def network(self) -> Network:

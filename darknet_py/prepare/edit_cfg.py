@@ -12,10 +12,11 @@ import torch
 
 from darknet_py.cfg.language import Cfg
 from darknet_py.cfg.options import NetOptions, bind, keys
-from darknet_py.errors import CfgError, Reason
+from darknet_py.errors import CfgError, DarknetError, Reason
 from darknet_py.layers import KINDS, Head
+from darknet_py.model.input_size import coarsest_step, size_problem
 from darknet_py.model.network import Network
-from darknet_py.prepare.refit_heads import coarsest_step, fitted, size_problem, with_head_values
+from darknet_py.prepare.refit_heads import fitted, with_head_values
 
 NET = ("net", "network")
 TARGET = re.compile(r"(?:(?P<layer>[0-9]{1,6})|(?P<kind>[A-Za-z]\w*)(?:\[(?P<turn>-?[0-9]{1,6})\])?)\.(?P<key>\w+)")
@@ -73,6 +74,24 @@ def edit_cfg(cfg: Cfg, changes: Mapping[str, Any]) -> Cfg:
     except CfgError as error:
         raise cfg.error(error.message, _line_before(cfg, new, error.line), error.reason) from None
     return new
+
+
+def read_changes(words: Iterable[str], user: str = "a change") -> dict[str, str]:
+    """The changes that words such as ``net.width=608`` stand for, as ``edit_cfg`` takes them.
+
+    Args:
+        user: of them, for the message.
+
+    Raises:
+        DarknetError: a word has no equals sign.
+    """
+    changes = {}
+    for word in words:
+        target, equals, value = word.partition("=")
+        if not equals:
+            raise DarknetError(f"{user} takes changes such as net.width=608, found {word!r}")
+        changes[target] = value
+    return changes
 
 
 def differences(old: Cfg, new: Cfg) -> Iterator[Change]:

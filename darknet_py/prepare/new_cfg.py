@@ -17,17 +17,16 @@ from darknet_py.data.check import Progress
 from darknet_py.data.datafile import MOST_CLASSES, find_file
 from darknet_py.data.dataset import Problem, class_names, read_samples
 from darknet_py.errors import DataError, Reason
+from darknet_py.model.input_size import coarsest_step, size_problem
 from darknet_py.model.network import Network
 from darknet_py.model.summary import training_memory
 from darknet_py.model.weights import classes_for
 from darknet_py.prepare.anchors import AnchorFit, class_count, find_anchors, fit_of, read_boxes
 from darknet_py.prepare.refit_heads import (
     anchor_count,
-    coarsest_step,
     detecting_head,
     fit_heads,
     network_anchors,
-    size_problem,
 )
 from darknet_py.zoo.architectures import cfg_text
 from darknet_py.zoo.manifest import OFFICIAL

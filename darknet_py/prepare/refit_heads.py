@@ -11,12 +11,10 @@ import torch
 
 from darknet_py.cfg.language import Cfg
 from darknet_py.cfg.options import bind
-from darknet_py.errors import CfgError, Reason
+from darknet_py.errors import Reason
 from darknet_py.layers import KINDS, DetectionHead, Head, Layer, Shape
 from darknet_py.model.network import Network
 from darknet_py.prepare.anchors import CELLS, anchors_text, by_area
-
-PROBE = 1024            # pixels: a size that all steps of cells divide
 
 
 def pixel_anchors(head: Any, shape: Shape) -> np.ndarray:
@@ -105,28 +103,6 @@ def with_head_values(network: Network, values: Mapping[tuple[int, str], Any]) ->
             if needed != kind.needed_filters(head.options):
                 filters |= dict.fromkeys(_feeders(network, index), needed)
     return _with(cfg, filters)
-
-
-def coarsest_step(cfg: Cfg) -> int:
-    """The pixels that a cell of the coarsest head with anchors spans, of which width and height must be multiples; 1
-    without such heads, and for what has no other size or does not build."""
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            network = Network(cfg, width=PROBE, height=PROBE)
-        except CfgError:
-            return 1
-    return max((PROBE // head.shape.width for head in _heads(network).values()), default=1)
-
-
-def size_problem(step: int, **sides: int) -> str | None:
-    """What is wrong with a width or height that is no multiple of ``coarsest_step``; None if nothing is."""
-    for key, side in sides.items():
-        below = side // step * step
-        if side != below or side < 1:
-            nearest = " and ".join(str(near) for near in (below, below + step) if near > 0)
-            return f"{key}={side} is no multiple of {step}, the step of its coarsest cells; the nearest: {nearest}"
-    return None
 
 
 def _heads(network: Network) -> dict[int, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from darknet_py.errors import DataError, Reason, WeightsError, cause
-from darknet_py.model.weights import read_header
+from darknet_py.model.tensors import header_of
 from darknet_py.training import checkpoint
 from darknet_py.training.identity import Identity
 from darknet_py.training.state_facts import check
@@ -242,7 +242,7 @@ def _real(path: Path) -> str:
 
 def _seen(path: Path) -> int:
     with suppress(WeightsError):
-        return read_header(path).seen
+        return header_of(path).seen
     return 0
 
 

@@ -47,7 +47,7 @@ class Run:
 
     Args:
         data: a .data file, or what else ``read_samples`` reads.
-        cfg: a path, or a ``Cfg``.
+        cfg: a path, a name of the zoo such as "yolov4", or a ``Cfg``.
         weights: a .weights file to start from; with a .state file beside it the run that wrote it goes on exactly.
 
     A run on the same data, with the same layers and first weights, whose ``NAME_last.weights`` lies in the backup

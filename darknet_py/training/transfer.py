@@ -12,6 +12,7 @@ from darknet_py.cfg.language import Cfg
 from darknet_py.errors import CfgError, WeightsError
 from darknet_py.layers import Head
 from darknet_py.model.network import Network, load_network
+from darknet_py.model.tensors import holds_tensors
 from darknet_py.model.weights import check, classes_for, read_header
 from darknet_py.prepare.refit_heads import fit_heads
 
@@ -72,6 +73,8 @@ def start_network(cfg: Cfg, weights: str | os.PathLike | None,
 def _source(cfg: Cfg, weights: str | os.PathLike) -> tuple[Network | None, int | None]:
     """The network with another number of classes that a file was written for, and that number; None where the file
     fits as it is, or not at all."""
+    if holds_tensors(weights):
+        return None, None
     size = os.path.getsize(weights) - read_header(weights).size if os.path.isfile(weights) else 0
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")             # whoever builds the network is warned

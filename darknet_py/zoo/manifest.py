@@ -54,14 +54,18 @@ class Published(NamedTuple):
 
 
 def _file(name: str, cfg: str, size: int, *folders: str, sha256: tuple[str, ...] = (), layers: int | None = None,
-          figures: tuple[Figures, ...] = ()) -> tuple[str, Published]:
-    return name, Published(tuple(f"{folder}/{name}" for folder in folders), size, sha256, cfg, layers, figures)
+          figures: tuple[Figures, ...] = (), dataset: str | None = None) -> tuple[str, Published]:
+    licence = "GPL-3.0" if _V7 in folders else "public domain (YOLO LICENSE)"
+    return name, Published(tuple(f"{folder}/{name}" for folder in folders), size, sha256, cfg, layers, figures, licence,
+                           "COCO" if layers is None else dataset)
 
 
 _DARKNET = "https://github.com/AlexeyAB/darknet/releases/download"
 _V3, _PRE, _V4 = (f"{_DARKNET}/{tag}" for tag in ("darknet_yolo_v3_optimal", "darknet_yolo_v4_pre", "yolov4"))
 _V7, _PJREDDIE = "https://github.com/WongKinYiu/yolov7/releases/download/v0.1", "https://pjreddie.com/media/files"
 
+# Licences are those of the repositories AlexeyAB/darknet and pjreddie/darknet (LICENSE: "Darknet is public domain"),
+# and WongKinYiu/yolov7 (LICENSE.md), where the files of YOLOv7 come from.
 # Sizes follow from the cfgs, with a header of 20 bytes (yolov2.weights: 16). Hashes are those that several projects
 # state for these URLs; the second of yolov4-tiny.weights is of another release.
 OFFICIAL = dict([
@@ -102,7 +106,7 @@ OFFICIAL = dict([
     _file("yolov3-spp.weights", "yolov3-spp.cfg", 252_209_544, _PJREDDIE,
           sha256=("87a1e8c85c763316f34e428f2295e1db9ed4abcec59dd9544f8052f50de327b4",),
           figures=(Figures(608, None, 60.6),)),
-    _file("darknet53.conv.74", "yolov3.cfg", 162_482_580, _PJREDDIE, layers=74),
+    _file("darknet53.conv.74", "yolov3.cfg", 162_482_580, _PJREDDIE, layers=74, dataset="ImageNet"),
     _file("yolov2.weights", "yolov2.cfg", 203_934_260, _PJREDDIE,
           sha256=("d9945162ed6f54ce1a901e3ec537bdba4d572ecae7873087bd730e5a7942df3f",)),
     _file("yolov2-tiny.weights", "yolov2-tiny.cfg", 44_948_600, _PJREDDIE),
@@ -138,6 +142,7 @@ def manifest(files: dict[str, Published] = OFFICIAL) -> str:
     return json.dumps({"about": SOURCE, "files": {name: {
         "urls": facts.urls, "bytes": facts.size, "sha256": facts.sha256, "cfg": facts.cfg, "layers": facts.layers,
         "figures": [dict(zip(_FIGURES, figures, strict=True)) for figures in facts.figures],
+        "licence": facts.licence, "dataset": facts.dataset,
     } for name, facts in files.items()}}, indent=1) + "\n"
 
 
@@ -173,7 +178,8 @@ def read_manifest(path: str | os.PathLike) -> dict[str, Published]:
     return {name: Published(
         tuple(entry["urls"]), entry["bytes"], tuple(map(str.lower, entry.get("sha256", []))), entry.get("cfg"),
         entry.get("layers"), tuple(Figures(*(figures.get(key) for key in _FIGURES))
-                                   for figures in entry.get("figures", []))) for name, entry in data["files"].items()}
+                                   for figures in entry.get("figures", [])), entry.get("licence"), entry.get("dataset"))
+        for name, entry in data["files"].items()}
 
 
 def _all(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -201,5 +207,7 @@ _KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {             # of a file 
     "sha256": ("hashes of 64 hexadecimal digits", _all(_text("[0-9A-Fa-f]{64}"))),
     "cfg": ("the name of a .cfg file or null", lambda value: value is None or _text(r".+\.cfg")(value)),
     "layers": ("a number of layers or null", lambda value: value is None or _count(value)),
+    **dict.fromkeys(("licence", "dataset"),
+                    ("a text or null", lambda value: value is None or _text(".{1,200}")(value))),
     "figures": ("objects with size, and AP, AP50 or FPS", _all(_figures)),
 }

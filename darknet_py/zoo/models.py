@@ -125,8 +125,8 @@ def official_weights(name: str, *, begin: Callable[[str], None] | None = None,
     file = f"{name}.weights"
     if file not in OFFICIAL:
         known = ", ".join(one.removesuffix(".weights") for one in OFFICIAL if one.endswith(".weights"))
-        raise DataError(f"there are no official weights of {name}, and no {' or '.join(map(str, places(file)))}; there "
-                        f"are of {known}", Reason.UNKNOWN_NAME)
+        raise DataError(f"there are no official weights of {name}, but of {known}; its own would be found as "
+                        f"{' or '.join(map(str, places(file)))}", Reason.UNKNOWN_NAME)
     facts, folder = OFFICIAL[file], weights_folder()
     if folder is None:
         raise DownloadError(f"{file}: DARKNET_PY_CACHE is empty, so there is no folder to keep it in; darknet-py "

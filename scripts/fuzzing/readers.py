@@ -15,7 +15,6 @@ import torch
 
 from darknet_py.cfg.language import parse_cfg, read_cfg
 from darknet_py.cli import main
-from darknet_py.convert.tensors import fill, read_tensors
 from darknet_py.data.classification import ClassifierPictures
 from darknet_py.data.coco import coco_names, read_coco
 from darknet_py.data.datafile import count_of, find_names, read_data, read_names
@@ -30,6 +29,7 @@ from darknet_py.inference.detector import Detector
 from darknet_py.inference.preprocess import as_input
 from darknet_py.model.network import Network, load_network
 from darknet_py.model.summary import layer_table, summarize
+from darknet_py.model.tensors import fill, read_tensors
 from darknet_py.ops.nms import NMS_KINDS, nms
 from darknet_py.prepare.sources import merge, read_source
 from darknet_py.training.curves import write_table

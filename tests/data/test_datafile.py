@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from conftest import raises
+from conftest import ROOT, raises
 
 from darknet_py.data import datafile
 from darknet_py.data.datafile import find_file, find_names, read_data, read_lines, read_names
@@ -61,6 +61,11 @@ def test_read_names(text, expected):
     assert read_names("a.names") == expected
 
 
+def test_the_names_in_the_package_are_those_of_cfg():
+    for classes, path in datafile.PACKAGED.items():
+        assert path.read_bytes() == (ROOT / "cfg" / path.name).read_bytes() and len(read_names(path)) == classes
+
+
 def test_find_file(tmp_path):
     write({"here.txt": "", "far/there.txt": "", "far/here.txt": ""})
     (tmp_path / "far" / "folder").mkdir()
@@ -71,6 +76,7 @@ def test_find_file(tmp_path):
     assert find_file("folder", "far") is None
 
 
+OF_COCO, OF_VOC = ((ROOT / f"cfg/{name}.names").read_text().splitlines() for name in ("coco", "voc"))
 THREE, FOUR, COCO = "a\nb\nc\n", "1st\n2nd\n3rd\n4th\n", "\n".join(f"thing {k}" for k in range(80))
 NUMBERS = ["0", "1", "2"]
 
@@ -96,6 +102,17 @@ NUMBERS = ["0", "1", "2"]
     ({"cfg/coco.names": COCO}, {"cfg": "m/x.cfg", "weights": None, "classes": 80}, COCO.split("\n")),
     ({"m/coco.names": COCO, "m/voc.names": THREE},
      {"cfg": "m/x.cfg", "weights": None, "classes": 80}, COCO.split("\n")),
+    ({"x.names": THREE}, {"cfg": "m/x.cfg", "weights": None, "classes": 80}, OF_COCO),
+    ({"only.names": COCO}, {"cfg": "x.cfg", "weights": None, "classes": 80}, COCO.split("\n")),
+    ({"only.names": COCO}, {"cfg": "yolov4", "weights": None, "classes": 80}, OF_COCO),
+    ({"yolov4": "a file", "only.names": COCO}, {"cfg": "yolov4", "weights": None, "classes": 80}, COCO.split("\n")),
+    ({"w/my.names": COCO}, {"cfg": "yolov4", "weights": "w/my.weights", "classes": 80}, COCO.split("\n")),
+    ({"n.txt": COCO}, {"cfg": "yolov4", "weights": None, "classes": 80, "names": "n.txt"}, COCO.split("\n")),
+    ({}, {"cfg": None, "weights": None, "classes": 80}, OF_COCO),
+    ({}, {"cfg": "yolov1-tiny", "weights": None, "classes": 20}, OF_VOC),
+    ({}, {"cfg": "m/yolov3-VOC.cfg", "weights": None, "classes": 20}, OF_VOC),
+    ({}, {"cfg": "m/yolov3.cfg", "weights": None, "classes": 20}, [str(label) for label in range(20)]),
+    ({}, {"cfg": "digits", "weights": None, "classes": 10}, [str(label) for label in range(10)]),
 ])
 def test_find_names(files, arguments, expected):
     write(files)

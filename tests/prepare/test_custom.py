@@ -11,11 +11,11 @@ from conftest import SHARED, write
 
 from darknet_py.cfg.language import parse_cfg, read_cfg
 from darknet_py.cli.new import VARIANTS as FLAGS
+from darknet_py.model.input_size import coarsest_step
 from darknet_py.model.network import Network, load_network
 from darknet_py.model.summary import training_memory
 from darknet_py.prepare import new_cfg as custom
 from darknet_py.prepare.new_cfg import Memory, first_weights, new_cfg
-from darknet_py.prepare.refit_heads import coarsest_step
 from darknet_py.training.transfer import start_network
 from darknet_py.zoo.architectures import ARCHITECTURES, VARIANTS, cfg_text
 from darknet_py.zoo.manifest import OFFICIAL

@@ -29,9 +29,11 @@ def test_entry_points(monkeypatch):
         hub("detector", "yolov4-tin")
 
 
+@pytest.mark.filterwarnings("ignore::darknet_py.errors.DownloadWarning")
 def test_official_weights(web, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    torch.hub.set_dir(tmp_path)
+    """In the cache that ``Detector`` has too."""
+    monkeypatch.setenv("DARKNET_PY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
     network = hub("yolov4-tiny")
     network.save_weights(tmp_path / "a.weights")
     data = (tmp_path / "a.weights").read_bytes()
@@ -41,8 +43,9 @@ def test_official_weights(web, tmp_path, monkeypatch):
     web.pages["/yolov4-tiny.weights"] = Page(data)
     loaded = hub("yolov4-tiny", pretrained=True)
     assert all(map(torch.equal, network.state_dict().values(), loaded.state_dict().values()))
-    assert (tmp_path / "checkpoints/yolov4-tiny.weights").read_bytes() == data
+    assert (tmp_path / "cache/weights/yolov4-tiny.weights").read_bytes() == data
     detector = hub("detector", "yolov4-tiny", device="cpu", thresh=.99)
     assert isinstance(detector, Detector) and detector.names[0] == "person" and len(web.log) == 1
+    assert load_network("yolov4-tiny").reached == len(network.layers) and len(web.log) == 1
     own = load_network(detector.network.cfg, tmp_path / "a.weights")
     assert own.input_shape == (3, 416, 416)

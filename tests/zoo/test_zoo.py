@@ -78,7 +78,7 @@ def test_the_manifest():
     ({"files": {"a": []}}, Reason.BAD_VALUE, "a: expected an object, found []"),
     ({"files": {"a": {"urls": ["https://a/b"]}}}, Reason.WRONG_FORMAT, "bytes is missing"),
     ({"files": {"a": A | {"sha": []}}}, Reason.WRONG_FORMAT,
-     "expected urls, bytes and perhaps sha256, cfg, layers, figures; sha is none"),
+     "expected urls, bytes and perhaps sha256, cfg, layers, licence, dataset, figures; sha is none"),
     ({"files": {"a": A | {"": []}}}, Reason.WRONG_FORMAT, "figures;  is none of them"),
     ({"files": {"a": A | {"urls": []}}}, Reason.BAD_VALUE,
      "a: urls: expected URLs that begin with https:// or http://, found []"),

@@ -180,7 +180,7 @@ def load_model(network: Network, path: Path, backend: str = "auto", precision: s
         found = [tuple(output.shape) for output in model(torch.zeros(2, *network.input_shape))]
     except Exception as error:          # the runtimes have no common kind of error
         raise DarknetError(f"{path}: {kind.name} does not accept this model for the network: "
-                           f"{_first_line(error)}") from None
+                           f"{_first_line(error)}; its input here is {network.input_shape}") from None
     if found != shapes or tuple(model.indices if layers is None else layers) != tuple(network.heads):
         raise DarknetError(f"{path}: expected a model that gives {_sides(shapes)} for 2 images, the outputs of the "
                            f"network's heads, found {_sides(found)}")

@@ -176,8 +176,8 @@ def _model(text: str) -> Model:
     name, equals, files = text.partition("=")
     paths = files.split(",")
     if not equals or not NAME.fullmatch(name) or not all(paths) or not (len(paths) in (2, 3) or is_name(files)):
-        raise DataError("-model: expected NAME=CFG,WEIGHTS or NAME=CFG,WEIGHTS,NAMES, or NAME= and the name of a "
-                        f"network of the zoo, found {text[:200]}", Reason.BAD_VALUE)
+        raise DataError("-model: expected NAME=CFG,WEIGHTS, NAME=CFG,WEIGHTS,NAMES or NAME= and a network of "
+                        f"the zoo, found {text[:200]}", Reason.BAD_VALUE)
     if len(paths) == 1:
         return Model(name, files, None)
     if len(paths) == 2:

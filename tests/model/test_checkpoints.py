@@ -13,9 +13,9 @@ import torch
 from conftest import raises
 from safetensors.torch import save_file
 
-from darknet_py.convert import torch_file, unpickler
-from darknet_py.convert.tensors import read_tensors
 from darknet_py.errors import Reason, WeightsError
+from darknet_py.model import torch_file, unpickler
+from darknet_py.model.tensors import read_tensors
 
 CFG = "[net]\nwidth=8\nheight=8\nchannels=3\n[convolutional]\nfilters=2\nsize=1\n"
 NUMBERS = torch.arange(24.).reshape(4, 6)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from darknet_py.convert.stored_tensors import RefusedError, Storage, Storages, StoredTensor, is_size
 from darknet_py.errors import Reason
+from darknet_py.model.stored_tensors import RefusedError, Storage, Storages, StoredTensor, is_size
 
 MOST_OPCODES = 1 << 20      # a state dict takes some 30 a tensor
 MOST_ARGUMENTS = 16

@@ -12,9 +12,9 @@ import zipfile
 
 import numpy as np
 
-from darknet_py.convert.stored_tensors import Member, RefusedError, Storages, is_size, read_member
-from darknet_py.convert.unpickler import Unpickler
 from darknet_py.errors import Reason, WeightsError, cause
+from darknet_py.model.stored_tensors import Member, RefusedError, Storages, is_size, read_member
+from darknet_py.model.unpickler import Unpickler
 
 MOST_PICKLE = 1 << 25       # bytes; a state dict takes some 100 a tensor
 MOST_DIRECTORY = 1 << 22    # bytes of an archive's list of members, 70 a tensor

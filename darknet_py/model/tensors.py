@@ -7,20 +7,22 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from darknet_py.convert.stored_tensors import StoredTensor
-from darknet_py.convert.torch_file import read_checkpoint
-from darknet_py.convert.unpickler import Unread
 from darknet_py.errors import Reason, WeightsError, cause, printable
-from darknet_py.model.network import Network
-from darknet_py.model.weights import MOST_BYTES, VERSION, Header
+from darknet_py.model.stored_tensors import StoredTensor
+from darknet_py.model.torch_file import read_checkpoint
+from darknet_py.model.unpickler import Unread
+from darknet_py.model.weights import MOST_BYTES, VERSION, Header, read_header
 from darknet_py.utils.files import check_regular
+
+if TYPE_CHECKING:
+    from darknet_py.model.network import Network
 
 EXTENSIONS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 NOT_WEIGHTS = "num_batches_tracked"         # PyTorch's counter beside the weights of batch normalisation
@@ -168,6 +170,22 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
+def header_of(path: str | os.PathLike) -> Header:
+    """The header of a weights file of any format; see ``read_header``, ``read_tensors``."""
+    return read_tensors(path).header if holds_tensors(path) else read_header(path)
+
+
+def check(path: str | os.PathLike, network: Network) -> tuple[Header, int]:
+    """Check that a network can be filled from a file of tensors, whose header and number of layers it returns.
+
+    Raises:
+        WeightsError: see ``read_tensors``, ``fill``.
+    """
+    tensors = read_tensors(path)
+    _match(network, tensors, path)
+    return tensors.header, len(network.layers) if tensors.layers is None else tensors.layers
+
+
 def fill(network: Network, tensors: Tensors, path: object) -> str:
     """Give a network the weights of a file: ours by name, those of other programs by order and shape.
 
@@ -177,6 +195,16 @@ def fill(network: Network, tensors: Tensors, path: object) -> str:
     Raises:
         WeightsError: they do not fit; the network is as it was.
     """
+    pairs, how, rest = _match(network, tensors, path)
+    network.load_state_dict({name: tensors.named[other].to(torch.float32) for name, other in pairs}, strict=False)
+    network.reached = len(network.layers) if tensors.layers is None else tensors.layers
+    return f"{len(pairs)} tensors of {network.reached} layers, {how}" + (
+        f"; {rest} of another kind passed over" if rest else "")
+
+
+def _match(network: Network, tensors: Tensors, path: object) -> tuple[list[tuple[str, str]], str, int]:
+    """Pairs of names, the network's and the file's, of tensors of equal shapes; how they were found; and how many of
+    the file are in none."""
     ours = network.state_dict()
     count = len(network.layers) if tensors.layers is None else tensors.layers
     if count > len(network.layers):
@@ -196,10 +224,7 @@ def fill(network: Network, tensors: Tensors, path: object) -> str:
         if ours[name].shape != named[other].shape:
             raise WeightsError(f"{path}: {other} is {_sides(named[other])}, {_place(network, name)} needs "
                                f"{_sides(ours[name])}", Reason.SHAPE_MISMATCH)
-    network.load_state_dict({name: named[other].to(torch.float32) for name, other in pairs}, strict=False)
-    network.reached = count
-    rest = len(named) - len(pairs)
-    return f"{len(pairs)} tensors of {count} layers, {how}" + (f"; {rest} of another kind passed over" if rest else "")
+    return pairs, how, len(named) - len(pairs)
 
 
 def _matched(network: Network, named: Mapping[str, Tensor | StoredTensor], path: object) -> list[tuple[str, str]]:
