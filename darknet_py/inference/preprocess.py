@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.data.given import FORMS, WHAT, Image
+from darknet_py.data.given import WHAT, Image, is_image
 from darknet_py.data.image import LARGE, resize, to_tensor
 from darknet_py.data.image import letterbox as letterbox_image
 from darknet_py.data.lists import find_images, stands_for_itself
@@ -34,7 +34,7 @@ def as_list(given: Image | Sequence[Image]) -> tuple[list[Image], bool]:
         TypeError: it is neither an image nor a sequence.
         DataError: a folder or list without pictures, or a pattern that matches nothing.
     """
-    if isinstance(given, FORMS):
+    if is_image(given):
         images = _of_one(given)
         return ([given], True) if images is None else (images, False)
     if isinstance(given, Sequence) and not isinstance(given, (bytes, bytearray, memoryview)):
@@ -56,7 +56,7 @@ def checked(images: Iterable[Image] | Image) -> Iterator[Image]:
         TypeError: at once, these are no images; later, one of them is none.
         DataError: a folder or list without pictures, or a pattern that matches nothing.
     """
-    if isinstance(images, FORMS):
+    if is_image(images):
         images = _of_one(images) or [images]
     if isinstance(images, bytes) or not isinstance(images, Iterable):
         raise TypeError(f"expected images one after another, or one ({WHAT}), found {type(images).__name__}")
@@ -72,7 +72,7 @@ def _of_one(given: Image) -> list[Image] | None:
 
 
 def _checked(image: Image, number: int) -> Image:
-    if not isinstance(image, FORMS):
+    if not is_image(image):
         raise TypeError(f"images[{number}]: expected {WHAT}, found {type(image).__name__}")
     return image
 
