@@ -25,7 +25,7 @@ def model(request, demo, workdir):
 
 
 GIVEN = [
-    (5, "found int$"), (None, "found NoneType$"), (b"a.png", "found bytes"),
+    (5, "found int$"), (None, "found NoneType$"), (b"a.png", r"found bytes; PIL\.Image\.open"),
     ({"a.png"}, r"found set; stream\(\) takes iterators"),
     ((path for path in ["a.png"]), r"found generator; stream\(\) "),
     ([None], r"^images\[0\]: expected a path, .* an array .* found NoneType$"),
@@ -101,12 +101,18 @@ def test_several_pictures_of_a_name(model, demo, workdir, web):
 
 
 @pytest.mark.parametrize("given", [np.full((9, 9, 3), 255.), torch.full((3, 9, 9), 255.), np.full((9, 9), np.nan),
-                                   torch.zeros(9, 9, 3), np.zeros((9, 9, 3), int)])
+                                   torch.zeros(9, 9, 3), np.zeros((9, 9, 3), int), np.zeros((3, 9, 9), np.uint8)])
 def test_pixels_that_are_none(model, given):
     with pytest.raises(DataError, match=r"must (lie in \[0, 1\]|be )"):
         model(given)
     (_, one), (_, two) = model.stream([given, np.zeros((9, 9, 3), np.uint8)])
     assert isinstance(one, DataError) and not isinstance(two, DataError)
+
+
+def test_arrays_of_other_shapes(model):
+    for shape, says in (((3, 9, 8), r"transpose\(1, 2, 0\) puts the channels last$"), ((2, 9, 8, 3), "as a list$")):
+        with pytest.raises(DataError, match=says):
+            model(np.zeros(shape, np.uint8))
 
 
 def test_a_stream_of_one_image(model, demo):
