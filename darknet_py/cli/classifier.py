@@ -79,7 +79,8 @@ def valid(arguments: argparse.Namespace) -> int:
     from darknet_py.evaluation.classification import evaluate_classifier, read_leaves
     from darknet_py.inference.backends import open_backend
     from darknet_py.inference.classifier import count_outputs, output_layer
-    from darknet_py.utils.distributed import World, local_device
+    from darknet_py.utils.device import local_device
+    from darknet_py.utils.distributed import World
     where = local_device(device(arguments))
     world = World(where)
     files = read_network(arguments, warned=world.is_main)

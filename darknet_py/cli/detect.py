@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,7 +198,8 @@ def run(arguments: argparse.Namespace) -> int:
 def open_objects(arguments: argparse.Namespace, detector: Detector
                  ) -> tuple[ChooseObjects | None, ObjectPictures | None]:
     """What -only and -blur, and -crops, ask for."""
-    from darknet_py.live.objects import ChooseObjects, ObjectPictures, class_numbers
+    from darknet_py.data.datafile import class_numbers
+    from darknet_py.live.objects import ChooseObjects, ObjectPictures
     only, blur = (None if given is None else class_numbers(given, detector.names)
                   for given in (arguments.only, arguments.blur))
     return (None if only is None and blur is None else ChooseObjects(only, blur),
@@ -258,19 +258,10 @@ def device(arguments: argparse.Namespace) -> str:
     """The device of -device, or of C's -i."""
     import torch
 
-    from darknet_py.errors import DarknetError
+    from darknet_py.utils.device import device_name
     if arguments.device is None and arguments.i is not None:
-        name = f"cuda:{arguments.i}" if arguments.i >= 0 and torch.cuda.is_available() else "cpu"
-    else:
-        name = "auto" if arguments.device is None else arguments.device
-    if name in ("auto", "cpu"):
-        return name
-    match = re.fullmatch(r"cuda(?::(\d+))?", name)
-    if match is None:
-        raise DarknetError(f"-device needs auto, cpu, cuda or cuda:N, found {name}")
-    if int(match[1] or 0) >= torch.cuda.device_count():
-        raise DarknetError(f"-device {name}: there are {torch.cuda.device_count()} GPUs that can be used here")
-    return name
+        return device_name(arguments.i, "-i") if arguments.i >= 0 and torch.cuda.is_available() else "cpu"
+    return device_name("auto" if arguments.device is None else arguments.device, "-device")
 
 
 def ask_for_images() -> Iterator[str]:
@@ -315,15 +306,5 @@ def rounded(x: float) -> float:
 
 def write_picture(path: Path, image: np.ndarray) -> None:
     """A picture (H, W, 3) BGR, in the format that its name ends with."""
-    import cv2
-
-    from darknet_py.errors import DataError, Reason
-    try:
-        ok, data = cv2.imencode(path.suffix or ".jpg", image)
-    except cv2.error:
-        ok = False
-    if not ok:
-        kind = path.suffix if path.suffix else ".jpg"
-        raise DataError(f"{path}: cannot write a picture of {image.shape[1]} x {image.shape[0]} pixels as {kind}",
-                        Reason.UNSUPPORTED)
-    write_file(path, data.tobytes())
+    from darknet_py.viz import display
+    display.write_picture(path, image)

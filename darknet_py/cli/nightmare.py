@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from darknet_py.data.given import as_uint8, decode
     from darknet_py.errors import DarknetError
     from darknet_py.tools.nightmare import NightmareOptions, nightmare
-    from darknet_py.utils.distributed import local_device
+    from darknet_py.utils.device import local_device
     if arguments.seed is not None and arguments.seed < 0:
         raise DarknetError(f"-seed needs a number from 0 on, found {arguments.seed}")
     options = NightmareOptions(**{name: getattr(arguments, name) for name in FLAGS})

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from darknet_py.errors import DataError, Reason, cause, one_line
+from darknet_py.errors import DarknetError, DataError, Reason, cause, one_line, suggestion
 from darknet_py.utils.files import MOST_TEXT, read_regular
 from darknet_py.zoo.models import is_name
 
@@ -248,3 +249,21 @@ def _checked(names: list[str], classes: int, where: object) -> list[str]:
                                "file?"),
                       stacklevel=3)
     return names[:classes]
+
+
+def class_numbers(given: str | int | Sequence[str | int], names: Sequence[str]) -> list[int]:
+    """The numbers of classes that are given by their names, or else by their numbers; one or several.
+
+    Raises:
+        DarknetError: there is no such class.
+    """
+    numbers: list[int] = []
+    for word in map(str, given if isinstance(given, Iterable) and not isinstance(given, str) else [given]):
+        here = [label for label, name in enumerate(names) if name == word]
+        if not here and re.fullmatch(r"\d{1,9}", word) and int(word) < len(names):
+            here = [int(word)]
+        if not here:
+            raise DarknetError(f"expected a class, a name or a number from 0 to {len(names) - 1}, found {word}"
+                               + suggestion(word, names))
+        numbers += here
+    return numbers

@@ -19,6 +19,7 @@ from darknet_py.errors import DataError, Reason
 from darknet_py.inference.backends import open_backend
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import prepare_for_inference
+from darknet_py.inference.info import ModelInfo, info_of
 from darknet_py.inference.pipeline import MOST, BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.preprocess import Image, as_list, batch_size, check_takes_images, checked, fitted, path_of
 from darknet_py.layers import DetectionHead
@@ -30,7 +31,12 @@ from darknet_py.zoo.models import open_cfg, weights_for
 
 
 class ClassScore(NamedTuple):
-    """A class and its score for an image. ``parent``: its number in a tree, -1 for a root; None without a tree."""
+    """A class and its score for an image.
+
+    score: in [0, 1].
+    label: the number of the class, and name, its name.
+    parent: the number of the class above it in a tree, -1 for a root; None without a tree.
+    """
 
     score: float
     label: int
@@ -82,20 +88,21 @@ class Classifier:
             else labels=), else looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
         crop: take the centre of the picture; else all of it, stretched. Darknet: demo_classifier does that.
-        device: "auto" takes a GPU where there is one.
-        backend, precision, few, size: see ``Detector``.
+        device, backend, precision, few, size: see ``Detector``.
 
     Raises:
         DarknetError: see ``backends.open_backend``.
         CfgError, WeightsError, DataError: see ``load_network``; also for a network that finds boxes or takes no images,
             and where names or data have another number of classes.
 
+    Threads may share a classifier.
+
     Darknet: predict_classifier.
     """
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
-                 crop: bool = True, device: str | torch.device = "auto", backend: str = "auto",
+                 crop: bool = True, device: str | int | torch.device = "auto", backend: str = "auto",
                  precision: str = "float32", few: bool = False, size: int | str | Sequence[int] | None = None):
         cfg = open_cfg(cfg)
         width, height = input_sides(cfg, size)
@@ -109,9 +116,16 @@ class Classifier:
         self.names = find_names(outline.cfg.path, self._files.weights, classes, names, data)
         self.tree = tree_of(outline)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.info().line})"
+
+    def info(self) -> ModelInfo:
+        """Facts of the network and of what runs it: the size of its input, classes, FLOPs, backend ..."""
+        return info_of("classification", self._files, self.backend, self.names)
+
     @property
     def network(self) -> Network:
-        """See ``Detector.network``."""
+        """The network, folded, see ``Detector.network``."""
         network = self._files.network
         return network if network.folded else prepare_for_inference(network)
 
