@@ -2,8 +2,10 @@
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import pytest
@@ -100,6 +102,12 @@ def test_paths_from_standard_input(cli, demo, monkeypatch):
     code, out, err = cli("detect", *demo[:2], "-dontdraw_bbox")
     assert code == 1 and out.count("Enter Image Path: ") == 4 and out.count("Predicted in") == 1
     assert err.count("\n") == 1 and "missing.jpg" in err
+    monkeypatch.setattr(sys, "stdin", io.StringIO("p\n*.gif\n"))
+    Path("p").mkdir()
+    for name in "ab":
+        shutil.copy(demo[2], f"p/{name}.png")
+    code, out, err = cli("detect", *demo[:2], "-dontdraw_bbox")
+    assert code == 1 and out.count("Predicted in") == 2 and err == "darknet-py: *.gif: no file matches this pattern\n"
 
 
 def test_a_broken_picture_does_not_stop_the_others(cli, demo, tmp_path):
