@@ -11,7 +11,8 @@ import torch
 from conftest import ROOT
 
 from darknet_py import __version__, load_network
-from darknet_py.cli import normalized
+from darknet_py.cli import VERBS, normalized
+from darknet_py.cli.usage import GROUPS
 
 pytestmark = pytest.mark.usefixtures("workdir")
 LINE = r"(circle|square|triangle): \d+%"
@@ -141,13 +142,39 @@ def test_bad_input_is_one_line(cli, demo, words, message):
 
 
 @pytest.mark.parametrize("words, message", [
-    ([], "usage: darknet-py"), (["detcet", "a"], "did you mean detect?"), (["detect"], "required"),
-    (["detect", "a", "b", "-thresh", "x"], "invalid float"), (["detect", "a", "b", "--nothing"], "--nothing"),
-    (["detector", "fly", "a", "b", "c"], "invalid choice"),
+    (["detcet", "a"], "found detcet; did you mean darknet-py detect?"), (["detect"], "required"),
+    (["detetcor", "train", "a.data"], "found detetcor; did you mean darknet-py detector?"),
+    (["calc_anchor"], "did you mean darknet-py detector calc_anchors?"), (["xyz"], "expected a verb, found xyz (dark"),
+    (["predict"], "did you mean darknet-py classifier predict?"), (["help", "trian"], "did you mean darknet-py train?"),
+    (["yolov4.cfg", "a.jpg"], "found yolov4.cfg; did you mean darknet-py detect yolov4.cfg a.jpg?"),
+    (["detect", "a", "b", "-thresh", "x"], "invalid float"),
+    (["detect", "a", "b", "--nothing"], "expected a flag of detect, found -nothing ("),
+    (["detect", "a", "b", "-treshold", ".3"], "expected a flag of detect, found -treshold; did you mean -thresh?"),
+    (["detect", "a", "b", "--ext-outptu=1"], "found -ext_outptu; did you mean -ext_output?"),
+    (["info", "a", "b", "c"], "expected no more words, found c"),
+    (["detector", "fly", "a", "b", "c"], "expected test, train, "),
+    (["detector", "tset", "a", "b", "c"], "found tset; did you mean test?"),
+    (["rnn", "generat", "a", "b"], "found generat; did you mean generate?"),
+    (["classifier", "predcit", "a", "b"], "found predcit; did you mean predict?"),
+    (["train", "a", "b", "-amp", "fp61"], "found fp61; did you mean fp16?"),
 ])
 def test_wrong_words_exit_with_2(cli, words, message):
-    code, _, err = cli(*words)
-    assert code == 2 and message in err
+    code, out, err = cli(*words)
+    assert code == 2 and message in err and err.count("\n") == 1 and not out
+
+
+def test_help(cli):
+    code, out, err = cli()
+    assert code == 2 and not out and err.startswith("usage: darknet-py VERB") and "darknet-py detect cfg/" in err
+    code, out, err = cli("help")
+    assert code == 0 and not err and out == cli("--help")[1] == cli("-h")[1]
+    assert all(f"\n  {verb:<12}{text}\n" in out for verb, (_, text) in VERBS.items())
+    code, out, err = cli("help", "detector")
+    assert code == 0 and not err and out == cli("detector", "--help")[1] and "-points" in out.replace("--", "-")
+
+
+def test_every_verb_is_in_one_group_of_the_usage():
+    assert sorted(verb for verbs in GROUPS.values() for verb in verbs) == sorted(VERBS)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["detect", "--help"], ["detector", "-h"], ["info", "-help"],

@@ -12,13 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.errors import DarknetError, locate
+from darknet_py.errors import DarknetError, locate, suggestion
 from darknet_py.layers.base import Layer
 from darknet_py.model.network import Network
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 INT8 = "int8"           # of models that ``convert.quantize`` writes
 QUANTIZED = {".xml": b'type="FakeQuantize"', ".onnx": b"DequantizeLinear"}     # the kind of operation that tells them
+
+SHORT = {"fp32": "float32", "single": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+
+
+def suggested_precision(name: str) -> str:
+    """The end of a message about an unknown precision."""
+    return suggestion(SHORT.get(name.lower(), name), (*PRECISIONS, INT8))
 
 
 class Backend(ABC):
