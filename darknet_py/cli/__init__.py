@@ -15,6 +15,7 @@ from importlib import import_module
 from types import ModuleType
 
 from darknet_py.cli.model import sort_out, spread
+from darknet_py.cli.order import check_order
 from darknet_py.cli.output import give_up_streams, open_streams, say
 from darknet_py.cli.parser import Parser, normalized
 from darknet_py.errors import BackendWarning, CfgWarning, DarknetError, cause, one_line
@@ -105,7 +106,7 @@ def _run(typed: list[str]) -> int:
     parser.set_defaults(typed=typed)
     module = module_of(verb)
     parsed = parser.parse_intermixed_args(getattr(module, "prepared", list)(spread(words)))
-    _check_order(parsed)
+    check_order(parsed, parser)
     sort_out(parsed, parser.error)
     with warnings.catch_warnings():
         for category in (CfgWarning, BackendWarning):
@@ -125,15 +126,9 @@ def parser_of(verb: str) -> Parser:
     parser = Parser(f"darknet-py {verb}", description=module.__doc__, allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(verb=verb)
+    parser.words = VERBS[verb][1].rpartition(f": {verb} ")[2]
     module.add_arguments(parser)
     return parser
-
-
-def _check_order(parsed: argparse.Namespace) -> None:
-    """Refuse CFG DATA, a frequent mistake with the verbs that begin with DATA CFG."""
-    data, cfg = getattr(parsed, "data", None), getattr(parsed, "cfg", None)
-    if data is not None and (data.endswith(".cfg") or str(cfg).endswith(".data")):
-        raise DarknetError(f"expected a data set and then a .cfg file, found {data} {cfg}; is the order DATA CFG?")
 
 
 def _without_verb(words: Sequence[str]) -> int:

@@ -22,7 +22,17 @@ def normalized(word: str) -> str:
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line of bounded length, with the flag or the choice that is probably meant."""
 
+    words = ""                          # that the verb takes, as in "CFG WEIGHTS IMAGE..."
+
+    def order(self, action: str | None = None) -> str:
+        """The words that the verb takes, or its action, in their order."""
+        verb = self.prog.removeprefix("darknet-py ")
+        found = None if action is None else re.search(rf"^{verb} {action} +(.*?)(?:  |$)", self.description or "", re.M)
+        return self.words if found is None else found[1]
+
     def error(self, message: str) -> NoReturn:
+        if "arguments are required" in message:             # and with these, argparse says, those that may be missing
+            message = f"{message.removesuffix(', images')}; expected {self.order()}"
         self.exit(2, f"{one_line(f'{self.prog}: error: {message}')} ({self.prog} --help says more)\n")
 
     def parse_intermixed_args(self, args: Sequence[str] | None = None,     # type: ignore[override]
@@ -45,6 +55,10 @@ class Parser(argparse.ArgumentParser):
         """The flags that --help lists, as users of Darknet write them."""
         return [typed_as(option) for action in self._actions if action.help is not argparse.SUPPRESS
                 for option in action.option_strings if option.startswith("--")]
+
+    def positionals(self) -> list[argparse.Action]:
+        """The words that are no flags, in their order."""
+        return [action for action in self._actions if not action.option_strings]
 
     def actions(self) -> list[str]:
         """What a verb with actions can do, as ``detector`` has test, map and others."""

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -40,9 +40,13 @@ SECRET = re.compile("TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|KEY$")
 LONGEST = 60            # seconds without a word from the process
 
 
-def examine(progress: Callable[[str], object] = lambda text: None) -> dict[str, Any]:
+def examine(progress: Callable[[str], object] = lambda text: None, skip: Sequence[str] = ()) -> dict[str, Any]:
     """All facts, ready for JSON; what cannot be found out is {"error": why}. No secrets and no user's name are in it:
     the home folder is ``~``.
+
+    Args:
+        progress: called with the name of each step of the process that begins: "torch", "backends ncnn" ...
+        skip: names of steps to leave out.
 
     Returns:
         By section: darknet_py, python, system, cpu, memory, torch, gpus, opencv, window, backends, packages, caches,
@@ -54,7 +58,7 @@ def examine(progress: Callable[[str], object] = lambda text: None) -> dict[str, 
     for name, section in (("darknet_py", own), ("python", python), ("system", system), ("cpu", cpu),
                           ("memory", memory)):
         found[name] = attempt(section)
-    found |= probe(progress)
+    found |= probe(progress, skip)
     for name, section in (("packages", packages), ("caches", caches), ("environment", environment)):
         found[name] = attempt(section)
     found = scrubbed(found)
@@ -172,10 +176,10 @@ def environment() -> dict[str, str]:
             for name, value in sorted(os.environ.items()) if VARIABLES.fullmatch(name)}
 
 
-def probe(progress: Callable[[str], object]) -> dict[str, Any]:
+def probe(progress: Callable[[str], object], skip: Sequence[str] = ()) -> dict[str, Any]:
     """What ``doctor_process`` finds; a step in which it dies or hangs is an error, and another one goes on."""
     found: dict[str, Any] = {"torch": {}, "gpus": {}, "opencv": {}, "window": {}, "backends": {}}
-    done: list[str] = []
+    done = list(skip)
     while True:
         step = None
         for words in run_process(done):
@@ -188,8 +192,8 @@ def probe(progress: Callable[[str], object]) -> dict[str, Any]:
                 if step is None:
                     found["torch"] = {"error": words["died"]}
                     return found
-                _put(found, step, {"usable": False, "reason": words["died"]} if step.startswith("backends ")
-                     else {"error": words["died"]})
+                _put(found, step, {"usable": False, "installed": True, "reason": words["died"]}
+                     if step.startswith("backends ") else {"error": words["died"]})
                 done.append(step)
             else:
                 assert step is not None

@@ -129,12 +129,14 @@ class Backend(ABC):
 
     @classmethod
     def require(cls, packages: Sequence[str] | None = None) -> None:
-        """DarknetError for a package that is missing; None: those that it runs with."""
+        """DarknetError for a package that is missing or cannot be imported; None: those that it runs with."""
         for package in cls.packages if packages is None else packages:
             try:
                 import_module(package)
-            except ImportError:
-                raise DarknetError(f"backend={cls.name} needs the package {package}: pip install {package}") from None
+            except ImportError as error:
+                missing = isinstance(error, ModuleNotFoundError) and error.name == package
+                why = f"pip install {package}" if missing else f"it is here, and fails: {error}".splitlines()[0]
+                raise DarknetError(f"backend={cls.name} needs the package {package}: {why}") from None
 
     @classmethod
     def check_device(cls, device: str | torch.device) -> None:
