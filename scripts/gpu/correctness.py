@@ -82,8 +82,9 @@ def marked_tests(job: Job) -> None:
     files = [path for path in sorted((ROOT / "tests").rglob("test_*.py"))
              if "mark.gpu" in path.read_text() and path.name != "test_conformance.py"]
     with job.attempt("tests marked gpu"):
-        done = subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider",
-                               *map(str, files)], cwd=ROOT, capture_output=True, text=True, check=False,
+        # without a GPU all are skipped, and more processes would only import
+        words = ["-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *["-n0"] * (not job.cuda), *map(str, files)]
+        done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False,
                               timeout=max(5., job.left - 3))
         counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)",
                                                                    done.stdout)}
