@@ -21,10 +21,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import darknet_py
 from darknet_py.utils.machine import cores, cpu_features, cpu_name
 from darknet_py.utils.version import __version__
 
+PACKAGE = Path(__file__).parents[1]
 DISTRIBUTIONS = "darknet-torch", "darknet_py"
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless",
           "opencv-python-rolling")
@@ -46,7 +46,7 @@ def examine(progress: Callable[[str], object] = lambda text: None, skip: Sequenc
 
     Args:
         progress: called with the name of each step of the process that begins: "torch", "backends ncnn" ...
-        skip: names of steps to leave out.
+        skip: names of steps to leave out; "backends" for all of them.
 
     Returns:
         By section: darknet_py, python, system, cpu, memory, torch, gpus, opencv, window, backends, packages, caches,
@@ -82,7 +82,7 @@ def said(error: BaseException) -> str:
 
 def own() -> dict[str, Any]:
     """The version, where it is, and as which distribution it is installed; None for a folder that is only found."""
-    return {"version": __version__, "folder": str(Path(darknet_py.__file__).parent), "distribution": distribution()}
+    return {"version": __version__, "folder": str(PACKAGE), "distribution": distribution()}
 
 
 def distribution() -> str | None:
@@ -212,7 +212,7 @@ def _put(found: dict[str, Any], step: str, fact: Any) -> None:
 
 def run_process(done: list[str]) -> Iterator[Mapping[str, Any]]:
     """The lines of a ``doctor_process`` that passes over what is done; {"died": why} where it ends before its end."""
-    path = os.pathsep.join([str(Path(darknet_py.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "darknet_py.tools.doctor_process", *done]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors, subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True,

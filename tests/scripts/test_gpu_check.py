@@ -11,9 +11,11 @@ import pytest
 import torch
 from conftest import ROOT
 from gpu import report
-from gpu.common import Job, records
+from gpu.common import Job
 from gpu.facts import rate_of
-from gpu.inference import GOALS, plan
+from gpu.goals import GOALS
+from gpu.inference import plan
+from gpu.report import records
 
 PROGRAM = [sys.executable, str(ROOT / "scripts/gpu_check.py")]
 

@@ -26,8 +26,12 @@ def broken(tmp_path, monkeypatch):
     return put
 
 
+def skipping_all_but(*names):
+    return [f"backends {name}" for name in BACKENDS if name not in names]
+
+
 def test_the_verb(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "examine", partial(doctor.examine, skip=["backends torch.export"]))     # takes 2 s
+    monkeypatch.setattr(doctor, "examine", partial(doctor.examine, skip=skipping_all_but("pytorch", "torchscript")))
     monkeypatch.setenv("DARKNET_PY_TOKEN", "very-secret")
     monkeypatch.setenv("DARKNET_PY_MIRROR", "https://me:pw@mirror.test/x?sig=abc http://b.test/")
     code, out, err = cli("doctor", "-json", tmp_path / "d.json")
@@ -36,7 +40,7 @@ def test_the_verb(cli, tmp_path, monkeypatch):
     assert found["darknet_py"]["version"] == __version__ and found["torch"]["version"] == torch.__version__
     assert found["python"]["version"] == ".".join(map(str, sys.version_info[:3])) and found["cpu"]["cores"] >= 1
     assert found["memory"]["total"] > 1 << 28 and found["opencv"]["version"] and "possible" in found["window"]
-    assert [*found["backends"], "torch.export"] == list(BACKENDS)
+    assert list(found["backends"]) == ["pytorch", "torchscript"]
     for name in ("pytorch", "torchscript"):
         assert found["backends"][name]["usable"] and found["backends"][name]["difference"] < 1e-5
     assert all(one["usable"] or one["reason"] for one in found["backends"].values())
@@ -47,30 +51,27 @@ def test_the_verb(cli, tmp_path, monkeypatch):
     assert len(home) < 2 or f"{home}/" not in out + json.dumps(found)
 
 
-def skipping_all_but(*names):
-    return [f"backends {name}" for name in BACKENDS if name not in names]
-
-
 def test_what_fails_is_a_line(broken):
     """A package that cannot be imported, one that crashes and one that prints; the others are examined all the same."""
     broken("onnxruntime", "raise ImportError('libwrong.so: cannot open\\nmore')")
     broken("openvino", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")
     broken("ncnn", "print('hello')\nprint('{\"a\": 1}')\nraise RuntimeError('no such CPU')")
-    found = doctor.examine(skip=["gpus", "window", *skipping_all_but("ncnn", "openvino", "onnxruntime", "torchscript")])
+    found = doctor.examine(skip=["gpus", "opencv", "window", *skipping_all_but(
+        "ncnn", "openvino", "onnxruntime", "pytorch")])
     lines = "\n".join(cli_doctor.lines(found))
     assert "\n  openvino       FAILS: the process was ended by SIGSEGV\n" in lines
     assert re.search(r"\n  onnxruntime    FAILS: backend=onnxruntime needs .*: it is here, and fails: libwron", lines)
     assert "\n  ncnn           FAILS: RuntimeError: no such CPU\n" in lines
-    assert "\n  torchscript    usable: computed a small network" in lines
+    assert "\n  pytorch        usable: computed a small network" in lines
     assert "\nwarning: backend openvino is installed, and cannot be used: the process was ended" in lines
 
 
-@pytest.mark.parametrize("package, line, backends", [
-    ("torch", "PyTorch     cannot be found out: ImportError: it is broken", "  none           FAILS: ImportError: it "),
-    ("cv2", "OpenCV      cannot be found out: ImportError: it is broken", "packages")])
-def test_without_what_all_needs(cli, broken, monkeypatch, package, line, backends):
+@pytest.mark.parametrize("package, line, skip, backends", [
+    ("torch", "PyTorch     cannot be found out: ImportError: it is broken", [], "  none           FAILS: Import"),
+    ("cv2", "OpenCV      cannot be found out: ImportError: it is broken", ["gpus", "backends"], "packages")])
+def test_without_what_all_needs(cli, broken, monkeypatch, package, line, skip, backends):
     broken(package, "raise ImportError('it is broken')")
-    monkeypatch.setattr(doctor, "examine", partial(doctor.examine, skip=skipping_all_but()))
+    monkeypatch.setattr(doctor, "examine", partial(doctor.examine, skip=skip))
     code, out, err = cli("doctor")
     assert code == 1 and not err and line in out and f"backends\n{backends}" in out
 
