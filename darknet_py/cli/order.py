@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from darknet_py.cli.parser import Parser
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, nearest
 
 # what a name is by its end; models (.onnx, .xml ...) stand for CFG and for WEIGHTS, so they are none of these
 KINDS = {"cfg": r"\.cfg", "data": r"\.data", "weights": r"\.(weights|backup)|\.conv\.\d+",
@@ -38,7 +38,9 @@ def check_order(parsed: argparse.Namespace, parser: Parser) -> None:
     action = getattr(parsed, "action", None)
     verb = parsed.verb if action is None else f"{parsed.verb} {action}"
     better, missing = _sorted(positionals, [word for _, word in words]), PLACES.get(place, place.upper())
-    if better is not None:
+    if place == "weights" and kind_of(word) == "images" and (name := _near(str(parsed.cfg))) is not None:
+        hint = f"; there is no file {parsed.cfg}; did you mean the network {name}?"
+    elif better is not None:
         hint = f"; did you mean darknet-py {verb} {' '.join(better)}?"
     elif kind_of(word) == "data" and parsed.verb in ("detect", "demo"):
         hint = f"; detector {'test' if parsed.verb == 'detect' else 'demo'} takes a .data file before these"
@@ -67,6 +69,12 @@ def _fits(parsed: argparse.Namespace, place: str, word: str) -> bool:
     cfg = getattr(parsed, "cfg", None)              # of the zoo, or a model: a picture may follow
     return place == "weights" and kind == "images" and cfg is not None and (
         stands_alone(cfg) or (kind_of(cfg) is None and Path(cfg).suffix != ""))
+
+
+def _near(cfg: str) -> str | None:
+    """The network of the zoo that is probably meant where there is no such file."""
+    from darknet_py.zoo.architectures import ARCHITECTURES
+    return None if Path(cfg).exists() else nearest(cfg.removesuffix(".cfg"), ARCHITECTURES)
 
 
 def _sorted(positionals: Sequence[argparse.Action], words: list[str]) -> list[str] | None:

@@ -20,8 +20,8 @@ GROUPS = {
 }
 SHORT = """usage: darknet-py VERB ...
 
-  darknet-py detect cfg/yolov4.cfg yolov4.weights dog.jpg    finds objects in a picture
-  darknet-py train data/obj.data my.cfg                      trains a network on your pictures
+  darknet-py detect yolov4 dog.jpg         finds objects in a picture; fetches the network's weights once
+  darknet-py train data/obj.data my.cfg    trains a network on your pictures
 
 verbs:
 """
@@ -47,11 +47,12 @@ def unknown_verb(word: str, words: Sequence[str], verbs: Collection[str]) -> str
     """What to say where a word is no verb: the one that is probably meant, also an action without its verb, or
     ``detect`` in front of a picture or a network."""
     from darknet_py.cli import parser_of
+    from darknet_py.zoo.architectures import ARCHITECTURES
     actions = {action: f"{verb} {action}" for verb in reversed(GROUPS["as Darknet"])
                for action in parser_of(verb).actions()}
     close = nearest(word, [*verbs, *actions])
     meant = None if close is None else actions.get(close, close) if close not in verbs else close
-    if meant is None and Path(word).suffix:
+    if meant is None and (Path(word).suffix or word in ARCHITECTURES):
         meant = f"detect {' '.join(words)}"
     hint = "" if meant is None else f"; did you mean darknet-py {printable(meant[:80])}?"
     return f"expected a verb, found {printable(word[:40])}{hint} (darknet-py help lists the verbs)"

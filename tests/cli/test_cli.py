@@ -147,6 +147,7 @@ def test_bad_input_is_one_line(cli, demo, words, message):
     (["calc_anchor"], "did you mean darknet-py detector calc_anchors?"), (["xyz"], "expected a verb, found xyz (dark"),
     (["predict"], "did you mean darknet-py classifier predict?"), (["help", "trian"], "did you mean darknet-py train?"),
     (["yolov4.cfg", "a.jpg"], "found yolov4.cfg; did you mean darknet-py detect yolov4.cfg a.jpg?"),
+    (["yolov4", "a.jpg"], "found yolov4; did you mean darknet-py detect yolov4 a.jpg?"),
     (["detect", "a", "b", "-thresh", "x"], "invalid float"),
     (["detect", "a", "b", "--nothing"], "expected a flag of detect, found -nothing ("),
     (["detect", "a", "b", "-treshold", ".3"], "expected a flag of detect, found -treshold; did you mean -thresh?"),
@@ -165,7 +166,8 @@ def test_wrong_words_exit_with_2(cli, words, message):
 
 def test_usage(cli):
     code, out, err = cli()
-    assert code == 2 and not out and err.startswith("usage: darknet-py VERB") and "darknet-py detect cfg/" in err
+    assert code == 2 and not out and err.startswith("usage: darknet-py VERB")
+    assert "darknet-py detect yolov4 dog.jpg " in err
     code, out, err = cli("help")
     assert code == 0 and not err and out == cli("--help")[1] == cli("-h")[1]
     assert all(f"\n  {verb:<12}{text}\n" in out for verb, (_, text) in VERBS.items())

@@ -1,6 +1,7 @@
 """Completion in bash, zsh and fish, run without a terminal."""
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
@@ -89,6 +90,6 @@ def test_takes_no_torch():
     """It stands in start-up files of shells."""
     code = ("import sys; from darknet_py.cli import main; status = main(['completion', 'bash']); "
             "sys.exit(status or any(name in sys.modules for name in ('torch', 'cv2', 'numpy', 'pyparsing')))")
-    done = subprocess.run(["python", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert subprocess.run(["bash", "-n"], input=done.stdout, text=True, check=False).returncode == 0
