@@ -39,7 +39,7 @@ def check_order(parsed: argparse.Namespace, parser: Parser) -> None:
     verb = parsed.verb if action is None else f"{parsed.verb} {action}"
     better, missing = _sorted(positionals, [word for _, word in words]), PLACES.get(place, place.upper())
     if place == "weights" and kind_of(word) == "images" and (name := _near(str(parsed.cfg))) is not None:
-        hint = f"; there is no file {parsed.cfg}; did you mean the network {name}?"
+        hint = f"; {parsed.cfg} is no file and no network of the zoo; did you mean {name}?"
     elif better is not None:
         hint = f"; did you mean darknet-py {verb} {' '.join(better)}?"
     elif kind_of(word) == "data" and parsed.verb in ("detect", "demo"):

@@ -49,8 +49,8 @@ def test_the_right_order_is_said(words, expected, better):
     ("detect o.data a.cfg w.weights d.jpg", "found a .data file in the place of CFG: o.data a.cfg w.weights d.jpg; "
                                             "detector test takes a .data file before these"),
     ("info w.weights", "info: expected CFG [WEIGHTS], found weights in the place of CFG: w.weights; there is no CFG"),
-    ("detect yolo4 d.jpg", "yolo4 d.jpg; there is no file yolo4; did you mean the network yolov4?"),
-    ("detect yolov4.cfg d.jpg", "yolov4.cfg d.jpg; there is no file yolov4.cfg; did you mean the network yolov4?"),
+    ("detect yolo4 d.jpg", "yolo4 d.jpg; yolo4 is no file and no network of the zoo; did you mean yolov4?"),
+    ("detect yolov4.cfg d.jpg", "d.jpg; yolov4.cfg is no file and no network of the zoo; did you mean yolov4?"),
     ("convert a.cfg w.weights b.cfg", "found a .cfg file in the place of OUT: a.cfg w.weights b.cfg; there is no OUT"),
 ])
 def test_what_is_missing_is_said(words, message):
