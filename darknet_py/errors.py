@@ -46,7 +46,7 @@ class Reason(Enum):
 
     @classmethod
     def reading(cls, error: OSError) -> Reason:
-        """Why a file could not be read."""
+        """Why a file could not be read, by the system's error."""
         return cls.MISSING_FILE if isinstance(error, FileNotFoundError) else cls.UNREADABLE
 
 

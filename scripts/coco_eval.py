@@ -39,7 +39,8 @@ from darknet_py.evaluation.predict import VALID, predict
 from darknet_py.evaluation.result_files import write_results
 from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.model.network import LazyNetwork
-from darknet_py.utils.distributed import World, local_device
+from darknet_py.utils.device import local_device
+from darknet_py.utils.distributed import World
 from darknet_py.utils.files import write_file
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -44,7 +44,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Cfg:
-    """A parsed cfg file. ``text`` is the file as it was read: comments, order and white space included."""
+    """A parsed cfg file, see ``read_cfg`` and ``parse_cfg``.
+
+    Attributes:
+        text: the file as it was read: comments, order and white space included.
+        sections: in the file's order; the first is [net].
+        path: of the file; None: it came from text.
+        strict: what Darknet tolerates is an error, not a warning.
+    """
 
     text: str
     sections: tuple[Section, ...]
@@ -52,11 +59,13 @@ class Cfg:
     strict: bool = False
 
     def error(self, message: str, line: int | None = None, reason: Reason = Reason.BAD_VALUE) -> CfgError:
-        """A CfgError that points into this file: at a bad value, unless ``reason`` says otherwise."""
+        """A CfgError with this message, which points at a line of this file, or at the whole: a bad value there, unless
+        ``reason`` says otherwise."""
         return CfgError(message, reason, self.path, line)
 
     def warn(self, message: str, line: int | None = None) -> None:
-        """Report what Darknet tolerates: a CfgWarning, or with ``strict`` a CfgError."""
+        """Report what Darknet tolerates, by a message that points at a line: a CfgWarning, or with ``strict`` a
+        CfgError."""
         if self.strict:
             raise self.error(message, line, Reason.TOLERATED)
         warnings.warn(CfgWarning(one_line(f"{locate(self.path, line)}: {message}")), stacklevel=2)
@@ -67,6 +76,7 @@ class Cfg:
 
         Args:
             section: index into ``sections`` (0 is [net]).
+            key: as the cfg has it, such as "width".
             value: None takes the key's lines out.
         """
         return self.with_values({(section, key): value})
@@ -105,7 +115,7 @@ class Cfg:
         return len(self.text) if end < 0 else end
 
     def write(self, path: str | os.PathLike) -> None:
-        """Write the text back, bytes as they were read; the file appears whole or not at all.
+        """Write the text to ``path``, bytes as they were read; the file appears whole or not at all.
 
         Raises:
             CfgError: the disk is full, or the folder is missing or not writable.
@@ -186,6 +196,10 @@ def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool 
 
 def read_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:
     """Read and parse a cfg file. Bytes that are not UTF-8 (comments in old code pages) are kept as they are.
+
+    Args:
+        path: of the file, of at most 512 KiB.
+        strict: what Darknet tolerates is an error, not a warning.
 
     Raises:
         CfgError: no such file, not a text file, or not a cfg.

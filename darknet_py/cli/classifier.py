@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from darknet_py.cli import action_flags, demo_flags, train
 from darknet_py.cli.detect import (
+    IMAGES,
     add_backend_flags,
     ask_for_images,
     backend_options,
@@ -27,8 +28,8 @@ from darknet_py.cli.progress import Progress
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["train", "valid", "predict", "demo"], help="what to do")
     train.add_arguments(parser)
-    parser.add_argument("images", nargs="*", help="for predict: pictures, folders of them, or patterns such as "
-                        "'photos/*.jpg'; asks for paths if there are none; for demo SOURCEs")
+    parser.add_argument("images", nargs="*", help=f"for predict: {IMAGES}; asks for paths if there are none; for "
+                        "demo SOURCEs")
     parser.add_argument("--names", help="for predict and demo: a file with a class name a line")
     add_cfg_flags(parser)
     add_backend_flags(parser)
@@ -78,7 +79,8 @@ def valid(arguments: argparse.Namespace) -> int:
     from darknet_py.evaluation.classification import evaluate_classifier, read_leaves
     from darknet_py.inference.backends import open_backend
     from darknet_py.inference.classifier import count_outputs, output_layer
-    from darknet_py.utils.distributed import World, local_device
+    from darknet_py.utils.device import local_device
+    from darknet_py.utils.distributed import World
     where = local_device(device(arguments))
     world = World(where)
     files = read_network(arguments, warned=world.is_main)
@@ -107,7 +109,7 @@ def valid(arguments: argparse.Namespace) -> int:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Print the likeliest classes of each picture; one that cannot be read is reported, and the others go on."""
-    from darknet_py.data.datafile import find_images
+    from darknet_py.data.lists import find_images
     from darknet_py.errors import DataError, printable
     images = list(find_images(arguments.images))
     classifier = make_classifier(arguments, **backend_options(arguments, len(images)))

@@ -96,7 +96,7 @@ class Run:
     def __init__(self, arguments: argparse.Namespace, stack: ExitStack):
         from darknet_py.cli.progress import Progress
         from darknet_py.errors import DarknetError
-        from darknet_py.live.window import has_window
+        from darknet_py.viz.display import has_window
         self.arguments, self.stack, self.failed = arguments, stack, 0
         self.progress = Progress(0, sys.stderr, lines=sys.stdout)
         given = arguments.images if arguments.images else [arguments.c]

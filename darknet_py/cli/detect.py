@@ -1,20 +1,23 @@
 """Find objects in pictures.
 
 Prints a line a detection, sorted by left edge, and writes the pictures with their boxes: predictions.jpg for one,
-predictions/NAME.jpg for several. Without a picture, paths are read from the standard input.
+predictions/NAME.jpg for several (predictions_2/ and so on where that has something in it). Pictures are files, folders,
+patterns, lists (.txt) with a path a line, URLs, and - for the bytes of one on the standard input. Without a picture,
+paths are read from the standard input.
 """
 from __future__ import annotations
 
 import argparse
 import math
 import os
-import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from darknet_py.cli import demo_tracking, model
+from darknet_py.cli.detect_outputs import PictureFiles, ResultFile, counted, say_written, stem_of
+from darknet_py.cli.output import say
 from darknet_py.utils.files import write_file
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from darknet_py.inference.detector import Detector, Frame
     from darknet_py.live.objects import ChooseObjects, ObjectPictures
 
+IMAGES = "pictures: files, folders, patterns such as 'photos/*.jpg', lists (.txt), URLs, or - for the standard input"
 WRITERS = 2             # threads that draw and write pictures
 
 
@@ -40,7 +44,7 @@ class Result(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_arguments(parser)
-    parser.add_argument("images", nargs="*", help="pictures, folders of them, or patterns such as 'photos/*.jpg'")
+    parser.add_argument("images", nargs="*", help=IMAGES)
     parser.add_argument("--data", help="a .data file, for its names")
     add_flags(parser)
 
@@ -48,9 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_flags(parser: argparse.ArgumentParser, thresh: float = .24) -> None:
     """The flags that ``detect`` and ``detector test`` share."""
     add_detector_flags(parser, thresh)
-    parser.add_argument("--out", metavar="FILE", help="write the detections as JSON")
+    parser.add_argument("--out", metavar="FILE", help="write the detections: as JSON, CSV, lines or Pascal VOC, as "
+                        "FILE ends with .json, .csv, .txt or .xml (of one picture; FOLDER/: an .xml for each)")
     parser.add_argument("--pictures", metavar="PATH", help="where pictures with boxes go: a file for one, else a "
-                        "folder (default predictions.jpg, predictions/)")
+                        "folder (default predictions.jpg, predictions/); what is in it is not overwritten")
 
 
 def add_detector_flags(parser: argparse.ArgumentParser, thresh: float) -> None:
@@ -103,17 +108,21 @@ def add_backend_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Detect in all pictures; a picture that cannot be read is reported, and the others go on."""
-    from darknet_py.data.datafile import find_images, label_path
+    from darknet_py.data.datafile import label_path
     from darknet_py.data.image import read_image
-    from darknet_py.errors import DataError, printable
+    from darknet_py.data.lists import find_images
+    from darknet_py.errors import DataError, Reason, printable
     from darknet_py.utils.prefetch import prefetch
+    from darknet_py.viz import draw
     found = list(find_images(arguments.images))
+    given = [*arguments.images, *found, arguments.cfg, arguments.weights, arguments.data, arguments.names]
+    out = None if arguments.out is None else ResultFile(arguments.out, len(found), given)
     detector = make_detector(arguments, len(found))
     leave_cores_to(detector.backend)
     choose, crops = open_objects(arguments, detector)
-    several = len(found) != 1
+    pictures = PictureFiles(arguments.pictures, len(found) != 1)
+    labelled, crowded = [], list[tuple[str, int]]()
     frames: list[Detections] = []
-    used: set[Path] = set()
     failed = 0
     report = None
     if arguments.benchmark_layers:
@@ -122,20 +131,22 @@ def run(arguments: argparse.Namespace) -> int:
     overlapped = len(found) > 1 and report is None
 
     def results() -> Iterator[Result]:
-        for path, frame in detector.stream(found or ask_for_images(), overlapped=overlapped):
-            if isinstance(frame, DataError):
-                yield Result(str(path), None, None, frame)
-            else:
-                yield Result(str(path), frame, None if arguments.dontdraw_bbox else
-                             picture_path(arguments.pictures, str(path), several, used))
+        for given, frame in detector.stream(found or ask_for_images(), overlapped=overlapped):
+            path = str(given)
+            try:
+                if isinstance(frame, DataError):
+                    raise frame
+                yield Result(path, frame, None if arguments.dontdraw_bbox else pictures.path(path))
+            except DataError as error:
+                yield Result(path, None if isinstance(frame, DataError) else frame, None, error)
 
     def written(result: Result) -> Result:
-        path, frame, target, _ = result
-        if frame is None:
+        path, frame, target, error = result
+        if frame is None or error is not None:
             return result
         try:
             image = frame.image
-            if image.shape[2] != 3 and (target is not None or crops is not None):
+            if image.shape[2] != 3 and (target is not None or crops is not None) and os.path.isfile(path):
                 image = read_image(path)
             if choose is not None:
                 found, image = choose.of(frame.detections, image)
@@ -145,15 +156,18 @@ def run(arguments: argparse.Namespace) -> int:
             if target is not None:
                 write_picture(target, found.draw(image))
             if crops is not None:
-                crops.add(Path(path).stem, found, image)
+                crops.add(stem_of(path), found, image)
             if arguments.save_labels:
+                if not os.path.isfile(path):
+                    raise DataError(f"{path}: a label file lies beside its picture, and this one is no file",
+                                    Reason.UNWRITABLE)
                 write_file(label_path(path), found.to_labels().encode())
         except DataError as error:
             return result._replace(error=error)
         return result
 
     # Pictures are drawn and written while the network has the next ones.
-    for path, frame, _, error in prefetch(written, results(), WRITERS if overlapped else 1, int(overlapped)):
+    for path, frame, target, error in prefetch(written, results(), WRITERS if overlapped else 1, int(overlapped)):
         if frame is not None:
             for line in () if report is None else report.lines():
                 print(line)
@@ -164,15 +178,28 @@ def run(arguments: argparse.Namespace) -> int:
             failed += 1
         elif frame is not None:
             frames.append(frame.detections)
-    if arguments.out is not None:
-        write_json(arguments.out, frames)
+            if arguments.save_labels:
+                labelled.append(path)
+            if target is not None:
+                pictures.written.append(target)
+                if len(frame.detections) > draw.MOST_DRAWN:
+                    crowded.append((path, len(frame.detections)))
+    if crowded:
+        path, count = crowded[0]
+        others = f"; so in {counted(crowded[1:], 'other picture')}" if len(crowded) > 1 else ""
+        say(f"warning: {path}: of {count} detections the {draw.MOST_DRAWN} most confident are drawn{others}",
+            error=True)
+    parts = [*pictures.phrase(), *([] if out is None else out.write(frames))]
+    say_written([*parts, *([f"label files of {counted(labelled, 'picture')}"] if labelled else []),
+                 *([f"objects in {crops.folder}{os.sep}"] if crops is not None and frames else [])])
     return int(failed > 0)
 
 
 def open_objects(arguments: argparse.Namespace, detector: Detector
                  ) -> tuple[ChooseObjects | None, ObjectPictures | None]:
     """What -only and -blur, and -crops, ask for."""
-    from darknet_py.live.objects import ChooseObjects, ObjectPictures, class_numbers
+    from darknet_py.data.datafile import class_numbers
+    from darknet_py.live.objects import ChooseObjects, ObjectPictures
     only, blur = (None if given is None else class_numbers(given, detector.names)
                   for given in (arguments.only, arguments.blur))
     return (None if only is None and blur is None else ChooseObjects(only, blur),
@@ -231,19 +258,10 @@ def device(arguments: argparse.Namespace) -> str:
     """The device of -device, or of C's -i."""
     import torch
 
-    from darknet_py.errors import DarknetError
+    from darknet_py.utils.device import device_name
     if arguments.device is None and arguments.i is not None:
-        name = f"cuda:{arguments.i}" if arguments.i >= 0 and torch.cuda.is_available() else "cpu"
-    else:
-        name = "auto" if arguments.device is None else arguments.device
-    if name in ("auto", "cpu"):
-        return name
-    match = re.fullmatch(r"cuda(?::(\d+))?", name)
-    if match is None:
-        raise DarknetError(f"-device needs auto, cpu, cuda or cuda:N, found {name}")
-    if int(match[1] or 0) >= torch.cuda.device_count():
-        raise DarknetError(f"-device {name}: there are {torch.cuda.device_count()} GPUs that can be used here")
-    return name
+        return device_name(arguments.i, "-i") if arguments.i >= 0 and torch.cuda.is_available() else "cpu"
+    return device_name("auto" if arguments.device is None else arguments.device, "-device")
 
 
 def ask_for_images() -> Iterator[str]:
@@ -281,35 +299,7 @@ def rounded(x: float) -> float:
     return math.copysign(math.floor(abs(x) + .5), x)
 
 
-def picture_path(chosen: str | None, image: str, several: bool, used: set[Path]) -> Path:
-    """Where the picture with boxes goes. ``used`` keeps apart images of equal names from different folders."""
-    if not several and (chosen is None or not os.path.isdir(chosen)):
-        return Path("predictions.jpg" if chosen is None else chosen)
-    folder, stem = Path("predictions" if chosen is None else chosen), Path(image).stem
-    path, number = folder / f"{stem}.jpg", 2
-    while path in used:
-        path, number = folder / f"{stem}_{number}.jpg", number + 1
-    used.add(path)
-    return path
-
-
 def write_picture(path: Path, image: np.ndarray) -> None:
     """A picture (H, W, 3) BGR, in the format that its name ends with."""
-    import cv2
-
-    from darknet_py.errors import DataError, Reason
-    try:
-        ok, data = cv2.imencode(path.suffix or ".jpg", image)
-    except cv2.error:
-        ok = False
-    if not ok:
-        kind = path.suffix if path.suffix else ".jpg"
-        raise DataError(f"{path}: cannot write a picture of {image.shape[1]} x {image.shape[0]} pixels as {kind}",
-                        Reason.UNSUPPORTED)
-    write_file(path, data.tobytes())
-
-
-def write_json(path: str, frames: Iterable[Detections]) -> None:
-    """Darknet's JSON: a list with a frame a picture."""
-    text = ", \n".join(detections.to_json(number) for number, detections in enumerate(frames, 1))
-    write_file(Path(path), f"[\n{text}\n]".encode("utf-8", "backslashreplace"))
+    from darknet_py.viz import display
+    display.write_picture(path, image)

@@ -31,8 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="a .data file, for its names")
     parser.add_argument("cfg", nargs="?", help=f"{model.CFG}; calc_anchors does without")
     parser.add_argument("weights", nargs="?", help=f"{model.WEIGHTS}; for train one to start from, if any")
-    parser.add_argument("images", nargs="*", help="pictures, folders of them, or patterns such as 'photos/*.jpg'; for "
-                        "demo SOURCEs")
+    parser.add_argument("images", nargs="*", help=f"{detect.IMAGES}; for demo SOURCEs")
     detect.add_flags(parser, thresh=.25)
     evaluate.add_flags(parser)
     train.add_flags(parser)

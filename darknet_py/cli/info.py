@@ -21,24 +21,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from darknet_py.inference.backends import choose
     from darknet_py.model.network import Network
-    from darknet_py.model.summary import layer_table, summarize
+    from darknet_py.model.summary import describe
     cfg = cfg_of(arguments)
     width, height = size_of(arguments, cfg)
     with torch.device("meta"):
         network = Network(cfg, width=width, height=height)
-    for line in layer_table(network):
+    for line in describe(network):
         print(line)
-    summary, options = summarize(network), network.options
-    print(f"Total BFLOPS {summary.flops / 1e9:.3f}")
-    print(f"input            {network.input_shape} (width x height x channels), batch {options.batch} in "
-          f"{options.subdivisions} subdivisions")
-    print(f"layers           {len(network.layers)}, outputs of {', '.join(map(str, network.heads))}")
-    print(f"parameters       {summary.parameters:,}")
-    print(f"weights file     {summary.file_size:,} bytes")
-    print(f"receptive field  {summary.receptive_field[0]} x {summary.receptive_field[1]} pixels")
-    print(f"memory           {(summary.file_size + summary.outputs_freed) / 2 ** 20:.0f} MiB for one image: weights "
-          f"{summary.file_size / 2 ** 20:.0f}, outputs {summary.outputs_freed / 2 ** 20:.0f} "
-          f"(all outputs together {summary.outputs_kept / 2 ** 20:.0f})")
     if arguments.weights is not None:
         header = network.check_weights(arguments.weights)
     (backend, *_), why = choose(network)
@@ -46,5 +35,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.weights is not None:
         whole = "all layers" if network.reached == len(network.layers) else f"the first {network.reached} layers"
         say(f"{arguments.weights}: version {header.major}.{header.minor}.{header.revision}, holds {whole}, "
-            f"seen {header.seen:,} images ({header.seen // options.batch:,} batches)")
+            f"seen {header.seen:,} images ({header.seen // network.options.batch:,} batches)")
     return 0

@@ -49,7 +49,8 @@ def prepare(arguments: argparse.Namespace, few: bool = True) -> EvaluationInput:
     from darknet_py.inference.backends import open_backend
     from darknet_py.inference.postprocess import PostProcessor
     from darknet_py.inference.tiles import Tiling
-    from darknet_py.utils.distributed import World, local_device
+    from darknet_py.utils.device import local_device
+    from darknet_py.utils.distributed import World
     if arguments.images:
         raise DarknetError(f"takes its pictures from valid= in {arguments.data}, found {arguments.images[0]} after "
                            "the weights")

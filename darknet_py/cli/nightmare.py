@@ -9,6 +9,7 @@ from pathlib import Path
 
 from darknet_py.cli import model
 from darknet_py.cli.detect import device, write_picture
+from darknet_py.cli.detect_outputs import stem_of
 from darknet_py.cli.output import say
 
 FLAGS = {           # flag -> (type, default, help)
@@ -26,7 +27,7 @@ FLAGS = {           # flag -> (type, default, help)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_arguments(parser)
-    parser.add_argument("image", help="a picture")
+    parser.add_argument("image", help="a picture: a file, an URL, or - for the standard input")
     parser.add_argument("layer", type=int, help="the number of a layer, as darknet-py info counts them")
     for name, (kind, default, text) in FLAGS.items():
         parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=f"{text} (default {default})")
@@ -42,17 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
-    from darknet_py.data.image import read_image
+    from darknet_py.data.given import as_uint8, decode
     from darknet_py.errors import DarknetError
     from darknet_py.tools.nightmare import NightmareOptions, nightmare
-    from darknet_py.utils.distributed import local_device
+    from darknet_py.utils.device import local_device
     if arguments.seed is not None and arguments.seed < 0:
         raise DarknetError(f"-seed needs a number from 0 on, found {arguments.seed}")
     options = NightmareOptions(**{name: getattr(arguments, name) for name in FLAGS})
     network = model.read_network(arguments).network.to(local_device(device(arguments)))
-    stem = "_".join([*(Path(name).name.partition(".")[0] for name in (arguments.image, arguments.cfg)),
+    stem = "_".join([*(name.partition(".")[0] for name in (stem_of(arguments.image), Path(arguments.cfg).name)),
                      str(arguments.layer)])
-    pictures = nightmare(network, read_image(arguments.image), arguments.layer, options,
+    pictures = nightmare(network, as_uint8(decode(arguments.image)), arguments.layer, options,
                          np.random.default_rng(arguments.seed))
     for number, picture in enumerate(pictures):
         path = Path(arguments.prefix, f"{stem}_{number:06}.{arguments.format}")

@@ -2,9 +2,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -44,12 +47,13 @@ def convert(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, out: str |
     """Write a network in another format, and check that it computes the same there.
 
     Args:
+        cfg: a path, or a ``Cfg``.
         weights: a .weights file; or tensors to come back from: a .safetensors file or a PyTorch state dict, ours or
             another program's, whose tensors are then matched by order and shape.
         out: a path; its extension tells the format unless ``to`` does.
-        options: of the model.
+        options: of the model, see ``formats.ExportOptions``.
         width, height: of the input, instead of the cfg's.
-        check: run both on random input, and on ``images``.
+        check: run both on random input, and on ``images``, paths.
 
     Raises:
         DarknetError: the weights do not fit, the format cannot express it, its package is missing, or the results
@@ -126,3 +130,13 @@ def _inputs(network: Network, images: Sequence[str | os.PathLike]) -> Tensor:
     x = [torch.rand(shape, generator=generator) for _ in range(2)]
     letterbox = bool(network.options.letter_box)
     return torch.stack(x + [as_input(read_image(image, shape.channels), shape, letterbox) for image in images])
+
+
+class _Package(ModuleType):
+    """``darknet_py.convert`` is this package, and the function of its name as well."""
+
+    __call__ = staticmethod(convert)
+    __signature__ = signature(convert)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 
 from darknet_py.cfg.options import NetOptions
 from darknet_py.data.loader import Plan
+from darknet_py.errors import CfgError, Reason
 
 RESIZE_EVERY = 10           # iterations
 LARGEST_AT_END = 100        # iterations
@@ -44,6 +46,20 @@ def plan(net: NetOptions, factor: float, iteration: int, seed: int = 0) -> Plan:
             images = int(fitting * .8) if int(fitting * .8) > images else fitting
     return Plan(width, height, images * net.subdivisions, net.subdivisions, net.time_steps,
                 sequences(net, iteration) if net.track else None)
+
+
+def shared(plan: Plan, processes: int, cfg: Path | None = None) -> Plan:
+    """The same images in a number of mini-batches that so many processes can share.
+
+    Raises:
+        CfgError: there is none; names the file ``cfg``.
+    """
+    count = next((count for count in range(plan.subdivisions, plan.images + 1)
+                  if count % processes == 0 and plan.images % count == 0), None)
+    if count is None:
+        raise CfgError(f"a batch of {plan.images} images cannot be shared by {processes} processes",
+                       Reason.INDIVISIBLE, cfg)
+    return plan._replace(subdivisions=count)
 
 
 def mini_batch(net: NetOptions) -> int:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from darknet_py.data.augment_apply import noisy
 from darknet_py.data.classifier_augment import CUTMIX, EITHER, PARTS, ClassifierAugmentation, cut_out, middle, mixed
-from darknet_py.data.datafile import EXTENSIONS, read_data, read_lines, read_names
-from darknet_py.data.dataset import Problem, bases, find_near, source_of
+from darknet_py.data.datafile import EXTENSIONS, bases, read_data, read_names
+from darknet_py.data.dataset import Problem, find_near, source_of
 from darknet_py.data.image import read_image, to_tensor
 from darknet_py.data.layout import pick_base
+from darknet_py.data.lists import read_list
 from darknet_py.data.loader import Batches, Job, Maker, Plan, order_of_epoch
 from darknet_py.data.targets import MiniBatch
 from darknet_py.errors import DataError, Reason
@@ -92,7 +93,7 @@ class ClassifierPictures:
             folder = source
             paths = sorted(str(at.relative_to(source)) for at in source.rglob("*") if at.suffix.lower() in EXTENSIONS)
         else:
-            paths = [line.strip() for line in read_lines(source) if line.strip()]
+            paths = [line for _, line in read_list(source)]
             folder = Path(pick_base(paths, bases(source)))
         try:
             pictures = cls(paths, None if unsupervised else names, int(text), augmentation, channels=channels,

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from darknet_py.data.datafile import with_slashes
 from darknet_py.data.layout import PROBES, Annotated, Layout, is_picture, pick_base, relative, split_of
 from darknet_py.errors import DataError, Reason, cause
 from darknet_py.utils.files import check_regular, is_number, is_text, parse_json, read_regular, show_json
@@ -84,8 +85,9 @@ def read_coco(path: str | os.PathLike, names: Sequence[str] | None = None) -> li
     sizes = np.array([(image["width"], image["height"]) for image in images], np.float64).reshape(-1, 2)[owner]
     rows = np.concatenate([table[:, 1:2], relative(table[:, 2:4], table[:, 2:4] + table[:, 4:], sizes)], 1)
     parts = np.split(rows.astype(np.float32), np.cumsum(np.bincount(owner, minlength=len(images)))[:-1])
-    files = [image["file_name"] for image in images]
-    base = pick_base(files, _coco_folders(Path(path)))
+    folders = list(_coco_folders(Path(path)))
+    files = [with_slashes(image["file_name"], folders) for image in images]
+    base = pick_base(files, folders)
     return [Annotated(os.path.join(base, file), part, f"{path}: image {image['id']}",
                       size=(float(image["width"]), float(image["height"])))
             for image, file, part in zip(images, files, parts, strict=True)] if images else []

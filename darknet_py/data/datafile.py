@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from glob import glob
 from pathlib import Path
 
-from darknet_py.errors import DataError, Reason, cause, one_line
+from darknet_py.errors import DarknetError, DataError, Reason, cause, one_line, suggestion
 from darknet_py.utils.files import MOST_TEXT, read_regular
 from darknet_py.zoo.models import is_name
 
@@ -42,7 +42,8 @@ def read_data(path: str | os.PathLike) -> DataFile:
         DataError: a file that cannot be read, or a line without ``=``.
 
     Darknet: read_data_cfg. All white space goes, inside values too; lines that start with # or ; are comments; the
-    first of equal keys counts; a key without a value (``valid =``) is as good as absent.
+    first of equal keys counts; a key without a value (``valid =``) is as good as absent. Paths may be as Windows writes
+    them, see ``with_slashes``.
     """
     if isinstance(path, DataFile):
         return path
@@ -55,7 +56,7 @@ def read_data(path: str | os.PathLike) -> DataFile:
         if equals == "":
             raise DataError(f"{path}:{number}: expected 'key = value', got {line!r}", Reason.SYNTAX)
         if value != "":
-            entries.setdefault(key, value)
+            entries.setdefault(key, with_slashes(value, bases(Path(path))))
     return DataFile(path, entries)
 
 
@@ -128,23 +129,17 @@ def check_names(names: list[str], source: object) -> list[str]:
     return names
 
 
-def find_images(names: Iterable[str]) -> Iterator[str]:
-    """Files as they are, the pictures in folders, and what patterns match.
+def with_slashes(name: str, folders: Iterable[str | os.PathLike] = ("",)) -> str:
+    """A path as this system writes it, of one that Windows may have written: where \\ is no separator, it becomes /,
+    unless one of the folders has a file of that very name."""
+    if os.sep == "\\" or "\\" not in name or any(os.path.exists(os.path.join(folder, name)) for folder in folders):
+        return name
+    return name.replace("\\", "/")
 
-    Raises:
-        DataError: a folder without pictures, or a pattern that matches nothing.
-    """
-    for name in names:
-        if os.path.isdir(name):
-            found = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in EXTENSIONS)
-            problem = "found no pictures in this folder"
-        elif os.path.exists(name) or not any(c in name for c in "*?["):
-            found, problem = [name], ""
-        else:
-            found, problem = sorted(glob(name, recursive=True)), "no file matches this pattern"
-        if not found:
-            raise DataError(f"{name}: {problem}", Reason.EMPTY)
-        yield from found
+
+def bases(file: Path) -> list[Path]:
+    """Where relative paths in a file may start."""
+    return [Path(), file.parent, file.parent / ".."]
 
 
 def find_file(name: str | os.PathLike, *near: str | os.PathLike | None) -> Path | None:
@@ -254,3 +249,21 @@ def _checked(names: list[str], classes: int, where: object) -> list[str]:
                                "file?"),
                       stacklevel=3)
     return names[:classes]
+
+
+def class_numbers(given: str | int | Sequence[str | int], names: Sequence[str]) -> list[int]:
+    """The numbers of classes that are given by their names, or else by their numbers; one or several.
+
+    Raises:
+        DarknetError: there is no such class.
+    """
+    numbers: list[int] = []
+    for word in map(str, given if isinstance(given, Iterable) and not isinstance(given, str) else [given]):
+        here = [label for label, name in enumerate(names) if name == word]
+        if not here and re.fullmatch(r"\d{1,9}", word) and int(word) < len(names):
+            here = [int(word)]
+        if not here:
+            raise DarknetError(f"expected a class, a name or a number from 0 to {len(names) - 1}, found {word}"
+                               + suggestion(word, names))
+        numbers += here
+    return numbers

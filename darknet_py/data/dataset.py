@@ -13,6 +13,7 @@ from darknet_py.data.datafile import (
     EXTENSIONS,
     MOST_LABELS,
     DataFile,
+    bases,
     check_names,
     entries_of,
     find_label,
@@ -24,6 +25,7 @@ from darknet_py.data.datafile import (
 )
 from darknet_py.data.formats import find_layout
 from darknet_py.data.layout import PROBES, pick_base
+from darknet_py.data.lists import read_list
 from darknet_py.data.voc import voc_folders
 from darknet_py.errors import DataError, Reason, locate, one_line, suggestion
 
@@ -322,7 +324,7 @@ def _read(path: Path, split: str, names: Sequence[str] | None) -> list[Sample]:
     if path.suffix.lower() in (*EXTENSIONS, *NO_LISTS):
         raise DataError(f"{path}: expected a .data file, a list of pictures, a folder or a .json, found {path.suffix}",
                         Reason.WRONG_FORMAT)
-    lines = [(number, line.strip()) for number, line in enumerate(read_lines(path), 1) if line.strip()]
+    lines = read_list(path)
     base = pick_base([line for _, line in lines], bases(path))
     images = [Path(os.path.join(base, line)) for _, line in lines]
     if not any(os.path.exists(image) for image in images[:PROBES]):
@@ -343,8 +345,3 @@ def _with_labels(images: list[Path], where: list[str]) -> list[Sample]:
     first = images[:PROBES]
     rule = next((rule for rule in rules if any(os.path.exists(rule(image)) for image in first)), label_path)
     return [Sample(image, rule(image), None, place) for image, place in zip(images, where, strict=True)]
-
-
-def bases(file: Path) -> list[Path]:
-    """Where relative paths in a file may start."""
-    return [Path(), file.parent, file.parent / ".."]

@@ -182,6 +182,38 @@ def _voc_rows(root: ET.Element, classes: dict[str, int], difficult: bool, image:
     return table.astype(np.float32)
 
 
+def annotation_text(filename: str, size: Sequence[int], names: Sequence[str], corners: np.ndarray, *, folder: str = "",
+                    scores: Sequence[float] | None = None) -> str:
+    """A picture's annotation as XML. Pixels are whole numbers and count from 1; a box has at least one, inside.
+
+    Args:
+        size: width and height in pixels.
+        names: of the K objects.
+        corners: (K, 4) left, top, right, bottom in pixels, from 0.
+        scores: (K,) in [0, 1], written as <confidence>, which readers of the format pass over; None: there are none.
+    """
+    def add(parent: ET.Element, **texts: object) -> None:
+        for key, text in texts.items():
+            ET.SubElement(parent, key).text = str(text)
+
+    root = ET.Element("annotation")
+    add(root, folder=folder, filename=filename)
+    width, height = size
+    add(ET.SubElement(root, "size"), width=width, height=height, depth=3)
+    add(root, segmented=0)
+    within = np.rint(corners.clip(0, [width, height] * 2)).astype(int).tolist()
+    for number, (name, (x1, y1, x2, y2)) in enumerate(zip(names, within, strict=True)):
+        entry = ET.SubElement(root, "object")
+        add(entry, name=name, pose="Unspecified", truncated=0, difficult=0)
+        if scores is not None:
+            add(entry, confidence=f"{scores[number]:.6f}")
+        x1, y1 = min(x1, width - 2), min(y1, height - 2)
+        add(ET.SubElement(entry, "bndbox"), xmin=x1 + 1, ymin=y1 + 1, xmax=min(max(x2, x1 + 1) + 1, width),
+            ymax=min(max(y2, y1 + 1) + 1, height))
+    ET.indent(root)
+    return ET.tostring(root, "unicode") + "\n"
+
+
 def read_xml(path: Path, most: int = MOST_BYTES) -> ET.Element | None:
     """The root of an XML file; None where it cannot be read or has more bytes."""
     try:

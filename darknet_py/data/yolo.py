@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from darknet_py.data.datafile import plain_label_path, read_lines
+from darknet_py.data.datafile import plain_label_path, read_lines, with_slashes
 from darknet_py.data.layout import Annotated, Layout, files_below, is_picture
 from darknet_py.errors import DataError, Reason, cause, shown
 from darknet_py.utils.files import check_regular, read_regular
@@ -116,6 +116,7 @@ def _roots(path: Path, data: dict[str, Any]) -> list[Path]:
 
 def _pictures(path: Path, split: str, entry: str, roots: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """The pictures of a folder or of a list, and where each is named."""
+    entry = with_slashes(entry, roots)
     inside = entry                  # some exports write ../train/images for what lies beside the file
     while inside.startswith(("../", "..\\")):
         inside = inside[3:]
@@ -129,6 +130,7 @@ def _pictures(path: Path, split: str, entry: str, roots: Sequence[Path]) -> Iter
         return
     for number, line in enumerate(map(str.strip, read_lines(found)), 1):
         if line:
+            line = with_slashes(line, [found.parent, *roots])
             starts = [found.parent, *roots] if line.startswith("./") else [*roots, found.parent]
             image = next((start / line for start in starts if os.path.exists(start / line)), starts[0] / line)
             yield os.fspath(image), f"{found}:{number}"

@@ -64,7 +64,7 @@ class ClassifierResult:
 
 
 def evaluate_classifier(network: Network, pictures: ClassifierPictures, *, leaves: Sequence[str] | None = None,
-                        batch: int | None = None, device: str | torch.device | None = None,
+                        batch: int | None = None, device: str | int | torch.device | None = None,
                         workers: int | None = None, world: World | None = None,
                         progress: Callable[[int, int], None] | None = None, backend: Backend | None = None
                         ) -> ClassifierResult:

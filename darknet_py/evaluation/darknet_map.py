@@ -95,6 +95,10 @@ class MapResult:
     def f1(self) -> float:
         return _ratio(2 * self.precision * self.recall, self.precision + self.recall)
 
+    def __repr__(self) -> str:
+        return (f"{type(self).__name__}(mAP@{self.iou_thresh:.2f} {self.map:.2%} of {len(self.names)} classes; "
+                f"precision {self.precision:.2f}, recall {self.recall:.2f} above {self.thresh:g})")
+
     def text(self) -> str:
         """Darknet's printout. Where C divides 0 by 0 and prints nan, this has 0."""
         classes = "".join(

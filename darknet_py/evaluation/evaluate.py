@@ -58,6 +58,10 @@ class Evaluation:
     mistakes: Mistakes
     predictions: Predictions
 
+    def __repr__(self) -> str:
+        return (f"{type(self).__name__}({self.map!r}, COCO's AP {self.coco.figures['AP']:.2%}, "
+                f"{len(self.predictions.sizes)} images)")
+
 
 def evaluate(network: Network, samples: Sequence[Sample], names: Sequence[str], *, truth: CocoTruth | None = None,
              iou_thresh: float = .5, points: int = 0, thresh: float = .25, nms: float | None = None,
@@ -97,7 +101,7 @@ def evaluate(network: Network, samples: Sequence[Sample], names: Sequence[str], 
 def evaluate_map(network: Network, samples: Sequence[Sample], names: Sequence[str], *, iou_thresh: float = .5,
                  points: int = 0, thresh: float = .25, nms: float = MAP.nms, letterbox: bool | None = None,
                  difficult: Sequence[Sample] | None = None, batch: int | None = None,
-                 device: str | torch.device | None = None, workers: int | None = None, world: World | None = None,
+                 device: str | int | torch.device | None = None, workers: int | None = None, world: World | None = None,
                  progress: Callable[[int, int], None] | None = None, backend: Backend | None = None,
                  tiling: Tiling | None = None) -> MapResult:
     """Mean average precision of a network on labelled images.

@@ -80,7 +80,7 @@ class Predictions:
 
 def predict(network: Network, samples: Sequence[Sample], names: Sequence[str], settings: Sequence[PostProcessing], *,
          labels: bool = True, letterbox: bool | None = None, difficult: Sequence[Sample] | None = None,
-         batch: int | None = None, device: str | torch.device | None = None, workers: int | None = None,
+         batch: int | None = None, device: str | int | torch.device | None = None, workers: int | None = None,
          world: World | None = None, progress: Callable[[int, int], None] | None = None,
          backend: Backend | None = None, tiling: Tiling | None = None) -> Predictions:
     """Run a network over images, a batch at a time, while others are loaded.

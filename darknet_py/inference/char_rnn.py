@@ -43,7 +43,7 @@ class Perplexity(NamedTuple):
                 f"{_power(self.bits / self.words):4.4f}")
 
 
-def perplexity(network: Network, data: bytes, seed: bytes = b"", *, device: str | torch.device | None = None,
+def perplexity(network: Network, data: bytes, seed: bytes = b"", *, device: str | int | torch.device | None = None,
                progress: Callable[[Perplexity], None] | None = None) -> Perplexity:
     """Perplexity of a text: each byte is predicted from those before it.
 
@@ -52,6 +52,7 @@ def perplexity(network: Network, data: bytes, seed: bytes = b"", *, device: str 
 
     Args:
         network: as many outputs as inputs (``inputs=``).
+        data: the text, of at least 2 bytes.
         seed: what the network reads before the text.
         device: None takes the network's, "auto" a GPU where there is one.
         progress: called with the result so far.
@@ -86,7 +87,8 @@ def perplexity(network: Network, data: bytes, seed: bytes = b"", *, device: str 
 
 
 def generate(network: Network, length: int, seed: bytes = b"\n\n", temperature: float = .7,
-             rng: np.random.Generator | None = None, *, device: str | torch.device | None = None) -> Iterator[int]:
+             rng: np.random.Generator | None = None, *, device: str | int | torch.device | None = None
+             ) -> Iterator[int]:
     """Sample characters that follow a seed, each from the probabilities that the network gives after those before.
 
     Args:
@@ -112,7 +114,7 @@ def generate(network: Network, length: int, seed: bytes = b"\n\n", temperature: 
 
 
 def _generated(network: Network, length: int, read: np.ndarray, inputs: int, temperature: float,
-               rng: np.random.Generator, device: str | torch.device | None) -> Iterator[int]:
+               rng: np.random.Generator, device: str | int | torch.device | None) -> Iterator[int]:
     backend = PyTorch.copy_of(network, device, [output_layer(network)])
     for layer in backend.network.layers:
         if hasattr(layer.options, "temperature"):

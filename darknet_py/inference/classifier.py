@@ -13,13 +13,15 @@ from torch import Tensor
 from darknet_py.cfg.language import Cfg
 from darknet_py.data.classifier_augment import middle
 from darknet_py.data.datafile import count_of, find_names, read_data
-from darknet_py.data.image import read_image, resize
+from darknet_py.data.given import as_uint8, decode
+from darknet_py.data.image import resize
 from darknet_py.errors import DataError, Reason
 from darknet_py.inference.backends import open_backend
 from darknet_py.inference.backends.base import Backend
 from darknet_py.inference.backends.pytorch import prepare_for_inference
+from darknet_py.inference.info import ModelInfo, info_of
 from darknet_py.inference.pipeline import MOST, BatchOutputs, Pipeline, Preprocessed, batched
-from darknet_py.inference.preprocess import Image, as_list, check_takes_images, checked, fitted, path_of
+from darknet_py.inference.preprocess import Image, as_list, batch_size, check_takes_images, checked, fitted, path_of
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.class_tree import Tree
 from darknet_py.layers.softmax import TrainingHead
@@ -29,7 +31,12 @@ from darknet_py.zoo.models import open_cfg, weights_for
 
 
 class ClassScore(NamedTuple):
-    """A class and its score for an image. ``parent``: its number in a tree, -1 for a root; None without a tree."""
+    """A class and its score for an image.
+
+    score: in [0, 1].
+    label: the number of the class, and name, its name.
+    parent: the number of the class above it in a tree, -1 for a root; None without a tree.
+    """
 
     score: float
     label: int
@@ -81,20 +88,21 @@ class Classifier:
             else labels=), else looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
         crop: take the centre of the picture; else all of it, stretched. Darknet: demo_classifier does that.
-        device: "auto" takes a GPU where there is one.
-        backend, precision, few, size: see ``Detector``.
+        device, backend, precision, few, size: see ``Detector``.
 
     Raises:
         DarknetError: see ``backends.open_backend``.
         CfgError, WeightsError, DataError: see ``load_network``; also for a network that finds boxes or takes no images,
             and where names or data have another number of classes.
 
+    Threads may share a classifier.
+
     Darknet: predict_classifier.
     """
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
-                 crop: bool = True, device: str | torch.device = "auto", backend: str = "auto",
+                 crop: bool = True, device: str | int | torch.device = "auto", backend: str = "auto",
                  precision: str = "float32", few: bool = False, size: int | str | Sequence[int] | None = None):
         cfg = open_cfg(cfg)
         width, height = input_sides(cfg, size)
@@ -108,9 +116,16 @@ class Classifier:
         self.names = find_names(outline.cfg.path, self._files.weights, classes, names, data)
         self.tree = tree_of(outline)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.info().line})"
+
+    def info(self) -> ModelInfo:
+        """Facts of the network and of what runs it: the size of its input, classes, FLOPs, backend ..."""
+        return info_of("classification", self._files, self.backend, self.names)
+
     @property
     def network(self) -> Network:
-        """See ``Detector.network``."""
+        """The network, folded, see ``Detector.network``."""
         network = self._files.network
         return network if network.folded else prepare_for_inference(network)
 
@@ -124,20 +139,19 @@ class Classifier:
         """Classify the centre crop of an image.
 
         Args:
-            image: a path; an array (H, W, 3) BGR or (H, W) grey, as OpenCV gives them; or a list of either, which
-                runs as one batch.
+            image: see ``Detector.__call__``.
 
         Returns:
-            ``Prediction``, or for a list a list of them in the same order.
+            ``Prediction``, or for several a list of them in the same order.
 
         Raises:
-            DataError: an image that cannot be read.
+            DataError: an image that cannot be read, floats beyond [0, 1], a folder without pictures.
             TypeError: something else than images; of a generator too, which ``stream`` takes.
             DarknetError: the network gives something that is not a number.
         """
         images, alone = as_list(image)
         predictions = []
-        for _, one in self.stream(images, batch=len(images), overlapped=len(images) > 1):
+        for _, one in self.stream(images, batch=batch_size(image, images), overlapped=len(images) > 1):
             if isinstance(one, DataError):
                 raise one
             predictions.append(one.prediction)
@@ -148,7 +162,7 @@ class Classifier:
         """Classify any number of images, in order, while others are decoded.
 
         Args:
-            images: as for a call, from any iterable; taken as they are needed.
+            images: see ``Detector.stream``.
             batch: images that run together; None: ``images`` gives lists, each of which does.
             overlapped: False takes an image only when the one before it is done.
 
@@ -165,8 +179,8 @@ class Classifier:
 
     def _preprocess(self, image: Image) -> Preprocessed:
         shape = self.backend.shape
-        array = image if isinstance(image, np.ndarray) else read_image(image, shape.channels)
-        return Preprocessed(fitted(array, shape, self.fit)[None], (array, path_of(image)))
+        array = decode(image, shape.channels)
+        return Preprocessed(fitted(array, shape, self.fit)[None], (as_uint8(array), path_of(image)))
 
     def _postprocess(self, batch: BatchOutputs) -> list[Classified]:
         scores = class_probabilities(batch.outputs[0].flatten(1).float().cpu(), self.tree).numpy()

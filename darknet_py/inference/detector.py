@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -12,14 +14,15 @@ from torch import Tensor
 
 from darknet_py.cfg.language import Cfg
 from darknet_py.data.datafile import find_names
-from darknet_py.data.image import read_image
+from darknet_py.data.given import as_uint8, decode
 from darknet_py.errors import DataError
 from darknet_py.inference.backends import open_backend
 from darknet_py.inference.backends.pytorch import prepare_for_inference
 from darknet_py.inference.detections import Detections
+from darknet_py.inference.info import ModelInfo, check_thresholds, info_of
 from darknet_py.inference.pipeline import MOST, BatchOutputs, Pipeline, Preprocessed, batched
 from darknet_py.inference.postprocess import PostProcessor
-from darknet_py.inference.preprocess import Image, as_inputs, as_list, check_takes_images, checked, path_of
+from darknet_py.inference.preprocess import Image, as_inputs, as_list, batch_size, check_takes_images, checked, path_of
 from darknet_py.inference.tiles import Tiling
 from darknet_py.model.input_size import input_sides
 from darknet_py.model.network import LazyNetwork, Network
@@ -32,7 +35,8 @@ HIDDEN = "dont_show"            # classes whose names start so are not reported
 class Frame(NamedTuple):
     """An image that went through a detector.
 
-    image: (H, W, C) uint8 as it was decoded, or the array that was given.
+    detections: in it, see ``Detections``.
+    image: (H, W, C) BGR or (H, W) grey uint8, as it was decoded, or the array that was given.
     seconds: its share of the backend's time for its batch.
     """
 
@@ -53,12 +57,13 @@ class Detector:
             looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
         thresh: scores must be above it, in [0, 1].
-        nms: overlap above which the less confident box is suppressed; 0 keeps all.
-        hier_thresh: the probability that a class of a tree must exceed (C fixes it at .5).
+        nms: overlap above which the less confident box is suppressed, in [0, 1]; 0 keeps all.
+        hier_thresh: the probability that a class of a tree must exceed, in [0, 1] (C fixes it at .5).
         max_candidates: the most boxes of a class and image that suppression looks at, the most confident ones; None, as
             in C: all. It bounds the time of a picture for a service.
         letterbox: keep the picture's proportions; None does as the cfg says (letter_box=).
-        device: "auto" takes a GPU where there is one.
+        device: "auto", a GPU where there is one; "cpu"; "cuda"; "cuda:1" or 1, a GPU by its number; or a
+            ``torch.device``.
         stateful: recurrent layers remember the images before, as those of a video (so does C's detector); else each
             batch begins anew.
         backend: the runtime: "pytorch", "compile", "ncnn", "openvino", "onnxruntime", "tensorrt", "torchscript",
@@ -81,16 +86,21 @@ class Detector:
     Raises:
         CfgError, WeightsError, DataError: see ``load_network``; also for a network without a detection head, or
             a recurrent one with tiles.
-        DarknetError: see ``backends.open_backend``, ``tiles.Tiling.of``.
+        DarknetError: see ``backends.open_backend``, ``tiles.Tiling.of``; or a threshold outside of [0, 1].
+
+    Threads may share a detector: calls and streams do not disturb each other, and the runtimes take them one after
+    another or side by side. Recurrent networks are the exception, whose layers remember what the last call left: these
+    need a detector for each thread. Processes cannot share one; each makes its own.
     """
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
                  thresh: float = .25, nms: float = .45, hier_thresh: float = .5, letterbox: bool | None = None,
-                 device: str | torch.device = "auto", backend: str = "auto", precision: str = "float32",
+                 device: str | int | torch.device = "auto", backend: str = "auto", precision: str = "float32",
                  stateful: bool = False, max_candidates: int | None = None, few: bool = False,
                  embeddings: bool = False, size: int | str | Sequence[int] | None = None,
                  tiles: str | Sequence[int] | None = None, overlap: float = .2):
+        check_thresholds(thresh=thresh, nms=nms, hier_thresh=hier_thresh)
         cfg = open_cfg(cfg)
         width, height = input_sides(cfg, size)
         self._files = LazyNetwork(cfg, weights_for(cfg) if weights is None else weights, width=width, height=height)
@@ -108,6 +118,14 @@ class Detector:
         self.max_candidates = max_candidates
         self.letterbox = bool(outline.options.letter_box) if letterbox is None else letterbox
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.info().line})"
+
+    def info(self) -> ModelInfo:
+        """Facts of the network and of what runs it: the size of its input, classes, FLOPs, backend, thresholds ..."""
+        return info_of("detection", self._files, self.backend, self.names, thresh=self.thresh, nms=self.nms,
+                       hier_thresh=self.hier_thresh, letterbox=self.letterbox)
+
     @property
     def model(self) -> Path | None:
         """The file of a model that runs in the place of weights."""
@@ -124,67 +142,86 @@ class Detector:
         return network if network.folded else prepare_for_inference(network)
 
     @overload
-    def __call__(self, image: Image) -> Detections: ...    # type: ignore[overload-overlap]
+    def __call__(self, image: Image, *, thresh: float | None = None,    # type: ignore[overload-overlap]
+                 nms: float | None = None) -> Detections: ...
 
     @overload
-    def __call__(self, image: Sequence[Image]) -> list[Detections]: ...
+    def __call__(self, image: Sequence[Image], *, thresh: float | None = None, nms: float | None = None
+                 ) -> list[Detections]: ...
 
-    def __call__(self, image: Image | Sequence[Image]) -> Detections | list[Detections]:
+    def __call__(self, image: Image | Sequence[Image], *, thresh: float | None = None, nms: float | None = None
+                 ) -> Detections | list[Detections]:
         """Find objects.
 
         Args:
-            image: a path; an array (H, W, 3) BGR or (H, W) grey, as OpenCV gives them; or a list of either, which
-                runs as one batch.
+            image: the path of a file; an URL of http or https; ``-``, the bytes of an image file on the standard input;
+                an array (H, W, 3) BGR or (H, W) grey, as OpenCV gives them, uint8 or floats in [0, 1]; a PIL image, in
+                any mode but F, which is turned upright as its EXIF says; a tensor (3, H, W) RGB, uint8 or floats in
+                [0, 1]. Several: a list of these or a tensor (N, 3, H, W), which runs as one batch; a folder, a pattern
+                such as ``photos/*.jpg``, or a .txt with a path a line, whose pictures run one by one. See
+                ``data.given.decode``, ``data.lists.find_images``.
+            thresh, nms: instead of the detector's own, for this call.
 
         Returns:
-            ``Detections``, or for a list a list of them in the same order.
+            ``Detections``, or for several a list of them in the same order. They hold the picture (see
+            ``Detections.image``) where it was given alone, or is no file; others are read again when they are drawn.
 
         Raises:
-            DataError: an image that cannot be read.
+            DataError: an image that cannot be read, floats beyond [0, 1], a folder without pictures.
             TypeError: something else than images; of a generator too, which ``stream`` takes.
+            DarknetError: an output of the network is not finite, or a threshold outside of [0, 1].
         """
         images, alone = as_list(image)
         found = []
-        for _, frame in self.stream(images, batch=len(images), overlapped=len(images) > 1):
+        batch = batch_size(image, images)
+        for _, frame in self.stream(images, batch=batch, overlapped=len(images) > 1, thresh=thresh, nms=nms):
             if isinstance(frame, DataError):
                 raise frame
-            found.append(frame.detections)
+            path = frame.detections.path
+            keep = path is None or not os.path.isfile(path) or (alone and frame.image.shape[2:] == (3,))  # not grey
+            found.append(replace(frame.detections, image=frame.image) if keep else frame.detections)
         return found[0] if alone else found
 
-    def stream(self, images: Iterable[Any], *, batch: int | None = 1, overlapped: bool = True
-               ) -> Iterator[tuple[Image, Frame | DataError]]:
+    def stream(self, images: Iterable[Any], *, batch: int | None = 1, overlapped: bool = True,
+               thresh: float | None = None, nms: float | None = None) -> Iterator[tuple[Image, Frame | DataError]]:
         """Find objects in any number of images, in order, while others are decoded.
 
         Args:
-            images: as for a call, from any iterable; taken as they are needed.
+            images: as for a call, one or from any iterable; taken as they are needed. In the place of a folder, pattern
+                or list come its pictures.
             batch: images that run together; None: ``images`` gives lists, each of which does.
             overlapped: False takes an image only when the one before it is done.
+            thresh, nms: instead of the detector's own.
 
         Returns:
-            Each image and its ``Frame``, or what is wrong with it.
+            Each image and its ``Frame``, or what is wrong with it. The detections hold no pixels.
 
         Raises:
-            DarknetError: an output of the network is not finite.
+            DarknetError: an output of the network is not finite, or a threshold outside of [0, 1].
         """
-        pipeline = Pipeline(self.backend, self.preprocess, self._postprocess, fresh=not self.stateful,
+        check_thresholds(thresh=thresh, nms=nms)
+        postprocess = partial(self._postprocess, thresh=thresh, nms=nms)
+        pipeline = Pipeline(self.backend, self.preprocess, postprocess, fresh=not self.stateful,
                             where=lambda image: f"for {path_of(image) or 'an image'}", overlapped=overlapped)
         return pipeline.stream(images, MOST) if batch is None else pipeline.stream(
             batched(checked(images), max(1, batch)), batch)
 
     def preprocess(self, image: Image) -> Preprocessed:
-        """An image as the network's input; the context is the array (H, W, C) and the path.
+        """An image as the network's input; the context is the array (H, W, C) uint8 and the path.
 
         Raises:
             DataError: an image that cannot be read.
         """
-        array = image if isinstance(image, np.ndarray) else read_image(image, self.backend.shape.channels)
-        return Preprocessed(as_inputs(array, self.backend.shape, self.letterbox, self.tiling), (array, path_of(image)))
+        array = decode(image, self.backend.shape.channels)
+        return Preprocessed(as_inputs(array, self.backend.shape, self.letterbox, self.tiling),
+                            (as_uint8(array), path_of(image)))
 
     def find(self, outputs: Sequence[Tensor], images: Sequence[tuple[tuple[int, ...], str | None]],
              thresh: float | None = None, nms: float | None = None) -> list[Detections]:
         """Post-process what the backend gives for a batch.
 
         Args:
+            outputs: of the backend, a tensor a head.
             images: (height, width) in pixels, and the path, of each.
             thresh, nms: None: the detector's own.
         """
@@ -195,8 +232,8 @@ class Detector:
                                                 self.max_candidates, self.tiling)
             return [self._detections(*result, *image) for result, image in zip(found, images, strict=True)]
 
-    def _postprocess(self, batch: BatchOutputs) -> list[Frame]:
-        found = self.find(batch.outputs, [(array.shape[:2], path) for array, path in batch.contexts])
+    def _postprocess(self, batch: BatchOutputs, thresh: float | None, nms: float | None) -> list[Frame]:
+        found = self.find(batch.outputs, [(array.shape[:2], path) for array, path in batch.contexts], thresh, nms)
         return [Frame(one, array, batch.seconds / len(found))
                 for one, (array, _) in zip(found, batch.contexts, strict=True)]
 

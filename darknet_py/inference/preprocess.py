@@ -8,16 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from darknet_py.data.given import FORMS, WHAT, Image
 from darknet_py.data.image import LARGE, resize, to_tensor
 from darknet_py.data.image import letterbox as letterbox_image
-from darknet_py.errors import CfgError, Reason
+from darknet_py.data.lists import find_images, stands_for_itself
+from darknet_py.errors import CfgError, DataError, Reason
 from darknet_py.inference.tiles import Tiling
 from darknet_py.layers.base import Shape
 from darknet_py.model.network import Network
-
-Image = str | os.PathLike | np.ndarray        # a path, or (H, W, 3) BGR or (H, W) grey as OpenCV gives it
-
-WHAT = "a path, or an array (H, W, 3) BGR or (H, W) grey"
 
 
 def check_takes_images(network: Network) -> None:
@@ -34,35 +32,59 @@ def as_list(given: Image | Sequence[Image]) -> tuple[list[Image], bool]:
 
     Raises:
         TypeError: it is neither an image nor a sequence.
+        DataError: a folder or list without pictures, or a pattern that matches nothing.
     """
-    if isinstance(given, (str, os.PathLike, np.ndarray)):
+    if isinstance(given, (str, os.PathLike)):
+        name = os.fsdecode(given)
+        return ([given], True) if stands_for_itself(name) else (list(find_images([name])), False)
+    if isinstance(given, Tensor) and given.ndim == 4:
+        return list(given), False
+    if isinstance(given, FORMS):
         return [given], True
     if isinstance(given, Sequence) and not isinstance(given, (bytes, bytearray, memoryview)):
-        return list(given), False
+        return list(_each(given)), False
     streams = "; stream() takes iterators, of any length" if isinstance(given, Iterable) else ""
     raise TypeError(f"expected an image ({WHAT}) or a list of them, found {type(given).__name__}{streams}")
 
 
-def checked(images: Iterable[Image]) -> Iterator[Image]:
-    """The images, as they are needed.
+def batch_size(given: Image | Sequence[Image], images: Sequence[Image]) -> int:
+    """How many of the images of ``as_list`` run together: all of a list or tensor; those of a folder, a pattern or a
+    list file, which may be any number, one by one."""
+    together = isinstance(given, (Sequence, Tensor)) and not isinstance(given, str) and len(given) == len(images)
+    return len(images) if together else 1
+
+
+def checked(images: Iterable[Image] | Image) -> Iterator[Image]:
+    """The images, as they are needed; those of folders, patterns, lists and tensors (N, C, H, W) one after another.
 
     Raises:
         TypeError: at once, these are no images; later, one of them is none.
     """
-    if isinstance(images, (str, bytes, os.PathLike)) or not isinstance(images, Iterable):
-        raise TypeError(f"expected images one after another, found {type(images).__name__}")
-    return (_checked(image, number) for number, image in enumerate(images))
+    if isinstance(images, FORMS) and not (isinstance(images, Tensor) and images.ndim == 4):
+        images = [images]
+    if isinstance(images, bytes) or not isinstance(images, Iterable):
+        raise TypeError(f"expected images one after another, or one ({WHAT}), found {type(images).__name__}")
+    return _each(images)
 
 
-def _checked(image: Image, number: int) -> Image:
-    if not isinstance(image, (str, os.PathLike, np.ndarray)):
-        raise TypeError(f"images[{number}]: expected {WHAT}, found {type(image).__name__}")
-    return image
+def _each(images: Iterable[Image]) -> Iterator[Image]:
+    for number, image in enumerate(images):
+        if not isinstance(image, FORMS):
+            raise TypeError(f"images[{number}]: expected {WHAT}, found {type(image).__name__}")
+        if isinstance(image, (str, os.PathLike)) and not stands_for_itself(os.fsdecode(image)):
+            try:
+                yield from find_images([os.fsdecode(image)])
+            except DataError:               # ``decode`` says so in the place of its result
+                yield image
+        elif isinstance(image, Tensor) and image.ndim == 4:
+            yield from image
+        else:
+            yield image
 
 
 def path_of(image: Image) -> str | None:
-    """The path of an image that came from a file."""
-    return None if isinstance(image, np.ndarray) else str(image)
+    """The path of an image that came from a file, or what else named it, such as an URL."""
+    return os.fsdecode(image) if isinstance(image, (str, os.PathLike)) else None
 
 
 def as_input(image: np.ndarray, shape: Shape, letterbox: bool) -> Tensor:

@@ -36,7 +36,7 @@ class AveragingBackend(Backend):
         return self.backend.device
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+    def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
               precision: str = "float32") -> Backend:
         raise AssertionError("it is made of another backend")
 

@@ -9,33 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from darknet_py.errors import DarknetError, DataError, Reason, cause, suggestion
+from darknet_py.errors import DataError, Reason, cause
 from darknet_py.inference.detections import Detections
 from darknet_py.live.files import frame_path
 from darknet_py.live.results import Result
+from darknet_py.ops.boxes import within
 from darknet_py.utils.files import write_file
 
 CELLS, LEAST_CELL = 6, 8        # along the longer side of a box, at most; the least side of one, in pixels
 MARGIN = .1                     # of a box's side, around it, that is made unrecognizable too
 QUALITY = 95                    # of the JPEGs of objects
-
-
-def class_numbers(given: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    """The numbers of classes that are given by their names, or else by their numbers.
-
-    Raises:
-        DarknetError: there is no such class.
-    """
-    numbers: list[int] = []
-    for word in given:
-        here = [label for label, name in enumerate(names) if name == word]
-        if not here and re.fullmatch(r"\d{1,9}", word) and int(word) < len(names):
-            here = [int(word)]
-        if not here:
-            raise DarknetError(f"expected a class, a name or a number from 0 to {len(names) - 1}, found {word}"
-                               + suggestion(word, names))
-        numbers += here
-    return np.array(numbers, np.int64)
 
 
 def pixelate(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -65,7 +48,7 @@ class ChooseObjects:
         only, blur: class numbers; None: all are reported; none is pixelated.
     """
 
-    def __init__(self, only: np.ndarray | None, blur: np.ndarray | None):
+    def __init__(self, only: Sequence[int] | None, blur: Sequence[int] | None):
         self.only, self.blur = only, blur
 
     def __call__(self, result: Result) -> None:
@@ -144,7 +127,5 @@ def _inside(boxes: np.ndarray, shape: Sequence[int], margin: float = 0) -> list[
     """Boxes (K, 4) with a margin in parts of their sides, cut off at a picture's edges; those without a pixel in it are
     left out."""
     around = margin * np.tile(boxes[:, 2:] - boxes[:, :2], 2) * (-1, -1, 1, 1)
-    limit = [shape[1], shape[0]] * 2
-    edges = np.nan_to_num(boxes + around)
-    corners = np.concatenate([np.floor(edges[:, :2]), np.ceil(edges[:, 2:])], 1).clip(0, limit).astype(int)
+    corners = within(boxes + around, shape)
     return corners[(corners[:, 2:] > corners[:, :2]).all(1)].tolist()

@@ -14,11 +14,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from darknet_py.data.datafile import EXTENSIONS, find_images, read_lines
+from darknet_py.data.datafile import EXTENSIONS
+from darknet_py.data.lists import LISTS, find_images
 from darknet_py.errors import DataError, Reason
 from darknet_py.live.capture import RATE, Capture
 
-LISTS = (".txt", ".list")           # files with the path of a picture a line
 AHEAD = 4                           # frames of a file that are decoded before they are asked for
 MOST_CAMERAS = 9999                 # the largest number of a camera; OpenCV reads more into larger ones
 POLL = .05                          # seconds between two looks at whether to stop
@@ -287,12 +287,7 @@ def open_source(given: str | int, *, loop: bool = False, report: Report) -> Sour
         raise DataError(f"{path}: no such file, expected a video, pictures, an URL or the number of a camera",
                         Reason.MISSING_FILE)
     ending = Path(path).suffix.lower()
-    if os.path.isfile(path) and ending in LISTS:
-        paths = [line.strip() for line in read_lines(path) if line.strip()]
-        if not paths:
-            raise DataError(f"{path}: found no paths of pictures in this list", Reason.EMPTY)
-        return Pictures(path, paths, loop)
-    if not os.path.exists(path) or os.path.isdir(path) or ending in EXTENSIONS:
+    if not os.path.exists(path) or os.path.isdir(path) or ending in (*EXTENSIONS, *LISTS):
         return Pictures(path, list(find_images([path])), loop)
     if stat.S_ISCHR(os.stat(path).st_mode):
         return Live(path, lambda: Capture(path), report)

@@ -1,9 +1,6 @@
 """A window that shows frames, where OpenCV has one."""
 from __future__ import annotations
 
-import os
-import sys
-
 import cv2
 import numpy as np
 
@@ -46,10 +43,3 @@ class Window:
     def close(self) -> None:
         if self._open:
             cv2.destroyWindow(self.title)
-
-
-def has_window() -> bool:
-    """Whether OpenCV can open a window: it is no headless package, and there is a display."""
-    framework = getattr(cv2, "currentUIFramework", lambda: "unknown")()
-    display = sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
-    return bool(framework) and display

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,22 +19,17 @@ from darknet_py.layers import DetectionHead, Head, Layer, TrainingContext
 from darknet_py.layers.base import StraightThrough
 from darknet_py.model import tensors as tensors_file
 from darknet_py.model import weights as weights_file
-from darknet_py.model.plan import Step, make_plan, output_heads, read_net
+from darknet_py.model.plan import HeadPass, Step, make_plan, output_heads, read_net
+from darknet_py.model.sharing import share_weights
+from darknet_py.utils.device import local_device
 from darknet_py.zoo.models import is_name, official_weights, open_cfg
 
 MODELS = (".xml", ".onnx")          # files of whole networks, without Darknet's weights: OpenVINO's IR, ONNX
 
 
-class HeadPass(NamedTuple):
-    """A head's input, with its gradient graph, and its output, detached."""
-
-    layer: Layer
-    input: Tensor
-    output: Tensor
-
-
 class Network(nn.Module):
-    """A network that a cfg describes. Build one with ``load_network``.
+    """A network that a cfg describes, for images of width x height pixels instead of the cfg's, and with a training
+    context of its own unless one is given. Build one with ``load_network``.
 
     Attributes:
         options: the [net] section.
@@ -62,6 +57,16 @@ class Network(nn.Module):
         self.layers = nn.ModuleList([step.layer for step in self.plan])     # type: ignore[assignment]
         self.heads = output_heads(self.layers)
 
+    def __repr__(self) -> str:
+        name = "a network" if self.cfg.path is None else self.cfg.path.name
+        kinds = ", ".join(f"[{layer.kind}]" for layer in map(self.layers.__getitem__, self.heads))
+        return f"{type(self).__name__}({name}: {len(self.layers)} layers, {self.input_shape}, outputs of {kinds})"
+
+    def summary(self) -> str:
+        """The table of its layers that Darknet prints, FLOPs, parameters and memory; ``darknet-py info`` prints it."""
+        from darknet_py.model.summary import describe  # which needs this module
+        return "\n".join(describe(self))
+
     @property
     def detection_heads(self) -> list[DetectionHead]:
         """The layers whose outputs hold boxes."""
@@ -83,11 +88,11 @@ class Network(nn.Module):
         return tuple(self.outputs_of(x, self.heads))
 
     def output_of(self, x: Tensor, index: int) -> Tensor:
-        """Run the network up to one layer, and return that layer's output; gradients flow back to x."""
+        """Run the network up to the layer of that index, and return that layer's output; gradients flow back to x."""
         return self.outputs_of(x, [index])[0]
 
     def outputs_of(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
-        """The same for several layers; -1 is the input, with the shape of images."""
+        """``output_of`` x for the layers of several indices; -1 is the input, with the shape of images."""
         outputs = self._execute(x, lambda layer, *xs: layer(*xs), self.plan[:max(indices) + 1], indices)
         return [outputs[index] for index in indices]
 
@@ -130,7 +135,7 @@ class Network(nn.Module):
         return passes
 
     def trace(self, x: Tensor) -> list[Tensor]:
-        """Run the network and return all outputs: one tensor a layer, each the content of C's ``l.output``."""
+        """Run the network on x and return all outputs: one tensor a layer, each the content of C's ``l.output``."""
         kept = []
 
         def run(layer: Layer, *xs: Tensor) -> Tensor:
@@ -142,7 +147,7 @@ class Network(nn.Module):
         return kept
 
     def load_weights(self, path: str | os.PathLike, source: Network | None = None) -> int:
-        """Load a .weights file, or one of tensors (see ``tensors.read_tensors``).
+        """Load ``path``, a .weights file, or one of tensors (see ``tensors.read_tensors``).
 
         Args:
             source: the network that it was written for, of as many layers. What has other shapes there is passed over,
@@ -167,14 +172,14 @@ class Network(nn.Module):
         return self.reached
 
     def check_weights(self, path: str | os.PathLike) -> weights_file.Header:
-        """Check that a file fits, see ``load_weights``, and take over what it says of itself: ``seen``, ``reached``."""
+        """Check that the file ``path`` fits, see ``load_weights``, and take over its ``seen`` and ``reached``."""
         header, self.reached = tensors_file.check(path, self) if tensors_file.holds_tensors(path) else \
             weights_file.check(path, self.layers)
         self.seen = header.seen
         return header
 
     def save_weights(self, path: str | os.PathLike, layers: int | None = None) -> None:
-        """Write a .weights file, whole or not at all.
+        """Write a .weights file to ``path``, whole or not at all.
 
         Args:
             layers: write the first so many only, with ``seen`` 0 (C's ``partial``).
@@ -195,8 +200,8 @@ class Network(nn.Module):
             layer.reset_state()
 
     def resized(self, width: int, height: int, layers: int | None = None) -> Network:
-        """This network for images of another size: a second plan over the very same weights, statistics, mode and
-        training context.
+        """This network for images of width x height pixels: a second plan over the very same weights,
+        statistics, mode and training context.
 
         Args:
             layers: the first so many only; those after them need not fit the size.
@@ -210,21 +215,12 @@ class Network(nn.Module):
             twin = Network(cfg, width=width, height=height, context=self.context)
             if self.folded:
                 twin.fold()
-        pairs = [pair for layer, other in zip(self.layers, twin.layers, strict=False)
-                 for pair in zip(layer.modules(), other.modules(), strict=True)]
-        for ours, theirs in pairs:
-            for name, tensor in (*ours.named_parameters(recurse=False), *ours.named_buffers(recurse=False)):
-                if tensor.shape != (other := getattr(theirs, name)).shape:
-                    place = next(layer for layer in self.layers if ours in layer.modules()).place
-                    raise place.error(f"has weights {tuple(tensor.shape)} that would be {tuple(other.shape)} for "
-                                      f"images of {width} x {height}, so this network cannot change its size (random=)",
-                                      reason=Reason.SHAPE_MISMATCH)
-            theirs._parameters, theirs._buffers = ours._parameters, ours._buffers
+        share_weights(self.layers, twin.layers, f"{width} x {height}")
         twin.reached = min(self.reached, len(twin.layers))
         return twin.train(self.training)
 
     def set_time_steps(self, time_steps: int) -> None:
-        """How many steps the images of one call make up in recurrent layers, instead of what the cfg says."""
+        """How many steps (``time_steps``) the images of one call make up in recurrent layers, instead of the cfg's."""
         for layer in self.layers:
             layer.set_time_steps(time_steps)
         self.reset_state()
@@ -280,7 +276,7 @@ class Network(nn.Module):
 
 
 def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *, width: int | None = None,
-                 height: int | None = None, device: str | torch.device = "cpu",
+                 height: int | None = None, device: str | int | torch.device = "cpu",
                  source: Network | None = None) -> Network:
     """Build a network from a cfg and fill it from a .weights file.
 
@@ -288,7 +284,8 @@ def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None
         cfg: a path; a name of the zoo, such as "yolov4"; or a ``Cfg`` from ``read_cfg`` or ``parse_cfg``.
         weights: path of a .weights, .safetensors or PyTorch file; layers that it does not reach get C's random start.
             None: of a name the official weights (see ``zoo.models.official_weights``), else all layers get it.
-        width, height: instead of the cfg's.
+        width, height: in pixels, instead of the cfg's.
+        device: see ``utils.device.device_name``.
         source: see ``Network.load_weights``.
 
     Returns:
@@ -296,13 +293,16 @@ def load_network(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None
 
     Raises:
         CfgError, WeightsError: with file and line, what was expected and what was found.
+        DarknetError: no such device.
         DataError, DownloadError: see ``zoo.models.official_weights``.
     """
+    device = local_device(device)
     return LazyNetwork(cfg, weights, width=width, height=height, source=source).network.to(device)
 
 
 class LazyNetwork:
-    """A network whose weights are loaded when they are first needed; arguments and errors: see ``load_network``.
+    """A network whose weights are loaded when they are first needed; cfg, weights, width, height and source, and
+    errors: see ``load_network``.
 
     Attributes:
         outline: the network, for what does not depend on weights; until they are loaded they have any values.

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from torch import Tensor
+
 from darknet_py.cfg.language import Cfg, Section
 from darknet_py.cfg.options import NetOptions, bind
 from darknet_py.errors import Reason, suggestion
@@ -20,6 +22,14 @@ class Step(NamedTuple):
     layer: Layer
     sources: tuple[int, ...]    # the layers it reads; -1 is the network's input
     done: tuple[int, ...]       # the layers that nobody reads after this step
+
+
+class HeadPass(NamedTuple):
+    """A head's input, with its gradient graph, and its output, detached."""
+
+    layer: Layer
+    input: Tensor
+    output: Tensor
 
 
 def make_plan(cfg: Cfg, net: NetOptions, input_shape: Shape, context: TrainingContext) -> tuple[Step, ...]:

@@ -95,5 +95,22 @@ def layer_table(network: Network) -> Iterator[str]:
                f"{_columns(layer.shape):>18}{cost}")
 
 
+def describe(network: Network) -> Iterator[str]:
+    """Lines of the table of layers, and of a network's totals behind it."""
+    yield from layer_table(network)
+    summary, options = summarize(network), network.options
+    mib = 2 ** 20
+    yield f"Total BFLOPS {summary.flops / 1e9:.3f}"
+    yield (f"input            {network.input_shape} (width x height x channels), batch {options.batch} in "
+           f"{options.subdivisions} subdivisions")
+    yield f"layers           {len(network.layers)}, outputs of {', '.join(map(str, network.heads))}"
+    yield f"parameters       {summary.parameters:,}"
+    yield f"weights file     {summary.file_size:,} bytes"
+    yield f"receptive field  {summary.receptive_field[0]} x {summary.receptive_field[1]} pixels"
+    yield (f"memory           {(summary.file_size + summary.outputs_freed) / mib:.0f} MiB for one image: weights "
+           f"{summary.file_size / mib:.0f}, outputs {summary.outputs_freed / mib:.0f} "
+           f"(all outputs together {summary.outputs_kept / mib:.0f})")
+
+
 def _columns(shape: Shape) -> str:
     return f"{shape.width:4d} x{shape.height:4d} x{shape.channels:4d}"

@@ -6,7 +6,9 @@ The unit does not matter, as long as both boxes of a pair share it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,3 +78,8 @@ def iou(a: Tensor, b: Tensor, kind: str = "iou", beta: float = GREEDY_EXPONENT) 
     return torch.where(enclosing == 0, value, value - penalty)
 
 
+def within(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Boxes (K, 4) in whole pixels, cut off at the edges of a picture of that shape (H, W, ...); those outside of it
+    have no pixel."""
+    edges, limit = np.nan_to_num(boxes), [shape[1], shape[0]] * 2
+    return np.concatenate([np.floor(edges[:, :2]), np.ceil(edges[:, 2:])], 1).clip(0, limit).astype(int)

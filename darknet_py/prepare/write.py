@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import yaml
 
 from darknet_py.data.coco import category_ids
 from darknet_py.data.datafile import C_SPACE, label_path
+from darknet_py.data.voc import annotation_text
 from darknet_py.errors import DataError, Reason, cause
 from darknet_py.prepare.sources import STATISTICS, Picture
 from darknet_py.utils.files import parse_json, read_regular, replacing, sweep, write_file
@@ -221,30 +221,9 @@ def _voc(out: Path, parts: Parts, names: Sequence[str], copy: bool) -> Iterator[
     for part in listed.values():
         for name, picture in part:
             yield f"JPEGImages/{name}", picture.image
-            yield f"Annotations/{Path(name).stem}.xml", _annotation(name, picture, names)
-
-
-def _annotation(name: str, picture: Picture, names: Sequence[str]) -> bytes:
-    """A picture's XML. Pixels are whole numbers and count from 1, a box has at least one."""
-    def add(parent: ET.Element, **texts: object) -> None:
-        for key, text in texts.items():
-            ET.SubElement(parent, key).text = str(text)
-
-    root = ET.Element("annotation")
-    add(root, folder="JPEGImages", filename=name)
-    size = ET.SubElement(root, "size")
-    width, height = picture.size
-    add(size, width=width, height=height, depth=3)
-    add(root, segmented=0)
-    corners = np.rint(_corners(picture)).astype(int)
-    for label, (x1, y1, x2, y2) in zip(picture.rows[:, 0].astype(int).tolist(), corners.tolist(), strict=True):
-        entry = ET.SubElement(root, "object")
-        add(entry, name=names[label], pose="Unspecified", truncated=0, difficult=0)
-        x1, y1 = min(x1, width - 2), min(y1, height - 2)
-        add(ET.SubElement(entry, "bndbox"), xmin=x1 + 1, ymin=y1 + 1, xmax=min(max(x2, x1 + 1) + 1, width),
-            ymax=min(max(y2, y1 + 1) + 1, height))
-    ET.indent(root)
-    return ET.tostring(root, "utf-8") + b"\n"
+            yield f"Annotations/{Path(name).stem}.xml", annotation_text(
+                name, picture.size, [names[int(label)] for label in picture.rows[:, 0]], _corners(picture),
+                folder="JPEGImages").encode("utf-8", "xmlcharrefreplace")
 
 
 def _corners(picture: Picture) -> np.ndarray:

@@ -12,7 +12,8 @@ from torch import Tensor
 from darknet_py.data.targets import MiniBatch, Truth
 from darknet_py.errors import DarknetError
 from darknet_py.layers import Layer
-from darknet_py.model.network import HeadPass, Network
+from darknet_py.model.network import Network
+from darknet_py.model.plan import HeadPass
 from darknet_py.training.batchnorm_sync import merge_statistics
 from darknet_py.training.ema import Average
 from darknet_py.training.optimizer import Optimizer, reject_similar_filters

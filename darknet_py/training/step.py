@@ -9,7 +9,8 @@ from torch import Tensor
 
 from darknet_py.data.targets import Truth
 from darknet_py.losses import LOSSES, HeadLoss
-from darknet_py.model.network import HeadPass, Network
+from darknet_py.model.network import Network
+from darknet_py.model.plan import HeadPass
 
 Forward = Callable[[Tensor, int], list[HeadPass]]
 

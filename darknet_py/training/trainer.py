@@ -18,7 +18,7 @@ from darknet_py.data import batch_plan
 from darknet_py.data.datafile import count_of, entries_of, opened
 from darknet_py.data.loader import Plan
 from darknet_py.data.targets import MiniBatch
-from darknet_py.errors import CfgError, DarknetError, Reason, WeightsError
+from darknet_py.errors import DarknetError, Reason, WeightsError
 from darknet_py.training import checkpoint, resume
 from darknet_py.training.chart import read_chart
 from darknet_py.training.events import Event, Finished, Iteration, Note, Saved, Scored, Started
@@ -32,7 +32,8 @@ from darknet_py.training.settings import Settings
 from darknet_py.training.statistics import Statistics
 from darknet_py.training.tasks import Score, Task, task_for
 from darknet_py.training.transfer import start_network
-from darknet_py.utils.distributed import World, local_device
+from darknet_py.utils.device import local_device
+from darknet_py.utils.distributed import World
 from darknet_py.utils.files import ProcessLock, sweep, write_file
 from darknet_py.zoo.models import open_cfg
 
@@ -49,6 +50,7 @@ class Run:
         data: a .data file, or what else ``read_samples`` reads.
         cfg: a path, a name of the zoo such as "yolov4", or a ``Cfg``.
         weights: a .weights file to start from; with a .state file beside it the run that wrote it goes on exactly.
+        settings: None: those that ``Settings`` has by itself.
 
     A run on the same data, with the same layers and first weights, whose ``NAME_last.weights`` lies in the backup
     folder goes on by itself; ``notes`` list what was changed in the cfg. Of a finished one nothing is touched. What
@@ -104,6 +106,10 @@ class Run:
                 with suppress(OSError):
                     self.backup.rmdir()
             raise
+
+    def __repr__(self) -> str:
+        best = "" if self.best < 0 else f", best score {self.best:.2%} in iteration {self.best_at}"
+        return f"{type(self).__name__}({self.name}: iteration {self.iteration} of {self.last}{best})"
 
     def _decide(self) -> resume.Decision:
         """Decide at which iteration to start, on rank 0 alone, which locks the folder and name first."""
@@ -174,12 +180,7 @@ class Run:
     def plan(self, iteration: int) -> Plan:
         """The mini-batches of an iteration, in a number that all processes can share."""
         plan = batch_plan.plan(self.network.options, self.task.random, iteration, self.seed)
-        count = next((count for count in range(plan.subdivisions, plan.images + 1)
-                      if count % self.world.size == 0 and plan.images % count == 0), None)
-        if count is None:
-            raise CfgError(f"a batch of {plan.images} images cannot be shared by {self.world.size} processes",
-                           Reason.INDIVISIBLE, self.cfg.path)
-        return plan._replace(subdivisions=count)
+        return batch_plan.shared(plan, self.world.size, self.cfg.path)
 
     def __iter__(self) -> Iterator[Event]:
         try:
@@ -312,7 +313,7 @@ class Run:
             yield from self.save_last_now()     # after all others, which a restart from it does not write again
 
     def save_last_now(self, *, must: bool = False) -> Iterator[Event]:
-        """Write ``NAME_last.weights`` and its state out of turn, as before an early end."""
+        """Write ``NAME_last.weights`` and its state out of turn, as before an early end; they ``must`` be written."""
         yield from self.files.state({
             "iteration": self.iteration, "average_loss": self.average_loss, "best": self.best,
             "scored_at": self.scored_at, "seed": self.seed, "amp": self.settings.amp, "pictures": self.task.count,

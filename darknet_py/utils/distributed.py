@@ -89,18 +89,3 @@ class World:
             else:
                 distributed.barrier()
             distributed.destroy_process_group()
-
-
-def local_device(device: str | torch.device) -> torch.device:
-    """The device of this process: "auto" is a GPU where there is one; "cuda" is the GPU of torchrun's LOCAL_RANK.
-
-    A GPU with a number becomes the current CUDA device.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and "LOCAL_RANK" in os.environ:
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-    device = torch.device(device)
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
-    return device

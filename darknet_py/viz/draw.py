@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import colorsys
-from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
 import cv2
@@ -21,6 +19,7 @@ TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
 DARK, LIGHT = (20, 20, 20), (255, 255, 255)
 Colour = tuple[int, int, int]                   # blue, green, red
 MOST_LETTERS = 200      # of a text that is drawn
+MOST_DRAWN = 1000       # boxes on a picture, with their labels
 
 
 class Strip(NamedTuple):
@@ -39,7 +38,8 @@ class Strip(NamedTuple):
 def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[str],
                     label_format: str = "{name} {score:.0%}", ids: Sequence[int] | np.ndarray | None = None
                     ) -> np.ndarray:
-    """A copy of a picture with boxes on it; the lines and the text scale with the picture.
+    """A copy of a picture with boxes on it; the lines and the text scale with the picture. Of more than ``MOST_DRAWN``
+    boxes the most confident are drawn.
 
     Args:
         image: uint8 BGR (H, W, 3), BGRA (H, W, 4) or grey (H, W), (H, W, 1).
@@ -65,20 +65,23 @@ def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[st
                         f"got {len(labels)} labels and {len(scores)} scores", Reason.WRONG_COUNT)
     limit = boxes.new_tensor([width - 1, height - 1] * 2)
     corners = boxes.nan_to_num().round().clamp(boxes.new_zeros(4), limit).int().tolist()
-    order = sorted(range(len(corners)), key=lambda k: scores[k])
+    order = sorted(range(len(corners)), key=lambda k: scores[k])[-MOST_DRAWN:]
     line = max(1, round((height + width) / 550))
     for k in order:
         left, top, right, bottom = corners[k]
         cv2.rectangle(canvas, (left, top), (right, bottom), class_colour(labels[k]), line)
 
-    behind = [""] * len(boxes) if ids is None else [f" {number}" if number else "" for number in ids]
-    texts = [drawable(label_format.format(name=(names[label] if label < len(names) else str(label)) + number,
-                                          score=score, label=label))
-             for label, score, number in zip(labels, scores, behind, strict=True)]
     strips: list[Strip] = []                                      # by falling score: the best is placed first
+    taken = np.empty((len(order), 4), np.int64)
     for k in reversed(order):
-        if texts[k] != "":
-            strips.append(_place(texts[k], class_colour(labels[k]), corners[k], line, (height, width), strips))
+        number = "" if ids is None or not ids[k] else f" {ids[k]}"
+        text = drawable(label_format.format(
+            name=(names[labels[k]] if labels[k] < len(names) else str(labels[k])) + number, score=scores[k],
+            label=labels[k]))
+        if text != "":
+            strip = _place(text, class_colour(labels[k]), corners[k], line, (height, width), taken[:len(strips)])
+            taken[len(strips)] = strip[:4]
+            strips.append(strip)
     for strip in reversed(strips):
         draw_strip(canvas, strip)
     return canvas
@@ -86,10 +89,11 @@ def draw_detections(image: np.ndarray, boxes, labels, scores, names: Sequence[st
 
 def draw_lines(canvas: np.ndarray, lines: Sequence[str]) -> None:
     """Lines of text on dark strips in the upper left corner of (H, W, 3) BGR uint8, in place."""
-    placed: list[Strip] = []
+    placed = np.empty((0, 4), np.int64)
     for text in filter(None, map(drawable, lines)):
-        placed.append(_place(text, DARK, (0, 0, 0, 0), 1, canvas.shape[:2], placed))
-        draw_strip(canvas, placed[-1])
+        strip = _place(text, DARK, (0, 0, 0, 0), 1, canvas.shape[:2], placed)
+        placed = np.concatenate([placed, [strip[:4]]])
+        draw_strip(canvas, strip)
 
 
 def draw_strip(canvas: np.ndarray, strip: Strip) -> None:
@@ -195,8 +199,11 @@ def _as_bgr(image: np.ndarray) -> np.ndarray:
 
 
 def _place(text: str, colour: Colour, box: Sequence[int], line: int, size: tuple[int, int],
-           others: Sequence[Strip]) -> Strip:
-    """A strip for a text at the upper left corner of its box, off the other strips where there is room."""
+           others: np.ndarray) -> Strip:
+    """A strip for a text at the upper left corner of its box, off the other strips where there is room.
+
+    others: (M, 4) int, left, top, right, bottom of those.
+    """
     height, width = size
     letter = max(7.0, (height + width) / 110)                     # the height of a capital, in pixels
     weight = max(1, round(letter / 9))
@@ -211,23 +218,26 @@ def _place(text: str, colour: Colour, box: Sequence[int], line: int, size: tuple
 
     left, edge = min(max(0, box[0] - line // 2), width - strip_w), max(0, box[1] - line // 2)
     right = left + strip_w
-    spans = [(other.top, other.bottom) for other in others if left < other.right and other.left < right]
+    spans = others[(left < others[:, 2]) & (others[:, 0] < right)][:, 1::2]
     top = _free_top(edge - strip_h if edge >= strip_h else edge, strip_h, height, spans)
     bottom = top + strip_h
     return Strip(left, top, right, bottom, text, (left + margin, bottom - below - margin // 2), scale, weight, colour)
 
 
-def _free_top(preferred: int, strip: int, height: int, spans: Sequence[tuple[int, int]]) -> int:
-    """The nearest place to the preferred one where a strip fits between the spans (top, bottom), and in the picture.
+def _free_top(preferred: int, strip: int, height: int, spans: np.ndarray) -> int:
+    """The nearest place to the preferred one where a strip fits between the spans (M, 2), top and bottom, and in the
+    picture; of two as near that by the earlier span, above it first.
 
     Where there is none, the preferred place.
     """
     last = height - strip
     preferred = min(preferred, last)
-    tops = sorted(spans)
-    lowest = list(accumulate((bottom for _, bottom in tops), max, initial=0))       # of the first spans
-    places = [preferred, *(top - strip for top, _ in spans), *(bottom for _, bottom in spans)]
-    for place in sorted(places, key=lambda place: abs(place - preferred)):
-        if 0 <= place <= last and lowest[bisect_left(tops, (place + strip,))] <= place:
-            return place
-    return preferred
+    tops, bottoms = spans.T
+    if preferred >= 0 and not ((tops < preferred + strip) & (preferred < bottoms)).any():
+        return preferred
+    order = tops.argsort()
+    lowest = np.concatenate([[0], np.maximum.accumulate(bottoms[order])])           # of the first spans
+    places = np.concatenate([tops - strip, bottoms])
+    first = tops[order].searchsorted(places + strip)                            # spans that begin above its end
+    free = places[(places >= 0) & (places <= last) & (lowest[first] <= places)]
+    return int(free[np.abs(free - preferred).argmin()]) if len(free) else preferred

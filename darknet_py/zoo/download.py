@@ -113,7 +113,7 @@ class _Broken(Exception):
     """An attempt that failed, and why; another one may not."""
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """Why a URL does not give the file."""
 
 
@@ -144,9 +144,9 @@ class _Part:
                     return True
                 self.restart()
                 if fresh or anew:
-                    raise _Refused(mismatch)
+                    raise Refused(mismatch)
                 most, anew = 0, True            # parts of two files, perhaps: once more, from the start
-            except _Refused as refused:
+            except Refused as refused:
                 reasons.append(f"{url}: {refused}")
                 return False
             except _Broken as broken:
@@ -161,7 +161,7 @@ class _Part:
         """One request for the bytes that are missing.
 
         Raises:
-            _Broken, _Refused
+            _Broken, Refused
         """
         if self.size is not None and self.length > self.size:
             self.restart()
@@ -172,7 +172,7 @@ class _Part:
         if self.length:
             headers |= {"Range": f"bytes={self.length}-"} | ({} if validator is None else {"If-Range": validator})
         try:
-            reply = build_opener(_Redirects).open(Request(url, headers=headers), timeout=self.timeout)
+            reply = build_opener(Redirects).open(Request(url, headers=headers), timeout=self.timeout)
         except HTTPError as error:
             with error:
                 if error.code == 416 and self.length:
@@ -180,12 +180,12 @@ class _Part:
                         self.restart()
                         self.receive(url)
                     return
-                raise (_Broken if error.code in TRANSIENT else _Refused)(
+                raise (_Broken if error.code in TRANSIENT else Refused)(
                     f"the server says {error.code} {error.reason}") from None
         except (InvalidURL, ValueError) as error:
-            raise _Refused(f"not a URL: {error}") from None
+            raise Refused(f"not a URL: {error}") from None
         except (OSError, HTTPException) as error:
-            raise _Broken(f"no connection: {_reason(error)}") from None
+            raise _Broken(f"no connection: {reason_of(error)}") from None
         with reply:
             self.take(reply, url, validator)
 
@@ -201,9 +201,9 @@ class _Part:
         elif reply.status == 200:
             total = _number(r"(\d+)$", reply.headers, "Content-Length")
         else:
-            raise _Refused(f"the server says {reply.status} {reply.reason}")
+            raise Refused(f"the server says {reply.status} {reply.reason}")
         if None not in (self.size, total) and total != self.size:
-            raise _Refused(f"expected {self.size} bytes, the server has {total}")
+            raise Refused(f"expected {self.size} bytes, the server has {total}")
         if reply.status == 200:
             self.restart()
             if (now := _validator(reply.headers)) is not None:
@@ -219,18 +219,18 @@ class _Part:
             try:
                 block = reply.read1(BLOCK)              # what is here; read would wait for all of a block
             except (OSError, HTTPException) as error:
-                raise _Broken(f"the connection broke off after {self.length} bytes: {_reason(error)}") from None
+                raise _Broken(f"the connection broke off after {self.length} bytes: {reason_of(error)}") from None
             if not block:
                 break
             self.file.write(block)
             self.length += len(block)
             if self.size is not None and self.length > self.size:
                 self.restart()
-                raise _Refused(f"expected {self.size} bytes, the server sends more")
+                raise Refused(f"expected {self.size} bytes, the server sends more")
             self.progress(self.length, total or 0)
             if (seconds := time.monotonic() - since) > PATIENCE:
                 if self.length - before < SLOWEST * seconds:
-                    raise _Refused(f"the server is too slow: {self.length - before} bytes in {seconds:.0f} seconds, "
+                    raise Refused(f"the server is too slow: {self.length - before} bytes in {seconds:.0f} seconds, "
                                   f"expected at least {SLOWEST} a second")
                 since, before = time.monotonic(), self.length
         if total is not None and self.length < total:
@@ -255,7 +255,7 @@ class _Part:
         return find_mismatch(self.path, self.size, self.sha256)
 
 
-class _Redirects(HTTPRedirectHandler):
+class Redirects(HTTPRedirectHandler):
     """Follows redirects to http and https only, and never from https to http."""
 
     http_error_308 = HTTPRedirectHandler.http_error_302         # Python 3.10 does not know it
@@ -264,7 +264,7 @@ class _Redirects(HTTPRedirectHandler):
                          ) -> Request | None:
         scheme = urlsplit(newurl).scheme
         if scheme not in ("http", "https") or (req.type, scheme) == ("https", "http"):
-            raise _Refused(f"the server redirects to {newurl}")
+            raise Refused(f"the server redirects to {newurl}")
         return super().redirect_request(req, fp, 307 if code == 308 else code, msg, headers, newurl)
 
 
@@ -314,7 +314,7 @@ def _validator(headers: Message) -> str | None:
     return tag if tag.startswith('"') else headers.get("Last-Modified")
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """An error of the network in words."""
     if isinstance(error, URLError):
         if not isinstance(error.reason, BaseException):

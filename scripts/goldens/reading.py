@@ -38,6 +38,6 @@ def golden_network(golden, path: Path, device: str) -> Network:
         warnings.simplefilter("ignore")         # the originals' oddities
         cfg = parse_cfg(golden.cfg, folder / f"{golden.meta['name']}.cfg")
         golden.write_weights(file.name)
-        network = load_network(cfg, file.name, device=device)
+        network = load_network(cfg, file.name).to(device)
     network.set_time_steps(golden.meta["time_steps"])
     return network

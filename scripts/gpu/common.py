@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from darknet_py import Network, load_network
 from darknet_py.cfg.language import Cfg, read_cfg
 from darknet_py.layers.batchnorm import Norm
-from darknet_py.model.network import HeadPass
+from darknet_py.model.plan import HeadPass
 from darknet_py.tools.random_weights import take_statistics
 
 from .report import records

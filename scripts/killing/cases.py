@@ -60,7 +60,8 @@ def cases(port: int) -> list[Case]:
              partial=LOCK, keeps=True),
         *(Case("convert", ("convert", *MODEL, f"out.{kind}"), ("convert", *OLD, f"out.{kind}"),
                varies=("out.safetensors", "out.torchscript")) for kind in FORMATS),
-        Case("detect", ("detect", *MODEL, *DRAWN, "-thresh", ".1"), ("detect", *OLD, *DRAWN, "-thresh", ".2")),
+        Case("detect", ("detect", *MODEL, *DRAWN, "-thresh", ".1"), ("detect", *OLD, *DRAWN, "-thresh", ".2"),
+             varies=("drawn/*.jpg",)),          # each run adds pictures
         Case("detect", ("detect", *MODEL, "0.png", "-thresh", ".1"), ("detect", *OLD, "0.png", "-thresh", ".2")),
         Case("evaluate", ("evaluate", "tiny.data", *MODEL, "-json", "all.json", "-plots", "plots"),
              ("evaluate", "tiny.data", *OLD, "-json", "all.json", "-plots", "plots"), varies=("all.json",)),

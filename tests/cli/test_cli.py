@@ -31,7 +31,7 @@ def test_flags_are_normalized(word, expected):
 def test_detect(cli, demo, tmp_path):
     cfg, weights, picture = demo
     code, out, err = cli("detect", cfg, weights, picture)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "wrote predictions.jpg\n")
     first, *lines = out.splitlines()
     assert re.fullmatch(re.escape(str(picture)) + r": Predicted in \d+\.\d+ milli-seconds\.", first)
     assert len(lines) > 5 and all(re.fullmatch(LINE, line) for line in lines)
@@ -107,7 +107,7 @@ def test_a_broken_picture_does_not_stop_the_others(cli, demo, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     (tmp_path / "empty.jpg").write_bytes(b"")
     code, out, err = cli("detect", *demo[:2], "bad.jpg", demo[2], "empty.jpg", "-out", "r.json", "-dontdraw_bbox")
-    assert code == 1 and out.count("Predicted in") == 1 and err.count("\n") == 2
+    assert code == 1 and out.count("Predicted in") == 1 and err.count("\n") == 3 and err.endswith("wrote r.json\n")
     assert len(json.loads((tmp_path / "r.json").read_text())) == 1
 
 

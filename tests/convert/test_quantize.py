@@ -10,16 +10,17 @@ import pytest
 import torch
 from conftest import ROOT, TINY_CFG, raises
 
-from darknet_py import DarknetError, Detector, load_network, read_cfg
+from darknet_py import DarknetError, Detector, LazyNetwork, load_network, quantize, read_cfg, read_samples
 from darknet_py.convert import convert
 from darknet_py.convert.formats import ExportOptions
 from darknet_py.convert.int8 import LEAST, Calibration, with_producers
 from darknet_py.convert.quantize import check_request, rank, rounded, smallest
+from darknet_py.data.datafile import read_names
 from darknet_py.data.dataset import Sample
 from darknet_py.errors import DataError, Reason, WeightsError
 from darknet_py.inference.backends import open_backend
 from darknet_py.inference.preprocess import as_input
-from darknet_py.model.network import LazyNetwork, Network
+from darknet_py.model.network import Network
 
 DIGITS = ROOT / "cfg/digits.cfg", ROOT / "weights/digits.weights"
 
@@ -80,6 +81,14 @@ def test_quantize(cli, digits, out, backend):
     assert code == 0 and "mean average precision (mAP@0.50)" in text, errors
     with raises(WeightsError, Reason.WRONG_FORMAT, f"{out}: expected a .weights file"):
         other.network                                       # noqa: B018
+
+
+def test_quantize_in_a_program(digits):
+    """By the public names, with the backend that is fastest."""
+    done = quantize(LazyNetwork(*DIGITS), "a.onnx", read_samples("digits.data"), read_samples("digits.data", "valid"),
+                    read_names("digits.names"), max_drop=5)
+    assert list(done.files) == [Path("a.onnx")] and len(done.layers) > 30 and abs(done.before - done.after) <= 5
+    assert len(Detector(DIGITS[0], "a.onnx")("digits.jpg")) > 10
 
 
 @pytest.fixture

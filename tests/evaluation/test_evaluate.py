@@ -197,6 +197,8 @@ def test_every_measure_at_once(labelled):
     network, names, sample = labelled
     empty = sample._replace(rows=sample.rows[:0])
     result = evaluate(network, [sample, empty], names)
+    assert re.fullmatch(rf"Evaluation\(MapResult\(mAP@0\.50 {result.map.map:.2%} of 3 classes; precision .*\), "
+                        rf"COCO's AP {result.coco.figures['AP']:.2%}, 2 images\)", repr(result))
     assert result.map.text() == evaluate_map(network, [sample, empty], names).text() \
         == map_and_predictions(network, [sample, empty], names)[0].text()
     assert result.coco.figures["AP"] == pytest.approx(result.coco.ap.mean()) and .5 <= result.coco.figures["AP50"] <= 1

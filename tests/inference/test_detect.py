@@ -53,12 +53,19 @@ def test_detections(detector, demo):
     assert place["height"] == pytest.approx((first.box[3] - first.box[1]) / height, abs=1e-5)
 
 
-def test_array_cannot_be_drawn_without_itself(detector, demo):
+def test_who_keeps_the_picture(detector, demo):
+    """A call of one image, and of arrays; a stream keeps no pixels, nor does a list of files, which are read again."""
     picture = cv2.imread(str(demo[2]))
-    found = detector(picture)
-    assert found.draw(picture).shape == picture.shape
-    with pytest.raises(ValueError, match="array"):
-        found.draw()
+    assert detector(picture).image is picture and detector([picture, demo[2]])[0].image is picture
+    np.testing.assert_array_equal(detector(demo[2]).image, picture)
+    _, from_file = detector([picture, demo[2]])
+    assert from_file.image is None and np.array_equal(from_file.draw(), from_file.draw(picture))
+    (_, from_array), (_, streamed) = detector.stream([picture, demo[2]])
+    assert from_array.detections.image is None and streamed.detections.image is None
+    assert from_array.detections.draw(picture).shape == picture.shape
+    for use in from_array.detections.draw, from_array.detections.crop, from_array.detections.show:
+        with pytest.raises(ValueError, match="came from an array and do not hold it"):
+            use()
 
 
 @pytest.mark.parametrize("shape", [(60, 80), (60, 80, 1), (60, 80, 3), (60, 80, 4), (1, 1, 3), (3, 400, 3)])
@@ -81,6 +88,30 @@ def test_thresholds(detector, demo):
     assert len(detector(demo[2])) == 2
     detector.thresh, detector.nms = .25, 0
     assert len(detector(demo[2])) >= len(everything)
+
+
+def test_thresholds_of_a_call(detector, demo):
+    """They do not stay."""
+    plain, picture = detector(demo[2]), cv2.imread(str(demo[2]))
+    several = detector(demo[2], thresh=.01, nms=0)
+    assert len(several) > len(plain) == len(detector(demo[2])) and several.scores.min() < .25
+    best = float(plain.scores[2])
+    assert len(detector([picture, demo[2]], thresh=best)[1]) == 2
+    streamed = [len(frame.detections) for _, frame in detector.stream([picture], thresh=.01, nms=0)]
+    assert streamed == [len(several)]
+    detector.thresh, detector.nms = .01, 0
+    assert len(detector(demo[2])) == len(several) and len(detector(demo[2], thresh=.25, nms=.45)) == len(plain)
+
+
+@pytest.mark.parametrize("value", [-.1, 1.1, float("nan"), "much", [1]])
+@pytest.mark.parametrize("name", ["thresh", "nms", "hier_thresh"])
+def test_thresholds_are_from_0_to_1(detector, demo, name, value):
+    with pytest.raises(DarknetError, match=f"^{name} needs a number from 0 to 1, found "):
+        Detector(*demo[:2], **{name: value})
+    if name != "hier_thresh":
+        for use in detector, lambda image, **options: detector.stream([image], **options):
+            with pytest.raises(DarknetError, match=f"^{name} needs a number from 0 to 1, found "):
+                use(demo[2], **{name: value})
 
 
 def test_the_most_confident_candidates_alone(demo):
@@ -220,7 +251,7 @@ def test_names_that_are_no_text(workdir, demo, cli):
     picture = os.fsdecode(b"caf\xe9.png")
     shutil.copy(demo[2], picture)
     code, out, error = cli("detect", "shapes.cfg", "shapes.weights", picture, "-out", "o.json")
-    assert code == 0 and error == "" and "\x1b" not in out
+    assert code == 0 and error == "wrote predictions.jpg and o.json\n" and "\x1b" not in out
     assert r"caf\udce9.png: Predicted" in out and r"cir\udce9cle: 99%" in out and r"sq\x1b[31muare: 99%" in out
     objects = json.loads(Path("o.json").read_bytes())[0]["objects"]
     assert {"cir\udce9cle", "sq\x1b[31muare", "triangle" * 125} >= {one["name"] for one in objects} and objects

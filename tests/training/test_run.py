@@ -35,6 +35,7 @@ def test_files_and_events(tiny):
     scored, = of(events, Scored)                     # every 100 iterations, or at the end
     assert scored.iteration == 12 and scored.is_best and scored.score.name == "mAP@0.50"
     assert run.best == scored.score.value
+    assert repr(run) == f"Run(tiny: iteration 12 of 12, best score {run.best:.2%} in iteration 12)"
     assert sorted(path.name for path in Path("backup").iterdir()) == [
         "tiny_best.weights", "tiny_final.weights", "tiny_last.state", "tiny_last.weights", "tiny_log.jsonl"]
     assert load_network("tiny.cfg", "backup/tiny_final.weights").seen == 48

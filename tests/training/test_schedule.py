@@ -3,9 +3,12 @@ import math
 from dataclasses import replace
 
 import pytest
+from conftest import raises
 
+from darknet_py import CfgError, Reason
 from darknet_py.cfg.options import NetOptions
-from darknet_py.data.batch_plan import plan, sequences
+from darknet_py.data.batch_plan import plan, sequences, shared
+from darknet_py.data.loader import Plan
 from darknet_py.training.schedule import learning_rate
 
 NET = NetOptions(learning_rate=.1, max_batches=1000, burn_in=0)
@@ -72,3 +75,14 @@ def test_dynamic_minibatch():
 def test_sequences(iteration, parts):
     net = replace(SIZED, steps=(100, 200, 300), scales=(1, 1, 1), seq_scales=(.5, 4, .01))
     assert sequences(net, iteration) == parts
+
+
+@pytest.mark.parametrize("images, subdivisions, processes, count", [(64, 8, 1, 8), (64, 8, 4, 8), (64, 1, 4, 4),
+                                                                   (12, 4, 3, 6), (12, 2, 3, 3)])
+def test_a_batch_shared_by_processes(images, subdivisions, processes, count):
+    assert shared(Plan(32, 32, images, subdivisions), processes) == Plan(32, 32, images, count)
+
+
+def test_a_batch_that_cannot_be_shared():
+    with raises(CfgError, Reason.INDIVISIBLE, r"^a\.cfg: a batch of 8 images cannot be shared by 3 processes$"):
+        shared(Plan(32, 32, 8, 2), 3, "a.cfg")

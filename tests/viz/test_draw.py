@@ -9,7 +9,7 @@ import torch
 from conftest import raises
 
 from darknet_py.errors import DataError, Reason
-from darknet_py.viz.draw import LIGHT, class_colour, draw_detections, text_colour
+from darknet_py.viz.draw import LIGHT, MOST_DRAWN, _free_top, class_colour, draw_detections, text_colour
 
 NAMES = ["cat", "a rather long name for such a small thing"]
 
@@ -97,3 +97,35 @@ def test_colours_are_stable_and_distinct():
 def test_draw_refuses(image, boxes, labels, reason, complaint):
     with raises(DataError, reason, complaint):
         draw_detections(image, boxes, labels, [], NAMES)
+
+
+def test_the_most_confident_boxes_alone_are_drawn():
+    """A threshold of 0 gives tens of thousands, most of them worth nothing."""
+    count = 20_000
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 150, (count, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 50, (count, 2))], 1)
+    scores, labels = rng.permutation(count) / count, rng.integers(0, 9, count)
+    best = scores.argsort()[-MOST_DRAWN:]
+    assert np.array_equal(draw_detections(grey(200, 200), boxes, labels, scores, NAMES),
+                          draw_detections(grey(200, 200), boxes[best], labels[best], scores[best], NAMES))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_label_gets_the_nearest_free_place(seed):
+    """... as trying every place finds it."""
+    rng = np.random.default_rng(seed)
+    for _ in range(20):
+        check_free_top(rng)
+
+
+def check_free_top(rng):
+    height, strip = int(rng.integers(10, 60)), int(rng.integers(1, 10))
+    tops = rng.integers(0, height, rng.integers(0, 8))
+    spans = np.stack([tops, tops + rng.integers(1, 9, len(tops))], 1)
+    preferred = int(rng.integers(0, height))
+    found = _free_top(preferred, strip, height, spans)
+    wanted = min(preferred, height - strip)
+    free = [top for top in range(height - strip + 1) if all(top + strip <= a or b <= top for a, b in spans.tolist())]
+    assert found in free if free else found == wanted
+    assert abs(found - wanted) == min((abs(top - wanted) for top in free), default=0)

@@ -9,7 +9,7 @@ import pytest
 from web import Page
 
 from darknet_py.zoo import download as module
-from darknet_py.zoo.download import DownloadError, _Redirects, _Refused, download
+from darknet_py.zoo.download import DownloadError, Redirects, Refused, download
 
 DATA = bytes(range(256)) * 64
 OTHER = DATA[::-1]
@@ -177,8 +177,8 @@ def test_redirects(web, path):
 
 @pytest.mark.parametrize("to", ["http://b/c", "file:///etc/passwd", "data:,x"])
 def test_no_redirect_leads_out(to):
-    with pytest.raises(_Refused, match="redirects to"):
-        _Redirects().redirect_request(Request("https://a/b"), None, 302, "", {}, to)
+    with pytest.raises(Refused, match="redirects to"):
+        Redirects().redirect_request(Request("https://a/b"), None, 302, "", {}, to)
 
 
 def test_a_silent_server(web, path):

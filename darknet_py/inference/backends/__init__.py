@@ -24,6 +24,7 @@ from darknet_py.inference.backends.torchscript import Exported, TorchScript
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.model.weights import MOST_BYTES
 from darknet_py.utils.cache import Cache, cache_folder
+from darknet_py.utils.device import device_name
 from darknet_py.utils.files import check_regular
 from darknet_py.utils.machine import cpu_features
 from darknet_py.utils.version import __version__
@@ -35,7 +36,7 @@ ON_CPU = (Ncnn, OpenVino)               # of which "auto" takes one
 WINOGRAD = .5           # of a network's FLOPs: where Winograd's algorithm can do so many, ncnn is the faster
 
 
-def choose(network: Network, device: str | torch.device = "auto", precision: str = "float32"
+def choose(network: Network, device: str | int | torch.device = "auto", precision: str = "float32"
            ) -> tuple[tuple[str, ...], str]:
     """The backend that "auto" stands for, the fastest at float32's accuracy, behind it those that take its place where
     it cannot express the network, and why, in words.
@@ -46,8 +47,7 @@ def choose(network: Network, device: str | torch.device = "auto", precision: str
     Returns:
         Names, of which the last is "pytorch"; and why.
     """
-    if torch.device("cuda" if device == "auto" and torch.cuda.is_available() else
-                    "cpu" if device == "auto" else device).type != "cpu":
+    if torch.cuda.is_available() if device == "auto" else str(device) != "cpu":
         return ("pytorch",), "there is a GPU"
     stateful = next((layer for layer in network.layers if layer.stateful), None)
     if stateful is not None:
@@ -72,7 +72,7 @@ def choose(network: Network, device: str | torch.device = "auto", precision: str
 
 
 def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "float32",
-                 device: str | torch.device = "auto", layers: Sequence[int] | None = None, few: bool = False
+                 device: str | int | torch.device = "auto", layers: Sequence[int] | None = None, few: bool = False
                  ) -> Backend:
     """A network on a runtime. A compiled model is checked against PyTorch, and cached.
 
@@ -82,13 +82,14 @@ def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "fl
             of its extension or the one named.
         backend: one of ``BACKENDS``, or "auto", see ``choose``.
         precision: one of ``PRECISIONS``; ``INT8`` of a model that is in int8, where "float32" stands for that too.
+        device: see ``utils.device.device_name``.
         layers: see ``Backend``.
         few: there will be so few images (up to ``FEW``) that "auto" compiles nothing for them: it takes PyTorch unless
             a compiled model is cached.
 
     Raises:
-        DarknetError: no such backend or precision, a package is missing, the backend cannot run this network, or it
-            gives something else than PyTorch.
+        DarknetError: no such backend, precision or device, a package is missing, the backend cannot run this network,
+            or it gives something else than PyTorch.
     """
     if backend not in BACKENDS and backend != "auto":
         raise DarknetError(f"expected a backend (auto, {', '.join(BACKENDS)}), found {backend}"
@@ -96,6 +97,7 @@ def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "fl
     if precision not in (*PRECISIONS, INT8):
         raise DarknetError(f"expected a precision ({', '.join((*PRECISIONS, INT8))}), found {precision}"
                            + suggested_precision(precision))
+    device = device_name(device) if backend == "auto" else device
     if files.model is not None:
         return load_model(files.outline, files.model, backend, precision, device, layers)
     if precision == INT8:
@@ -120,7 +122,7 @@ def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "fl
 
 
 def build_backend(network: Network, name: str = "pytorch", precision: str = "float32",
-                  device: str | torch.device = "auto", layers: Sequence[int] | None = None) -> Backend:
+                  device: str | int | torch.device = "auto", layers: Sequence[int] | None = None) -> Backend:
     """A network that has its weights on the runtime of that name, checked, not cached; see ``open_backend``."""
     backend = BACKENDS[name]
     precision = backend.supported(precision)
@@ -145,7 +147,7 @@ def build_backend(network: Network, name: str = "pytorch", precision: str = "flo
     return built
 
 
-def build_fastest(network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None
+def build_fastest(network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None
                   ) -> Backend:
     """A network that has its weights on the first of those that ``choose`` names that can express it, not cached."""
     for name in choose(network, device)[0][:-1]:
@@ -155,7 +157,7 @@ def build_fastest(network: Network, device: str | torch.device = "auto", layers:
 
 
 def load_model(network: Network, path: Path, backend: str = "auto", precision: str = "float32",
-               device: str | torch.device = "auto", layers: Sequence[int] | None = None) -> Backend:
+               device: str | int | torch.device = "auto", layers: Sequence[int] | None = None) -> Backend:
     """A model in a file on a runtime that reads it, see ``open_backend``.
 
     Args:
@@ -202,7 +204,7 @@ def _first_line(error: Exception) -> str:
                 lines[-1] if lines else type(error).__name__)
 
 
-def _open(files: LazyNetwork, backend: type[Backend], precision: str, device: str | torch.device,
+def _open(files: LazyNetwork, backend: type[Backend], precision: str, device: str | int | torch.device,
           layers: Sequence[int] | None, build: bool = True) -> Backend | None:
     """The backend from the cache, or built unless ``build`` is False."""
     models = Cache(cache_folder())
@@ -220,6 +222,7 @@ def _open(files: LazyNetwork, backend: type[Backend], precision: str, device: st
         found = pool.submit(look_up, precision) if keep else None
         backend.require()               # imports it meanwhile
         backend.check_device(device)
+        device = device_name(device)
         if (supported := backend.supported(precision)) != precision:
             precision, found = supported, pool.submit(look_up, supported) if keep else None
         if backend.exports is not None and files.weights is not None:

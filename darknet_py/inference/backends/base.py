@@ -68,7 +68,7 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+    def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
               precision: str = "float32") -> Backend:
         """The backend of a network that has its weights.
 
@@ -139,7 +139,7 @@ class Backend(ABC):
                 raise DarknetError(f"backend={cls.name} needs the package {package}: {why}") from None
 
     @classmethod
-    def check_device(cls, device: str | torch.device) -> None:
+    def check_device(cls, device: str | int | torch.device) -> None:
         """DarknetError for a device other than the CPU, where it runs on that alone."""
         if str(device) not in ("auto", "cpu"):
             raise DarknetError(f"backend={cls.name} runs on the CPU, found device={device}")
@@ -182,7 +182,7 @@ class OnnxBackend(Backend):
     reads: ClassVar[tuple[str, ...]] = (".onnx",)
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+    def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
               precision: str = "float32") -> OnnxBackend:
         cls.require((*cls.builds_with, *cls.packages))
         cls.check_device(device)

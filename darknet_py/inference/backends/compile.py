@@ -30,8 +30,8 @@ class Compiled(PyTorch):
         self.compiled: Any = torch.compile(self._outputs, options={"freezing": True})
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device | None = "auto", layers: Sequence[int] | None = None,
-              precision: str = "float32") -> PyTorch:
+    def build(cls, network: Network, device: str | int | torch.device | None = "auto",
+              layers: Sequence[int] | None = None, precision: str = "float32") -> PyTorch:
         for layer in network.layers:
             if layer.stateful:
                 raise layer.place.error("remembers earlier images, which compiled code cannot",

@@ -70,7 +70,7 @@ class Ncnn(Backend):
                 del os.environ[name]
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+    def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
               precision: str = "float32") -> Ncnn:
         cls.require((*cls.builds_with, *cls.packages))
         cls.check_device(device)

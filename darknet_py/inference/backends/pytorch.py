@@ -10,11 +10,11 @@ from torch import Tensor
 from darknet_py.inference.backends.base import PRECISIONS, Backend
 from darknet_py.layers.base import Layer
 from darknet_py.model.network import Network
-from darknet_py.utils.distributed import local_device
+from darknet_py.utils.device import local_device
 from darknet_py.utils.memory import free_memory
 
 
-def prepare_for_inference(network: Network, device: str | torch.device | None = None,
+def prepare_for_inference(network: Network, device: str | int | torch.device | None = None,
                           dtype: torch.dtype | None = None, packed: bool = False) -> Network:
     """The network itself, no longer to train: on that device, folded, of that type, images without time steps, channels
     last.
@@ -71,19 +71,19 @@ class PyTorch(Backend):
         return next(self.network.parameters(), torch.zeros(()))
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device | None = "auto", layers: Sequence[int] | None = None,
-              precision: str = "float32") -> PyTorch:
+    def build(cls, network: Network, device: str | int | torch.device | None = "auto",
+              layers: Sequence[int] | None = None, precision: str = "float32") -> PyTorch:
         """Of the network itself, which is folded; None leaves it on its device."""
         dtype = None if precision == "float32" else getattr(torch, precision)       # None: what it is
         return cls(prepare_for_inference(network, device, dtype, cls.packed), layers)
 
     @classmethod
-    def check_device(cls, device: str | torch.device) -> None:
+    def check_device(cls, device: str | int | torch.device) -> None:
         """All that PyTorch has."""
 
     @classmethod
-    def copy_of(cls, network: Network, device: str | torch.device | None = None, layers: Sequence[int] | None = None
-                ) -> PyTorch:
+    def copy_of(cls, network: Network, device: str | int | torch.device | None = None,
+                layers: Sequence[int] | None = None) -> PyTorch:
         """Of a copy, so that a network may go on training."""
         return cls.build(copy.deepcopy(network).eval(), device, layers)
 

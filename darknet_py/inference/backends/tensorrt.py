@@ -41,7 +41,7 @@ class TensorRT(OnnxBackend):
         return torch.device("cuda", torch.cuda.current_device())
 
     @classmethod
-    def check_device(cls, device: str | torch.device) -> None:
+    def check_device(cls, device: str | int | torch.device) -> None:
         if not torch.cuda.is_available() or str(device) == "cpu":
             raise DarknetError(f"backend=tensorrt runs on a GPU, found device={device}"
                                + ("" if torch.cuda.is_available() else ", and no GPU that PyTorch can use"))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from darknet_py.inference.backends.base import Backend
 from darknet_py.model.network import Network
-from darknet_py.utils.distributed import local_device
+from darknet_py.utils.device import local_device
 
 
 class _Traced(Backend):
@@ -27,7 +27,7 @@ class _Traced(Backend):
         return self.place
 
     @classmethod
-    def check_device(cls, device: str | torch.device) -> None:
+    def check_device(cls, device: str | int | torch.device) -> None:
         """All that PyTorch has."""
 
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -42,7 +42,7 @@ class TorchScript(_Traced):
     exports = "TorchScript"
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+    def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
               precision: str = "float32") -> TorchScript:
         where, module = local_device(device), cls.exported(network, layers)
         return cls(network, trace(module.to(where), _example(network).to(where)), where, layers)
@@ -59,7 +59,7 @@ class Exported(_Traced):
     exports = "a torch.export program"
 
     @classmethod
-    def build(cls, network: Network, device: str | torch.device = "auto", layers: Sequence[int] | None = None,
+    def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
               precision: str = "float32") -> Exported:
         where, module = local_device(device), cls.exported(network, layers)
         return cls(network, export(module.to(where), _example(network).to(where), None).module(), where, layers)
