@@ -122,7 +122,7 @@ def opencv_facts() -> dict[str, Any]:
 
 
 def window() -> dict[str, Any]:
-    from darknet_py.live.window import has_window
+    from darknet_py.viz.display import has_window
     return {"possible": has_window()}
 
 
