@@ -158,7 +158,7 @@ def caches() -> dict[str, Any]:
     torch = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or Path(
         tempfile.gettempdir(), f"torchinductor_{re.sub(r'[^A-Za-z0-9_]', '_', getpass.getuser())}")
     return {name: {"folder": None if folder is None else str(folder), **sizes(folder)}
-            for name, folder in (("compiled models", cache_folder()), ("torch.compile", Path(torch)))}
+            for name, folder in (("models, weights", cache_folder()), ("torch.compile", Path(torch)))}
 
 
 def sizes(folder: Path | None) -> dict[str, int]:
