@@ -1,7 +1,7 @@
 """Writing of video files, through PyAV where it is installed, else through OpenCV.
 
 OpenCV's wheels have no encoder for H.264 on most systems. PyAV's have one, and write .mp4 in fragments, which can be
-opened however the process ends: ``pip install av``, or ``darknet_py[video]``.
+opened however the process ends: ``pip install av``, or ``darknet-torch[video]``.
 """
 from __future__ import annotations
 
