@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from darknet_py.data.image import quiet_opencv
-from darknet_py.errors import DataError, Reason, cause
+from darknet_py.errors import DataError, Reason, cause, suggestion
 from darknet_py.live.capture import quiet_ffmpeg
 from darknet_py.live.files import Unfinished
 from darknet_py.live.results import Result
@@ -64,8 +64,8 @@ class VideoWriter:
             raise DataError(f"{path}: expected the name of a video that ends with {', '.join(CODECS)}",
                             Reason.UNKNOWN_NAME)
         if codec is not None and codec not in known:
-            raise DataError(f"{path}: expected one of the codecs {', '.join(filter(None, known))}, found {codec}",
-                            Reason.UNKNOWN_NAME)
+            raise DataError(f"{path}: expected one of the codecs {', '.join(filter(None, known))}, found {codec}"
+                            + suggestion(codec, filter(None, known)), Reason.UNKNOWN_NAME)
         self.path, self.rate, self.live, self.count = path, rate, live, 0
         self.codecs = [name for name in known[:known.index(None) if None in known else None] if name] if codec is None \
             else [codec]
