@@ -141,10 +141,22 @@ def cause(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the most similar of those that are known, if one is."""
-    close = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def nearest(word: str, known: Iterable[str], cutoff: float = .6) -> str | None:
+    """The most similar of the known words, whatever their case, or the only one that begins with a word of 3 letters or
+    more; None where none is similar."""
+    lower: dict[str, str] = {}
+    for one in known:
+        lower.setdefault(one.lower(), one)
+    word = word.lower()
+    begins = [one for one in lower if one.startswith(word)] if len(word) > 2 else []
+    close = begins if len(begins) == 1 else get_close_matches(word, lower, n=1, cutoff=cutoff)
+    return lower[close[0]] if close else None
+
+
+def suggestion(word: str, known: Iterable[str], form: str = "{}", cutoff: float = .6) -> str:
+    """The end of a message about an unknown word: the one that is probably meant, see ``nearest``, in ``form``."""
+    found = nearest(word, known, cutoff)
+    return "" if found is None else f"; did you mean {form.format(found)}?"
 
 
 def locate(path: object, line: int | None) -> str:

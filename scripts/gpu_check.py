@@ -14,8 +14,9 @@ The program needs numpy, opencv-python-headless, matplotlib, pyparsing and safet
 hypothesis, onnx and onnxruntime, and pycocotools for the tests that measure COCO's AP. What is missing fails or is
 left out alone.
 
-Each part runs in a process of its own, which is ended at its limit; a figure is on the disk as soon as it is measured,
-so that neither a crash nor a hang takes anything along. What a part does not use of its time goes to those after it.
+Each part runs in a process of its own, a fork of one that has imported PyTorch, which is ended at its limit; a figure
+is on the disk as soon as it is measured, so that neither a crash nor a hang takes anything along. What a part does not
+use of its time goes to those after it.
 The CPU's losses and mAP, to compare with, are computed meanwhile in one more process, which sees no GPU.
 --device cpu --quick runs the same code on tiny networks.
 """
@@ -26,13 +27,16 @@ import atexit
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import suppress
+from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,35 +59,44 @@ PARTS = (Part("facts", "gpu.facts", 25), Part("correctness", "gpu.correctness", 
 REFERENCE = Part("reference", "gpu.reference", 230)     # beside the others
 
 
-def command(part: Part, work: Path, device: str, quick: bool, seconds: float) -> list[str]:
-    return [sys.executable, str(Path(__file__).resolve()), "--part", part.run, "--name", part.name, "--work", str(work),
-            "--device", device, "--seconds", str(seconds), *["--quick"] * quick]
+@cache
+def fork_server() -> ForkServerContext:
+    """A process that has imported PyTorch, and has not touched the GPU: each part is a fork of it, and so need not
+    spend the seconds of importing it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["gpu.common"])
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONPATH"]
+        os.environ |= {} if before is None else {"PYTHONPATH": before}
+    return context
 
 
-def start(part: Part, work: Path, device: str, quick: bool, seconds: float) -> subprocess.Popen:
-    """A part in a process group of its own. One that is on the CPU sees no GPU, and leaves it half of the cores."""
-    environment = os.environ.copy()
-    if part is REFERENCE:
-        environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2))}
-    return subprocess.Popen(command(part, work, device, quick, seconds), cwd=ROOT, env=environment,
-                            preexec_fn=os.setpgrp)
+def start(part: Part, work: Path, device: str, quick: bool, seconds: float) -> ForkServerProcess:
+    """A part in a process group of its own."""
+    process = fork_server().Process(target=work_on, args=(part, work, device, quick, seconds))
+    process.start()
+    return process
 
 
-def stop(process: subprocess.Popen) -> None:
+def stop(process: ForkServerProcess) -> None:
     """End a part with all that it started."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        os.killpg(process.pid or 0, signal.SIGKILL)
+    process.kill()                      # should it have no group yet
+    process.join()
 
 
-def finish(process: subprocess.Popen, part: Part, limit: float) -> str | None:
+def finish(process: ForkServerProcess, part: Part, limit: float) -> str | None:
     """Wait for a part; what was wrong with it."""
-    try:
-        status = process.wait(timeout=limit)
-    except subprocess.TimeoutExpired:
-        stop(process)
+    process.join(limit)
+    status = process.exitcode
+    stop(process)                       # or what it may have left running
+    if status is None:
         return f"{part.name}: did not end within {limit:.0f} s, and was ended"
-    stop(process)                       # what it may have left running
     if status:
         return f"{part.name}: ended with {'signal ' + str(-status) if status < 0 else 'status ' + str(status)}"
     return None
@@ -127,18 +140,22 @@ def run_parts(parts: list[Part], work: Path, device: str, quick: bool, seconds: 
     return troubles
 
 
-def work_on(given: argparse.Namespace) -> int:
-    """What a part's own process does."""
+def work_on(part: Part, work: Path, device: str, quick: bool, seconds: float) -> None:
+    """What a part's own process does. One that is on the CPU sees no GPU, and leaves it half of the cores."""
+    os.setpgrp()
+    if part.name == REFERENCE.name:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.chdir(ROOT)
     import torch
     from gpu.common import Job, quiet
-    if hasattr(signal, "alarm"):        # should whoever waits for it be gone
-        signal.alarm(int(given.seconds + 4 * GRACE))
+    if part.name == REFERENCE.name:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    signal.alarm(int(seconds + 4 * GRACE))      # should whoever waits for it be gone
     quiet()
-    module, _, function = given.part.partition(":")
-    job = Job(given.name, given.work / f"{given.name}.jsonl", torch.device(given.device), given.quick, given.seconds)
+    module, _, function = part.run.partition(":")
+    job = Job(part.name, work / f"{part.name}.jsonl", torch.device(device), quick, seconds)
     getattr(importlib.import_module(module), function if function else "run")(job)
     job.write("end", seconds=time.perf_counter() - job.begin)
-    return 0
 
 
 def main(words: list[str] | None = None) -> int:
@@ -150,22 +167,19 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--parts", type=lambda text: text.split(","), default=[part.name for part in PARTS],
                         metavar="NAME,...", help=f"some of {','.join(part.name for part in PARTS)}")
     parser.add_argument("--docs", action="store_true", help="write docs/gpu.md whatever ran")
-    for name, kind in (("--part", str), ("--name", str), ("--work", Path), ("--seconds", float)):
-        parser.add_argument(name, type=kind, help=argparse.SUPPRESS)
     given = parser.parse_args(words)
-    if given.part is not None:
-        return work_on(given)
     parts = [part for part in PARTS if part.name in given.parts]
     if unknown := set(given.parts) - {part.name for part in PARTS}:
         parser.error(f"--parts: expected some of {', '.join(part.name for part in PARTS)}, found "
                      f"{', '.join(sorted(unknown))}")
     if given.minutes <= 0:
         parser.error("--minutes needs a number above 0")
-    import torch
     from gpu import report
-    if given.device == "cuda" and not torch.cuda.is_available():
-        print("gpu_check: PyTorch finds no CUDA device; --device cpu --quick tries this program", file=sys.stderr)
-        return 1
+    if given.device == "cuda":
+        import torch
+        if not torch.cuda.is_available():
+            print("gpu_check: PyTorch finds no CUDA device; --device cpu --quick tries this program", file=sys.stderr)
+            return 1
     begin = time.monotonic()
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="gpu_check_") as folder:

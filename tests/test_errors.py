@@ -8,7 +8,7 @@ import pytest
 
 import darknet_py
 from darknet_py import CfgError, DataError, Reason, WeightsError
-from darknet_py.errors import MOST, DownloadError, cause, one_line
+from darknet_py.errors import MOST, DownloadError, cause, one_line, suggestion
 
 PACKAGE = Path(darknet_py.__file__).parent
 
@@ -48,6 +48,14 @@ def test_errors_cross_processes(error, said):
                                            (NotADirectoryError(), Reason.UNREADABLE)])
 def test_reasons_of_the_system(error, reason):
     assert Reason.reading(error) is reason
+
+
+@pytest.mark.parametrize("word, known, found", [
+    ("yolo4", ["yolov3", "yolov4"], "yolov4"), ("YOLOv4-Tiny", ["yolov4", "yolov4-tiny"], "yolov4-tiny"),
+    ("onnx", ["openvino", "onnxruntime"], "onnxruntime"), ("on", ["onnxruntime"], None),
+    ("zzz", ["yolov4"], None), ("", ["yolov4"], None), ("a", [], None), ("leakey", ["Leaky"], "Leaky")])
+def test_suggestion(word, known, found):
+    assert suggestion(word, known, "<{}>") == ("" if found is None else f"; did you mean <{found}>?")
 
 
 @pytest.mark.parametrize("make", [

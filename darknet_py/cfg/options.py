@@ -7,12 +7,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from darknet_py.cfg.language import Cfg, Entry, Section
-from darknet_py.errors import Reason
+from darknet_py.errors import Reason, suggestion
 
 Options = TypeVar("Options")
 LIMIT = 2 ** 31             # C keeps these values in an int
@@ -44,9 +43,7 @@ def bind(cfg: Cfg, section: Section, options: type[Options]) -> Options:
     schema, values = _schema(options), {}    # type: ignore[arg-type]
     for key, entry in section.first.items():
         if key not in schema:
-            close = get_close_matches(key, schema, n=1, cutoff=0.75)
-            hint = f"; did you mean {close[0]}=?" if close else ""
-            cfg.warn(f"[{section.kind}] has no option {key}={hint}", entry.line)
+            cfg.warn(f"[{section.kind}] has no option {key}=" + suggestion(key, schema, "{}=", .75), entry.line)
             continue
         name, read, check = schema[key]
         values[name] = check(cfg, entry, read(cfg, entry))
@@ -107,8 +104,7 @@ def _checker(metadata: Any) -> Callable[[Cfg, Entry, Any], Any]:
 
     def check(cfg: Cfg, entry: Entry, value: Any) -> Any:
         if choices is not None and value not in choices:
-            close = get_close_matches(str(value), choices, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
+            hint = suggestion(str(value), choices)
             for other, choice in others.items():
                 if str(value).lower().startswith(other):
                     hint = f" ({other} is {entry.key}={choice} here)"

@@ -7,17 +7,18 @@ from __future__ import annotations
 import argparse
 import atexit
 import gc
-import re
 import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import Any, NoReturn
+from types import ModuleType
 
 from darknet_py.cli.model import sort_out, spread
+from darknet_py.cli.order import check_order
 from darknet_py.cli.output import give_up_streams, open_streams, say
-from darknet_py.errors import BackendWarning, CfgWarning, DarknetError, cause, one_line, printable, suggestion
+from darknet_py.cli.parser import Parser, normalized
+from darknet_py.errors import BackendWarning, CfgWarning, DarknetError, cause, one_line
 
 VERBS = {               # verb -> (module with add_arguments, run, perhaps prepared, help); ``verb`` tells it which
     "detect": ("detect", "find objects in pictures: detect CFG WEIGHTS IMAGE..."),
@@ -56,6 +57,8 @@ VERBS = {               # verb -> (module with add_arguments, run, perhaps prepa
     "visualize": ("maintenance", "a picture of a layer's filters: visualize CFG WEIGHTS [OUT]"),
     "preview": ("preview", "a grid of augmented training pictures: preview DATA CFG"),
     "schedule": ("schedule", "draw the learning rate over the iterations: schedule CFG [-out FILE]"),
+    "doctor": ("doctor", "what an issue report needs: versions, hardware, backends, caches: doctor [-json FILE]"),
+    "completion": ("completion", "completes words in the shell: completion bash|zsh|fish"),
 }
 
 
@@ -93,17 +96,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(typed: list[str]) -> int:
     words = [normalized(word) for word in typed]
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
     verb = next((word for word in words if word in VERBS), None)
-    if verb is None:
+    if verb is None or (words[0] != verb and not words[0].startswith("-")):     # not a verb, then one as a word of it
         return _without_verb(words)
     words.remove(verb)
-    module = import_module(f"darknet_py.cli.{VERBS[verb][0]}")
-    parser = _Parser(f"darknet-py {verb}", description=module.__doc__, allow_abbrev=False,
-                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.set_defaults(verb=verb, typed=typed)
-    module.add_arguments(parser)
+    parser = parser_of(verb)
+    parser.set_defaults(typed=typed)
+    module = module_of(verb)
     parsed = parser.parse_intermixed_args(getattr(module, "prepared", list)(spread(words)))
-    _check_order(parsed)
+    check_order(parsed, parser)
     sort_out(parsed, parser.error)
     with warnings.catch_warnings():
         for category in (CfgWarning, BackendWarning):
@@ -112,52 +115,35 @@ def _run(typed: list[str]) -> int:
         return module.run(parsed)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Repeats what was typed as one line of bounded length."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(one_line(message))
-
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        if action.option_strings and action.nargs is None and arg_strings == ["--"]:    # argparse makes [] of it
-            self.error(f"argument {action.option_strings[0]}: expected a value, found --")
-        return super()._get_values(action, arg_strings)
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        (sys.stderr if file is None else file).write(message)       # errors come out, see ``main``
+def module_of(verb: str) -> ModuleType:
+    """The module of a verb."""
+    return import_module(f"darknet_py.cli.{VERBS[verb][0]}")
 
 
-def _check_order(parsed: argparse.Namespace) -> None:
-    """Refuse CFG DATA, a frequent mistake with the verbs that begin with DATA CFG."""
-    data, cfg = getattr(parsed, "data", None), getattr(parsed, "cfg", None)
-    if data is not None and (data.endswith(".cfg") or str(cfg).endswith(".data")):
-        raise DarknetError(f"expected a data set and then a .cfg file, found {data} {cfg}; is the order DATA CFG?")
-
-
-def normalized(word: str) -> str:
-    """A flag as argparse knows it: -ext_output, --ext_output and -ext-output are --ext-output; -i 0 is --i 0."""
-    match = re.fullmatch(r"--?([A-Za-z][\w-]*)(=.*)?", word, re.S)
-    if match is None:
-        return word
-    name = "help" if match[1] == "h" else match[1].replace("_", "-").lower()
-    return f"--{name}{match[2] or ''}"
+def parser_of(verb: str) -> Parser:
+    """The parser of a verb's words."""
+    module = module_of(verb)
+    parser = Parser(f"darknet-py {verb}", description=module.__doc__, allow_abbrev=False,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(verb=verb)
+    parser.words = VERBS[verb][1].rpartition(f": {verb} ")[2]
+    module.add_arguments(parser)
+    return parser
 
 
 def _without_verb(words: Sequence[str]) -> int:
-    """--help, --version, or the error for anything else."""
-    if "--version" in words:
+    """--help, --version, a short usage for no words at all, or the error for anything else."""
+    from darknet_py.cli.usage import short_usage, unknown_verb, usage
+    unknown = next((word for word in words if not word.startswith("-")), None)
+    if unknown is not None:
+        say(f"darknet-py: {unknown_verb(unknown, words, VERBS)}", error=True)
+    elif "--version" in words:
         from darknet_py.utils.version import __version__
         print(f"darknet-py {__version__}")
         return 0
-    usage = "usage: darknet-py VERB ...\n\nverbs (darknet-py VERB --help says more):\n" + "\n".join(
-        f"  {verb:<12}{text}" for verb, (_, text) in VERBS.items()) + "\n\n  --version  --help\n"
-    if "--help" in words:
-        print(usage)
+    elif "--help" in words:
+        print(usage(VERBS), end="")
         return 0
-    unknown = next((word for word in words if not word.startswith("-")), None)
-    if unknown is None:
-        print(usage, file=sys.stderr)
     else:
-        print(f"darknet-py: expected a verb ({', '.join(VERBS)}), found {printable(unknown[:40])}"
-              + suggestion(unknown, VERBS), file=sys.stderr)
+        print(short_usage(), end="", file=sys.stderr)
     return 2

@@ -22,7 +22,7 @@ MODEL = RUNTIME | {"names", "letter_box", "tiles", "overlap", "size", "set"}
 SHOWING = names("thresh nms hier ext_output dontdraw_bbox benchmark_layers dont_show save_labels only "
                 "blur crops")
 TRAINING = RUNTIME | names(         # it refuses some of them itself, and says what to use instead
-    "map map_epochs patience clear gpus seed workers amp statistics compile backup no_report tensorboard v thresh "
+    "map map_epochs patience clear gpus seed workers amp statistics compile backup no_report tensorboard log v thresh "
     "iou_thresh points chart dashboard mjpeg_port bind dont_show show_imgs benchmark_layers letter_box")
 TAKEN: dict[str, dict[str, frozenset[str]]] = {
     "detector": {

@@ -47,7 +47,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def prepared(words: Sequence[str]) -> list[str]:
     """-track may stand alone; what follows it then is no kind."""
     return [f"--track={AUTO}" if word == "--track" and following not in KINDS else word
-            for word, following in zip(words, [*words[1:], ""], strict=True)]
+            for word, following in zip(words, [*words[1:], ""], strict=False)]
 
 
 def wants_embeddings(arguments: argparse.Namespace) -> bool:

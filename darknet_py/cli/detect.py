@@ -266,7 +266,9 @@ def device(arguments: argparse.Namespace) -> str:
 
 
 def ask_for_images() -> Iterator[str]:
-    """Paths from the standard input, a line each, until it ends."""
+    """Pictures by the lines of the standard input, see ``find_images``, until it ends."""
+    from darknet_py.data.lists import find_images
+    from darknet_py.errors import DataError
     while True:
         print("Enter Image Path: ", end="", flush=True)
         line = sys.stdin.readline()
@@ -274,7 +276,10 @@ def ask_for_images() -> Iterator[str]:
             print()
             return
         if line.strip():
-            yield line.strip()
+            try:
+                yield from find_images([line.strip()])
+            except DataError:                   # the detector says so in the place of a result
+                yield line.strip()
 
 
 def lines(detections: Detections, ext_output: bool) -> Iterator[str]:

@@ -13,8 +13,9 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darknet_py.cli.detect import device
@@ -24,13 +25,13 @@ from darknet_py.cli.progress import Progress, duration
 from darknet_py.errors import one_line, printable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from darknet_py.live.run_streams import RunStreams
+    from darknet_py.training.callbacks import Callback
     from darknet_py.training.events import Event, Finished, Iteration, Started
     from darknet_py.training.trainer import Run
 
 MOST_CLASSES = 10       # named at the start
+LOGGED = "data", "cfg", "weights", "seed", "amp", "statistics", "clear"         # settings that -log takes along
 # flags of Darknet's training that are refused, and what to use instead
 ELSEWHERE = {"show-imgs": "darknet-py preview draws augmented pictures, and -dashboard PORT shows those of the run",
              "benchmark-layers": "darknet-py profile CFG times the layers",
@@ -86,6 +87,8 @@ def add_flags(parser: argparse.ArgumentParser, seed: str = "--seed") -> None:
                        "curves go into chart.png")
     group.add_argument("--no-report", action="store_true", help="write no NAME_report/ beside the log")
     group.add_argument("--tensorboard", metavar="FOLDER", help="write for TensorBoard too")
+    group.add_argument("--log", metavar="NAME,...", help="log the run to wandb (Weights & Biases), mlflow or "
+                       "tensorboard; WANDB_PROJECT, MLFLOW_TRACKING_URI and their other variables say where")
     group.add_argument("--dashboard", type=int, metavar="PORT", help="serve a page with curves, figures and the latest "
                        "pictures while it trains; 0 takes any port that is free")
     group.add_argument("--v", action="store_true", help="a line an iteration, as Darknet, on a terminal too")
@@ -111,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
         streams = open_streams(arguments)
         if streams is not None:
             stack.enter_context(streams)
-        return train(arguments, streams)
+        return train(arguments, streams, [stack.enter_context(closing(log)) for log in open_logs(arguments)])
 
 
 def open_streams(arguments: argparse.Namespace) -> RunStreams | None:
@@ -123,7 +126,16 @@ def open_streams(arguments: argparse.Namespace) -> RunStreams | None:
     return RunStreams(mjpeg_port, arguments.dashboard, arguments.bind)
 
 
-def train(arguments: argparse.Namespace, streams: RunStreams | None) -> int:
+def open_logs(arguments: argparse.Namespace) -> list[Callback]:
+    """What -log asks for, of the first process."""
+    if arguments.log is None or int(os.environ.get("RANK", 0)) > 0:
+        return []
+    from darknet_py.training.callbacks import named_callbacks
+    config = {name: getattr(arguments, name) for name in LOGGED if getattr(arguments, name) is not None}
+    return named_callbacks([name.strip() for name in arguments.log.split(",")], Path(arguments.cfg).stem, config)
+
+
+def train(arguments: argparse.Namespace, streams: RunStreams | None, logs: Sequence[Callback] = ()) -> int:
     """Train, print what happens, and stop at a signal."""
     from darknet_py.training.events import Finished, Iteration, Started
     from darknet_py.training.settings import Settings
@@ -146,6 +158,8 @@ def train(arguments: argparse.Namespace, streams: RunStreams | None) -> int:
             with nullcontext() if training.world.size > 1 else stop_unread(stopping):
                 for line in lines(event, not (bar and sys.stdout.isatty())):
                     progress.print(line)
+                for log in logs:
+                    log(event)
                 if isinstance(event, Started) and streams is not None:
                     for line in addresses(streams):
                         progress.print(line)

@@ -17,7 +17,7 @@ from darknet_py.convert.describe import class_names, describe
 from darknet_py.convert.formats import FORMATS, ExportOptions
 from darknet_py.convert.parity import Parity, compare
 from darknet_py.data.image import read_image
-from darknet_py.errors import DarknetError, Reason, WeightsError, cause
+from darknet_py.errors import DarknetError, Reason, WeightsError, cause, suggestion
 from darknet_py.inference.preprocess import as_input
 from darknet_py.model.network import MODELS, Network
 from darknet_py.model.tensors import fill, holds_tensors, read_tensors
@@ -67,7 +67,7 @@ def convert(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, out: str |
     name = out.suffix.removeprefix(".").lower() if to is None else to
     if name not in FORMATS:
         raise DarknetError(f"{out}: expected a format ({', '.join(FORMATS)}), found "
-                           f"{name if name else 'no extension'}; -to names it")
+                           f"{name if name else 'no extension'}; -to names it" + suggestion(name, FORMATS))
     network, header, source = load(cfg, weights, width, height)
     kind = FORMATS[name]
     kind.check(network, options)

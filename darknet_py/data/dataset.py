@@ -27,7 +27,7 @@ from darknet_py.data.formats import find_layout
 from darknet_py.data.layout import PROBES, pick_base
 from darknet_py.data.lists import read_list
 from darknet_py.data.voc import voc_folders
-from darknet_py.errors import DataError, Reason, locate, one_line
+from darknet_py.errors import DataError, Reason, locate, one_line, suggestion
 
 SPLITS = ("train", "valid", "difficult")
 OUTSIDE = 1e-3              # how far a box may reach over the picture's edge, relative, before there is a warning
@@ -98,7 +98,8 @@ def read_samples(source: str | os.PathLike, split: str = "train", names: Sequenc
     Darknet: get_paths, the head of train_detector.
     """
     if split not in SPLITS:
-        raise DataError(f"expected the split {', '.join(SPLITS)}, found {split}", Reason.UNKNOWN_NAME)
+        raise DataError(f"expected the split {', '.join(SPLITS)}, found {split}" + suggestion(split, SPLITS),
+                        Reason.UNKNOWN_NAME)
     if Path(source).suffix == ".data":
         found = _read_entry(read_data(source), split, names)
     else:

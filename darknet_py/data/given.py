@@ -4,20 +4,19 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 import numpy as np
-from PIL import Image as pil
-from PIL import ImageOps
 from torch import Tensor
 
 from darknet_py.data.image import decode_bytes, read_image
 from darknet_py.data.lists import STDIN, find_images, is_url, stands_for_itself
-from darknet_py.data.remote import fetch_picture
 from darknet_py.errors import DataError, Reason, cause
 
-Image: TypeAlias = str | os.PathLike | np.ndarray | pil.Image | Tensor
-FORMS = (str, os.PathLike, np.ndarray, pil.Image, Tensor)
+if TYPE_CHECKING:
+    from PIL import Image as pil
+
+Image: TypeAlias = "str | os.PathLike | np.ndarray | pil.Image | Tensor"
 WHAT = ("a path, folder, pattern, list (.txt) or URL of pictures; an array (H, W, 3) BGR or (H, W) grey; a PIL image; "
         "or a tensor (3, H, W) RGB")
 
@@ -51,12 +50,13 @@ def decode(image: Image, channels: int = 3) -> np.ndarray:
         return _in_range(image, "an array")
     if isinstance(image, Tensor):
         return _in_range(_from_tensor(image), "a tensor")
-    if isinstance(image, pil.Image):
+    if is_pil(image):
         return _from_pil(image)
-    if not isinstance(image, FORMS):
+    if not isinstance(image, (str, os.PathLike)):
         raise TypeError(f"expected {WHAT}, found {type(image).__name__}")
     name = os.fsdecode(image).removeprefix("file://")
     if is_url(name):
+        from darknet_py.data.remote import fetch_picture
         return decode_bytes(np.frombuffer(fetch_picture(name), np.uint8), name, channels)[0]
     if stands_for_itself(name):
         if name == STDIN and not os.path.exists(name):
@@ -66,6 +66,17 @@ def decode(image: Image, channels: int = 3) -> np.ndarray:
     if len(found) > 1:
         raise DataError(f"{name}: expected one picture, found {len(found)}", Reason.WRONG_COUNT)
     return read_image(found[0], channels)
+
+
+def is_image(given: object) -> TypeGuard[Image]:
+    """Whether this has one of the types of images."""
+    return isinstance(given, (str, os.PathLike, np.ndarray, Tensor)) or is_pil(given)
+
+
+def is_pil(given: object) -> TypeGuard[pil.Image]:
+    """Whether this is a PIL image. It takes .04 s to import PIL, which whoever has such an image has done."""
+    module = sys.modules.get("PIL.Image")
+    return module is not None and isinstance(given, module.Image)
 
 
 def as_uint8(image: np.ndarray) -> np.ndarray:
@@ -103,6 +114,7 @@ def _from_tensor(x: Tensor) -> np.ndarray:
 
 
 def _from_pil(image: pil.Image) -> np.ndarray:
+    from PIL import ImageOps
     if image.mode == "F" or 0 in image.size:
         raise DataError(f"a PIL image must have pixels, and a mode other than F (floats), got {image.mode} of "
                         f"{image.width} x {image.height}; convert it to L or RGB", Reason.WRONG_FORMAT)

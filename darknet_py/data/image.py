@@ -157,7 +157,9 @@ def to_tensor(image: np.ndarray) -> Tensor:
     if not isinstance(image, np.ndarray):
         raise DataError(f"an image must be a numpy array, got {type(image).__name__}", Reason.WRONG_FORMAT)
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        raise DataError(f"an image must be (H, W) or (H, W, 1, 3 or 4 channels), got the shape {image.shape}",
+        hint = "; transpose(1, 2, 0) puts the channels last" if image.ndim == 3 and image.shape[0] in (1, 3) else (
+            "; give several as a list" if image.ndim == 4 else "")
+        raise DataError(f"an image must be (H, W) or (H, W, 1, 3 or 4 channels), got the shape {image.shape}{hint}",
                         Reason.SHAPE_MISMATCH)
     if image.size == 0:
         raise DataError(f"an image must have at least one pixel, got the shape {image.shape}", Reason.EMPTY)

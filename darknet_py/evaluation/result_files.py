@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from darknet_py.data.coco import category_ids
-from darknet_py.errors import DataError, Reason
+from darknet_py.errors import DataError, Reason, suggestion
 from darknet_py.evaluation.coco_ap import clipped_boxes
 from darknet_py.evaluation.matching import DetectionTable
 from darknet_py.utils.files import write_file
@@ -58,7 +58,8 @@ def write_results(kind: str, folder: str | os.PathLike, detections: DetectionTab
     KITTI's classes are those of ``names``, not C's fixed lists.
     """
     if kind not in DEFAULT_NAMES:
-        raise DataError(f"eval= needs one of {', '.join(DEFAULT_NAMES)}, found {kind}", Reason.UNKNOWN_NAME)
+        raise DataError(f"eval= needs one of {', '.join(DEFAULT_NAMES)}, found {kind}"
+                        + suggestion(kind, DEFAULT_NAMES), Reason.UNKNOWN_NAME)
     base = Path(folder, DEFAULT_NAMES[kind] if name is None else name)
     boxes = clipped_boxes(detections, sizes, first=int(kind == "voc"))
     columns = detections.images, detections.labels, detections.scores, boxes

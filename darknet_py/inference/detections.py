@@ -53,7 +53,7 @@ class Detections:
         labels: (K,) int64 class numbers.
         names: of all classes.
         image_size: (height, width) in pixels.
-        path: of the image, where it came from a file.
+        path: of the image, where it came from a file; or its URL, or ``-``.
         places: (K,) int64 numbers by which Darknet orders them in its JSON; None: as they stand here.
         embeddings: (K, E) float32, of a network that has them and a detector that hands them out.
         ids: (K,) int64 numbers of the tracked objects from 1 on, the same for all classes of a box; 0: not tracked, or

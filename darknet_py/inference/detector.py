@@ -191,8 +191,7 @@ class Detector:
         """Find objects in any number of images, in order, while others are decoded.
 
         Args:
-            images: as for a call, one or from any iterable; taken as they are needed. In the place of a folder, pattern
-                or list come its pictures.
+            images: as for a call; or from any iterable, each item one image, taken as they are needed.
             batch: images that run together; None: ``images`` gives lists, each of which does.
             overlapped: False takes an image only when the one before it is done.
             thresh, nms: instead of the detector's own.

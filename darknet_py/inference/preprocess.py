@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.data.given import FORMS, WHAT, Image
+from darknet_py.data.given import WHAT, Image, is_image
 from darknet_py.data.image import LARGE, resize, to_tensor
 from darknet_py.data.image import letterbox as letterbox_image
 from darknet_py.data.lists import find_images, stands_for_itself
-from darknet_py.errors import CfgError, DataError, Reason
+from darknet_py.errors import CfgError, Reason
 from darknet_py.inference.tiles import Tiling
 from darknet_py.layers.base import Shape
 from darknet_py.model.network import Network
@@ -34,52 +34,49 @@ def as_list(given: Image | Sequence[Image]) -> tuple[list[Image], bool]:
         TypeError: it is neither an image nor a sequence.
         DataError: a folder or list without pictures, or a pattern that matches nothing.
     """
-    if isinstance(given, (str, os.PathLike)):
-        name = os.fsdecode(given)
-        return ([given], True) if stands_for_itself(name) else (list(find_images([name])), False)
-    if isinstance(given, Tensor) and given.ndim == 4:
-        return list(given), False
-    if isinstance(given, FORMS):
-        return [given], True
+    if is_image(given):
+        images = _of_one(given)
+        return ([given], True) if images is None else (images, False)
     if isinstance(given, Sequence) and not isinstance(given, (bytes, bytearray, memoryview)):
-        return list(_each(given)), False
-    streams = "; stream() takes iterators, of any length" if isinstance(given, Iterable) else ""
-    raise TypeError(f"expected an image ({WHAT}) or a list of them, found {type(given).__name__}{streams}")
+        return list(given), False
+    hint = "; stream() takes iterators, of any length" if isinstance(given, Iterable) else ""
+    if isinstance(given, (bytes, bytearray, memoryview)):
+        hint = "; PIL.Image.open(io.BytesIO(...)) opens the bytes of a file"
+    raise TypeError(f"expected an image ({WHAT}) or a list of them, found {type(given).__name__}{hint}")
 
 
 def batch_size(given: Image | Sequence[Image], images: Sequence[Image]) -> int:
     """How many of the images of ``as_list`` run together: all of a list or tensor; those of a folder, a pattern or a
     list file, which may be any number, one by one."""
-    together = isinstance(given, (Sequence, Tensor)) and not isinstance(given, str) and len(given) == len(images)
-    return len(images) if together else 1
+    return 1 if isinstance(given, (str, os.PathLike)) else len(images)
 
 
 def checked(images: Iterable[Image] | Image) -> Iterator[Image]:
-    """The images, as they are needed; those of folders, patterns, lists and tensors (N, C, H, W) one after another.
+    """The images, as they are needed. Each item of an iterable is one image.
 
     Raises:
         TypeError: at once, these are no images; later, one of them is none.
+        DataError: a folder or list without pictures, or a pattern that matches nothing.
     """
-    if isinstance(images, FORMS) and not (isinstance(images, Tensor) and images.ndim == 4):
-        images = [images]
+    if is_image(images):
+        images = _of_one(images) or [images]
     if isinstance(images, bytes) or not isinstance(images, Iterable):
         raise TypeError(f"expected images one after another, or one ({WHAT}), found {type(images).__name__}")
-    return _each(images)
+    return (_checked(image, number) for number, image in enumerate(images))
 
 
-def _each(images: Iterable[Image]) -> Iterator[Image]:
-    for number, image in enumerate(images):
-        if not isinstance(image, FORMS):
-            raise TypeError(f"images[{number}]: expected {WHAT}, found {type(image).__name__}")
-        if isinstance(image, (str, os.PathLike)) and not stands_for_itself(os.fsdecode(image)):
-            try:
-                yield from find_images([os.fsdecode(image)])
-            except DataError:               # ``decode`` says so in the place of its result
-                yield image
-        elif isinstance(image, Tensor) and image.ndim == 4:
-            yield from image
-        else:
-            yield image
+def _of_one(given: Image) -> list[Image] | None:
+    """The images of a folder, a pattern, a list file or a tensor (N, C, H, W); None of what is one image."""
+    if isinstance(given, (str, os.PathLike)):
+        name = os.fsdecode(given)
+        return None if stands_for_itself(name) else list(find_images([name]))
+    return list(given) if isinstance(given, Tensor) and given.ndim == 4 else None
+
+
+def _checked(image: Image, number: int) -> Image:
+    if not is_image(image):
+        raise TypeError(f"images[{number}]: expected {WHAT}, found {type(image).__name__}")
+    return image
 
 
 def path_of(image: Image) -> str | None:

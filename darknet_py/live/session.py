@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from darknet_py.data.image import read_image
+from darknet_py.data.given import decode
 from darknet_py.errors import DataError
 from darknet_py.inference.classifier import Classified, Classifier
 from darknet_py.inference.detector import Detector, Frame
@@ -257,7 +257,7 @@ def repeated(feed: Feed, stop: Stop) -> Iterator[list[tuple[Feed, Shot]]]:
     while shot is None and not feed.over and not stop():
         shot = feed.take(POLL)
     if shot is not None:
-        image = shot.image if isinstance(shot.image, np.ndarray) else read_image(shot.image)
+        image = decode(shot.image)
         feed.waiting -= 1
         while not stop():
             feed.waiting += 1

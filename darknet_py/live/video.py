@@ -1,7 +1,7 @@
 """Writing of video files, through PyAV where it is installed, else through OpenCV.
 
 OpenCV's wheels have no encoder for H.264 on most systems. PyAV's have one, and write .mp4 in fragments, which can be
-opened however the process ends: ``pip install av``, or ``darknet_py[video]``.
+opened however the process ends: ``pip install av``, or ``darknet-torch[video]``.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from darknet_py.data.image import quiet_opencv
-from darknet_py.errors import DataError, Reason, cause
+from darknet_py.errors import DataError, Reason, cause, suggestion
 from darknet_py.live.capture import quiet_ffmpeg
 from darknet_py.live.files import Unfinished
 from darknet_py.live.results import Result
@@ -64,8 +64,8 @@ class VideoWriter:
             raise DataError(f"{path}: expected the name of a video that ends with {', '.join(CODECS)}",
                             Reason.UNKNOWN_NAME)
         if codec is not None and codec not in known:
-            raise DataError(f"{path}: expected one of the codecs {', '.join(filter(None, known))}, found {codec}",
-                            Reason.UNKNOWN_NAME)
+            raise DataError(f"{path}: expected one of the codecs {', '.join(filter(None, known))}, found {codec}"
+                            + suggestion(codec, filter(None, known)), Reason.UNKNOWN_NAME)
         self.path, self.rate, self.live, self.count = path, rate, live, 0
         self.codecs = [name for name in known[:known.index(None) if None in known else None] if name] if codec is None \
             else [codec]

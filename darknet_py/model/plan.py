@@ -3,14 +3,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from torch import Tensor
 
 from darknet_py.cfg.language import Cfg, Section
 from darknet_py.cfg.options import NetOptions, bind
-from darknet_py.errors import Reason
+from darknet_py.errors import Reason, suggestion
 from darknet_py.layers import KINDS, Head, Layer, Place, Shape, TrainingContext
 from darknet_py.layers.base import MAX_PARAMETERS
 
@@ -104,8 +103,5 @@ def _kind(cfg: Cfg, section: Section) -> type[Layer]:
     """The class of a section's layer."""
     if section.kind in KINDS:
         return KINDS[section.kind]
-    lower = {kind.lower(): kind for kind in KINDS}
-    close = get_close_matches(section.kind.lower(), lower, n=1)
-    hint = f"; did you mean [{lower[close[0]]}]?" if close else ""
-    raise cfg.error(f"expected a layer that Darknet knows, found [{section.kind}]{hint}", section.line,
-                    Reason.UNKNOWN_NAME)
+    raise cfg.error(f"expected a layer that Darknet knows, found [{section.kind}]"
+                    + suggestion(section.kind, KINDS, "[{}]"), section.line, Reason.UNKNOWN_NAME)

@@ -11,7 +11,7 @@ import numpy as np
 from darknet_py.data.check import SplitStatistics, about_image
 from darknet_py.data.dataset import Problem
 from darknet_py.data.image import decode_file
-from darknet_py.errors import DataError, Reason
+from darknet_py.errors import DataError, Reason, suggestion
 from darknet_py.prepare.similar import Fingerprint, Groups, fingerprint, group_similar
 from darknet_py.prepare.sources import STATISTICS, DataSource, Picture, merge, read_source, unlabelled
 from darknet_py.prepare.split import stratified_split
@@ -62,7 +62,8 @@ def prepare_dataset(sources: Sequence[str | os.PathLike], out: str | os.PathLike
         DataError: a source that cannot be read, no objects in all of them, or out cannot be written.
     """
     if style not in FORMATS:
-        raise DataError(f"expected the format {', '.join(FORMATS)}, found {style}", Reason.UNKNOWN_NAME)
+        raise DataError(f"expected the format {', '.join(FORMATS)}, found {style}" + suggestion(style, FORMATS),
+                        Reason.UNKNOWN_NAME)
     if not 0 <= share <= 1:
         raise DataError(f"expected a share for training from 0 to 1, found {share:g}", Reason.OUT_OF_RANGE)
     out = Path(out)

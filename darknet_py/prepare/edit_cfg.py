@@ -5,14 +5,13 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import torch
 
 from darknet_py.cfg.language import Cfg
 from darknet_py.cfg.options import NetOptions, bind, keys
-from darknet_py.errors import CfgError, DarknetError, Reason
+from darknet_py.errors import CfgError, DarknetError, Reason, suggestion
 from darknet_py.layers import KINDS, Head
 from darknet_py.model.input_size import coarsest_step, size_problem
 from darknet_py.model.network import Network
@@ -129,7 +128,7 @@ def _places(cfg: Cfg, target: str, removing: bool) -> Iterator[tuple[int, str]]:
         found = [found[turn]]
     if not found:
         kinds = dict.fromkeys(["net", *(section.kind for section in cfg.sections[1:])])
-        raise cfg.error(f"has no section [{match['kind']}]{_hint(match['kind'], kinds, '[{}]')}; it has "
+        raise cfg.error(f"has no section [{match['kind']}]{suggestion(match['kind'], kinds, '[{}]')}; it has "
                         f"{', '.join(f'[{kind}]' for kind in kinds)}", reason=Reason.UNKNOWN_NAME)
     if removing:
         found = [index for index in found if key in cfg.sections[index].first]
@@ -139,7 +138,7 @@ def _places(cfg: Cfg, target: str, removing: bool) -> Iterator[tuple[int, str]]:
         section = cfg.sections[index]
         known = keys(_options(cfg, index))
         if key not in known and not removing:
-            hint = _hint(key, known, "{}=")
+            hint = suggestion(key, known, "{}=")
             if key == "classes" and index and issubclass(KINDS[section.kind], Head):
                 hint = ": its classes are the filters= or output= of the layer that it reads"
             raise cfg.error(f"[{section.kind}] has no option {key}={hint}", section.line, Reason.UNKNOWN_NAME)
@@ -150,14 +149,9 @@ def _options(cfg: Cfg, section: int) -> type:
     """The dataclass of a section's options."""
     kind = cfg.sections[section].kind
     if section and kind not in KINDS:
-        raise cfg.error(f"expected a layer that Darknet knows, found [{kind}]", cfg.sections[section].line,
-                        Reason.UNKNOWN_NAME)
+        raise cfg.error(f"expected a layer that Darknet knows, found [{kind}]" + suggestion(kind, KINDS, "[{}]"),
+                        cfg.sections[section].line, Reason.UNKNOWN_NAME)
     return KINDS[kind].Options if section else NetOptions
-
-
-def _hint(word: str, known: Iterable[str], form: str) -> str:
-    close = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {form.format(close[0])}?" if close else ""
 
 
 def _check_types(cfg: Cfg, values: Mapping[tuple[int, str], Any]) -> None:

@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from darknet_py.data.datafile import MOST_CLASSES, label_path, read_data
 from darknet_py.data.dataset import NO_LABEL, Problem, Sample, class_names, own_splits, read_objects, read_samples
 from darknet_py.data.formats import find_layout
 from darknet_py.data.layout import files_below, is_picture, split_word
-from darknet_py.errors import DataError, Reason
+from darknet_py.errors import DataError, Reason, suggestion
 from darknet_py.utils.files import read_regular
 
 STATISTICS = "statistics.png"
@@ -208,10 +207,8 @@ def merge(sources: Sequence[DataSource], remap: dict[str, str]) -> tuple[list[st
     old_names = list(dict.fromkeys(name for source in sources for name in source.names))
     for name in remap:
         if name not in old_names:
-            close = get_close_matches(name, old_names, n=1)
-            raise DataError(f"-remap: no class {name}" + (f"; did you mean {close[0]}?" if close else
-                                                           f"; there are {', '.join(old_names[:20])}"),
-                            Reason.UNKNOWN_NAME)
+            raise DataError(f"-remap: no class {name}" + (
+                suggestion(name, old_names) or f"; there are {', '.join(old_names[:20])}"), Reason.UNKNOWN_NAME)
     names = list(dict.fromkeys(new for name in old_names if (new := remap.get(name, name))))
     if old_names and not names:
         raise DataError("-remap leaves no class", Reason.EMPTY)

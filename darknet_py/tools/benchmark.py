@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, suggestion
 from darknet_py.inference.backends import BACKENDS, PRECISIONS, backends_of
+from darknet_py.inference.backends.base import SHORT
 from darknet_py.inference.backends.parity import difference
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.utils.machine import cores, cpu_name
@@ -186,7 +187,8 @@ def check_names(what: str, names: Sequence[str] | None, known: Sequence[str]) ->
         raise DarknetError(f"expected a {what} ({', '.join(known)}), found none")
     for name in names:
         if name not in known:
-            raise DarknetError(f"expected a {what} ({', '.join(known)}), found {name}")
+            raise DarknetError(f"expected a {what} ({', '.join(known)}), found {name}"
+                               + suggestion(SHORT.get(name.lower(), name), known))
     return tuple(dict.fromkeys(names))
 
 

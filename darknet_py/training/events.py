@@ -78,8 +78,18 @@ class Finished:
 
 @dataclass(frozen=True)
 class Iteration:
-    """One iteration is done. ``average`` is C's running mean of the loss, seconds are those of the whole iteration,
-    ``waited`` those of them spent waiting for data."""
+    """One iteration is done.
+
+    iteration: its number, from 1; ``last`` the one that ends the run.
+    loss: of the batch, as Darknet prints it; not finite where the iteration changed no weights.
+    average: Darknet's running mean of the loss, .9 of the one before and .1 of this one.
+    rate: of learning.
+    seconds: of the whole iteration, and ``waited`` those of them spent waiting for data.
+    images: that training has seen so far.
+    hours_left: until the end, as Darknet estimates them.
+    size: (width, height) of the input in this iteration.
+    figures: means of the heads, such as "16 iou" (of layer 16), for logs.
+    """
 
     iteration: int
     last: int
@@ -96,7 +106,12 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Scored:
-    """The network was evaluated."""
+    """The network was evaluated.
+
+    iteration: after which one.
+    score: mAP or accuracy, with its printout and its other figures.
+    best: the best value so far, in [0, 1]; ``is_best`` whether it is this one.
+    """
 
     iteration: int
     score: Score
@@ -106,14 +121,14 @@ class Scored:
 
 @dataclass(frozen=True)
 class Saved:
-    """A file was written."""
+    """A file was written. path: of weights, a state, a chart or a page."""
 
     path: Path
 
 
 @dataclass(frozen=True)
 class Note:
-    """A message for the user."""
+    """A message for the user, such as a picture that cannot be read. text: a line, printed by the command line."""
 
     text: str
 

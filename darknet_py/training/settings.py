@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from darknet_py.errors import DarknetError
+from darknet_py.errors import DarknetError, suggestion
 from darknet_py.evaluation.darknet_map import check_settings
 
 AMP = ("off", "bf16", "fp16")
@@ -62,7 +62,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name, kinds in (("amp", AMP), ("statistics", STATISTICS)):
             if getattr(self, name) not in kinds:
-                raise DarknetError(f"{name} needs one of {', '.join(kinds)}, found {getattr(self, name)!r}")
+                raise DarknetError(f"{name} needs one of {', '.join(kinds)}, found {getattr(self, name)!r}"
+                                   + suggestion(str(getattr(self, name)), kinds))
         check_settings(self.iou_thresh, self.points)
         if self.patience is not None:
             if self.patience < 1:

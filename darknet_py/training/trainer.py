@@ -4,8 +4,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -322,13 +322,13 @@ class Run:
 
 
 def train(data: str | os.PathLike, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *,
-          on_event: Callable[[Event], Any] | None = None, **settings: Any) -> Run:
+          on_event: Callable[[Event], Any] | Sequence[Callable[[Event], Any]] | None = None, **settings: Any) -> Run:
     """Train a network, from the first iteration or from where an earlier run was cut off, to the end.
 
     Args:
         data, cfg, weights: see ``Run``.
         on_event: called with what happens, one of ``Event``: ``Started``, then ``Iteration``, ``Scored``, ``Saved`` and
-            ``Note`` in turn, ``Finished``.
+            ``Note`` in turn, ``Finished``; or a list of such callables. Those that have ``close()`` are closed.
         settings: see ``Settings``.
 
     Returns:
@@ -339,11 +339,12 @@ def train(data: str | os.PathLike, cfg: str | os.PathLike | Cfg, weights: str | 
 
         run = train("data/obj.data", "cfg/my.cfg", "yolov4.conv.137", evaluate=True)
     """
+    called = [] if on_event is None else [on_event] if callable(on_event) else list(on_event)
     run = Run(data, cfg, weights, replace(Settings(), **settings))
-    try:
+    with ExitStack() as stack:
+        for one in (run, *called):
+            stack.callback(getattr(one, "close", bool))
         for event in run:
-            if on_event is not None:
-                on_event(event)
-    finally:
-        run.close()
+            for call in called:
+                call(event)
     return run

@@ -24,6 +24,8 @@ from darknet_py.layers.batchnorm import Norm
 from darknet_py.model.plan import HeadPass
 from darknet_py.tools.random_weights import take_statistics
 
+from .report import records
+
 ROOT = Path(__file__).resolve().parents[2]
 CFG, WEIGHTS = ROOT / "cfg", ROOT / "weights"
 PRECISIONS = {"float32": torch.float32, "TF32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -89,17 +91,6 @@ class Job:
     def others(self, part: str) -> list[dict[str, Any]]:
         """The records that another part has written so far."""
         return records(self.path.with_name(f"{part}.jsonl"))
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    """What a part has written; a line that it was killed in does not count."""
-    found = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
 
 
 def exact_float32() -> None:

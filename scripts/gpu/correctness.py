@@ -28,7 +28,7 @@ LEAST = .25             # score of the detections that are compared; those withi
 OVERLAP = .8            # by which boxes in half precision are known to be one (bfloat16, on a CPU: .897 at least)
 SCORE = 1e-3            # of a confidence in float32
 SPREAD = 4              # times what the order of the sums changes on the CPU
-EACH = 12               # goldens that --quick leaves out between two
+EACH, SOME = 12, 4      # of the goldens, and of the files of tests, --quick takes one in so many
 DIGITS = CFG / "digits.cfg", WEIGHTS / "digits.weights", CFG / "digits.jpg"
 SHAPES = CFG / "shapes.cfg", WEIGHTS / "shapes.weights", CFG / "shapes.png"
 # Name and size of the input; the first ones are run on the CPU too when it is the device under test.
@@ -80,10 +80,11 @@ def marked_tests(job: Job) -> None:
     if job.late("tests marked gpu", 10):
         return
     files = [path for path in sorted((ROOT / "tests").rglob("test_*.py"))
-             if "mark.gpu" in path.read_text() and path.name != "test_conformance.py"]
+             if "mark.gpu" in path.read_text() and path.name != "test_conformance.py"][::SOME if job.quick else 1]
     with job.attempt("tests marked gpu"):
-        done = subprocess.run([sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider",
-                               *map(str, files)], cwd=ROOT, capture_output=True, text=True, check=False,
+        # without a GPU all are skipped, and more processes would only import
+        words = ["-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *["-n0"] * (not job.cuda), *map(str, files)]
+        done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False,
                               timeout=max(5., job.left - 3))
         counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)",
                                                                    done.stdout)}

@@ -39,22 +39,6 @@ class Cell(NamedTuple):
         return f"{self.network} {self.size}, batch {self.batch}, {self.precision}, {self.mode}"
 
 
-class Goal(NamedTuple):
-    """Images a second to reach with float16, and what others published."""
-
-    network: str
-    size: int
-    batch: int
-    images: float
-    others: str
-
-
-GOALS = (Goal("yolov4", 608, 1, 400, "Darknet on a V100: 62; tkDNN float16 on an RTX 2080 Ti: 111"),
-         Goal("yolov4", 608, 32, 3000, "tkDNN at batch 4: 153"),
-         Goal("yolov4", 416, 1, 500, "Darknet on a V100: 96; tkDNN: 169"),
-         Goal("yolov4", 416, 32, 6000, "tkDNN at batch 4: 294"))
-
-
 def plan(cuda: bool, quick: bool) -> list[Cell]:
     """All cells, what matters most first, and torch.compile, which may take long, last."""
     if quick:

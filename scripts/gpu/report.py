@@ -1,15 +1,24 @@
 """Write gpu.json and gpu.md from the records of the parts."""
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from darknet_py.utils.files import replacing
 
-from .common import records
-from .inference import GOALS
-from .training import GOAL as TRAINING_GOAL
-from .training import OTHERS as TRAINING_OTHERS
+from .goals import GOALS, TRAINING_GOAL, TRAINING_OTHERS
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """What a part has written; a line that it was killed in does not count."""
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
 
 
 def gather(work: Path, parts: list[str], troubles: list[str], device: str, quick: bool, seconds: float

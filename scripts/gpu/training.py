@@ -29,7 +29,7 @@ from darknet_py.utils.machine import cores
 from . import pictures
 from .common import Job, allow_tf32, exact_float32, resized_cfg, seconds_of
 
-BATCH, GOAL, OTHERS = 64, 600, "ScaledYOLOv4's port on a V100: about 58"     # images a second at 608, bf16
+BATCH = 64
 USED, HALF = .8, .6         # of the memory; what half precision takes of float32's outputs
 CELLS = ((608, "bf16"), (416, "bf16"), (608, "off"), (608, "fp16"), (416, "fp16"), (416, "off"))
 QUICK_CELLS = ((64, "off"), (64, "bf16"))

@@ -87,7 +87,7 @@ def test_what_c_tolerates_is_a_warning_and_with_strict_an_error(line, field, val
     ("number=.", Reason.BAD_VALUE, "number= needs a number, found '.'"),
     ("wholes=1,,2", Reason.BAD_VALUE, "wholes= needs a whole number, found ''"),
     ("numbers=1,b", Reason.BAD_VALUE, "numbers= needs a number, found 'b'"),
-    ("kind=bete", Reason.UNKNOWN_NAME, "kind= needs one of alpha, beta, found 'bete' (did you mean beta?)"),
+    ("kind=bete", Reason.UNKNOWN_NAME, "kind= needs one of alpha, beta, found 'bete'; did you mean beta?"),
     ("kind=zzz", Reason.UNKNOWN_NAME, "kind= needs one of alpha, beta, found 'zzz'"),
     ("least=0", Reason.OUT_OF_RANGE, "least= needs at least 1, found 0"),
 ])
@@ -217,7 +217,7 @@ def test_networks_that_have_no_meaning(body, reason, message, workdir):
     ("inputs=1\nbatch=0\n", Reason.OUT_OF_RANGE, "3: batch= needs at least 1, found 0"),
     ("inputs=1\npolicy=step_s\n", Reason.UNKNOWN_NAME,
      "3: policy= needs one of constant, step, exp, poly, steps, sigmoid, random, sgdr, "
-     "found 'step_s' (did you mean steps?)"),
+     "found 'step_s'; did you mean steps?"),
     ("inputs=1\npolicy=CosineAnnealing\n", Reason.UNKNOWN_NAME,
      "3: policy= needs one of constant, step, exp, poly, steps, sigmoid, random, "
      "sgdr, found 'CosineAnnealing' (cosine is policy=sgdr here)"),
@@ -229,7 +229,7 @@ def test_net_sections_that_have_no_meaning(net, reason, message):
 
 
 def test_an_unknown_activation_is_an_error():
-    message = r"^x.cfg:6: activation= needs one of linear, .* found 'leeky' \(did you mean leaky\?\)$"
+    message = r"^x.cfg:6: activation= needs one of linear, .* found 'leeky'; did you mean leaky\?$"
     with raises(CfgError, Reason.UNKNOWN_NAME, message):
         Network(parse_cfg(NET + "[conv]\nactivation=leeky\n", "x.cfg"))
 

@@ -2,8 +2,10 @@
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import pytest
@@ -11,7 +13,8 @@ import torch
 from conftest import ROOT
 
 from darknet_py import __version__, load_network
-from darknet_py.cli import normalized
+from darknet_py.cli import VERBS, normalized
+from darknet_py.cli.usage import GROUPS
 
 pytestmark = pytest.mark.usefixtures("workdir")
 LINE = r"(circle|square|triangle): \d+%"
@@ -100,6 +103,12 @@ def test_paths_from_standard_input(cli, demo, monkeypatch):
     code, out, err = cli("detect", *demo[:2], "-dontdraw_bbox")
     assert code == 1 and out.count("Enter Image Path: ") == 4 and out.count("Predicted in") == 1
     assert err.count("\n") == 1 and "missing.jpg" in err
+    monkeypatch.setattr(sys, "stdin", io.StringIO("p\n*.gif\n"))
+    Path("p").mkdir()
+    for name in "ab":
+        shutil.copy(demo[2], f"p/{name}.png")
+    code, out, err = cli("detect", *demo[:2], "-dontdraw_bbox")
+    assert code == 1 and out.count("Predicted in") == 2 and err == "darknet-py: *.gif: no file matches this pattern\n"
 
 
 def test_a_broken_picture_does_not_stop_the_others(cli, demo, tmp_path):
@@ -114,8 +123,8 @@ def test_a_broken_picture_does_not_stop_the_others(cli, demo, tmp_path):
     (["detect", "no.cfg", "{weights}", "{picture}"], "no.cfg: cannot read the cfg file"),
     (["detect", "{cfg}", "yolov4.weights", "{picture}"], "no such weights file; darknet-py download yolov4 fetches it"),
     (["detect", "{cfg}", "mine.weights", "{picture}"], "mine.weights: no such weights file"),
-    (["detect", "{weights}", "{cfg}", "{picture}"], "expected a cfg text file, found binary data"),
-    (["detect", "{cfg}", "{picture}", "{picture}"], "holds"),
+    (["detect", "{weights}", "{cfg}", "{picture}"], "did you mean darknet-py detect {cfg} {weights} {picture}?"),
+    (["detect", "{cfg}", "{picture}", "{picture}"], "; there is no WEIGHTS"),
     (["detect", "{cfg}", "{weights}", "no.jpg"], "no.jpg"),
     (["detect", "{cfg}", "{weights}", "*.nothing"], "no file matches"),
     (["detect", "{cfg}", "{weights}", "."], "found no pictures"),
@@ -129,25 +138,53 @@ def test_a_broken_picture_does_not_stop_the_others(cli, demo, tmp_path):
     (["train", "no.data", "{cfg}", "-points", "1"], "points needs 0, or a number from 2 to"),
     (["detector", "map", "no.data", "{cfg}", "{weights}", "-points", "1"], "points needs 0, or a number from 2 to"),
     (["detector", "map", "no.data", "{cfg}", "{weights}", "-iou_thresh", "1"], "iou_thresh needs a number from 0"),
-    (["info", "{picture}"], "binary data"),
-    (["info", "{cfg}", "{picture}"], "holds"),
+    (["info", "{picture}"], "a picture or video in the place of CFG: {picture}; there is no CFG"),
+    (["info", "{cfg}", "{picture}"], "in the place of WEIGHTS: {cfg} {picture}; there is no WEIGHTS"),
     (["partial", "{cfg}", "{weights}", "out.weights", "99"], "N needs a number from 0 to"),
     (["partial", "{cfg}", "{weights}", "no/folder/out.weights", "1"], "cannot write the weights file"),
 ])
 def test_bad_input_is_one_line(cli, demo, words, message):
     names = dict(zip(("cfg", "weights", "picture"), demo, strict=True))
     code, _, err = cli(*[word.format(**names) for word in words])
-    assert code == 1 and err.count("\n") == 1 and err.startswith("darknet-py: ") and message in err
+    assert code == 1 and err.count("\n") == 1 and err.startswith("darknet-py: ") and message.format(**names) in err
 
 
 @pytest.mark.parametrize("words, message", [
-    ([], "usage: darknet-py"), (["detcet", "a"], "did you mean detect?"), (["detect"], "required"),
-    (["detect", "a", "b", "-thresh", "x"], "invalid float"), (["detect", "a", "b", "--nothing"], "--nothing"),
-    (["detector", "fly", "a", "b", "c"], "invalid choice"),
+    (["detcet", "a"], "found detcet; did you mean darknet-py detect?"), (["detect"], "required"),
+    (["detetcor", "train", "a.data"], "found detetcor; did you mean darknet-py detector?"),
+    (["calc_anchor"], "did you mean darknet-py detector calc_anchors?"), (["xyz"], "expected a verb, found xyz (dark"),
+    (["predict"], "did you mean darknet-py classifier predict?"), (["help", "trian"], "did you mean darknet-py train?"),
+    (["yolov4.cfg", "a.jpg"], "found yolov4.cfg; did you mean darknet-py detect yolov4.cfg a.jpg?"),
+    (["yolov4", "a.jpg"], "found yolov4; did you mean darknet-py detect yolov4 a.jpg?"),
+    (["detect", "a", "b", "-thresh", "x"], "invalid float"),
+    (["detect", "a", "b", "--nothing"], "expected a flag of detect, found -nothing ("),
+    (["detect", "a", "b", "-treshold", ".3"], "expected a flag of detect, found -treshold; did you mean -thresh?"),
+    (["detect", "a", "b", "--ext-outptu=1"], "found -ext_outptu; did you mean -ext_output?"),
+    (["info", "a", "b", "c"], "expected no more words, found c"),
+    (["detector", "fly", "a", "b", "c"], "expected test, train, "),
+    (["detector", "tset", "a", "b", "c"], "found tset; did you mean test?"),
+    (["rnn", "generat", "a", "b"], "found generat; did you mean generate?"),
+    (["classifier", "predcit", "a", "b"], "found predcit; did you mean predict?"),
+    (["train", "a", "b", "-amp", "fp61"], "found fp61; did you mean fp16?"),
 ])
 def test_wrong_words_exit_with_2(cli, words, message):
-    code, _, err = cli(*words)
-    assert code == 2 and message in err
+    code, out, err = cli(*words)
+    assert code == 2 and message in err and err.count("\n") == 1 and not out
+
+
+def test_usage(cli):
+    code, out, err = cli()
+    assert code == 2 and not out and err.startswith("usage: darknet-py VERB")
+    assert "darknet-py detect yolov4 dog.jpg " in err
+    code, out, err = cli("help")
+    assert code == 0 and not err and out == cli("--help")[1] == cli("-h")[1]
+    assert all(f"\n  {verb:<12}{text}\n" in out for verb, (_, text) in VERBS.items())
+    code, out, err = cli("help", "detector")
+    assert code == 0 and not err and out == cli("detector", "--help")[1] and "-points" in out.replace("--", "-")
+
+
+def test_every_verb_is_in_one_group_of_the_usage():
+    assert sorted(verb for verbs in GROUPS.values() for verb in verbs) == sorted(VERBS)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["detect", "--help"], ["detector", "-h"], ["info", "-help"],

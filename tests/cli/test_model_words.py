@@ -55,7 +55,7 @@ def test_several_values_after_one_set(words, expected):
     ["{root}/cfg/digits.cfg", "weights/digits.weights", "a.jpg"]])
 def test_a_name_and_paths_find_the_same(cli, words):
     code, out, err = cli("detect", *(word.format(root=ROOT) for word in words), *PLAIN)
-    assert (code, err) == (0, "") and out.startswith("a.jpg: Predicted in ")
+    assert (code, err) == (0, "wrote predictions.jpg\n") and out.startswith("a.jpg: Predicted in ")
     names = [line.split(":")[0] for line in out.splitlines()[1:]]
     assert len(names) > 10 and set(names) <= set("0123456789")
 
@@ -121,8 +121,8 @@ def test_weights_are_fetched(cli, web, monkeypatch, folder):
     code, out, err = cli("detect", "digits", "a.jpg", *PLAIN)
     assert code == 0 and out.startswith("a.jpg: Predicted in ")
     assert err == (f"digits.weights: fetching 3 MB from {web.url}/digits.weights into {folder}/cache/weights; licence "
-                   "GPL-3.0\n")
-    assert cli("detect", "digits", "a.jpg", *PLAIN)[2] == "" and len(web.log) == 1
+                   "GPL-3.0\nwrote predictions.jpg\n")
+    assert cli("detect", "digits", "a.jpg", *PLAIN)[2] == "wrote predictions.jpg\n" and len(web.log) == 1
     code, out, _ = cli("download", "digits", "-o", "got/")
     assert code == 0 and out.endswith("; size and SHA-256 are right; licence GPL-3.0\n")
     assert re.search("^digits .* here$", cli("zoo", "digits")[1], re.M) is not None

@@ -221,7 +221,8 @@ def test_flags(cli, demo, workdir):
     code, out, err = cli("detect", *demo, "-backend", "openvino", "-dontdraw_bbox")
     assert code == 0 and err == "" and out.count("%") > 5
     code, _, err = cli("detect", *demo, "-precision", "int9")
-    assert code == 1 and err == "darknet-py: expected a precision (float32, bfloat16, float16, int8), found int9\n"
+    assert code == 1 and err == ("darknet-py: expected a precision (float32, bfloat16, float16, int8), found int9; did "
+                                 "you mean int8?\n")
     code, _, err = cli("detector", "train", "x.data", demo[0], "-backend", "openvino")
     assert code == 1 and "training takes no -backend, found openvino" in err
     _, out, _ = cli("info", demo[0])

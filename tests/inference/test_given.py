@@ -25,7 +25,7 @@ def model(request, demo, workdir):
 
 
 GIVEN = [
-    (5, "found int$"), (None, "found NoneType$"), (b"a.png", "found bytes"),
+    (5, "found int$"), (None, "found NoneType$"), (b"a.png", r"found bytes; PIL\.Image\.open"),
     ({"a.png"}, r"found set; stream\(\) takes iterators"),
     ((path for path in ["a.png"]), r"found generator; stream\(\) "),
     ([None], r"^images\[0\]: expected a path, .* an array .* found NoneType$"),
@@ -80,13 +80,12 @@ def test_forms_agree(model, demo):
 
 
 def test_several_pictures_of_a_name(model, demo, workdir, web):
-    """A folder, a pattern and a list give lists, also of one; in a list they stand for their pictures."""
+    """A folder, a pattern and a list give lists, also of one. In a list each item is one picture."""
     data = demo[2].read_bytes()
     web.pages["/c.png"] = Page(data)
     write({"p/a.png": data, "p/b.png": data, "q/a.png": data, "l.txt": f"p\\b.png\r\n{web.url}/c.png\r\n"})
     for name, paths in (("p", ["p/a.png", "p/b.png"]), ("q/*", ["q/a.png"]), (Path("q"), ["q/a.png"]),
-                        ("l.txt", ["p/b.png", f"{web.url}/c.png"]),
-                        (["q/a.png", "p"], ["q/a.png", "p/a.png", "p/b.png"])):
+                        ("l.txt", ["p/b.png", f"{web.url}/c.png"])):
         found = model(name)
         assert [one.path for one in found] == paths
         assert [path for path, _ in model.stream(name)] == paths
@@ -96,17 +95,24 @@ def test_several_pictures_of_a_name(model, demo, workdir, web):
     for name in ("r/*", f"{web.url}/gone.png"):
         with pytest.raises(DataError, match=f"^{re.escape(name)}: "):
             model(name)
-    (_, one), (_, two) = model.stream(["r/*", "q/a.png"])
-    assert isinstance(one, DataError) and not isinstance(two, DataError)
+    found = [one for _, one in model.stream(["r/*", "p", "q", "q/a.png"])]
+    assert [str(one) for one in found[:2]] == ["r/*: no file matches this pattern", "p: expected one picture, found 2"]
+    assert not isinstance(found[2], DataError) and not isinstance(found[3], DataError)
 
 
 @pytest.mark.parametrize("given", [np.full((9, 9, 3), 255.), torch.full((3, 9, 9), 255.), np.full((9, 9), np.nan),
-                                   torch.zeros(9, 9, 3), np.zeros((9, 9, 3), int)])
+                                   torch.zeros(9, 9, 3), np.zeros((9, 9, 3), int), np.zeros((3, 9, 9), np.uint8)])
 def test_pixels_that_are_none(model, given):
     with pytest.raises(DataError, match=r"must (lie in \[0, 1\]|be )"):
         model(given)
     (_, one), (_, two) = model.stream([given, np.zeros((9, 9, 3), np.uint8)])
     assert isinstance(one, DataError) and not isinstance(two, DataError)
+
+
+def test_arrays_of_other_shapes(model):
+    for shape, says in (((3, 9, 8), r"transpose\(1, 2, 0\) puts the channels last$"), ((2, 9, 8, 3), "as a list$")):
+        with pytest.raises(DataError, match=says):
+            model(np.zeros(shape, np.uint8))
 
 
 def test_a_stream_of_one_image(model, demo):

@@ -11,9 +11,11 @@ import pytest
 import torch
 from conftest import ROOT
 from gpu import report
-from gpu.common import Job, records
+from gpu.common import Job
 from gpu.facts import rate_of
-from gpu.inference import GOALS, plan
+from gpu.goals import GOALS
+from gpu.inference import plan
+from gpu.report import records
 
 PROGRAM = [sys.executable, str(ROOT / "scripts/gpu_check.py")]
 
@@ -53,11 +55,11 @@ def test_a_part_that_fails_takes_no_other_along(tmp_path, monkeypatch):
     begin = time.monotonic()
     monkeypatch.setattr(gpu_check, "GRACE", 1)
     troubles = gpu_check.run_parts(parts[:1], tmp_path, "cpu", True, 100, seen.append, None)
-    troubles += gpu_check.run_parts(parts[1:2], tmp_path, "cpu", True, 8, seen.append, None)
+    troubles += gpu_check.run_parts(parts[1:2], tmp_path, "cpu", True, 4, seen.append, None)
     beside = parts[2]._replace(name="beside")
     troubles += gpu_check.run_parts(parts[2:], tmp_path, "cpu", True, 100, seen.append, beside)
     assert time.monotonic() - begin < 200 and len(seen) == 3
-    assert troubles == ["raises: ended with status 1", "hangs: did not end within 8 s, and was ended"]
+    assert troubles == ["raises: ended with status 1", "hangs: did not end within 4 s, and was ended"]
     found = report.gather(tmp_path, ["raises", "hangs", "good", "beside"], troubles, "cpu", True, 1.)
     assert [row["what"] for row in found["parts"]["raises"]] == ["a check", "a cell", "after it"]
     assert [row["what"] for row in found["parts"]["hangs"]] == ["before it"]

@@ -193,11 +193,11 @@ def test_a_terminal_is_not_torn(tiny):
 
 
 @pytest.mark.parametrize("words, message", [
-    (["train", "tiny.cfg", "tiny.data"], "is the order DATA CFG?"),
-    (["detector", "train", "tiny.cfg", "tiny.data", "x.weights"], "is the order DATA CFG?"),
-    (["check", "tiny.cfg", "tiny.data"], "is the order DATA CFG?"),
-    (["train", "tiny.cfg", "tiny.weights"], "is the order DATA CFG?"),
-    (["train", "train.txt", "tiny.data"], "is the order DATA CFG?"),
+    (["train", "tiny.cfg", "tiny.data"], "did you mean darknet-py train tiny.data tiny.cfg?"),
+    (["detector", "train", "tiny.cfg", "tiny.data", "x.weights"], "detector train tiny.data tiny.cfg x.weights?"),
+    (["check", "tiny.cfg", "tiny.data"], "check: expected DATA [CFG], found a .cfg file in the place of DATA: "),
+    (["train", "tiny.cfg", "tiny.weights"], "tiny.cfg tiny.weights; there is no DATA"),
+    (["train", "train.txt", "tiny.data"], "did you mean darknet-py train tiny.data train.txt?"),
 ])
 def test_swapped_arguments(tiny, cli, words, message):
     code, _, err = cli(*words)

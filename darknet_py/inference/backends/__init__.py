@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from darknet_py.cfg.metadata import FORMS
-from darknet_py.errors import BackendWarning, CfgError, DarknetError, DataError, Reason, cause
-from darknet_py.inference.backends.base import INT8, PRECISIONS, Backend
+from darknet_py.errors import BackendWarning, CfgError, DarknetError, DataError, Reason, cause, suggestion
+from darknet_py.inference.backends.base import INT8, PRECISIONS, Backend, suggested_precision
 from darknet_py.inference.backends.compile import Compiled
 from darknet_py.inference.backends.ncnn import Ncnn
 from darknet_py.inference.backends.onnxruntime import OnnxRuntime
@@ -94,9 +94,11 @@ def open_backend(files: LazyNetwork, backend: str = "auto", precision: str = "fl
             or it gives something else than PyTorch.
     """
     if backend not in BACKENDS and backend != "auto":
-        raise DarknetError(f"expected a backend (auto, {', '.join(BACKENDS)}), found {backend}")
+        raise DarknetError(f"expected a backend (auto, {', '.join(BACKENDS)}), found {backend}"
+                           + suggestion(backend, BACKENDS))
     if precision not in (*PRECISIONS, INT8):
-        raise DarknetError(f"expected a precision ({', '.join((*PRECISIONS, INT8))}), found {precision}")
+        raise DarknetError(f"expected a precision ({', '.join((*PRECISIONS, INT8))}), found {precision}"
+                           + suggested_precision(precision))
     device = device_name(device) if backend == "auto" else device
     if files.model is not None:
         return load_model(files.outline, files.model, backend, precision, device, layers)

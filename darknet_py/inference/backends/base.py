@@ -12,13 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from darknet_py.errors import DarknetError, locate
+from darknet_py.errors import DarknetError, locate, suggestion
 from darknet_py.layers.base import Layer
 from darknet_py.model.network import Network
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 INT8 = "int8"           # of models that ``convert.quantize`` writes
 QUANTIZED = {".xml": b'type="FakeQuantize"', ".onnx": b"DequantizeLinear"}     # the kind of operation that tells them
+
+SHORT = {"fp32": "float32", "single": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+
+
+def suggested_precision(name: str) -> str:
+    """The end of a message about an unknown precision."""
+    return suggestion(SHORT.get(name.lower(), name), (*PRECISIONS, INT8))
 
 
 class Backend(ABC):
@@ -132,12 +139,14 @@ class Backend(ABC):
 
     @classmethod
     def require(cls, packages: Sequence[str] | None = None) -> None:
-        """DarknetError for a package that is missing; None: those that it runs with."""
+        """DarknetError for a package that is missing or cannot be imported; None: those that it runs with."""
         for package in cls.packages if packages is None else packages:
             try:
                 import_module(package)
-            except ImportError:
-                raise DarknetError(f"backend={cls.name} needs the package {package}: pip install {package}") from None
+            except ImportError as error:
+                missing = isinstance(error, ModuleNotFoundError) and error.name == package
+                why = f"pip install {package}" if missing else f"it is here, and fails: {error}".splitlines()[0]
+                raise DarknetError(f"backend={cls.name} needs the package {package}: {why}") from None
 
     @classmethod
     def check_device(cls, device: str | int | torch.device) -> None:

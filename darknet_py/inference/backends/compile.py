@@ -36,11 +36,15 @@ class Compiled(PyTorch):
             if layer.stateful:
                 raise layer.place.error("remembers earlier images, which compiled code cannot",
                                         reason=Reason.UNSUPPORTED)
+        cls.require()
+        return super().build(network, device, layers, precision)
+
+    @classmethod
+    def require(cls, packages: Sequence[str] | None = None) -> None:
         compiler = os.environ.get("CXX")
         if not any(map(shutil.which, COMPILERS if compiler is None else (compiler,))):
             raise DarknetError(f"backend=compile needs a C++ compiler ({', '.join(COMPILERS)}, or what CXX names), "
                                "found none")
-        return super().build(network, device, layers, precision)
 
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
         return self.compiled(self._input(x))

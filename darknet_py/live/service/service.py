@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from darknet_py.errors import DarknetError, DataError
+from darknet_py.errors import DarknetError, DataError, suggestion
 from darknet_py.inference.detector import Detector
 from darknet_py.inference.pipeline import MOST_LOADED
 from darknet_py.live.service.answers import MOST_BOXES, Form, ModelFacts, Models, Result, cut
@@ -69,7 +69,8 @@ class Service:
             Refused: 422 for an unknown name.
         """
         if name not in self.engines:
-            raise Refused(422, "UNKNOWN_NAME", f"model: expected one of {', '.join(self.engines)}, found {name[:60]!r}")
+            raise Refused(422, "UNKNOWN_NAME", f"model: expected one of {', '.join(self.engines)}, found {name[:60]!r}"
+                          + suggestion(name[:60], self.engines))
         return self.engines[name]
 
     async def call(self, act: Callable[..., Made], *arguments: Any) -> Made:
