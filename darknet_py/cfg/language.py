@@ -13,10 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from darknet_py.errors import CfgError, CfgWarning, Reason, cause, locate, one_line
 from darknet_py.utils.files import check_regular, replacing
+
+if TYPE_CHECKING:
+    from darknet_py.cfg.metadata import Stored
 
 MAX_BYTES = 1 << 19         # the largest cfg that Darknet shipped has 41 kB
 
@@ -51,12 +54,14 @@ class Cfg:
         sections: in the file's order; the first is [net].
         path: of the file; None: it came from text.
         strict: what Darknet tolerates is an error, not a warning.
+        stored: what came with it, where it is that of an exported model, whose ``path`` is then the model's.
     """
 
     text: str
     sections: tuple[Section, ...]
     path: Path | None = None
     strict: bool = False
+    stored: Stored | None = None
 
     def error(self, message: str, line: int | None = None, reason: Reason = Reason.BAD_VALUE) -> CfgError:
         """A CfgError with this message, which points at a line of this file, or at the whole: a bad value there, unless
@@ -105,7 +110,8 @@ class Cfg:
         text, done = "", 0
         for start, end, new in sorted(edits, key=lambda edit: edit[:2]):
             text, done = text + self.text[done:start] + new, end
-        return parse_cfg(text + self.text[done:], self.path, strict=self.strict)
+        stored = None if self.stored is None else self.stored.without({key for section, key in values if section == 0})
+        return parse_cfg(text + self.text[done:], self.path, strict=self.strict, stored=stored)
 
     def _end_of_line(self, number: int) -> int:
         """Where the line feed of a line is, or the text's end. (splitlines knows more ends of lines than cfg files.)"""
@@ -142,12 +148,14 @@ def _grammar():
     return (pp.ZeroOrMore(line).leave_whitespace() + pp.StringEnd().leave_whitespace()).parse_with_tabs()
 
 
-def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool = False) -> Cfg:
+def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool = False,
+              stored: Stored | None = None) -> Cfg:
     """Parse cfg text.
 
     Args:
         path: named in messages; also where ``tree=`` and ``map=`` files are looked for.
         strict: warnings become errors.
+        stored: see ``Cfg``.
 
     Raises:
         CfgError: with file and line, for text that Darknet crashes on or misreads.
@@ -156,7 +164,7 @@ def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool 
     body = text.removeprefix("\ufeff")
     shift = len(text) - len(body)
     starts = [0] + [match.end() for match in re.finditer("\n", body)]
-    cfg = Cfg(text, (), path, strict)
+    cfg = Cfg(text, (), path, strict, stored)
     sections: list[tuple[str, int, dict[str, Entry], list[Entry]]] = []
     for match in _grammar().parse_string(body):
         if match["blank"] is not None:
@@ -191,7 +199,7 @@ def parse_cfg(text: str, path: str | os.PathLike | None = None, *, strict: bool 
     kind, number, *_ = sections[0]
     if kind not in ("net", "network"):
         raise cfg.error(f"expected [net] as the first section, found [{kind}]", number, Reason.SYNTAX)
-    return Cfg(text, tuple(Section(k, n, tuple(e), s) for k, n, s, e in sections), path, strict)
+    return Cfg(text, tuple(Section(k, n, tuple(e), s) for k, n, s, e in sections), path, strict, stored)
 
 
 def read_cfg(path: str | os.PathLike, *, strict: bool = False) -> Cfg:

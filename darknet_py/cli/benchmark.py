@@ -107,6 +107,8 @@ def opened(arguments: argparse.Namespace) -> Iterator[Given]:
     with tempfile.TemporaryDirectory(prefix="darknet-py-") as folder:
         arguments.cfg = cfg = DEFAULT if arguments.cfg is None else arguments.cfg
         weights, parsed = arguments.weights, model.cfg_of(arguments)
+        if weights is None and parsed.stored is not None:
+            weights = cfg
         width, height = model.size_of(arguments, parsed)
         if arguments.set:
             parsed.write(cfg := str(Path(folder, f"{Path(cfg).stem}.cfg")))
@@ -118,9 +120,10 @@ def opened(arguments: argparse.Namespace) -> Iterator[Given]:
         else:
             model.warn_of_random(files.outline, weights)
         shown = f"{arguments.cfg} of the zoo" if is_name(arguments.cfg) else arguments.cfg
-        facts = {"cfg": shown, "weights": arguments.weights, "input": shape._asdict(), "batch": arguments.batch}
-        title = (f"{printable(shown)}, {'random weights' if arguments.weights is None else arguments.weights}, "
-                 f"input {shape}, batch {arguments.batch}")
+        read = "random weights" if files.weights is None else weights
+        facts = {"cfg": shown, "weights": None if files.weights is None else weights, "input": shape._asdict(),
+                 "batch": arguments.batch}
+        title = f"{printable(shown)}, {'' if read == shown else f'{read}, '}input {shape}, batch {arguments.batch}"
         yield Given(cfg, weights, files, (width, height), title, facts)
 
 

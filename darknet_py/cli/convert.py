@@ -6,6 +6,9 @@ another program, whose tensors are then matched by order and shape; nothing in t
 
 Each conversion ends with a check: both run on random images, and on those of -image, and the worst difference is
 printed. If it is too large nothing is written.
+
+A model carries the cfg, the class names, the thresholds and how its input is made, so it runs by itself:
+darknet-py detect model.onnx dog.jpg. Other programs read the same from its metadata, see docs/deploy.md.
 """
 from __future__ import annotations
 
@@ -23,8 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--outputs", choices=("heads", "boxes", "nms"), default="heads", help="of ONNX and OpenVINO: "
                         "what the heads give (default); all boxes and scores; or what is left of them behind -thresh "
                         "and non-maximum suppression")
-    parser.add_argument("--thresh", type=float, default=.25, help="of -outputs nms (default: .25)")
-    parser.add_argument("--nms", type=float, default=.45, help="of -outputs nms (default: .45)")
+    parser.add_argument("--thresh", type=float, help="least score: of -outputs nms (default: .25), and for those that "
+                        "run the file alone")
+    parser.add_argument("--nms", type=float, help="overlap that suppresses, likewise (default: .45)")
+    parser.add_argument("--names", help="a file with a class name a line; the file says them")
+    parser.add_argument("--data", help="a .data file, for its names")
+    parser.add_argument("--letter-box", action="store_true", help="the file says that pictures keep their proportions")
     parser.add_argument("--opset", type=int, default=17, help="of ONNX (default: 17)")
     parser.add_argument("--fp16", action="store_true", help="half precision inside; inputs and outputs stay float32")
     parser.add_argument("--batch", type=int, metavar="N", help="a fixed number of images (default: any number)")
@@ -48,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     width, height = model.size_of(arguments, cfg)
     arguments.weights = model.weights_of(arguments.cfg, arguments.weights)
     done = convert(cfg, arguments.weights, arguments.out, to=arguments.to, options=options,
-                   width=width, height=height, check=not arguments.no_check, images=arguments.image)
+                   width=width, height=height, check=not arguments.no_check, images=arguments.image,
+                   names=arguments.names, data=arguments.data, letterbox=arguments.letter_box or None)
     say(f"read {arguments.weights}: {done.source}")
     for path, size in done.files.items():
         say(f"wrote {path}: {size:,} bytes")

@@ -62,7 +62,8 @@ def add_detector_flags(parser: argparse.ArgumentParser, thresh: float) -> None:
     """The flags of whatever shows what a detector finds."""
     add_model_flags(parser)
     add_tile_flags(parser)
-    parser.add_argument("--thresh", type=float, default=thresh, help=f"least score (default {thresh})")
+    parser.add_argument("--thresh", type=float, help=f"least score (default {thresh}, or as a model says)")
+    parser.set_defaults(usual_thresh=thresh)
     parser.add_argument("--nms", type=float, help="overlap that suppresses (default .45, 0 for none)")
     parser.add_argument("--hier", type=float, default=.5, help="least probability down a tree of classes (default .5)")
     parser.add_argument("--only", nargs="+", action="extend", metavar="CLASS", help="report these alone: names or "

@@ -1,6 +1,6 @@
 """CFG [WEIGHTS] [IMAGE]... of a command line: what the words name, and the network that they make.
 
-CFG is a .cfg file, or a network of the zoo by its name, which needs no WEIGHTS.
+CFG is a .cfg file; or a network of the zoo by its name, or a model that convert made, which need no WEIGHTS.
 """
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from darknet_py.inference.detector import Detector
     from darknet_py.model.network import LazyNetwork, Network
 
-CFG = "the network: a .cfg file, or a name that darknet-py zoo lists, such as yolov4"
+CFG = "the network: a .cfg file, a name that darknet-py zoo lists, such as yolov4, or a model that convert made"
 WEIGHTS = "its weights file (of a name: the official one, which is fetched once)"
 MB = 1_000_000
+SHOWING = (None, "test", "demo")        # actions that show what is found: no mAP, whose thresholds are a convention
 CHANGE = re.compile(r"(\d+|[A-Za-z]\w*(\[-?\d+\])?)\.\w+=")         # the beginning of a SECTION.KEY=VALUE
 # by these ends of their names files are told from pictures: of Darknet, of models, of other programs
-OF_WEIGHTS = re.compile(r"\.(weights|backup|[0-9]+|xml|onnx|safetensors|pt|pth|ckpt|bin)", re.I)
+OF_WEIGHTS = re.compile(r"\.(weights|backup|[0-9]+|xml|onnx|safetensors|pt|pth|ckpt|bin|torchscript|ts|pt2)", re.I)
 
 
 def add_arguments(parser: argparse.ArgumentParser, optional: bool = False) -> None:
@@ -65,13 +66,17 @@ def spread(words: Sequence[str]) -> list[str]:
 
 
 def sort_out(parsed: argparse.Namespace, error: Callable[[str], Any]) -> None:
-    """Behind a CFG that needs no WEIGHTS the next word is one of those behind them, unless it names weights.
+    """Behind a CFG that needs no WEIGHTS the next word is one of those behind them, unless it names weights. Thresholds
+    that were not typed are those of a model, else the usual ones of the verb.
 
     Args:
         parsed: as argparse gives it.
         error: ends the program with a message, where WEIGHTS are needed and missing.
     """
+    from darknet_py.zoo.models import stands_alone
     cfg, weights = getattr(parsed, "cfg", None), getattr(parsed, "weights", None)
+    if hasattr(parsed, "usual_thresh"):
+        _take_thresholds(parsed, cfg)
     if cfg is None:
         return
     if weights is None:
@@ -85,10 +90,14 @@ def sort_out(parsed: argparse.Namespace, error: Callable[[str], Any]) -> None:
             parsed.out, parsed.weights = weights, None
 
 
-def stands_alone(cfg: str) -> bool:
-    """Whether CFG is a whole network, which needs no WEIGHTS."""
-    from darknet_py.zoo.models import is_name
-    return is_name(cfg)
+def _take_thresholds(parsed: argparse.Namespace, cfg: str | None) -> None:
+    from darknet_py.cfg.metadata import is_model, stored_cfg
+    shows = getattr(parsed, "action", None) in SHOWING
+    stored = stored_cfg(cfg).stored if cfg is not None and shows and is_model(cfg) else None
+    if parsed.nms is None and stored is not None:
+        parsed.nms = stored.nms
+    if parsed.thresh is None:
+        parsed.thresh = parsed.usual_thresh if stored is None or stored.thresh is None else stored.thresh
 
 
 def names_weights(word: str) -> bool:
@@ -101,6 +110,7 @@ def require_weights(arguments: argparse.Namespace, message: str) -> None:
         DarknetError: the message, where WEIGHTS are needed and missing.
     """
     from darknet_py.errors import DarknetError
+    from darknet_py.zoo.models import stands_alone
     if arguments.weights is None and (arguments.cfg is None or (
             os.path.exists(arguments.cfg) and not stands_alone(arguments.cfg))):
         raise DarknetError(f"{message}, found no weights")
@@ -131,11 +141,15 @@ def size_of(arguments: argparse.Namespace, cfg: Cfg) -> tuple[int | None, int | 
 
 
 def weights_of(cfg: str, weights: str | None) -> str:
-    """The path of WEIGHTS; where there are none, of the official ones of a network of the zoo, which are fetched."""
+    """The path of WEIGHTS; where there are none, CFG itself if it is a model, else that of the official ones of a
+    network of the zoo, which are fetched."""
+    from darknet_py.cfg.metadata import is_model
     from darknet_py.cli.progress import Progress
     from darknet_py.zoo.models import official_weights
     if weights is not None:
         return weights
+    if is_model(cfg):
+        return cfg
     with Progress(0, sys.stderr) as bar:
         return str(official_weights(cfg, begin=lambda line: say(line, error=True),
                                     progress=lambda done, total: bar.track(done // MB, total // MB, "MB")))

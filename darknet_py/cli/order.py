@@ -65,7 +65,7 @@ def _fits(parsed: argparse.Namespace, place: str, word: str) -> bool:
     kind = kind_of(word)
     if kind is None or kind == place or (place, kind) in WELCOME:
         return True
-    from darknet_py.cli.model import stands_alone
+    from darknet_py.zoo.models import stands_alone
     cfg = getattr(parsed, "cfg", None)              # of the zoo, or a model: a picture may follow
     return place == "weights" and kind == "images" and cfg is not None and (
         stands_alone(cfg) or (kind_of(cfg) is None and Path(cfg).suffix != ""))

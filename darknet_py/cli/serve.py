@@ -65,7 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The values of all options: those typed, else those of the file, else the defaults."""
+    """The values of all options: those typed, else those of the file, else a model's thresholds, else the defaults."""
+    from darknet_py.cfg.metadata import is_model, stored_cfg
     from darknet_py.live.service.settings import (
         NETWORK,
         OPTIONS,
@@ -83,6 +84,10 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
         else:
             check(typed, option, f"-{name}")
             values[name] = typed
+    stored = stored_cfg(values["cfg"]).stored if values["cfg"] is not None and is_model(values["cfg"]) else None
+    for name in ("thresh", "nms"):
+        if stored is not None and getattr(stored, name) is not None and getattr(arguments, name) is None:
+            values[name] = found.get(name, getattr(stored, name))
     if values["token"] is None:
         values["token"] = os.environ.get(TOKEN_VARIABLE)
     check_token(values["token"])

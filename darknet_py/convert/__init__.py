@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from darknet_py.cfg.language import Cfg
+from darknet_py.convert.describe import class_names, describe
 from darknet_py.convert.formats import FORMATS, ExportOptions
 from darknet_py.convert.parity import Parity, compare
 from darknet_py.data.image import read_image
-from darknet_py.errors import DarknetError, cause, suggestion
+from darknet_py.errors import DarknetError, Reason, WeightsError, cause, suggestion
 from darknet_py.inference.preprocess import as_input
-from darknet_py.model.network import Network
+from darknet_py.model.network import MODELS, Network
 from darknet_py.model.tensors import fill, holds_tensors, read_tensors
 from darknet_py.model.weights import Header, read_header
 from darknet_py.utils.files import put_in_place, temporary_folder
@@ -43,7 +44,8 @@ class Conversion:
 
 def convert(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, out: str | os.PathLike, *, to: str | None = None,
             options: ExportOptions = PLAIN, width: int | None = None, height: int | None = None, check: bool = True,
-            images: Sequence[str | os.PathLike] = ()) -> Conversion:
+            images: Sequence[str | os.PathLike] = (), names: str | os.PathLike | Sequence[str] | None = None,
+            data: str | os.PathLike | None = None, letterbox: bool | None = None) -> Conversion:
     """Write a network in another format, and check that it computes the same there.
 
     Args:
@@ -54,10 +56,12 @@ def convert(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, out: str |
         options: of the model, see ``formats.ExportOptions``.
         width, height: of the input, instead of the cfg's.
         check: run both on random input, and on ``images``, paths.
+        names, data: of the classes, for the file's metadata (see ``describe``), as ``Detector`` takes them.
+        letterbox: the metadata says that pictures keep their proportions; None: as the cfg does.
 
     Raises:
         DarknetError: the weights do not fit, the format cannot express it, its package is missing, or the results
-            differ. No file is left behind then.
+            differ; or there are fewer names than classes. No file is left behind then.
     """
     out = Path(out)
     name = out.suffix.removeprefix(".").lower() if to is None else to
@@ -67,10 +71,12 @@ def convert(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, out: str |
     network, header, source = load(cfg, weights, width, height)
     kind = FORMATS[name]
     kind.check(network, options)
+    letterbox = bool(network.options.letter_box) if letterbox is None else letterbox
+    metadata = describe(network, options, class_names(network, weights, names, data), letterbox)
     with temporary_folder(folder_of(out)) as folder:
         path = folder / out.name
-        kind.write(network, header, path, options)
-        parity = compare(network, kind, path, options, _inputs(network, images)) if check else None
+        kind.write(network, header, path, options, metadata)
+        parity = compare(network, kind, path, options, _inputs(network, images, letterbox)) if check else None
         if parity is not None and not parity.good:
             raise DarknetError(f"{out}: not written, for it computes something else: {parity}")
         return Conversion(put_files(folder, out), source, parity)
@@ -99,6 +105,8 @@ def put_files(folder: Path, out: Path) -> dict[Path, int]:
 def load(cfg: str | os.PathLike | Cfg, weights: str | os.PathLike, width: int | None = None, height: int | None = None
          ) -> tuple[Network, Header, str]:
     """A network with weights from any format that can be read, the header of its file, and what was read in words."""
+    if Path(weights).suffix.lower() in MODELS:
+        raise WeightsError(f"{weights}: expected weights, found a model for another runtime", Reason.WRONG_FORMAT)
     network = Network(open_cfg(cfg), width=width, height=height)
     if holds_tensors(weights):
         network.reset_parameters()
@@ -124,11 +132,10 @@ def folder_of(out: Path) -> Path:
     return folder
 
 
-def _inputs(network: Network, images: Sequence[str | os.PathLike]) -> Tensor:
+def _inputs(network: Network, images: Sequence[str | os.PathLike], letterbox: bool) -> Tensor:
     """Random images and the given ones, (N, C, H, W)."""
     shape, generator = network.input_shape, torch.Generator().manual_seed(0)
     x = [torch.rand(shape, generator=generator) for _ in range(2)]
-    letterbox = bool(network.options.letter_box)
     return torch.stack(x + [as_input(read_image(image, shape.channels), shape, letterbox) for image in images])
 
 

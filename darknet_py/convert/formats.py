@@ -1,7 +1,8 @@
 """Formats of conversion: a table of how each is written, and loaded into its runtime."""
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -32,7 +33,7 @@ class ExportOptions:
     half: float16.
     batch: images that a model takes at once; None for any number.
     resizable: the sides of images are free.
-    threshold, nms: of outputs="nms".
+    threshold, nms: of outputs="nms", and what ``Detector`` takes when it has the model alone; None: .25, .45.
     """
 
     outputs: str = "heads"
@@ -40,15 +41,25 @@ class ExportOptions:
     half: bool = False
     batch: int | None = None
     resizable: bool = False
-    threshold: float = .25
-    nms: float = .45
+    threshold: float | None = None
+    nms: float | None = None
+
+    @property
+    def score(self) -> float:
+        """The threshold of scores."""
+        return .25 if self.threshold is None else self.threshold
+
+    @property
+    def overlap(self) -> float:
+        """The overlap that suppresses."""
+        return .45 if self.nms is None else self.nms
 
 
 class Format(NamedTuple):
     """A format.
 
     about: its name in words.
-    write: takes network, header, path, options.
+    write: takes network, header, path, options, metadata (see ``describe``).
     load: makes a backend of the written file.
     graph: it holds the computation, not the weights alone.
     offers: fields of ``ExportOptions`` that it supports.
@@ -56,7 +67,7 @@ class Format(NamedTuple):
     """
 
     about: str
-    write: Callable[[Network, Header, Path, ExportOptions], None]
+    write: Callable[[Network, Header, Path, ExportOptions, Mapping[str, str]], None]
     load: Callable[[Network, Path], Backend]
     graph: bool = True
     offers: tuple[str, ...] = ()
@@ -82,16 +93,19 @@ class Format(NamedTuple):
             network.check_exportable(self.about)
 
 
-def write_weights(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
+def write_weights(network: Network, header: Header, path: Path, options: ExportOptions, metadata: Mapping[str, str]
+                  ) -> None:
     weights_file.save(path, network.layers[:network.reached], header.seen, header[:3])
 
 
-def write_safetensors(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
-    write_file(path, safetensors_bytes(network, header))
+def write_safetensors(network: Network, header: Header, path: Path, options: ExportOptions, metadata: Mapping[str, str]
+                      ) -> None:
+    write_file(path, safetensors_bytes(network, header, metadata))
 
 
-def write_checkpoint(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
-    write_file(path, checkpoint_bytes(network, header))
+def write_checkpoint(network: Network, header: Header, path: Path, options: ExportOptions, metadata: Mapping[str, str]
+                     ) -> None:
+    write_file(path, checkpoint_bytes(network, header, metadata))
 
 
 def read_back(network: Network, path: Path) -> PyTorch:
@@ -122,41 +136,55 @@ def _module(network: Network, options: ExportOptions) -> tuple[nn.Module, Tensor
     return (Halved(module) if options.half else module), example
 
 
-def write_torchscript(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
+def write_torchscript(network: Network, header: Header, path: Path, options: ExportOptions, metadata: Mapping[str, str]
+                      ) -> None:
     module, example = _module(network, options)
-    torch.jit.save(trace(module, example), str(path))
+    file = io.BytesIO()             # of a path, the name would be in the file
+    torch.jit.save(trace(module, example), file, _extra_files=dict(metadata))
+    write_file(path, file.getvalue())
 
 
-def write_exported(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
+def write_exported(network: Network, header: Header, path: Path, options: ExportOptions, metadata: Mapping[str, str]
+                   ) -> None:
     module, example = _module(network, options)
-    torch.export.save(export(module, example, options.batch), str(path))
+    file = io.BytesIO()
+    torch.export.save(export(module, example, options.batch), file, extra_files=dict(metadata))
+    write_file(path, file.getvalue())
 
 
-def _onnx_bytes(network: Network, options: ExportOptions) -> bytes:
+def _onnx_bytes(network: Network, options: ExportOptions, metadata: Mapping[str, str]) -> bytes:
+    from onnx import helper
+
     from darknet_py.model.onnx_model import onnx_model
-    return onnx_model(network.exportable(), outputs=options.outputs, opset=options.opset, half=options.half,
-                      resizable=options.resizable, batch=options.batch, threshold=options.threshold, nms=options.nms
-                      ).SerializeToString()
+    model = onnx_model(network.exportable(), outputs=options.outputs, opset=options.opset, half=options.half,
+                       resizable=options.resizable, batch=options.batch, threshold=options.score, nms=options.overlap)
+    helper.set_model_props(model, dict(metadata))
+    return model.SerializeToString(deterministic=True)
 
 
-def write_onnx(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
-    write_file(path, _onnx_bytes(network, options))
+def write_onnx(network: Network, header: Header, path: Path, options: ExportOptions, metadata: Mapping[str, str]
+               ) -> None:
+    write_file(path, _onnx_bytes(network, options, metadata))
 
 
-def write_openvino(network: Network, header: Header, path: Path, options: ExportOptions) -> None:
+def write_openvino(network: Network, header: Header, path: Path, options: ExportOptions, metadata: Mapping[str, str]
+                   ) -> None:
     import openvino
-    model = openvino.Core().read_model(_onnx_bytes(network, options))  # convert_model would send usage data
+    model = openvino.Core().read_model(_onnx_bytes(network, options, {}))   # convert_model would send usage data
+    for key, value in metadata.items():
+        model.set_rt_info(value, key.split("."))
     openvino.save_model(model, str(path), compress_to_fp16=options.half)
 
 
 ONNX = OnnxBackend.builds_with
-_MODEL = ("outputs", "opset", "half", "batch", "resizable", "threshold", "nms")
+_CHOSEN = ("threshold", "nms")
+_MODEL = ("outputs", "opset", "half", "batch", "resizable", *_CHOSEN)
 FORMATS = {
     "weights": Format("a .weights file", write_weights, read_back, graph=False),
-    "safetensors": Format("a .safetensors file", write_safetensors, read_back, graph=False),
+    "safetensors": Format("a .safetensors file", write_safetensors, read_back, graph=False, offers=_CHOSEN),
     "pt": Format("a PyTorch state dict", write_checkpoint, read_back, graph=False),
-    "torchscript": Format("TorchScript", write_torchscript, TorchScript.load, offers=("half", "batch")),
-    "pt2": Format("a torch.export program", write_exported, Exported.load, offers=("half", "batch")),
+    "torchscript": Format("TorchScript", write_torchscript, TorchScript.load, offers=("half", "batch", *_CHOSEN)),
+    "pt2": Format("a torch.export program", write_exported, Exported.load, offers=("half", "batch", *_CHOSEN)),
     "onnx": Format("an ONNX model", write_onnx, OnnxRuntime.load, offers=_MODEL, packages=ONNX + OnnxRuntime.packages),
     "xml": Format("OpenVINO IR", write_openvino, OpenVino.load, offers=_MODEL, packages=ONNX + OpenVino.packages),
 }

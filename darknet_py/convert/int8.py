@@ -5,7 +5,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
@@ -55,8 +55,8 @@ class Calibration:
             yield {"images": as_input(image, self.shape, self.letterbox)[None].contiguous().numpy()}
 
 
-def write_onnx(path: Path, source: Path, network: Network, pictures: Calibration, floats: Iterable[int], symmetric: bool
-               ) -> tuple[int, ...]:
+def write_onnx(path: Path, source: Path, network: Network, pictures: Calibration, floats: Iterable[int],
+               symmetric: bool, metadata: Mapping[str, str]) -> tuple[int, ...]:
     """Quantize an ONNX model of a network, but for the heads and the layers ``floats``. Returns those in int8.
 
     With ONNX Runtime's own quantization, since it computes convolutions in int8 only where their outputs are quantized
@@ -78,13 +78,16 @@ def write_onnx(path: Path, source: Path, network: Network, pictures: Calibration
                     nodes_to_exclude=[name for name in names if not left.isdisjoint(_layers([name]))],
                     extra_options={"CalibMovingAverage": True, "ActivationSymmetric": symmetric,
                                    "QuantizeBias": not symmetric})         # TensorRT takes the bias in float
-    nodes = onnx.load(path).graph.node
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, dict(metadata))
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    nodes = model.graph.node
     held = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
     return tuple(sorted(_layers(node.name for node in nodes if not held.isdisjoint(node.input)) - left))
 
 
 def write_openvino(path: Path, source: Path, network: Network, pictures: Calibration, floats: Iterable[int],
-                   symmetric: bool) -> tuple[int, ...]:
+                   symmetric: bool, metadata: Mapping[str, str]) -> tuple[int, ...]:
     """The same of OpenVINO's IR, with NNCF: a mixed preset, and biases corrected."""
     import nncf
     import openvino
@@ -94,6 +97,8 @@ def write_openvino(path: Path, source: Path, network: Network, pictures: Calibra
         target_device=nncf.TargetDevice.CPU, subset_size=len(pictures.paths), ignored_scope=ignored)
     layers = _layers(node.get_friendly_name() for node in model.get_ops() if any(
         value.get_node().get_type_name() == "FakeQuantize" for value in node.input_values()))
+    for key, value in metadata.items():
+        model.set_rt_info(value, key.split("."))
     openvino.save_model(model, str(path), compress_to_fp16=False)
     return tuple(sorted(layers))
 

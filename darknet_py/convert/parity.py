@@ -34,7 +34,7 @@ def compare(network: Network, kind: Format, path: Path, options: ExportOptions, 
         return Parity(_worst(network, run, options, images), allowed, len(images))
     with temporary_folder(path.parent) as folder:
         before, everything = replace(options, outputs="boxes"), folder / path.name
-        kind.write(network, Header(*VERSION, 0, 20), everything, before)
+        kind.write(network, Header(*VERSION, 0, 20), everything, before, {})
         find = kind.load(network, everything)
         errors = [suppressed_error(find(x), run(x), options) for x in _batches(images, options)]
         return Parity(max(_worst(network, find, before, images), *errors), allowed, len(images))
@@ -84,7 +84,7 @@ def suppressed_error(before: Sequence[Tensor], after: Sequence[Tensor], options:
     boxes, scores, image, box, score, label = *before, *after
     errors = []
     for number, (ours, likely) in enumerate(zip(boxes, scores, strict=True)):
-        left = nms(xyxy_to_cxcywh(ours), torch.where(likely > options.threshold, likely, 0), options.nms)
+        left = nms(xyxy_to_cxcywh(ours), torch.where(likely > options.score, likely, 0), options.overlap)
         place, classes = (left > 0).nonzero(as_tuple=True)
         here = image == number
         mine, theirs = (torch.cat([corners.asinh(), sure[:, None], kind[:, None].float()], 1)

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from darknet_py.convert import PLAIN, folder_of, put_files
-from darknet_py.convert.formats import FORMATS
+from darknet_py.convert.describe import describe
+from darknet_py.convert.formats import FORMATS, ExportOptions
 from darknet_py.convert.int8 import LEAST, WRITE, Calibration, Progress, silent
 from darknet_py.data.dataset import Sample
 from darknet_py.errors import DarknetError
 from darknet_py.evaluation.evaluate import evaluate_map
 from darknet_py.inference.backends import load_model, open_backend
-from darknet_py.inference.backends.base import Backend
+from darknet_py.inference.backends.base import INT8, Backend
 from darknet_py.inference.backends.pytorch import PyTorch, prepare_for_inference
 from darknet_py.inference.postprocess import PostProcessor
 from darknet_py.inference.preprocess import check_takes_images
@@ -105,7 +106,8 @@ def quantize(network: LazyNetwork, out: str | os.PathLike, train: Sequence[Sampl
     report(f"{backend.precision} ({backend.name}): mAP@0.50 {before:.2f} % on {len(valid)} pictures")
     with temporary_folder(folder_of(out)) as temporary:
         source = temporary / f"float.{form}"
-        FORMATS[form].write(network.network, Header(*VERSION, 0, 20), source, PLAIN)
+        FORMATS[form].write(network.network, Header(*VERSION, 0, 20), source, PLAIN, {})
+        metadata = describe(network.outline, ExportOptions(nms=options.get("nms")), names, letterbox, INT8)
         attempts: dict[int, tuple[float, tuple[int, ...]]] = {}
         ranking: list[int] = []
 
@@ -116,7 +118,8 @@ def quantize(network: LazyNetwork, out: str | os.PathLike, train: Sequence[Sampl
             made = temporary / f"{count}"
             made.mkdir()
             with silent():
-                layers = WRITE[form](made / out.name, source, network.outline, pictures, ranking[:count], symmetric)
+                layers = WRITE[form](made / out.name, source, network.outline, pictures, ranking[:count], symmetric,
+                                     metadata)
             after = measure(load_model(network.outline, made / out.name), "in int8")
             attempts[count] = after, layers
             report(f"int8 in {len(layers)} layers: mAP@0.50 {after:.2f} %, {after - before:+.2f} points")

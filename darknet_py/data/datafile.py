@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from darknet_py.cfg.metadata import is_model, stored_cfg
 from darknet_py.errors import DarknetError, DataError, Reason, cause, one_line, suggestion
 from darknet_py.utils.files import MOST_TEXT, read_regular
 from darknet_py.zoo.models import is_name
@@ -156,11 +157,11 @@ def find_names(cfg: str | os.PathLike | None, weights: str | os.PathLike | None,
                data: str | os.PathLike | None = None) -> list[str]:
     """One name for each class.
 
-    In this order: ``names``; the ``names`` (else ``labels``) entry of ``data``; a .names file beside the cfg or the
-    weights, of the same stem; of a network of the zoo the names in this package; the only .names file beside the cfg or
-    the weights; for 80 classes coco.names in ``cfg/``, beside the cfg or in this package; for 20 classes, where "voc"
-    is in the cfg's name, Pascal VOC's in this package; the class numbers. Names that are passed must fit; files that
-    are found are used where their count equals classes.
+    In this order: ``names``; the ``names`` (else ``labels``) entry of ``data``; those in the cfg, where that is a model
+    with metadata; a .names file beside the cfg or the weights, of the same stem; of a network of the zoo the names in
+    this package; the only .names file beside the cfg or the weights; for 80 classes coco.names in ``cfg/``, beside the
+    cfg or in this package; for 20 classes, where "voc" is in the cfg's name, Pascal VOC's in this package; the class
+    numbers. Names that are passed must fit; files that are found are used where their count equals classes.
 
     Args:
         cfg, weights: the model's files, or None. cfg may be a name of the zoo.
@@ -188,6 +189,10 @@ def find_names(cfg: str | os.PathLike | None, weights: str | os.PathLike | None,
             if path is None:
                 raise DataError(f"{data}: no such file of names: {entry}", Reason.MISSING_FILE)
             return _checked(read_names(path), classes, path)
+    if cfg is not None and is_model(cfg):
+        stored = stored_cfg(cfg).stored
+        if stored is not None and stored.names is not None and len(stored.names) == classes:
+            return check_names(stored.names, cfg)
     for path in _candidates(cfg, weights, classes):
         if os.path.isfile(path) and len(found := read_names(path)) == classes:
             return found

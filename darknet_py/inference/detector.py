@@ -49,15 +49,16 @@ class Detector:
     """A network that finds objects in images.
 
     Args:
-        cfg: path of a .cfg file; a name of the zoo, such as "yolov4"; or a parsed ``Cfg``.
-        weights: path of a .weights, .safetensors or PyTorch file (``convert`` writes them); or of a model that
-            ``convert`` (heads, any number of images) or ``quantize`` made of the network, .xml or .onnx, which runs as
-            it is. None: of a name the official weights, see ``zoo.models.official_weights``.
+        cfg: path of a .cfg file; a name of the zoo, such as "yolov4"; path of a model that ``convert`` (not with
+            outputs="nms") or ``quantize`` made, .onnx, .xml, .torchscript or .pt2, which says all else in its metadata
+            and runs as it is; or a parsed ``Cfg``.
+        weights: path of a .weights, .safetensors or PyTorch file (``convert`` writes them), or of such a model. None:
+            of a name the official weights (see ``zoo.models.official_weights``), of a model itself.
         names: path of a file with a class name a line, or the names themselves; None takes those of ``data``, else
             looks beside the cfg and the weights, and takes class numbers in the end.
         data: path of a .data file.
-        thresh: scores must be above it, in [0, 1].
-        nms: overlap above which the less confident box is suppressed, in [0, 1]; 0 keeps all.
+        thresh: scores must be above it, in [0, 1]. None: as the maker of a model that runs alone chose, else .25.
+        nms: overlap above which the less confident box is suppressed, in [0, 1]; 0 keeps all. None: likewise, else .45.
         hier_thresh: the probability that a class of a tree must exceed, in [0, 1] (C fixes it at .5).
         max_candidates: the most boxes of a class and image that suppression looks at, the most confident ones; None, as
             in C: all. It bounds the time of a picture for a service.
@@ -95,10 +96,10 @@ class Detector:
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None,
                  names: str | os.PathLike | Sequence[str] | None = None, *, data: str | os.PathLike | None = None,
-                 thresh: float = .25, nms: float = .45, hier_thresh: float = .5, letterbox: bool | None = None,
-                 device: str | int | torch.device = "auto", backend: str = "auto", precision: str = "float32",
-                 stateful: bool = False, max_candidates: int | None = None, few: bool = False,
-                 embeddings: bool = False, size: int | str | Sequence[int] | None = None,
+                 thresh: float | None = None, nms: float | None = None, hier_thresh: float = .5,
+                 letterbox: bool | None = None, device: str | int | torch.device = "auto", backend: str = "auto",
+                 precision: str = "float32", stateful: bool = False, max_candidates: int | None = None,
+                 few: bool = False, embeddings: bool = False, size: int | str | Sequence[int] | None = None,
                  tiles: str | Sequence[int] | None = None, overlap: float = .2):
         check_thresholds(thresh=thresh, nms=nms, hier_thresh=hier_thresh)
         cfg = open_cfg(cfg)
@@ -112,7 +113,10 @@ class Detector:
         self.tiling = Tiling.of(tiles, overlap, outline)
         self.backend = open_backend(self._files, backend, precision, device, layers, few)
         self.names = find_names(outline.cfg.path, self._files.weights, self.postprocess.classes, names, data)
-        self.thresh, self.nms, self.hier_thresh, self.stateful = thresh, nms, hier_thresh, stateful
+        chosen = (None, None) if cfg.stored is None else (cfg.stored.thresh, cfg.stored.nms)
+        self.thresh, self.nms = (next(one for one in values if one is not None)
+                                 for values in zip((thresh, nms), chosen, (.25, .45), strict=True))
+        self.hier_thresh, self.stateful = hier_thresh, stateful
         if max_candidates is not None and max_candidates < 1:
             raise ValueError(f"max_candidates must be at least 1, got {max_candidates}")
         self.max_candidates = max_candidates

@@ -68,7 +68,7 @@ class ModelInfo:
     @property
     def line(self) -> str:
         """The most important of them, in a line."""
-        files = ", ".join(path.name for path in (self.cfg, self.weights) if path is not None)
+        files = ", ".join(path.name for path in dict.fromkeys((self.cfg, self.weights)) if path is not None)
         return (f"{files}: {self.classes} classes, {self.width} x {self.height}, {self.backend} {self.precision} on "
                 f"{self.device}")
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from darknet_py.data.image import undo_letterbox
 from darknet_py.errors import CfgError, Reason
+from darknet_py.inference.decoded import heads_of
 from darknet_py.inference.tiles import Tiling, merge_tiles
 from darknet_py.layers import DetectionHead
 from darknet_py.layers.base import Layer, Shape
@@ -59,8 +60,7 @@ class PostProcessor:
         Raises:
             CfgError: the network has no detection head.
         """
-        made = cls([network.layers[index] for index in (network.heads if layers is None else layers)],
-                   network.input_shape)
+        made = cls(heads_of(network, layers), network.input_shape)
         if not made.classes:
             raise CfgError("has no [yolo], [Gaussian_yolo], [region] or [detection] layer, so it detects nothing",
                            Reason.WRONG_TASK, network.cfg.path)
@@ -133,7 +133,14 @@ class PostProcessor:
         needs fewer steps for each image than a GPU. Darknet: get_network_boxes.
 
         objectness: the scores are (B, 1), the boxes' objectness, whatever their classes.
+
+        Raises:
+            CfgError: a head has no objectness.
         """
+        for head in self.heads:
+            if objectness and isinstance(head, DetectionHead) and not head.has_objectness:
+                raise CfgError("gives scores without objectness (-outputs boxes), which recall needs",
+                               Reason.WRONG_TASK, head.place.cfg.path)
         _, net_height, net_width = self.shape
         by_index = {head.place.index: output.float() for head, output in zip(self.heads, outputs, strict=True)}
         proposals = [(head, head.decode(by_index[head.place.index], net_width, net_height, thresh, hier_thresh))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from darknet_py.data.datafile import find_file
 from darknet_py.errors import Reason, cause
-from darknet_py.layers.base import Place
+from darknet_py.layers.base import Layer, Place
 from darknet_py.utils.files import check_regular
 
 MAX_BYTES = 1 << 24
@@ -71,8 +72,8 @@ def read_tree(name: str, place: Place) -> Tree:
     """
     names: list[str] = []
     parents: list[int] = []
-    path = find(name, "tree", place)
-    for number, line in enumerate(read_lines(path, "tree", place), 1):
+    path, lines = read_lines(name, "tree", place)
+    for number, line in enumerate(lines, 1):
         words = line.split()
         try:
             parent = int(words[1]) if len(words) > 1 else -1
@@ -94,9 +95,9 @@ def read_map(name: str, classes: int, place: Place) -> tuple[int, ...]:
     Raises:
         CfgError: no such file, or a line that is no number of a class.
     """
-    path = find(name, "map", place)
+    path, lines = read_lines(name, "map", place)
     numbers: list[int] = []
-    for number, line in enumerate(read_lines(path, "map", place), 1):
+    for number, line in enumerate(lines, 1):
         digits = line.strip()           # also of what int() would not pass over, such as \x1f
         if not digits.isdecimal() or len(line) > 40 or int(digits) >= classes:
             raise place.error(f"map={name}, line {number} of {path}: expected a number from 0 to {classes - 1}, "
@@ -121,12 +122,23 @@ def find(name: str, key: str, place: Place) -> Path:
     return path
 
 
-def read_lines(path: Path, key: str, place: Place) -> list[str]:
-    """The lines of a small text file, blank ones at its end left out."""
+def read_lines(name: str, key: str, place: Place) -> tuple[str, list[str]]:
+    """Where a file that a cfg names is, in words, and its lines, blank ones at its end left out."""
+    if place.cfg.stored is not None and name in place.cfg.stored.files:
+        return f"the {key} in {place.cfg.path}", place.cfg.stored.files[name].rstrip().splitlines()
+    path = find(name, key, place)
     try:
         check_regular(path)
         if path.stat().st_size > MAX_BYTES:
             raise place.error(f"{key}=: {path} is larger than {MAX_BYTES} bytes", key, Reason.TOO_LARGE)
-        return path.read_text("utf-8", "replace").rstrip().splitlines()
+        return str(path), path.read_text("utf-8", "replace").rstrip().splitlines()
     except OSError as error:
         raise place.error(f"{key}=: cannot read {path}: {cause(error)}", key, Reason.reading(error)) from None
+
+
+def named_files(layers: Iterable[Layer]) -> dict[str, str]:
+    """The text of the files that layers name (tree=, map=), by those names."""
+    named = {(name, key): layer.place for layer in layers for key in ("tree", "map")
+             if (name := getattr(layer.options, key, None)) is not None}
+    return {name: "".join(f"{line}\n" for line in read_lines(name, key, place)[1])
+            for (name, key), place in named.items()}

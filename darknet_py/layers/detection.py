@@ -65,6 +65,10 @@ class Detection(DetectionHead):
     def forward(self, x: Tensor) -> Tensor:
         return x
 
+    def facts(self) -> dict[str, Any]:
+        return {"side": self.options.side, "num": self.options.num, "coords": self.options.coords,
+                "sqrt": self.options.sqrt}
+
     def onnx(self, graph: Any, *xs: str) -> str:
         return xs[0]
 

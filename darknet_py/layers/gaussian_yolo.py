@@ -40,6 +40,9 @@ class GaussianYolo(AnchorHead):
         return torch.cat([self.scaled(x0.sigmoid()), dx.sigmoid(), self.scaled(y0.sigmoid()), dy.sigmoid(),
                           w, dw.sigmoid(), h, rest.sigmoid()], 2).flatten(1, 2)
 
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"yolo_point": self.options.yolo_point}
+
     def onnx(self, graph: Any, *xs: str) -> str:
         parts = []
         for values in graph.split(xs[0], 1, [self.entries + self.classes] * self.count):

@@ -38,7 +38,8 @@ class DetectionHead(Head):
 
     guarded: ClassVar[int] = 0          # the layers before it whose filters weights_reject_freq= leaves alone
     anchored: ClassVar[bool] = True     # its boxes are relative to ``anchors``
-    letterboxed: ClassVar[bool] = True  # its boxes are corrected for letterboxing
+    has_objectness: ClassVar[bool] = True   # apart from the scores
+    letterboxed: bool = True            # its boxes are corrected for letterboxing
     embedding_layer: int | None = None  # the layer with an embedding of each box, for tracking
     embedding_size: int = 0             # the numbers of one
 
@@ -66,6 +67,10 @@ class DetectionHead(Head):
             found: (N, A * E, H, W) the output of ``embedding_layer``.
         """
         raise AssertionError(f"{type(self).__name__} lacks embeddings")
+
+    def facts(self) -> dict[str, Any]:
+        """What it takes to decode its output, in JSON's types, for programs that have only an exported model."""
+        raise AssertionError(f"{type(self).__name__} lacks facts")
 
     def onnx_boxes(self, graph: Any, output: str) -> tuple[str, str]:
         """Add what ``decode`` computes, without thresholds.

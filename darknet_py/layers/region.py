@@ -95,6 +95,11 @@ class Region(DetectionHead):
             classes = classes.softmax(4)
         return torch.cat([box, objectness.sigmoid(), classes, rest], 4).flatten(3)
 
+    def facts(self) -> dict[str, Any]:
+        o = self.options
+        return {"anchors": [list(anchor) for anchor in self.anchors], "coords": o.coords, "softmax": o.softmax,
+                "tree": o.tree, "classfix": o.classfix}
+
     def onnx(self, graph: Any, *xs: str) -> str:
         o, x = self.options, graph("Transpose", xs[0], perm=[0, 2, 3, 1])
         x = graph.reshape(x, self.shape.height, self.shape.width, self.count, -1)

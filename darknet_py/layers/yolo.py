@@ -106,6 +106,10 @@ class AnchorHead(DetectionHead):
         scale = self.options.scale_x_y
         return xy * scale - .5 * (scale - 1)
 
+    def facts(self) -> dict[str, Any]:
+        return {"anchors": [list(anchor) for anchor in self.anchors], "mask": list(self.mask),
+                "scale_x_y": self.options.scale_x_y, "new_coords": 0, "entries": self.entries}
+
     def onnx_scaled(self, graph: Any, xy: str) -> str:
         """``scaled``, added to a graph."""
         scale = float(self.options.scale_x_y)
@@ -186,6 +190,9 @@ class Yolo(AnchorHead):
         if not self.options.new_coords:
             xy, rest = xy.sigmoid(), rest.sigmoid()
         return torch.cat([self.scaled(xy), wh, rest], 2).flatten(1, 2)
+
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"new_coords": self.options.new_coords}
 
     def onnx(self, graph: Any, *xs: str) -> str:
         parts = []

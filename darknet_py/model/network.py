@@ -22,9 +22,9 @@ from darknet_py.model import weights as weights_file
 from darknet_py.model.plan import HeadPass, Step, make_plan, output_heads, read_net
 from darknet_py.model.sharing import share_weights
 from darknet_py.utils.device import local_device
-from darknet_py.zoo.models import is_name, official_weights, open_cfg
+from darknet_py.zoo.models import is_name, open_cfg, weights_for
 
-MODELS = (".xml", ".onnx")          # files of whole networks, without Darknet's weights: OpenVINO's IR, ONNX
+MODELS = (".xml", ".onnx", ".torchscript", ".ts", ".pt2")      # files of whole networks, without Darknet's weights
 
 
 class Network(nn.Module):
@@ -312,9 +312,12 @@ class LazyNetwork:
 
     def __init__(self, cfg: str | os.PathLike | Cfg, weights: str | os.PathLike | None = None, *,
                  width: int | None = None, height: int | None = None, source: Network | None = None):
-        self.outline = Network(open_cfg(cfg), width=width, height=height).eval()
-        if weights is None and not isinstance(cfg, Cfg) and is_name(cfg):
-            weights = official_weights(os.fspath(cfg))
+        parsed = open_cfg(cfg)
+        if (stored := parsed.stored) is not None and weights is not None and Path(weights) != parsed.path:
+            parsed = replace(parsed, stored=stored._replace(form="heads", batch=None))      # that of another file
+        self.outline = Network(parsed, width=width, height=height).eval()
+        if weights is None and (parsed.stored is not None or is_name(cfg)):
+            weights = weights_for(parsed)
         self.weights, self.source = weights, source
         self.model = None if weights is None or Path(weights).suffix.lower() not in MODELS else Path(weights)
         if self.model is not None:

@@ -84,6 +84,9 @@ def read_net(cfg: Cfg, width: int | None, height: int | None) -> tuple[NetOption
     if options.policy == "steps" and not 0 < len(options.steps) == len(options.scales):
         raise cfg.error(f"[net] policy=steps needs as many steps= as scales=, found {len(options.steps)} and "
                         f"{len(options.scales)}", section.line, Reason.WRONG_COUNT)
+    if (stored := cfg.stored) is not None:
+        known = {field: getattr(stored, field) for field in ("width", "height", "letter_box")}
+        options = replace(options, **{field: value for field, value in known.items() if value is not None})
     options = replace(options, width=options.width if width is None else width,
                       height=options.height if height is None else height)
     shape = Shape(options.channels, options.height, options.width)

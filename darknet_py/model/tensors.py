@@ -53,21 +53,27 @@ def to_tensors(network: Network) -> dict[str, Tensor]:
             for name, tensor in network.state_dict().items() if int(name.split(".")[1]) < network.reached}
 
 
-def safetensors_bytes(network: Network, header: Header) -> bytes:
-    """A .safetensors file with cfg and header in its metadata."""
-    return save(to_tensors(network), _metadata(network, header))
+def safetensors_bytes(network: Network, header: Header, metadata: Mapping[str, str]) -> bytes:
+    """A .safetensors file with cfg, header and more in its metadata, by key: ``save`` puts those in a random order."""
+    texts = {**_metadata(network, header), **metadata}
+    data = save(to_tensors(network), texts)
+    end = 8 + int.from_bytes(data[:8], "little")
+    start = json.dumps({"__metadata__": dict(sorted(texts.items())), **{
+        name: value for name, value in json.loads(data[8:end]).items() if name != "__metadata__"}}).encode()
+    start += b" " * (-len(start) % 8)
+    return len(start).to_bytes(8, "little") + start + data[end:]
 
 
-def checkpoint_bytes(network: Network, header: Header) -> bytes:
-    """A .pt file: ``state_dict``, and cfg and header beside it."""
+def checkpoint_bytes(network: Network, header: Header, metadata: Mapping[str, str]) -> bytes:
+    """A .pt file: ``state_dict``, and cfg, header and more beside it."""
     buffer = io.BytesIO()
-    torch.save({"state_dict": to_tensors(network), **_metadata(network, header)}, buffer)
+    torch.save({"state_dict": to_tensors(network), **_metadata(network, header), **metadata}, buffer)
     return buffer.getvalue()
 
 
 def _metadata(network: Network, header: Header) -> dict[str, str]:
-    return {"format": "darknet_py", "cfg": network.cfg.text, "header": json.dumps(header),
-            "layers": str(network.reached)}
+    text = network.cfg.text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return {"format": "darknet_py", "cfg": text, "header": json.dumps(header), "layers": str(network.reached)}
 
 
 def holds_tensors(path: str | os.PathLike) -> bool:

@@ -46,7 +46,7 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
     """
     if kind not in NMS_KINDS:
         raise ValueError(f"kind must be one of {', '.join(NMS_KINDS)}, got {kind!r}")
-    exponent = {"greedynms": GREEDY_EXPONENT, "diounms": beta}.get(kind)
+    exponent = distance_exponent(kind, beta)
     active = (scores > 0).any(1).nonzero()[:, 0]
     if not len(active):
         return scores.clone()
@@ -85,6 +85,11 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
     result = scores.clone()
     result[order] = alive
     return result
+
+
+def distance_exponent(kind: str, beta: float) -> float | None:
+    """The exponent of the distance term by which diou is below iou, for one of ``NMS_KINDS``; None: overlap is iou."""
+    return {"greedynms": GREEDY_EXPONENT, "diounms": beta}.get(kind)
 
 
 def _suppress_by_table(boxes: Tensor, alive: Tensor, order: Tensor, threshold: float, exponent: float | None) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from darknet_py.errors import DarknetError, suggestion
-from darknet_py.inference.backends import BACKENDS, PRECISIONS
+from darknet_py.inference.backends import BACKENDS, PRECISIONS, backends_of
 from darknet_py.inference.backends.base import SHORT
 from darknet_py.inference.backends.parity import difference
 from darknet_py.model.network import LazyNetwork, Network
@@ -78,7 +78,7 @@ def benchmark(cfg: str | os.PathLike, weights: str | os.PathLike, *, width: int 
     """Time a network alone, without reading images or post-processing, on each backend in each precision.
 
     Each has a process of its own, with models cached for the occasion; they run in turn, so that what else the machine
-    does touches all alike.
+    does touches all alike. A model in the place of the weights runs on those that read it.
 
     Args:
         width, height: of the images, instead of the cfg's.
@@ -96,12 +96,13 @@ def benchmark(cfg: str | os.PathLike, weights: str | os.PathLike, *, width: int 
         CfgError, WeightsError: see ``load_network``.
         DarknetError: no such backend or precision, a number below 1, or PyTorch itself cannot run the network.
     """
-    wanted = [(name, precision) for name in check_names("backend", backends, tuple(BACKENDS))
+    files = LazyNetwork(cfg, weights, width=width, height=height)
+    network, known = files.outline, tuple(BACKENDS) if files.model is None else tuple(backends_of(files.model))
+    wanted = [(name, precision) for name in check_names("backend", backends, known)
               for precision in check_names("precision", precisions, PRECISIONS)]
     for name, number in (("batch", batch), ("runs", rounds)):
         if number < 1:
             raise DarknetError(f"{name} needs a number from 1 on, found {number}")
-    network = LazyNetwork(cfg, weights, width=width, height=height).outline
     with tempfile.TemporaryDirectory(prefix="darknet-py-") as folder, ExitStack() as stack:
         environment = worker_environment(Path(folder))
         outputs = Path(folder, "outputs.pt")
@@ -119,8 +120,9 @@ def benchmark(cfg: str | os.PathLike, weights: str | os.PathLike, *, width: int 
                 facts = process.build(**request, backend=name, precision=precision, outputs=str(outputs))
             return facts, torch.load(outputs)
 
-        _, reference = first_start("pytorch", "float32")
-        step("pytorch")
+        first = "pytorch" if files.model is None else known[0]
+        _, reference = first_start(first, "float32")
+        step(first)
         rows: dict[tuple[str, str], Row] = {}
         processes: dict[tuple[str, str], TimedProcess] = {}
         for key in wanted:

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from darknet_py.cfg.language import Cfg, parse_cfg, read_cfg
+from darknet_py.cfg.metadata import is_model, stored_cfg
 from darknet_py.errors import (
     CfgError,
     DataError,
@@ -33,20 +34,28 @@ def is_name(cfg: object) -> bool:
     return isinstance(cfg, (str, os.PathLike)) and os.fspath(cfg) in ARCHITECTURES and not os.path.isfile(cfg)
 
 
+def stands_alone(cfg: object) -> bool:
+    """Whether this names a whole network, which needs no weights: of the zoo, or an exported model that has its cfg."""
+    return is_name(cfg) or (isinstance(cfg, (str, os.PathLike)) and is_model(cfg))
+
+
 def open_cfg(cfg: str | os.PathLike | Cfg, *, strict: bool = False) -> Cfg:
-    """The cfg of a file, or of a network of the zoo, whose ``path`` is its name.
+    """The cfg of a file, of a network of the zoo, whose ``path`` is its name, or in an exported model.
 
     Args:
-        cfg: a path; a name such as "yolov4"; or a parsed cfg, which is handed back as it is.
+        cfg: a path, of a .cfg file or a model; a name such as "yolov4"; or a parsed cfg, which is handed back as it is.
         strict: see ``read_cfg``.
 
     Raises:
         CfgError: see ``read_cfg``; a file that is missing and no name.
+        DataError: see ``stored_cfg``.
     """
     if isinstance(cfg, Cfg):
         return cfg
     if is_name(cfg):
         return parse_cfg(cfg_text(os.fspath(cfg)), cfg, strict=strict)
+    if is_model(cfg):
+        return stored_cfg(cfg, strict=strict)
     try:
         return read_cfg(cfg, strict=strict)
     except CfgError as error:
@@ -95,11 +104,13 @@ def find_weights(name: str) -> Path | None:
 
 
 def weights_for(cfg: Cfg) -> Path:
-    """The weights for a cfg that is used without a file of them, see ``official_weights``.
+    """The weights for a cfg that is used without a file of them: the model that it is in, else ``official_weights``.
 
     Raises:
         WeightsError: it is no network of the zoo.
     """
+    if cfg.path is not None and cfg.stored is not None:
+        return cfg.path
     if cfg.path is None or not is_name(cfg.path):
         raise WeightsError(f"{locate(cfg.path, None)}: needs weights; only a network of the zoo, by its name, can do "
                            "without", Reason.MISSING_KEY)

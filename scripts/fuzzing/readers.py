@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from darknet_py.cfg.language import parse_cfg, read_cfg
+from darknet_py.cfg.metadata import stored_cfg
 from darknet_py.cli import main
 from darknet_py.data.classification import ClassifierPictures
 from darknet_py.data.coco import coco_names, read_coco
@@ -92,6 +93,14 @@ def cfg(path: Path) -> None:
     if max(summary.parameters, summary.outputs_kept) <= SMALL and network.options.time_steps <= FEW:
         with torch.no_grad():
             load_network(text)(torch.rand(network.options.time_steps, *network.input_shape))
+
+
+def stored(path: Path) -> None:
+    """Parse and plan the cfg in a model, and name its classes."""
+    with torch.device("meta"):
+        network = Network(stored_cfg(path))
+    find_names(path, None, len(NAMES))
+    list(layer_table(network))
 
 
 @cache
@@ -269,6 +278,10 @@ READERS = {
     "safetensors": Reader(seeds.safetensors, tensors, "input.safetensors", binary=True),
     "safetensors-header": Reader(lambda: [seeds.header_of(data) for data in seeds.safetensors()], tensors,
                                  "input.safetensors", seeds.with_header),
+    "onnx": Reader(seeds.onnx_models, stored, "input.onnx", binary=True),
+    "onnx-texts": Reader(seeds.onnx_models, stored, "input.onnx"),
+    "openvino": Reader(seeds.openvino_models, stored, "input.xml"),
+    "torchscript": Reader(seeds.torch_models, stored, "input.torchscript", binary=True),
     "state": Reader(lambda: [run_files()[1]], state, "backup/tiny_last.state", binary=True),
     "state-facts": Reader(facts, state, "backup/tiny_last.state", with_facts),
     "log": Reader(lambda: [texts.LOG], log, "input_log.jsonl"),

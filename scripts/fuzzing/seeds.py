@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from functools import cache
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ import torch
 from safetensors.torch import save
 
 from darknet_py.cfg.language import parse_cfg
+from darknet_py.convert import PLAIN
+from darknet_py.convert.describe import describe
 from darknet_py.model.network import Network, load_network
 from fuzzing.texts import DATA, LABELS, TINY, TREE
 
@@ -77,6 +80,36 @@ def _metadata() -> dict[str, str]:
 def tensor_file() -> bytes:
     """A .safetensors file, as ``convert`` writes it."""
     return save({name: tensor.detach() for name, tensor in tiny().state_dict().items()}, _metadata())
+
+
+@cache
+def model_metadata() -> dict[str, str]:
+    """The metadata of a model of it."""
+    return describe(tiny(), PLAIN, ("light", "dark"), False)
+
+
+def onnx_models() -> list[bytes]:
+    """ONNX models without a graph: fields 8 (a version), 14 (metadata: key, value)."""
+    def field(number: int, data: bytes) -> bytes:
+        size = bytes([len(data) & 127 | 128, len(data) >> 7 & 127 | 128, len(data) >> 14])
+        return bytes([number << 3 | 2]) + size + data
+    entries = [field(14, field(1, key.encode()) + field(2, text.encode())) for key, text in model_metadata().items()]
+    return [b"\x08\x08" + b"".join(entries)]
+
+
+def openvino_models() -> list[bytes]:
+    """OpenVINO models without layers."""
+    entries = "".join(f"<{key.split('.')[1]} value={quoteattr(text)}/>" for key, text in model_metadata().items())
+    return [f"<net><layers/><rt_info><darknet_py>{entries}</darknet_py></rt_info></net>".encode()]
+
+
+def torch_models() -> list[bytes]:
+    """Archives with metadata and nothing else."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for key, text in model_metadata().items():
+            archive.writestr(f"archive/extra/{key}", text)
+    return [buffer.getvalue()]
 
 
 def safetensors() -> list[bytes]:

@@ -77,6 +77,10 @@ def test_quantize(cli, digits, out, backend):
     assert all(change)                                      # it does compute in int8
     assert sorted(one("digits.jpg").labels) == sorted(other("digits.jpg").labels)
 
+    alone = Detector(out, thresh=.5)                        # from its metadata
+    assert (alone.backend.name, alone.backend.precision, alone.names) == (backend, "int8", list("0123456789"))
+    np.testing.assert_array_equal(alone("digits.jpg").boxes, other("digits.jpg").boxes)
+
     code, text, errors = cli("detector", "map", "digits.data", DIGITS[0], out, "-precision", "int8")
     assert code == 0 and "mean average precision (mAP@0.50)" in text, errors
     with raises(WeightsError, Reason.WRONG_FORMAT, f"{out}: expected a .weights file"):
@@ -235,7 +239,7 @@ def test_a_model_in_the_place_of_weights(small, name, backends):
 
 
 @pytest.mark.parametrize("name, options, message", [
-    ("b.onnx", {"backend": "pytorch"}, "b.onnx: expected backend=openvino or onnxruntime or tensorrt, found pytorch"),
+    ("b.onnx", {"backend": "pytorch"}, "b.onnx: expected backend=onnxruntime or tensorrt or openvino, found pytorch"),
     ("b.onnx", {"precision": "int8"}, "b.onnx: computes in float32, found precision=int8"),
     ("c.onnx", {}, "c.onnx: onnxruntime does not accept this model for the network: "),
     ("d.onnx", {}, "d.onnx: cannot read the model: No such file or directory"),

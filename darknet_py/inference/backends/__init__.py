@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from darknet_py.cfg.metadata import FORMS
 from darknet_py.errors import BackendWarning, CfgError, DarknetError, DataError, Reason, cause, suggestion
 from darknet_py.inference.backends.base import INT8, PRECISIONS, Backend, suggested_precision
 from darknet_py.inference.backends.compile import Compiled
@@ -21,6 +22,7 @@ from darknet_py.inference.backends.parity import ALLOWED, Parity, difference
 from darknet_py.inference.backends.pytorch import PyTorch, prepare_for_inference
 from darknet_py.inference.backends.tensorrt import TensorRT
 from darknet_py.inference.backends.torchscript import Exported, TorchScript
+from darknet_py.inference.decoded import heads_of
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.model.weights import MOST_BYTES
 from darknet_py.utils.cache import Cache, cache_folder
@@ -166,11 +168,10 @@ def load_model(network: Network, path: Path, backend: str = "auto", precision: s
     Raises:
         DarknetError: the runtime does not read or accept it, or it is another network's.
     """
-    able = [kind for kind in BACKENDS.values() if path.suffix.lower() in kind.reads]
-    own = next(kind for kind in able if kind.reads[0] == path.suffix.lower())
-    kind = own if backend == "auto" else BACKENDS[backend]
-    if kind not in able:
-        raise DarknetError(f"{path}: expected backend={' or '.join(one.name for one in able)}, found {backend}")
+    able = backends_of(path)
+    if backend not in ("auto", *able):
+        raise DarknetError(f"{path}: expected backend={' or '.join(able)}, found {backend}")
+    kind = BACKENDS[able[0] if backend == "auto" else backend]
     kind.require()
     if backend != "auto":
         kind.check_device(device)
@@ -178,9 +179,16 @@ def load_model(network: Network, path: Path, backend: str = "auto", precision: s
         check_regular(path, MOST_BYTES)
     except OSError as error:
         raise DataError(f"{path}: cannot read the model: {cause(error)}", Reason.reading(error)) from None
-    shapes = [(2, *network.layers[index].onnx_shape(False)) for index in network.heads]
+    stored = network.cfg.stored
+    if stored is not None and stored.form == "nms":
+        raise DarknetError(f"{path}: gives {FORMS['nms']} (-outputs nms), for other programs; expected a model that "
+                           "darknet-py convert makes without that, or with -outputs boxes")
+    heads = heads_of(network)
+    shapes = [(2, *head.onnx_shape(False)) for head in heads]
     try:
-        model = kind.load(network, path)
+        model = kind.load(network, path, device)
+        if stored is not None:
+            model.count, model.joins, model.heads = stored.batch, stored.form == "boxes", heads
         found = [tuple(output.shape) for output in model(torch.zeros(2, *network.input_shape))]
     except Exception as error:          # the runtimes have no common kind of error
         raise DarknetError(f"{path}: {kind.name} does not accept this model for the network: "
@@ -191,6 +199,13 @@ def load_model(network: Network, path: Path, backend: str = "auto", precision: s
     if precision not in (PRECISIONS[0], model.precision):
         raise DarknetError(f"{path}: computes in {model.precision}, found precision={precision}")
     return model
+
+
+def backends_of(model: Path) -> list[str]:
+    """The names of the backends that read a file of one of ``MODELS``, first the one that it is made for."""
+    suffix = model.suffix.lower()
+    able = [kind for kind in BACKENDS.values() if suffix in kind.reads]
+    return [kind.name for kind in sorted(able, key=lambda kind: kind.reads.index(suffix))]
 
 
 def _sides(shapes: Sequence[tuple[int, ...]]) -> str:

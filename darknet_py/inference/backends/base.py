@@ -40,9 +40,13 @@ class Backend(ABC):
         heads: the layers whose outputs it gives; their weights are not used.
         device: where its outputs lie.
         own_threads: it runs in threads of its own; else in PyTorch's.
+        count: of images that it takes at once; None: any number.
+        joins: it gives boxes and scores, which become one tensor (see ``decoded.DecodedBoxes``).
     """
 
     own_threads = False
+    count: int | None = None
+    joins = False
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()                # that it needs beyond ours
@@ -77,7 +81,7 @@ class Backend(ABC):
         """
 
     @classmethod
-    def load(cls, network: Network, path: Path) -> Backend:
+    def load(cls, network: Network, path: Path, device: str | int | torch.device = "cpu") -> Backend:
         """The backend of a file in the runtime's own format, as ``convert`` writes it of this network."""
         raise AssertionError(f"{cls.__name__} has no files of its own")
 
@@ -102,7 +106,13 @@ class Backend(ABC):
             A tensor a head, as C's ``l.output``: (N, ...).
         """
         with torch.inference_mode():
-            return self.run(x)
+            if self.count is None or len(x) == self.count:
+                outputs = self.run(x)
+            else:
+                last = x.new_zeros(-len(x) % self.count, *x.shape[1:])
+                parts = [self.run(part) for part in torch.cat([x, last]).split(self.count)]
+                outputs = tuple(torch.cat(some)[:len(x)] for some in zip(*parts, strict=True))
+            return (torch.cat(outputs, 2),) if self.joins else outputs
 
     @abstractmethod
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -191,7 +201,7 @@ class OnnxBackend(Backend):
         return cls.of_model(network, model, layers, precision)
 
     @classmethod
-    def load(cls, network: Network, path: Path) -> OnnxBackend:
+    def load(cls, network: Network, path: Path, device: str | int | torch.device = "cpu") -> OnnxBackend:
         return cls.of_model(network, str(path), precision=precision_of(path))
 
     @classmethod
@@ -213,7 +223,7 @@ def all_finite(outputs: Sequence[Tensor]) -> bool:
 
 
 def precision_of(model: Path) -> str:
-    """The precision of a file of one of ``MODELS``: ``INT8``, or "float32" for all others."""
+    """The precision of an .xml or .onnx file: ``INT8``, or "float32" for all others."""
     return INT8 if QUANTIZED[model.suffix.lower()] in model.read_bytes() else PRECISIONS[0]
 
 

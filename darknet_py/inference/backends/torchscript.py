@@ -40,6 +40,7 @@ class TorchScript(_Traced):
 
     name = "torchscript"
     exports = "TorchScript"
+    reads = (".torchscript", ".ts")
 
     @classmethod
     def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
@@ -48,8 +49,9 @@ class TorchScript(_Traced):
         return cls(network, trace(module.to(where), _example(network).to(where)), where, layers)
 
     @classmethod
-    def load(cls, network: Network, path: Path) -> TorchScript:
-        return cls(network, torch.jit.load(str(path)))
+    def load(cls, network: Network, path: Path, device: str | int | torch.device = "cpu") -> TorchScript:
+        where = local_device(device)
+        return cls(network, torch.jit.load(str(path), map_location=where), where)
 
 
 class Exported(_Traced):
@@ -57,6 +59,7 @@ class Exported(_Traced):
 
     name = "torch.export"
     exports = "a torch.export program"
+    reads = (".pt2",)
 
     @classmethod
     def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
@@ -65,8 +68,12 @@ class Exported(_Traced):
         return cls(network, export(module.to(where), _example(network).to(where), None).module(), where, layers)
 
     @classmethod
-    def load(cls, network: Network, path: Path) -> Exported:
-        return cls(network, torch.export.load(str(path)).module())
+    def load(cls, network: Network, path: Path, device: str | int | torch.device = "cpu") -> Exported:
+        where, program = local_device(device), torch.export.load(str(path))
+        if where.type != "cpu":
+            from torch.export.passes import move_to_device_pass
+            program = move_to_device_pass(program, where)
+        return cls(network, program.module(), where)
 
 
 def trace(module: nn.Module, example: Tensor) -> Any:

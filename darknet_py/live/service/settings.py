@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from darknet_py.errors import DataError, Reason, cause, shown, suggestion
 from darknet_py.utils.files import read_regular
-from darknet_py.zoo.models import is_name
+from darknet_py.zoo.models import is_name, stands_alone
 
 MOST_CONFIG = 1 << 20           # bytes of a TOML file
 MOST_MODELS = 64
@@ -157,7 +157,7 @@ def models_of(values: Mapping[str, Any]) -> list[Model]:
     """
     found = []
     if values["cfg"] is not None:
-        if values["weights"] is None and not is_name(values["cfg"]):
+        if values["weights"] is None and not stands_alone(values["cfg"]):
             raise DataError(f"expected CFG WEIGHTS, found {values['cfg']} alone", Reason.MISSING_KEY)
         stem = re.sub(r"[^\w.-]", "_", Path(values["cfg"]).stem)[:64]
         found.append(Model(stem or "network", values["cfg"], values["weights"], values["names"], values["data"]))
@@ -175,7 +175,7 @@ def models_of(values: Mapping[str, Any]) -> list[Model]:
 def _model(text: str) -> Model:
     name, equals, files = text.partition("=")
     paths = files.split(",")
-    if not equals or not NAME.fullmatch(name) or not all(paths) or not (len(paths) in (2, 3) or is_name(files)):
+    if not equals or not NAME.fullmatch(name) or not all(paths) or not (len(paths) in (2, 3) or stands_alone(files)):
         raise DataError("-model: expected NAME=CFG,WEIGHTS, NAME=CFG,WEIGHTS,NAMES or NAME= and a network of "
                         f"the zoo, found {text[:200]}", Reason.BAD_VALUE)
     if len(paths) == 1:
