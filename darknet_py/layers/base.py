@@ -36,15 +36,17 @@ class Shape(NamedTuple):
 class LayerOptions:
     """Options that every section may have. All but the two ``dontload`` ones matter to training alone."""
 
-    clip: float = 0
-    onlyforward: int = 0
-    dont_update: int = 0
-    burnin_update: int = 0
-    stopbackward: int = 0
-    train_only_bn: int = 0
-    dontload: int = 0               # the weights file has nothing for this layer
-    dontloadscales: int = 0         # the weights file has no batch-norm values for this layer
-    learning_rate: float = 1        # a factor
+    dontload: int = 0        # the weights file has nothing for this layer
+    dontloadscales: int = 0  # the weights file has no batch-norm values for this layer
+
+    # for training alone
+    learning_rate: float = 1  # a factor of the rate for this layer
+    clip: float = 0           # weights are kept within -clip and clip; 0: no bound
+    onlyforward: int = 0      # 1: the output takes no part in the loss, and no gradient comes back through it
+    dont_update: int = 0      # weights change after this iteration only
+    burnin_update: int = 0    # weights change after this many times burn_in iterations only
+    stopbackward: int = 0     # 1: layers up to this one stay as they are; N above 1: until iteration N
+    train_only_bn: int = 0    # 1: of this and all earlier layers only batch-norm statistics change
 
 
 class StraightThrough(torch.autograd.Function):

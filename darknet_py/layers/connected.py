@@ -17,9 +17,9 @@ from darknet_py.layers.batchnorm import Normalized
 
 @dataclass(frozen=True)
 class ConnectedOptions(LayerOptions):
-    output: int = option(1, least=1)
-    activation: str = option("logistic", choices=ACTIVATIONS)
-    batch_normalize: int = 0
+    output: int = option(1, least=1)  # numbers in the output
+    activation: str = option("logistic", choices=ACTIVATIONS)  # function of the output
+    batch_normalize: int = 0          # 1: batch normalisation instead of a bias
 
 
 class _BoundedGradient(torch.autograd.Function):

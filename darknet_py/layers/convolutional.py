@@ -27,36 +27,40 @@ DEFORMATIONS = ("sway", "rotate", "stretch", "stretch_sway")
 
 @dataclass(frozen=True)
 class ConvolutionalOptions(LayerOptions):
-    filters: int = option(1, least=1)
-    size: int = option(1, least=1)
-    stride: int = option(1, least=1)
-    stride_x: int = -1              # C: stride
-    stride_y: int = -1              # C: stride
-    pad: int = 0                    # 1: padding = size / 2
+    filters: int = option(1, least=1)   # output channels
+    size: int = option(1, least=1)      # side of the kernel, pixels
+    stride: int = option(1, least=1)    # step of the window, pixels
+    stride_x: int = -1                  # step along x; C: stride
+    stride_y: int = -1                  # step along y; C: stride
+    pad: int = 0                        # 1: padding = size / 2
     padding: int = option(0, least=0)   # pixels on each side
-    dilation: int = option(1, least=1)
-    groups: int = 1
-    batch_normalize: int = 0        # 2: over the mini-batches of a batch (CmBN)
-    cbn: int = 0                    # 1: batch_normalize = 2
-    activation: str = option("logistic", choices=ACTIVATIONS)
-    antialiasing: int = 0           # 1: blur 3x3 and then stride; 2: blur 2x2
-    share_index: int = NOT_SHARED   # the layer whose weights this one uses
-    flipped: int = 0                # the file holds the weights transposed
-    binary: int = 0                 # weights are -mean or +mean
-    xnor: int = 0                   # so are they, and inputs are -1 or +1
-    bin_output: int = 0             # the signs of the output are enough
-    coordconv: int = 0              # GPU: the first three outputs are x, y and the distance from the centre
-    assisted_excitation: float = 0  # training only, like all that follow
-    sway: int = 0
-    rotate: int = 0
-    stretch: int = 0
-    stretch_sway: int = 0
-    angle: float = 15
-    grad_centr: int = 0
-    reverse: float = 0
-    dot: float = 0
-    stream: int = -1                # CUDA streams: no meaning here
-    wait_stream: int = -1
+    dilation: int = option(1, least=1)  # distance of the kernel's taps, pixels
+    groups: int = 1                     # channels are split into this many parts, each with filters of its own
+    batch_normalize: int = 0  # 1: batch normalisation instead of a bias; 2: over the mini-batches of a batch (CmBN)
+    cbn: int = 0                        # 1: batch_normalize = 2
+    activation: str = option("logistic", choices=ACTIVATIONS)  # function of the output
+    antialiasing: int = 0               # 1: blur 3x3 and then stride; 2: blur 2x2
+    share_index: int = NOT_SHARED       # the layer whose weights this one uses; C: none
+    flipped: int = 0                    # 1: the file holds the weights transposed
+    binary: int = 0                     # 1: weights are -mean or +mean of their filter
+    xnor: int = 0                       # 1: so are they, and inputs are -1 or +1
+    bin_output: int = 0                 # 1: the signs of the output are enough
+    coordconv: int = 0  # 1: the first three outputs are x, y and the distance from the centre (C: on a GPU alone)
+
+    # for training alone
+    assisted_excitation: float = 0  # activations at objects are raised until this iteration; 1: for half of max_batches
+    sway: int = 0                   # 1: filters are shared in four poses, flipped and turned
+    rotate: int = 0                 # 1: in four poses, turned
+    stretch: int = 0                # 1: in four poses, stretched
+    stretch_sway: int = 0           # 1: in eight poses, stretched, flipped and turned
+    angle: float = 15               # of these poses, degrees
+    grad_centr: int = 0             # 1: each filter's mean is taken off its updates (gradient centralization)
+    reverse: float = 0              # p: steps are sign(u) (10 |u| + 1)^p instead of u
+
+    # read, and without effect here
+    dot: float = 0                  # weight of a penalty on filters that are alike
+    stream: int = -1       # CUDA stream
+    wait_stream: int = -1  # CUDA stream to wait for
 
 
 @layer("convolutional", "conv", options=ConvolutionalOptions)

@@ -15,14 +15,16 @@ from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
 
 @dataclass(frozen=True)
 class CropOptions(LayerOptions):
-    crop_height: int = option(1, least=1)
-    crop_width: int = option(1, least=1)
-    noadjust: int = 0       # 1: values stay in [0, 1]; else they become [-1, 1]
-    flip: int = 0           # training only, like all that follow
-    angle: float = 0
-    saturation: float = 1
-    exposure: float = 1
-    shift: float = 0
+    crop_height: int = option(1, least=1)  # height of the window, pixels
+    crop_width: int = option(1, least=1)   # width of the window, pixels
+    noadjust: int = 0                      # 1: values stay in [0, 1]; else they become [-1, 1]
+
+    # of C's random crops in training: read, and without effect here
+    flip: int = 0          # 1: half of the pictures are mirrored
+    angle: float = 0       # turned by up to so many degrees
+    saturation: float = 1  # changed by up to this factor
+    exposure: float = 1    # changed by up to this factor
+    shift: float = 0       # added to the colours, at most
 
 
 @layer("crop", options=CropOptions)

@@ -17,13 +17,13 @@ from darknet_py.layers.batchnorm import Normalized
 
 @dataclass(frozen=True)
 class DeconvolutionalOptions(LayerOptions):
-    filters: int = option(1, least=1)
-    size: int = option(1, least=1)
-    stride: int = option(1, least=1)
-    pad: int = 0                        # 1: padding = size / 2
-    padding: int = option(0, least=0)   # pixels cut from each side
-    batch_normalize: int = 0
-    activation: str = option("logistic", choices=ACTIVATIONS)
+    filters: int = option(1, least=1)  # output channels
+    size: int = option(1, least=1)     # side of the kernel, pixels
+    stride: int = option(1, least=1)   # factor by which the sides grow
+    pad: int = 0                       # 1: padding = size / 2
+    padding: int = option(0, least=0)  # pixels cut from each side
+    batch_normalize: int = 0           # 1: batch normalisation instead of a bias
+    activation: str = option("logistic", choices=ACTIVATIONS)  # function of the output
 
 
 @layer("deconvolutional", "deconv", options=DeconvolutionalOptions)

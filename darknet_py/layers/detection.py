@@ -17,23 +17,25 @@ from darknet_py.layers.yolo import class_scores
 
 @dataclass(frozen=True)
 class DetectionOptions(LayerOptions):
-    classes: int = option(1, least=1)
-    coords: int = option(1, least=4)    # C: at least 1, and reads 4 of them
-    num: int = option(1, least=1)
-    side: int = option(7, least=1)
-    softmax: int = 0            # training only: C's GPU code passes its input through otherwise
-    sqrt: int = 0               # 1: the outputs are roots of the sizes
-    rescore: int = 0            # training only, like all that follow
-    max: int = 200
-    coord_scale: float = 1
-    forced: int = 0
-    object_scale: float = 1
-    noobject_scale: float = 1
-    class_scale: float = 1
-    jitter: float = .2
-    resize: float = 1
-    random: float = 0
-    reorg: int = 0
+    classes: int = option(1, least=1)  # number of classes
+    coords: int = option(1, least=4)   # numbers of a box; C: 1, and reads 4 of them
+    num: int = option(1, least=1)      # boxes of a cell
+    side: int = option(7, least=1)     # cells along each side of the picture
+    sqrt: int = 0                      # 1: the outputs are roots of the sizes
+
+    # for training alone
+    softmax: int = 0           # 1: class probabilities by softmax
+    rescore: int = 0           # 1: the target of a box's objectness is its overlap, not 1
+    max: int = 200             # ground truths of an image, at most
+    coord_scale: float = 1     # weight of the box's error
+    forced: int = 0            # 1: small objects go to the second box, others to the first
+    object_scale: float = 1    # weight of the objectness of boxes with an object
+    noobject_scale: float = 1  # weight of that of boxes without one
+    class_scale: float = 1     # weight of the classes' error
+    jitter: float = .2         # how far each edge of a picture moves, in or out, as a share of it
+    resize: float = 1          # zoom: below 1 out alone, above 1 in or out by up to this
+    random: float = 0  # 1: a random box takes the object, for the first 64,000 images; and sizes change as with [yolo]
+    reorg: int = 0             # read by C, and used by neither
 
 
 @layer("detection", options=DetectionOptions)

@@ -16,8 +16,9 @@ from darknet_py.layers.yolo import AnchorHead, AnchorOptions, class_scores
 
 @dataclass(frozen=True)
 class GaussianYoloOptions(AnchorOptions):
-    yolo_point: str = option("center", choices=("center", "left_top", "right_bottom"))  # what x and y mean
-    uc_normalizer: float = 1    # training only
+    # what x and y mean: the box's centre or a corner
+    yolo_point: str = option("center", choices=("center", "left_top", "right_bottom"))
+    uc_normalizer: float = 1  # in training, weight of the uncertainties' gradient
 
 
 @layer("Gaussian_yolo", options=GaussianYoloOptions)

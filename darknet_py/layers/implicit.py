@@ -13,10 +13,10 @@ from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, laye
 
 @dataclass(frozen=True)
 class ImplicitOptions(LayerOptions):
-    mean: float = 0
-    std: float = .2
-    filters: int = option(128, least=1)
-    atoms: int = option(1, least=1)
+    mean: float = 0                      # of the initial values
+    std: float = .2                      # half the range of the initial values about the mean
+    filters: int = option(128, least=1)  # output channels
+    atoms: int = option(1, least=1)      # output rows
 
 
 @layer("implicit", options=ImplicitOptions)

@@ -17,11 +17,11 @@ from darknet_py.layers.base import Blob, Layer, LayerOptions, Place, Shape, laye
 
 @dataclass(frozen=True)
 class LocalOptions(LayerOptions):
-    filters: int = option(1, least=1)
-    size: int = option(1, least=1)
-    stride: int = option(1, least=1)
-    pad: int = 0
-    activation: str = option("logistic", choices=ACTIVATIONS)
+    filters: int = option(1, least=1)  # output channels
+    size: int = option(1, least=1)     # side of the kernel, pixels
+    stride: int = option(1, least=1)   # step of the window, pixels
+    pad: int = 0                       # 1: size / 2 pixels on each side
+    activation: str = option("logistic", choices=ACTIVATIONS)  # function of the output
 
 
 @layer("local", options=LocalOptions)

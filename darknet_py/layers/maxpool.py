@@ -17,19 +17,19 @@ from darknet_py.layers.blur import Blur
 
 @dataclass(frozen=True)
 class PoolOptions(LayerOptions):
-    stride: int = option(1, least=1)
-    stride_x: int | None = option(None, least=1)    # C: stride
-    stride_y: int | None = option(None, least=1)    # C: stride
-    size: int | None = option(None, least=1)        # C: stride
-    padding: int | None = option(None, least=0)     # C: size - 1, the total of both sides
+    stride: int = option(1, least=1)              # step of the window, places
+    stride_x: int | None = option(None, least=1)  # step along x; C: stride
+    stride_y: int | None = option(None, least=1)  # step along y; C: stride
+    size: int | None = option(None, least=1)      # side of the window, places; C: stride
+    padding: int | None = option(None, least=0)   # the total of both sides, places; C: size - 1
 
 
 @dataclass(frozen=True)
 class MaxPoolOptions(PoolOptions):
-    maxpool_depth: int = 0          # 1: over channels that are out_channels apart
-    out_channels: int = option(1, least=1)
-    maxpool_zero_nonmax: int = 0    # 1: keep the maxima where they are, zeros elsewhere
-    antialiasing: int = 0           # 1: blur 3x3 and then stride; 2: blur 2x2
+    maxpool_depth: int = 0                  # 1: over channels that are out_channels apart
+    out_channels: int = option(1, least=1)  # output channels, with maxpool_depth
+    maxpool_zero_nonmax: int = 0            # 1: keep the maxima where they are, zeros elsewhere
+    antialiasing: int = 0                   # 1: blur 3x3 and then stride; 2: blur 2x2
 
 
 class Pool(Layer):

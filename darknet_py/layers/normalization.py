@@ -14,10 +14,10 @@ from darknet_py.layers.base import Layer, LayerOptions, layer
 
 @dataclass(frozen=True)
 class NormalizationOptions(LayerOptions):
-    alpha: float = .0001
-    beta: float = .75
-    kappa: float = 1
-    size: int = option(5, least=1)
+    alpha: float = .0001            # factor of the sum of squares
+    beta: float = .75               # exponent
+    kappa: float = 1                # added to the sum
+    size: int = option(5, least=1)  # channels in the sum
 
 
 @layer("l2norm")

@@ -100,12 +100,12 @@ class Simple(Recurrent):
 
 @dataclass(frozen=True)
 class RnnOptions(LayerOptions):
-    output: int = option(1, least=1)
-    hidden: int = option(1, least=1)
-    activation: str = option("logistic", choices=ACTIVATIONS)
-    batch_normalize: int = 0
-    logistic: int = 0       # the hidden layer's activation: 1 logistic, 2 loggy
-    shortcut: int = 0       # 1: the state adds up
+    output: int = option(1, least=1)  # numbers in the output
+    hidden: int = option(1, least=1)  # numbers in the state
+    activation: str = option("logistic", choices=ACTIVATIONS)  # function of all three layers
+    batch_normalize: int = 0          # 1: batch normalisation instead of biases
+    logistic: int = 0                 # the hidden layer's activation: 1 logistic, 2 loggy
+    shortcut: int = 0                 # 1: the state adds up
 
 
 @layer("rnn", options=RnnOptions)
@@ -123,18 +123,18 @@ class Rnn(Simple):
 
 @dataclass(frozen=True)
 class CrnnOptions(LayerOptions):
-    output: int = option(1, least=1)
-    hidden: int = option(1, least=1)
-    size: int = option(3, least=1)
-    stride: int = option(1, least=1)
-    dilation: int = option(1, least=1)
-    pad: int = 0
-    padding: int = option(0, least=0)
-    groups: int = 1
-    activation: str = option("logistic", choices=ACTIVATIONS)
-    batch_normalize: int = 0
-    xnor: int = 0
-    shortcut: int = 0       # 1: the state adds up
+    output: int = option(1, least=1)    # output channels
+    hidden: int = option(1, least=1)    # channels of the state
+    size: int = option(3, least=1)      # side of the kernels, pixels
+    stride: int = option(1, least=1)    # step of the window, pixels
+    dilation: int = option(1, least=1)  # distance of the kernels' taps, pixels
+    pad: int = 0                        # 1: padding = size / 2
+    padding: int = option(0, least=0)   # pixels on each side
+    groups: int = 1                     # channels are split into this many parts, each with filters of its own
+    activation: str = option("logistic", choices=ACTIVATIONS)  # function of all three layers
+    batch_normalize: int = 0            # 1: batch normalisation instead of biases
+    xnor: int = 0                       # 1: weights and inputs are signs, see [convolutional]
+    shortcut: int = 0                   # 1: the state adds up
 
 
 @layer("crnn", options=CrnnOptions)
@@ -157,8 +157,8 @@ class Crnn(Simple):
 
 @dataclass(frozen=True)
 class GateOptions(LayerOptions):
-    output: int = option(1, least=1)
-    batch_normalize: int = 0
+    output: int = option(1, least=1)  # numbers in the output and the state
+    batch_normalize: int = 0          # 1: batch normalisation instead of biases
 
 
 @layer("gru", options=GateOptions)
@@ -223,22 +223,22 @@ class Lstm(Recurrent):
 
 @dataclass(frozen=True)
 class ConvLstmOptions(LayerOptions):
-    output: int = option(1, least=1)
-    size: int = option(3, least=1)
-    stride: int = option(1, least=1)
-    dilation: int = option(1, least=1)
-    pad: int = 0
-    padding: int = option(0, least=0)
-    groups: int = 1
-    activation: str = option("linear", choices=ACTIVATIONS)
-    lstm_activation: str = option("tanh", choices=ACTIVATIONS)
-    batch_normalize: int = 0
-    xnor: int = 0
-    peephole: int = 0           # 1: gates see the cell
-    bottleneck: int = 0         # 1: one convolution of state and input feeds all gates
-    shortcut: int = 0           # 1, with bottleneck: the output has its first half added
-    state_constrain: int | None = None      # C: 32 * time_steps; 0 for none
-    time_normalizer: float = 1  # training only
+    output: int = option(1, least=1)    # channels of the output and the state
+    size: int = option(3, least=1)      # side of the kernels, pixels
+    stride: int = option(1, least=1)    # step of the window, pixels
+    dilation: int = option(1, least=1)  # distance of the kernels' taps, pixels
+    pad: int = 0                        # 1: padding = size / 2
+    padding: int = option(0, least=0)   # pixels on each side
+    groups: int = 1                     # channels are split into this many parts, each with filters of its own
+    activation: str = option("linear", choices=ACTIVATIONS)  # of the convolutions
+    lstm_activation: str = option("tanh", choices=ACTIVATIONS)  # of the new cell and the output
+    batch_normalize: int = 0            # 1: batch normalisation instead of biases
+    xnor: int = 0                       # 1: weights and inputs are signs, see [convolutional]
+    peephole: int = 0                   # 1: gates see the cell
+    bottleneck: int = 0                 # 1: one convolution of state and input feeds all gates
+    shortcut: int = 0                   # 1, with bottleneck: the output has its first half added
+    state_constrain: int | None = None  # bound of the cell's values, 0 for none; C: 32 * time_steps
+    time_normalizer: float = 1          # in training, factor of the gradient that goes back in time
 
 
 @layer("conv_lstm", options=ConvLstmOptions)
@@ -302,7 +302,7 @@ class ConvLstm(Recurrent):
 
 @dataclass(frozen=True)
 class HistoryOptions(LayerOptions):
-    history_size: int = option(4, least=1)
+    history_size: int = option(4, least=1)  # steps whose inputs are stacked
 
 
 @layer("history", options=HistoryOptions)

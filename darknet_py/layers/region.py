@@ -18,30 +18,34 @@ from darknet_py.layers.yolo import class_scores, take_anchors
 
 @dataclass(frozen=True)
 class RegionOptions(LayerOptions):
-    classes: int = option(20, least=1)
-    num: int = option(1, least=1)
-    coords: int = option(4, least=4)
-    anchors: tuple[float, ...] = ()     # cells; C: .5
-    softmax: int = 0
-    tree: str | None = None
-    classfix: int = 0                   # -1: objectness below .5 counts as none
-    map: str | None = None
-    absolute: int = 0                   # training only, like all that follow
-    log: int = 0
-    sqrt: int = 0
-    max: int = 200
-    focal_loss: int = 0
-    jitter: float = .2
-    resize: float = 1
-    rescore: int = 0
-    thresh: float = .5
-    random: float = 0
-    coord_scale: float = 1
-    object_scale: float = 1
-    noobject_scale: float = 1
-    mask_scale: float = 1
-    class_scale: float = 1
-    bias_match: int = 0
+    classes: int = option(20, least=1)  # number of classes
+    num: int = option(1, least=1)       # anchors
+    coords: int = option(4, least=4)    # numbers of a box
+    anchors: tuple[float, ...] = ()     # width, height of each, in cells; C: .5
+    softmax: int = 0                    # 1: class probabilities by softmax
+    tree: str | None = None             # a file of classes; siblings share a softmax
+    classfix: int = 0                   # -1: objectness below .5 counts as none; 1, 2: boxes near objects learn classes
+    map: str | None = None              # a file of numbers: labels -> classes of the tree
+
+    # for training alone
+    max: int = 200             # ground truths of an image, at most
+    focal_loss: int = 0        # 1: focal loss of the classes
+    jitter: float = .2         # how far each edge of a picture moves, in or out, as a share of it
+    resize: float = 1          # zoom: below 1 out alone, above 1 in or out by up to this
+    rescore: int = 0           # 1: the target of a box's objectness is its overlap, not 1
+    thresh: float = .5         # boxes that overlap an object by more are no negatives
+    random: float = 0          # 1: sizes of the input change as with [yolo]
+    coord_scale: float = 1     # weight of the box's error
+    object_scale: float = 1    # weight of the objectness of boxes with an object
+    noobject_scale: float = 1  # weight of that of boxes without one
+    class_scale: float = 1     # weight of the classes' error
+    bias_match: int = 0        # 1: an object goes to the anchor whose shape fits it; else to the box
+
+    # read by C, and used by neither
+    absolute: int = 0      # box coordinates relative to the picture
+    log: int = 0           # sizes as logarithms
+    sqrt: int = 0          # sizes as roots
+    mask_scale: float = 1  # weight of further coordinates
 
 
 @layer("region", options=RegionOptions)

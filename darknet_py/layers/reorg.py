@@ -14,8 +14,8 @@ from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
 
 @dataclass(frozen=True)
 class ReorgOptions(LayerOptions):
-    stride: int = option(1, least=1)
-    reverse: int = 0
+    stride: int = option(1, least=1)  # side of the squares of places that become channels
+    reverse: int = 0                  # 1: channels become squares of places
 
 
 class Reorganized(Layer):

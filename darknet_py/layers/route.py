@@ -15,11 +15,13 @@ from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
 
 @dataclass(frozen=True)
 class RouteOptions(LayerOptions):
-    layers: tuple[int, ...] = ()
+    layers: tuple[int, ...] = ()        # which are joined: numbers from 0 on, or negative ones back from here
     groups: int = option(1, least=1)    # take one of this many equal parts of each input
-    group_id: int = option(0, least=0)
-    stream: int = -1                    # CUDA streams: no meaning here
-    wait_stream: int = -1
+    group_id: int = option(0, least=0)  # which part, from 0 on
+
+    # of C's execution: read, and without effect here
+    stream: int = -1       # CUDA stream
+    wait_stream: int = -1  # CUDA stream to wait for
 
 
 @layer("route", options=RouteOptions)

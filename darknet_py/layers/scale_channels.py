@@ -15,13 +15,13 @@ from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
 
 @dataclass(frozen=True)
 class SamOptions(LayerOptions):
-    from_: int | None = None        # `from` in the cfg
-    activation: str = option("linear", choices=ACTIVATIONS)
+    from_: int | None = None  # the layer that is scaled: a number from 0 on, or a negative one back from here
+    activation: str = option("linear", choices=ACTIVATIONS)  # function of the product
 
 
 @dataclass(frozen=True)
 class ScaleChannelsOptions(SamOptions):
-    scale_wh: int = 0               # 1: a factor a place instead of one a channel
+    scale_wh: int = 0  # 1: a factor a place instead of one a channel
 
 
 class Product(Layer):

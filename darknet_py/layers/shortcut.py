@@ -19,9 +19,12 @@ LEAST = 1e-3
 
 @dataclass(frozen=True)
 class ShortcutOptions(LayerOptions):
-    from_: tuple[int, ...] = ()     # `from` in the cfg, a word that Python keeps to itself
-    activation: str = option("linear", choices=ACTIVATIONS)
+    # which are added to the layer before: numbers from 0 on, or negative ones back from here
+    from_: tuple[int, ...] = ()
+    activation: str = option("linear", choices=ACTIVATIONS)  # function of the sum
+    # learnt weights of the inputs: one a layer (per_feature, per_layer), or one a channel
     weights_type: str = option("none", choices=("none", "per_feature", "per_layer", "per_channel"))
+    # how they are made to sum to one
     weights_normalization: str = option("none", choices=("none", "relu", "avg_relu", "softmax"))
 
 

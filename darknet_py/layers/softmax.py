@@ -17,34 +17,35 @@ from darknet_py.layers.head import Head
 
 @dataclass(frozen=True)
 class SoftmaxOptions(LayerOptions):
-    groups: int = option(1, least=1)    # equal parts, each with a softmax of its own
-    temperature: float = 1
-    tree: str | None = None             # a file of classes; siblings share a softmax
-    spatial: float = 0                  # 1: over channels, at each place
-    noloss: int = 0
+    groups: int = option(1, least=1)  # equal parts, each with a softmax of its own
+    temperature: float = 1            # divides the inputs
+    tree: str | None = None           # a file of classes; siblings share a softmax
+    spatial: float = 0                # 1: over channels, at each place
+    noloss: int = 0                   # 1: no loss of its own; a layer that reads this one has one
 
 
 @dataclass(frozen=True)
 class CostOptions(LayerOptions):
+    # squares (masked: of known values), or smooth absolute values
     type: str = option("sse", choices=("sse", "masked", "smooth"))
-    scale: float = 1
-    ratio: float = 0
+    scale: float = 1  # factor of the gradient
+    ratio: float = 0  # read, and without effect, as in C
 
 
 @dataclass(frozen=True)
 class ContrastiveOptions(LayerOptions):
-    classes: int = option(1000, least=1)
-    yolo_layer: int = 0                 # the [yolo] whose objects' embeddings these are; 0: none, whole images
-    temperature: float = 1
-    cls_normalizer: float = 1
-    max_delta: float = 3.4e38
-    contrastive_neg_max: int = 3
+    classes: int = option(1000, least=1)  # number of classes
+    yolo_layer: int = 0                   # the [yolo] whose objects' embeddings these are; 0: none, whole images
+    temperature: float = 1                # divides similarities
+    cls_normalizer: float = 1             # weight of the gradient
+    max_delta: float = 3.4e38             # bound of the gradient
+    contrastive_neg_max: int = 3          # with yolo_layer, negatives of an object, at most; 0: all
 
 
 @dataclass(frozen=True)
 class IsegOptions(LayerOptions):
-    classes: int = option(20, least=1)
-    ids: int = option(32, least=0)
+    classes: int = option(20, least=1)  # number of classes
+    ids: int = option(32, least=0)      # channels of the embedding that tells instances apart
 
 
 @layer("softmax", "soft", options=SoftmaxOptions)

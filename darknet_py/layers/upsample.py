@@ -14,8 +14,8 @@ from darknet_py.layers.base import Layer, LayerOptions, Place, Shape, layer
 
 @dataclass(frozen=True)
 class UpsampleOptions(LayerOptions):
-    stride: int = 2         # negative: sum squares of this side into one value
-    scale: float = 1
+    stride: int = 2   # factor of the sides; negative: squares of this side are summed into one value
+    scale: float = 1  # factor of the values
 
 
 @layer("upsample", options=UpsampleOptions)

@@ -23,46 +23,52 @@ MOST_ANCHORS = 10_000
 
 @dataclass(frozen=True)
 class AnchorOptions(LayerOptions):
-    """Options of both [yolo] and [Gaussian_yolo]. All from ``max`` on are for training alone."""
+    """Options of both [yolo] and [Gaussian_yolo]."""
 
-    classes: int = option(20, least=1)
-    num: int = option(1, least=1)           # anchors in the list
-    mask: tuple[int, ...] | None = None     # those of this head; C: all
-    anchors: tuple[float, ...] = ()         # pixels of the network's input; C: .5
-    scale_x_y: float = 1                    # grid sensitivity
+    classes: int = option(20, least=1)   # number of classes
+    num: int = option(1, least=1)        # anchors in the list
+    mask: tuple[int, ...] | None = None  # numbers of those of this head; C: all
+    anchors: tuple[float, ...] = ()      # width, height of each, in pixels of the network's input; C: .5
+    scale_x_y: float = 1                 # stretches offsets in a cell about its middle (grid sensitivity)
+    # measure of overlap in suppression: iou, or with distances of centres
     nms_kind: str = option("default", choices=NMS_KINDS)
-    beta_nms: float = .6
-    max: int = 200                          # truths an image
-    max_delta: float = UNBOUNDED
-    counters_per_class: tuple[int, ...] | None = None
-    label_smooth_eps: float = 0
-    objectness_smooth: int = 0
-    iou_normalizer: float = .75
-    obj_normalizer: float = 1
-    cls_normalizer: float = 1
-    delta_normalizer: float = 1
+    beta_nms: float = .6                 # exponent of the distance
+    map: str | None = None               # a file of numbers: labels -> classes
+
+    # for training alone
+    max: int = 200                # ground truths of an image, at most
+    max_delta: float = UNBOUNDED  # bound of a box's gradient, and of counters_per_class' factors
+    counters_per_class: tuple[int, ...] | None = None  # objects of each class in the data, to weigh rare ones up
+    label_smooth_eps: float = 0   # targets of classes are this far from 0 and 1, half of it each
+    objectness_smooth: int = 0    # 1: targets of objectness are overlaps instead of 1
+    iou_normalizer: float = .75   # weight of the box's gradient
+    obj_normalizer: float = 1     # weight of the objectness' gradient
+    cls_normalizer: float = 1     # weight of the classes' gradient
+    delta_normalizer: float = 1   # weight of all of them
+    # the box's loss: squared errors or 1 - overlap of this kind
     iou_loss: str = option("mse", choices=("mse", *IOU_KINDS))
-    iou_thresh_kind: str = option("iou", choices=IOU_KINDS)
-    iou_thresh: float = 1
-    ignore_thresh: float = .5
-    truth_thresh: float = 1
-    jitter: float = .2
-    resize: float = 1
-    random: float = 0
-    map: str | None = None
+    iou_thresh_kind: str = option("iou", choices=IOU_KINDS)  # the overlap that iou_thresh bounds
+    iou_thresh: float = 1         # anchors that fit an object's shape better are positives too; 1: the best alone
+    ignore_thresh: float = .5     # boxes that overlap an object of a likely class by more are no negatives
+    truth_thresh: float = 1       # boxes that overlap an object by more are positives; 1: none
+    jitter: float = .2            # how far each edge of a picture moves, in or out, as a share of it
+    resize: float = 1             # zoom: below 1 out alone, above 1 in or out by up to this
+    random: float = 0  # sizes of the input change every 10 iterations, by up to this factor; 1: by 1.4; 0: not
 
 
 @dataclass(frozen=True)
 class YoloOptions(AnchorOptions):
-    new_coords: int = 0                     # 1: outputs are activated already, sizes are squares
-    embedding_layer: int = NO_LAYER
-    focal_loss: int = 0
-    show_details: int = 1
-    track_history_size: int = 5
-    sim_thresh: float = .8
-    dets_for_track: int = 1
-    dets_for_show: int = 1
-    track_ciou_norm: float = .01
+    new_coords: int = 0              # 1: outputs are activated already, sizes are squares
+    embedding_layer: int = NO_LAYER  # the layer with an embedding of each box, for tracking; C: none
+    focal_loss: int = 0              # 1, in training: focal loss of the classes
+    show_details: int = 1            # 1: figures of the head go into the log of training
+
+    # of the tracker by embeddings
+    track_history_size: int = 5   # frames in which an object is looked for
+    sim_thresh: float = .8        # similarity that a match must exceed
+    dets_for_track: int = 1       # matches that an object must exceed to get a number
+    dets_for_show: int = 1        # matches that an object must reach to be shown
+    track_ciou_norm: float = .01  # share of the overlap in the similarity
 
 
 class AnchorHead(DetectionHead):

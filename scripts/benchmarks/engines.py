@@ -234,7 +234,7 @@ def with_ratios(rows: list[dict[str, Any]], flops: int, rate: float) -> list[dic
 
 
 def markdown(rows: list[dict[str, Any]], command: str, conditions: str) -> Iterator[str]:
-    """The table for the README."""
+    """The table for docs/speed.md."""
     yield f"`{command}`; {conditions}."
     yield "Medians (least to most) of a batch; ratios are of times, below 1 is faster."
     yield ""
