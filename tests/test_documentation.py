@@ -16,7 +16,7 @@ from conftest import ROOT
 
 from darknet_py import DarknetError, parse_cfg
 from darknet_py.cfg.options import NetOptions, keys
-from darknet_py.cli import VERBS, action_flags, main, parser_of
+from darknet_py.cli import VERBS, action_flags, main, model, parser_of
 from darknet_py.layers.base import KINDS, LayerOptions
 from darknet_py.model.network import Network
 from darknet_py.training.settings import Settings
@@ -49,6 +49,7 @@ def parse(monkeypatch, capsys):
     parsed = []
     for module in {module for module, _ in VERBS.values()}:
         monkeypatch.setattr(import_module(f"darknet_py.cli.{module}"), "run", lambda found: parsed.append(found) or 0)
+    monkeypatch.setattr(model, "_take_thresholds", lambda parsed, cfg: None)        # opens models, which are not here
 
     def run(words: list[str]) -> str:
         parsed.clear()
