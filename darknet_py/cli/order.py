@@ -17,7 +17,7 @@ WORDS = {"cfg": "a .cfg file", "data": "a .data file", "weights": "weights", "im
 PLACES = {"images": "IMAGE", "files": "WEIGHTS", "changes": "SECTION.KEY=VALUE"}
 # in these places something else may stand that looks like it
 WELCOME = {("image", "images"), ("names", "weights"), ("names", "cfg"), ("out", "weights"), ("out", "images"),
-           ("files", "weights"), ("changes", "images")}
+           ("files", "weights"), ("changes", "images"), ("source", "data"), ("source", "images")}
 
 
 def check_order(parsed: argparse.Namespace, parser: Parser) -> None:
@@ -37,14 +37,16 @@ def check_order(parsed: argparse.Namespace, parser: Parser) -> None:
     place, word = wrong
     action = getattr(parsed, "action", None)
     verb = parsed.verb if action is None else f"{parsed.verb} {action}"
-    better, missing = _sorted(positionals, [word for _, word in words]), PLACES.get(place, place.upper())
+    better = _sorted(positionals, [word for _, word in words])
+    taker = next(action for action in positionals if action.dest == place)
+    missing = taker.metavar if isinstance(taker.metavar, str) else PLACES.get(place, place.upper())
     if place == "weights" and kind_of(word) == "images" and (name := _near(str(parsed.cfg))) is not None:
         hint = f"; {parsed.cfg} is no file and no network of the zoo; did you mean {name}?"
     elif better is not None:
         hint = f"; did you mean darknet-py {verb} {' '.join(better)}?"
     elif kind_of(word) == "data" and parsed.verb in ("detect", "demo"):
         hint = f"; detector {'test' if parsed.verb == 'detect' else 'demo'} takes a .data file before these"
-    elif all(kind_of(word) != place for _, word in words):
+    elif f"[{missing}]" not in parser.order(action) and all(kind_of(word) != place for _, word in words):
         hint = f"; there is no {missing}"
     else:
         hint = ""

@@ -243,7 +243,7 @@ FILES = {"few.data": "classes=6\nvalid=list.txt\nlabels=few.names\n", "few.names
     (["valid", "c.data", "flat.cfg", "star_3.png"], "takes its pictures from c.data, found star_3.png"),
     (["valid", "c.data", "flat.cfg", "-topk=-1"], "-topk needs a number from 1 on, found -1"),
     (["predict", "c.data", "flat.cfg", "no.png"], "no.png: cannot read the image"),
-    (["valid", "c.data"], "classifier valid needs DATA CFG WEIGHTS, found no weights")])
+    (["valid", "c.data"], "classifier valid: expected DATA CFG WEIGHTS, found weights in the place of CFG")])
 def test_bad_input_is_one_line(folder, cli, words, message):
     for name, text in FILES.items():
         Path(name).write_text(text)

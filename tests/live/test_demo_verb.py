@@ -31,12 +31,13 @@ from darknet_py import Detector
 from darknet_py.cli import demo
 from darknet_py.cli.demo import lines, state
 from darknet_py.inference.detections import Detections
-from darknet_py.live import http_forms, window
+from darknet_py.live import http_forms
 from darknet_py.live.averaging import AveragingBackend
 from darknet_py.live.http_forms import Mjpeg
 from darknet_py.live.http_streams import StreamServer
 from darknet_py.live.session import Stopper, detect_frames
 from darknet_py.live.sources import Live
+from darknet_py.viz import display
 
 BLOCK = re.compile(r"Objects:\n\n(.*?)\nFPS:(\d+\.\d) \t AVG_FPS:(\d+\.\d)\n", re.S)
 
@@ -270,7 +271,7 @@ def test_window(small, cli, monkeypatch):
     monkeypatch.setattr(cv2, "imshow", lambda title, image: shown.append(image), raising=False)
     monkeypatch.setattr(cv2, "waitKey", lambda wait: next(keys, -1), raising=False)
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *a: 1., raising=False)
-    monkeypatch.setattr(window, "has_window", lambda: True)
+    monkeypatch.setattr(display, "has_window", lambda: True)
     code, out, err = cli("demo", CFG, WEIGHTS, "pics", "-loop", "-dontdraw_bbox", "-device", "cpu")
     assert code == 0 and not err and calls == ["namedWindow", "resizeWindow", "destroyWindow"]
     expected = frames(6)
@@ -280,7 +281,7 @@ def test_window(small, cli, monkeypatch):
 
 
 def test_hint_where_there_is_no_window(small, cli, monkeypatch):
-    monkeypatch.setattr(window, "has_window", lambda: False)
+    monkeypatch.setattr(display, "has_window", lambda: False)
     words = ["demo", CFG, WEIGHTS, "pics/0.png", "-device", "cpu"]
     _, _, err = cli(*words)
     assert err.startswith("no window can be opened here: -mjpeg_port 8090") and err.count("\n") == 1
@@ -292,8 +293,8 @@ def test_hint_where_there_is_no_window(small, cli, monkeypatch):
 
 @pytest.mark.parametrize("words, says", [
     (["no.mp4"], "no.mp4: no such file"),
-    (["obj.data"], "obj.data: not a video"),
-    (["small.cfg", "-out_filename", "o.mp4"], "small.cfg: not a video"),
+    (["junk", "-out_filename", "o.mp4"], "junk: not a video"),
+    (["obj.data"], "found a .data file in the place of SOURCE"),
     ([], "camera 0: there is no such camera"),
     (["-c", "9"], "camera 9: there is no such camera"),
     (["9"], "camera 9: there is no such camera"),
@@ -323,6 +324,7 @@ def test_hint_where_there_is_no_window(small, cli, monkeypatch):
 ])
 def test_bad_input_is_one_line(small, cli, words, says):
     Path("o.json").write_text("mine")
+    Path("junk").write_text("no video")
     with socket.create_server(("127.0.0.1", 0)) as server:
         ports = {"taken": server.getsockname()[1], "free": free_port()}
         code, _, err = cli("demo", CFG, WEIGHTS, *(word.format(**ports) for word in words), "-dont_show", "-device",

@@ -232,7 +232,7 @@ def test_ports_one_after_another(two, run):
 
 
 def test_hint_names_all_pages(two, run, monkeypatch):
-    monkeypatch.setattr("darknet_py.live.window.has_window", lambda: False)
+    monkeypatch.setattr("darknet_py.viz.display.has_window", lambda: False)
     port = free_pair()
     command = partial(run.func, *run.args[:-1])
     assert command("a.avi", "b.avi", "-mjpeg_port", port, "-bind", "127.0.0.1")[2] == (
@@ -241,7 +241,7 @@ def test_hint_names_all_pages(two, run, monkeypatch):
 
 def test_a_window_each(two, run, monkeypatch):
     titles, shown = [], []
-    monkeypatch.setattr("darknet_py.live.window.has_window", lambda: True)
+    monkeypatch.setattr("darknet_py.viz.display.has_window", lambda: True)
     for name, act in (("namedWindow", lambda title, *_: titles.append(title)), ("resizeWindow", lambda *_: None),
                       ("destroyWindow", lambda title: titles.remove(title)), ("waitKey", lambda wait: -1),
                       ("imshow", lambda title, image: shown.append(title)), ("getWindowProperty", lambda *_: 1.)):

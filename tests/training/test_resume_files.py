@@ -107,7 +107,7 @@ def test_states_of_earlier_versions(typed):
         del facts[name]
     facts |= {"identity": [0, str(Path("tiny.data").absolute()), None], "finished": False}
     save_file(tensors, path, {"run": json.dumps(facts)})
-    refused(typed("0.png"), "began with no weights, this one begins with 0.png")
+    refused(typed("0"), "began with no weights, this one begins with 0")
     _, iterations, said = typed()
     assert iterations[0] == 6 and "changed since: the cfg (a state of an earlier version does not say where)" in said
 
