@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
             say(f"darknet-py: stopped; {folder.path} has results of {done:,} pictures, and the same command goes on",
                 error=True)
             return 130
-        manifest = finish(folder, {"inputs": inputs.words, **files})
+        manifest = finish(folder, files)
     if rank == 0:
         say(summary(folder.path, manifest))
     return int(manifest["errors"] == manifest["pictures"])
