@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from darknet_py.scale.folder import BatchFolder
 
 PART = 1000                 # pictures
-LOOK = 2.                   # seconds between two counts of what all processes have done
+LOOK, SHARE = 2., 100.      # seconds between two counts of what all processes have done, and times their own
 # what results do not depend on, or what their settings name otherwise
 OTHERS = ("cfg", "weights", "weights_needed", "images", "out", "data", "names", "device", "i", "engine", "workers",
           "gpus_per_worker", "verb", "typed", "strict")
@@ -174,7 +174,7 @@ class Shown:
 
     def __init__(self, folder: BatchFolder, bar: Progress, signals: list[int]):
         self.folder, self.bar, self.signals = folder, bar, signals
-        self.finished, self.looked = 0, 0.
+        self.finished, self.looked, self.pause = 0, 0., LOOK
 
     def listed(self, count: int) -> None:
         """While the pictures are listed."""
@@ -189,8 +189,9 @@ class Shown:
     def step(self, done: int) -> None:
         """So many pictures of this process's part are done."""
         self._stop()
-        if done == 0 and (now := time.monotonic()) - self.looked > LOOK:
+        if (now := time.monotonic()) - self.looked > self.pause:
             self.finished, self.looked = self.folder.finished_pictures(), now
+            self.pause = max(LOOK, SHARE * (time.monotonic() - now))
         self.bar.update(min(max(self.bar.bar.n, self.finished + done), self.folder.snapshot.count))
 
     def _stop(self) -> None:

@@ -51,6 +51,7 @@ class DetectorActor:
         Raises:
             DataError: there is no column with pictures.
         """
+        import pyarrow
         column = self.column if self.column is not None else next((one for one in PICTURES if one in batch), None)
         if column is None or column not in batch:
             raise DataError(f"expected a column {column or ' or '.join(PICTURES)}, found {', '.join(batch)}",
@@ -62,10 +63,9 @@ class DetectorActor:
             rows.append(Row(number, path, None, error=str(frame)) if isinstance(frame, DataError) else
                         Row(number, path, frame.detections, frame.seconds))
         table = as_table(rows).select([name for name in COLUMNS if name not in ("id", "path")])
-        for number, (name, kept) in enumerate(batch.items()):
-            if name == column and not isinstance(kept[0], (str, os.PathLike)):
-                continue
-            table = table.add_column(min(number, table.num_columns), name, [_column(kept)])
+        kept = [name for name in batch if name != column or isinstance(batch[name][0], (str, os.PathLike))]
+        for place, name in enumerate(kept):
+            table = table.add_column(place, name, [pyarrow.array(batch[name].tolist())])
         return table
 
     def _image(self, item: tuple[str, Any]) -> np.ndarray:
@@ -80,8 +80,3 @@ class DetectorActor:
             raise DataError(f"{path}: expected a picture's bytes, array or path, found {type(value).__name__}",
                             Reason.WRONG_FORMAT)
         return decode_bytes(np.frombuffer(data, np.uint8), path or "a picture", channels)[0]
-
-
-def _column(values: np.ndarray) -> Any:
-    import pyarrow
-    return pyarrow.array(values.tolist())

@@ -35,11 +35,10 @@ class Reader:
 
     Args:
         channels: 3 for BGR, 1 for grey; frames of videos are BGR.
-        folder: that relative paths are relative to.
     """
 
-    def __init__(self, channels: int = 3, folder: str = ""):
-        self.channels, self.folder = channels, folder
+    def __init__(self, channels: int = 3):
+        self.channels = channels
         self._open: _Rows | _Frames | None = None
 
     def ahead(self, entries: Iterable[tuple[int, Entry]]) -> Iterator[Item]:
@@ -74,8 +73,7 @@ class Reader:
         self._open = None
 
     def _file_image(self, path: str) -> np.ndarray:
-        return (self._decoded(remote.read(path), path) if remote.is_url(path) else
-                read_image(os.path.join(self.folder, path) if self.folder else path, self.channels))
+        return (self._decoded(remote.read(path), path) if remote.is_url(path) else read_image(path, self.channels))
 
     def _decoded(self, data: bytes, path: str) -> np.ndarray:
         return decode_bytes(np.frombuffer(data, np.uint8), path, self.channels)[0]
@@ -84,7 +82,7 @@ class Reader:
         if remote.is_url(entry.file):
             return remote.read(entry.file, entry.place, entry.size)
         try:
-            with open(os.path.join(self.folder, entry.file), "rb") as file:
+            with open(entry.file, "rb") as file:
                 file.seek(entry.place)
                 data = file.read(entry.size)
         except OSError as error:
@@ -109,10 +107,10 @@ class Reader:
 
     def _value(self, entry: Entry) -> Any:
         """A row's value or a frame: the next of the file that is open, or of one that is opened there."""
-        name = entry.file if remote.is_url(entry.file) else os.path.join(self.folder, entry.file)
-        if self._open is None or self._open.name != (name, entry.name) or not self._open.reaches(entry.place):
+        if self._open is None or self._open.name != (entry.file, entry.name) or not self._open.reaches(entry.place):
             self.close()
-            self._open = _Frames(name) if entry.kind == "video" else _Rows(name, entry.name, entry.place)
+            self._open = (_Frames(entry.file) if entry.kind == "video" else
+                          _Rows(entry.file, entry.name, entry.place))
         return self._open.take(entry)
 
 

@@ -5,7 +5,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,7 +23,8 @@ class Actor:
     """A worker in an actor. Its detector is made at the first call, and again where Ray has restarted it.
 
     Args:
-        options: of ``Detector``; batch, folder: see ``Worker``.
+        options: of ``Detector``; batch: see ``Worker``.
+        folder: that paths are relative to.
     """
 
     def __init__(self, options: dict[str, Any], batch: int, folder: str):
@@ -39,8 +40,10 @@ class Actor:
         """See ``Worker.facts``. share: see ``take_share``."""
         from darknet_py.inference.detector import Detector
         if self.worker is None:
+            with suppress(OSError):                 # another machine may not have it
+                os.chdir(self.folder)
             take_share(*share)
-            self.worker = Worker(Detector(**self.options), self.batch, self.folder)
+            self.worker = Worker(Detector(**self.options), self.batch)
         return self.worker.facts()
 
     def part(self, entries: Entries, share: tuple[int, int]) -> Part:

@@ -38,12 +38,11 @@ class Worker:
 
     Args:
         batch: pictures that run together.
-        folder: that relative paths are relative to; "": the working directory.
     """
 
-    def __init__(self, detector: Detector, batch: int = 1, folder: str = ""):
+    def __init__(self, detector: Detector, batch: int = 1):
         self.detector, self.batch = detector, batch
-        self.reader = Reader(detector.backend.shape.channels, folder)
+        self.reader = Reader(detector.backend.shape.channels)
         if detector.backend.own_threads:        # else PyTorch's would wait for the same cores
             torch.set_num_threads(1)
 
@@ -114,13 +113,11 @@ def share_cores() -> None:
 
 
 def take_share(rank: int, size: int) -> None:
-    """Bind this process to its share of the cores, the ``rank``-th of ``size``, if there are as many; and PyTorch's
-    threads."""
-    if not hasattr(os, "sched_setaffinity") or size < 2:
-        return
-    cores = sorted(os.sched_getaffinity(0))
-    mine = cores[rank * len(cores) // size:(rank + 1) * len(cores) // size]
-    if mine:
+    """Bind this process to its share of the cores, the ``rank``-th of ``size``, if there are as many, with as many
+    threads of PyTorch."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if 2 <= size <= len(cores):
+        mine = cores[rank * len(cores) // size:(rank + 1) * len(cores) // size]
         with suppress(OSError):
             os.sched_setaffinity(0, mine)
             torch.set_num_threads(len(mine))

@@ -59,7 +59,8 @@ def test_only_broken_pictures(workdir, cli):
 def test_json_lines(workdir, cli):
     pictures("pics", 5)
     assert cli(*words("pics"))[0] == cli(*words("pics", out="lines"), "-format", "jsonl")[0] == 0
-    rows = [json.loads(line) for part in sorted(Path("lines/parts").iterdir()) for line in open(part)]
+    rows = [json.loads(line) for part in sorted(Path("lines/parts").iterdir())
+            for line in part.read_text().splitlines()]
     assert [one for one in rows if one.pop("seconds") > 0] == table().to_pylist()
 
 
