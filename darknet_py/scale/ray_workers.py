@@ -66,15 +66,15 @@ def connected(workers: int | None) -> Iterator[Any]:
     if find_spec("ray") is None:
         raise DarknetError("-engine ray needs the package ray: pip install ray")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not os.environ.get("RAY_ADDRESS"):
+        from darknet_py.utils.machine import cores
+        # read when it is imported: else its ports are open on all interfaces, whatever address is asked for
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": STORE,
-                    "_node_ip_address": "127.0.0.1"}
-        if workers is not None:
-            from darknet_py.utils.machine import cores
-            options["num_cpus"] = max(workers, cores())
+                    "_node_ip_address": "127.0.0.1", "num_cpus": max(1 if workers is None else workers, cores())}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
     ours = not ray.is_initialized()
     try:
         if ours:

@@ -1,6 +1,7 @@
 """Batch inference by Ray: the verb's engine, and DetectorActor in a pipeline of Ray Data."""
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +41,17 @@ def test_paths_and_other_columns(workdir):
 
 @pytest.fixture(scope="module")
 def ray():
-    """Ray on this machine alone, within bounds."""
-    pytest.importorskip("ray")
+    """Ray on this machine alone, within bounds. It is not imported before, see ``connected``."""
+    if find_spec("ray") is None:
+        pytest.skip("needs Ray")
     from darknet_py.scale.ray_workers import connected
     with connected(2) as started:
         yield started
+
+
+def test_it_is_reached_from_this_machine_alone(ray):
+    assert ray.get_runtime_context().gcs_address.startswith("127.0.0.1:")
+    assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
 
 
 def test_the_engine_ray(workdir, cli, ray):
