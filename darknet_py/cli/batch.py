@@ -26,7 +26,7 @@ PART = 1000                 # pictures
 LOOK, SHARE = 2., 100.      # seconds between two counts of what all processes have done, and times their own
 # what results do not depend on, or what their settings name otherwise
 OTHERS = ("cfg", "weights", "weights_needed", "images", "out", "data", "names", "device", "i", "engine", "workers",
-          "gpus_per_worker", "verb", "typed", "strict")
+          "gpus_per_worker", "retry_errors", "verb", "typed", "strict")
 
 
 class Stopped(Exception):
@@ -44,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "costs a process at most (default %(default)s)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures that run together (default 1)")
     parser.add_argument("--column", metavar="NAME", help="of Parquet files: where pictures or their paths are")
+    parser.add_argument("--retry-errors", action="store_true", help="do the parts again that have pictures that could "
+                        "not be read, as after a fault of the network; in one process")
     parser.add_argument("--engine", default="local", metavar="NAME", help="what runs processes: local (this one, or "
                         "those of torchrun) or ray (default local)")
     parser.add_argument("--workers", type=int, metavar="N", help="of -engine ray (default one a GPU, else one a "
@@ -71,8 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.engine == "local":
         share_cores()
     inputs = Inputs(arguments.images, arguments.column)
-    cfg = model.cfg_of(arguments)
-    arguments.weights = model.weights_of(arguments.cfg, arguments.weights)
+    model.ready(arguments)                  # the official weights are fetched before the pictures are listed
     files = files_of(arguments)
     folder = BatchFolder(arguments.out, settings_of(arguments, files))
     with caught_signals() as signals, Progress(0, None if rank else sys.stderr) as bar:
@@ -80,9 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             folder.begin(inputs, rank == 0, shown.listed)
             folder.drop_damaged()
+            if arguments.retry_errors:
+                folder.drop_failed()
             if not all(map(folder.finished, range(folder.snapshot.parts))):
                 shown.start()
-                compute(arguments, cfg, folder, shown)
+                compute(arguments, folder, shown)
         except Stopped:
             bar.close()
             done = folder.finished_pictures() if hasattr(folder, "snapshot") else 0
@@ -101,6 +104,8 @@ def check(arguments: argparse.Namespace) -> None:
     """
     from darknet_py.errors import DarknetError, suggestion
     from darknet_py.scale.rows import FORMATS
+    if arguments.retry_errors and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise DarknetError("-retry_errors needs a command in one process, before those that share the parts")
     if not arguments.images:
         raise DarknetError("batch needs inputs behind the weights: pictures, folders, lists ...")
     for name, known in (("format", FORMATS), ("engine", ("local", "ray"))):
@@ -120,16 +125,19 @@ def files_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from darknet_py.scale.manifest import hash_of
     from darknet_py.zoo.architectures import cfg_text
-    cfg = (hashlib.sha256(cfg_text(arguments.cfg).encode()).hexdigest() if model.stands_alone(arguments.cfg) else
-           hash_of(arguments.cfg))
-    return {"cfg": {"path": arguments.cfg, "sha256": cfg},
-            "weights": {"path": arguments.weights, "sha256": hash_of(arguments.weights)}}
+    found = {}
+    for name in ("cfg", "weights"):
+        path = getattr(arguments, name)
+        if path is not None:            # of a network of the zoo: the text that its name stands for
+            found[name] = {"path": path, "sha256": hash_of(path) if os.path.isfile(path) else
+                           hashlib.sha256(cfg_text(path).encode()).hexdigest()}
+    return found
 
 
 def settings_of(arguments: argparse.Namespace, files: dict[str, Any]) -> dict[str, Any]:
     """What results depend on: the flags, what is in the network's files, and the inputs by their words."""
     flags = {name: value for name, value in vars(arguments).items() if name not in OTHERS}
-    return {"inputs": arguments.images, **{name: files[name]["sha256"] for name in ("cfg", "weights")}, **flags}
+    return {"inputs": arguments.images, **{name: facts["sha256"] for name, facts in files.items()}, **flags}
 
 
 def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -139,19 +147,15 @@ def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
             "hier_thresh": arguments.hier, **detect.backend_options(arguments), **detect.tile_options(arguments)}
 
 
-def compute(arguments: argparse.Namespace, cfg: Any, folder: BatchFolder, shown: Shown) -> None:
+def compute(arguments: argparse.Namespace, folder: BatchFolder, shown: Shown) -> None:
     """Do the parts that are not done."""
     from darknet_py.scale.worker import Worker
     if arguments.engine == "ray":
-        import torch
-
         from darknet_py.scale import ray_workers
-        gpus = arguments.gpus_per_worker
-        options = detector_options(arguments) | {
-            "cfg": cfg, "weights": os.path.abspath(arguments.weights), "names": arguments.names, "data": arguments.data,
-            "letterbox": arguments.letter_box or None}
+        options = {**model.detector_options(arguments), **detector_options(arguments),
+                   **({} if arguments.device is None else {"device": arguments.device})}
         ray_workers.run(folder, options, batch=arguments.batch, workers=arguments.workers, step=shown.step,
-                        gpus=float(torch.cuda.is_available()) if gpus is None else gpus)
+                        gpus=arguments.gpus_per_worker)
         return
     local_gpu(arguments)
     detector = model.make_detector(arguments, **detector_options(arguments))

@@ -196,8 +196,8 @@ class Detector:
             batch: images that run together; None: ``images`` gives lists, each of which does.
             overlapped: False takes an image only when the one before it is done.
             thresh, nms: instead of the detector's own.
-            read: gives the array of an image; then ``images`` may hold anything. It runs in several threads, and a
-                DataError that it raises becomes the image's result.
+            read: gives the array of an image; then ``images`` may hold anything, whose ``str`` names it. It runs in
+                several threads, and a DataError that it raises becomes the image's result.
 
         Returns:
             Each image and its ``Frame``, or what is wrong with it. The detections hold no pixels.
@@ -207,9 +207,10 @@ class Detector:
         """
         check_thresholds(thresh=thresh, nms=nms)
         load = self.preprocess if read is None else lambda image: self.preprocess(read(image))
+        name = path_of if read is None else str
         postprocess = partial(self._postprocess, thresh=thresh, nms=nms)
         pipeline = Pipeline(self.backend, load, postprocess, fresh=not self.stateful,
-                            where=lambda image: f"for {path_of(image) or 'an image'}", overlapped=overlapped)
+                            where=lambda image: f"for {name(image) or 'an image'}", overlapped=overlapped)
         return pipeline.stream(images, MOST) if batch is None else pipeline.stream(
             batched(checked(images) if read is None else images, max(1, batch)), batch)
 

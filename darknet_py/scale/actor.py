@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,14 @@ from darknet_py.scale import remote
 from darknet_py.scale.rows import COLUMNS, Row, as_table
 
 PICTURES = ("bytes", "image", "path")           # columns that Ray's read_binary_files and read_images give
+
+
+class _Picture(NamedTuple):
+    path: str
+    value: Any
+
+    def __str__(self) -> str:
+        return self.path or "a picture"
 
 
 class DetectorActor:
@@ -57,7 +65,7 @@ class DetectorActor:
             raise DataError(f"expected a column {column or ' or '.join(PICTURES)}, found {', '.join(batch)}",
                             Reason.MISSING_KEY)
         paths = batch.get("path", np.full(len(batch[column]), "")).tolist()
-        values = list(zip(paths, batch[column], strict=True))
+        values = [_Picture(*one) for one in zip(paths, batch[column], strict=True)]
         rows = []
         for number, ((path, _), frame) in enumerate(self.detector.stream(values, batch=self.batch, read=self._image)):
             rows.append(Row(number, path, None, error=str(frame)) if isinstance(frame, DataError) else
@@ -68,8 +76,8 @@ class DetectorActor:
             table = table.add_column(place, name, [pyarrow.array(batch[name].tolist())])
         return table
 
-    def _image(self, item: tuple[str, Any]) -> np.ndarray:
-        path, value = item
+    def _image(self, item: _Picture) -> np.ndarray:
+        value = item.value
         channels = self.detector.backend.shape.channels
         if isinstance(value, np.ndarray):
             return np.ascontiguousarray(value[..., ::-1]) if value.ndim == 3 and value.shape[2] == 3 else value
@@ -77,6 +85,6 @@ class DetectorActor:
             return read_image(value, channels)
         data = remote.read(str(value)) if isinstance(value, str) else value
         if not isinstance(data, bytes):
-            raise DataError(f"{path}: expected a picture's bytes, array or path, found {type(value).__name__}",
+            raise DataError(f"{item}: expected a picture's bytes, array or path, found {type(value).__name__}",
                             Reason.WRONG_FORMAT)
-        return decode_bytes(np.frombuffer(data, np.uint8), path or "a picture", channels)[0]
+        return decode_bytes(np.frombuffer(data, np.uint8), str(item), channels)[0]

@@ -81,7 +81,7 @@ class BatchFolder:
         if (changed := differences(found["settings"], self.settings)):
             raise DataError(f"{self.path}: holds results of other settings: {changed}; choose another -out, or remove "
                             "it", Reason.CONFLICT)
-        if main and str(now := inputs.fingerprint()) != found["digest"]:
+        if main and str(now := inputs.fingerprint(listed)) != found["digest"]:
             raise DataError(f"{self.path}: the inputs changed since its pictures were listed ({found['files']} files "
                             f"then, {now.files} now); choose another -out, or remove it", Reason.CONFLICT)
         self.snapshot = Snapshot(self.state, self.settings["part"], found["pictures"])
@@ -132,6 +132,13 @@ class BatchFolder:
                 size, facts = self.file(part).stat().st_size, self.facts(part)
                 if facts is None or facts.get("bytes") != size:
                     self.file(part).unlink()
+
+    def drop_failed(self) -> None:
+        """Remove the files of parts that have pictures that could not be read, so that they are done again."""
+        for part in range(self.snapshot.parts):
+            if self.finished(part) and (facts := self.facts(part)) is not None and facts["errors"]:
+                (self.path / "manifest.json").unlink(missing_ok=True)
+                self.file(part).unlink()
 
     @contextmanager
     def claim(self, part: int) -> Iterator[bool]:

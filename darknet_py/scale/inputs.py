@@ -9,7 +9,7 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -102,8 +102,11 @@ class Inputs:
             for name in _files(word, fingerprint, work):
                 yield from _pictures_of(name, self.column)
 
-    def fingerprint(self) -> Fingerprint:
+    def fingerprint(self, looked: Callable[[int], None] = lambda count: None) -> Fingerprint:
         """That of the files as they are now.
+
+        Args:
+            looked: called with 0 at each file; what it raises ends the look.
 
         Raises:
             DataError: see ``entries``.
@@ -111,7 +114,7 @@ class Inputs:
         found = Fingerprint()
         for word in self.words:
             for _ in _files(word, found, None):
-                pass
+                looked(0)
         return found
 
 

@@ -89,15 +89,15 @@ def connected(workers: int | None) -> Iterator[Any]:
 
 
 def run(folder: BatchFolder, options: dict[str, Any], *, batch: int = 1, workers: int | None = None,
-        gpus: float = 0, step: Callable[[int], None]) -> None:
+        gpus: float | None = None, step: Callable[[int], None]) -> None:
     """Do all parts that are not done, in actors. This process reads the list of pictures and writes the parts, so that
     the folder need be nowhere else; the pictures and the network's files must be found by all nodes.
 
     Args:
         options: of ``Detector``.
         batch: pictures that run together.
-        workers: actors; None: one a GPU where ``gpus`` is above 0, else one a node.
-        gpus: of an actor.
+        workers: actors; None: one a GPU, or as ``gpus`` has it; where that is 0, one a node.
+        gpus: of an actor; None: 1 where there are GPUs, else 0.
         step: called with 0 after each part and every ``WAIT`` seconds; what it raises ends the run.
 
     Raises:
@@ -107,6 +107,8 @@ def run(folder: BatchFolder, options: dict[str, Any], *, batch: int = 1, workers
     with connected(workers) as ray:
         nodes = [one for one in ray.nodes() if one["Alive"]]
         total = ray.cluster_resources()
+        if gpus is None:
+            gpus = float(total.get("GPU", 0) > 0)
         if workers is None:
             workers = int(total.get("GPU", 0) / gpus) if gpus > 0 else len(nodes)
         if workers < 1 or gpus * workers > total.get("GPU", 0):

@@ -32,8 +32,9 @@ def test_rows_are_those_of_the_detector(workdir, cli):
 
 def test_flags_are_those_of_detect(workdir, cli):
     pictures("pics", 2)
-    assert cli(*words("pics"), "-thresh", ".6", "-nms", ".2", "-letter_box", "-tiles", "2x1", "-batch", "2")[0] == 0
-    detector = Detector(CFG, WEIGHTS, thresh=.6, nms=.2, letterbox=True, tiles="2x1", device="cpu", backend="pytorch")
+    assert cli(*words("pics"), "-thresh", ".6", "-nms", ".2", "-letter_box", "-tiles", "2x1", "-batch", "2", "-size",
+               "224")[0] == 0
+    detector = Detector(CFG, WEIGHTS, size=224, thresh=.6, nms=.2, letterbox=True, tiles="2x1", device="cpu", backend="pytorch")
     assert found() == [(one.boxes.tolist(), one.scores.tolist(), one.labels.tolist()) for one in detector(crops(2))]
 
 
@@ -49,6 +50,20 @@ def test_a_broken_picture_is_a_row(workdir, cli):
     errors = [json.loads(line) for line in Path("out/errors.jsonl").read_text().splitlines()]
     assert [(one["id"], one["path"]) for one in errors] == [(3, paths[2]), (7, "pics/missing.png")]
     assert manifest()["errors"] == 2
+
+
+def test_errors_are_tried_again(workdir, cli):
+    paths = pictures("pics", 9)
+    data = Path(paths[5]).read_bytes()
+    Path(paths[5]).write_bytes(b"no picture")
+    assert cli(*words("pics"))[0] == 0 and manifest()["errors"] == 1
+    times = {path.name: path.stat().st_mtime_ns for path in Path("out/parts").iterdir()}
+    Path(paths[5]).write_bytes(data)
+    code, out, _ = cli(*words("pics"), "-retry_errors")
+    assert code == 0 and "cannot be read" not in out and manifest()["errors"] == 0 and found() == expected(crops(9))
+    assert [name for name, time in times.items() if Path("out/parts", name).stat().st_mtime_ns != time] == [
+        "part-000001.parquet"]
+    assert Path("out/errors.jsonl").read_bytes() == b""
 
 
 def test_only_broken_pictures(workdir, cli):
