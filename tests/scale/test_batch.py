@@ -34,7 +34,8 @@ def test_flags_are_those_of_detect(workdir, cli):
     pictures("pics", 2)
     assert cli(*words("pics"), "-thresh", ".6", "-nms", ".2", "-letter_box", "-tiles", "2x1", "-batch", "2", "-size",
                "224")[0] == 0
-    detector = Detector(CFG, WEIGHTS, size=224, thresh=.6, nms=.2, letterbox=True, tiles="2x1", device="cpu", backend="pytorch")
+    detector = Detector(CFG, WEIGHTS, size=224, thresh=.6, nms=.2, letterbox=True, tiles="2x1", device="cpu",
+                        backend="pytorch")
     assert found() == [(one.boxes.tolist(), one.scores.tolist(), one.labels.tolist()) for one in detector(crops(2))]
 
 
