@@ -12,7 +12,7 @@ FAST = ["onnx", f"ncnn; {WHEELS}",
         'openvino>=2025; python_version < "3.15" and platform_machine in "x86_64 AMD64 arm64" or '
         'python_version < "3.14" and platform_machine == "aarch64"']
 CONVERT = [*FAST, "onnxruntime"]
-# What people install for their work: [all] has all of these.
+# What people install for their work: [all] has all of these, and leaves out "ray", which is large.
 EXTRAS = {
     "convert": CONVERT,
     "quantize": ["nncf", *CONVERT],
