@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 from darknet_py.errors import DarknetError
 from darknet_py.scale.folder import BatchFolder
@@ -17,6 +20,27 @@ QUEUED = 2                  # parts that an actor has: one that it is at, and th
 RETRIES = 2                 # of a part whose actor died
 WAIT = .5                   # seconds between two looks at whether to stop
 STORE = 200_000_000         # bytes of the memory that actors share, on this machine; results of parts pass through it
+
+
+class Node(NamedTuple):
+    """What a machine of a cluster has."""
+
+    cpus: float
+    gpus: float
+
+
+def cpus_of(nodes: Sequence[Node], workers: int, gpus: float) -> int:
+    """The most CPUs that each worker can have.
+
+    Raises:
+        DarknetError: the workers find no place, even with a CPU each.
+    """
+    for cpus in range(int(sum(node.cpus for node in nodes)) // workers, 0, -1):
+        if sum(min(node.cpus // cpus, node.gpus // gpus if gpus > 0 else math.inf) for node in nodes) >= workers:
+            return cpus
+    found = "; ".join(f"{node.cpus:g} and {node.gpus:g}" for node in nodes)
+    raise DarknetError(f"{workers} workers with -gpus_per_worker {gpus:g} find no place; the machines have "
+                       f"CPUs and GPUs: {found}")
 
 
 class Actor:
@@ -78,7 +102,8 @@ def connected(workers: int | None) -> Iterator[Any]:
     ours = not ray.is_initialized()
     try:
         if ours:
-            ray.init(**options)
+            with kept_handler():
+                ray.init(**options)
     except Exception as error:          # of many kinds
         raise DarknetError(f"cannot start or reach Ray: {error}") from None
     try:
@@ -86,6 +111,17 @@ def connected(workers: int | None) -> Iterator[Any]:
     finally:
         if ours:
             ray.shutdown()
+
+
+@contextmanager
+def kept_handler() -> Iterator[None]:
+    """What SIGTERM does stays as it is: ``ray.init`` replaces it."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and handler is not None:
+            signal.signal(signal.SIGTERM, handler)
 
 
 def run(folder: BatchFolder, options: dict[str, Any], *, batch: int = 1, workers: int | None = None,
@@ -101,20 +137,18 @@ def run(folder: BatchFolder, options: dict[str, Any], *, batch: int = 1, workers
         step: called with 0 after each part and every ``WAIT`` seconds; what it raises ends the run.
 
     Raises:
-        DarknetError: see ``connected``; too few GPUs; an actor fails, or dies ``RETRIES`` times at one part.
+        DarknetError: see ``connected`` and ``cpus_of``; an actor fails, or dies ``RETRIES`` times at one part.
         DataError: a part cannot be written.
     """
     with connected(workers) as ray:
-        nodes = [one for one in ray.nodes() if one["Alive"]]
-        total = ray.cluster_resources()
+        nodes = [Node(one["Resources"].get("CPU", 0), one["Resources"].get("GPU", 0)) for one in ray.nodes()
+                 if one["Alive"]]
         if gpus is None:
-            gpus = float(total.get("GPU", 0) > 0)
+            gpus = float(any(node.gpus for node in nodes))
         if workers is None:
-            workers = int(total.get("GPU", 0) / gpus) if gpus > 0 else len(nodes)
-        if workers < 1 or gpus * workers > total.get("GPU", 0):
-            raise DarknetError(f"{max(workers, 1)} workers with -gpus_per_worker {gpus:g} need "
-                               f"{gpus * max(workers, 1):g} GPUs, found {total.get('GPU', 0):g}")
-        cpus = max(1, int(total.get("CPU", 1) // workers))
+            workers = max(1, int(sum(node.gpus // gpus for node in nodes)) if gpus > 0 else
+                          sum(node.cpus >= 1 for node in nodes))
+        cpus = cpus_of(nodes, workers, gpus)
         made = ray.remote(Actor).options(num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=RETRIES)
         actors = [made.remote(options, batch, os.getcwd()) for _ in range(workers)]
         try:
@@ -124,9 +158,7 @@ def run(folder: BatchFolder, options: dict[str, Any], *, batch: int = 1, workers
             raise cause if isinstance(cause, DarknetError) else DarknetError(f"a worker failed: {cause}") from None
         except ray.exceptions.RayError as error:
             raise DarknetError(f"a worker died: {error}") from None
-        finally:
-            for actor in actors:
-                ray.kill(actor)
+        # the actors end with the last reference to them, or with the connection
 
 
 def _distribute(ray: Any, folder: BatchFolder, actors: Sequence[Any], step: Callable[[int], None]) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from runs import CFG, WEIGHTS, crops, encoded, expected, manifest, pictures, table, words
 
+from darknet_py.errors import DarknetError
 from darknet_py.scale import DetectorActor
+from darknet_py.scale.ray_workers import Node, cpus_of
 
 OPTIONS = {"thresh": .24, "device": "cpu", "backend": "pytorch"}
 
@@ -39,6 +41,18 @@ def test_paths_and_other_columns(workdir):
         actor({"files": np.array(paths)})
 
 
+@pytest.mark.parametrize(("nodes", "workers", "gpus", "cpus"), [
+    ([(8, 0), (4, 0)], 2, 0, 4), ([(8, 0), (4, 0)], 3, 0, 4), ([(8, 0), (4, 0)], 12, 0, 1),
+    ([(8, 2), (64, 0)], 2, 1, 4), ([(8, 1)], 2, .5, 4), ([(4, 0)], 5, 0, None), ([(8, 1)], 2, 1, None)])
+def test_cpus_of_workers(nodes, workers, gpus, cpus):
+    nodes = [Node(*node) for node in nodes]
+    if cpus is None:
+        with pytest.raises(DarknetError, match="find no place"):
+            cpus_of(nodes, workers, gpus)
+    else:
+        assert cpus_of(nodes, workers, gpus) == cpus
+
+
 @pytest.fixture(scope="module")
 def ray():
     """Ray on this machine alone, within bounds. It is not imported before, see ``connected``."""
@@ -65,7 +79,7 @@ def test_the_engine_ray(workdir, cli, ray):
     os.unlink("out/parts/part-000003.parquet")
     assert cli(*words("pics", part=2), "-engine", "ray")[0] == 0 and table() == table("alone")
     code, _, err = cli(*words("pics", out="more"), "-engine", "ray", "-gpus_per_worker", "1", "-workers", "2")
-    assert code == 1 and "2 workers with -gpus_per_worker 1 need 2 GPUs, found 0" in err
+    assert code == 1 and "2 workers with -gpus_per_worker 1 find no place; the machines have CPUs and GPUs: " in err
 
 
 def test_a_mistake_in_a_worker(workdir, cli, ray):
