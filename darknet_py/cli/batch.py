@@ -26,7 +26,7 @@ PART = 1000                 # pictures
 LOOK, SHARE = 2., 100.      # seconds between two counts of what all processes have done, and times their own
 # what results do not depend on, or what their settings name otherwise
 OTHERS = ("cfg", "weights", "weights_needed", "images", "out", "data", "names", "device", "i", "engine", "workers",
-          "gpus_per_worker", "retry_errors", "verb", "typed", "strict")
+          "gpus_per_worker", "retry_errors", "usual_thresh", "verb", "typed", "strict")
 
 
 class Stopped(Exception):

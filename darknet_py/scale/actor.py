@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from darknet_py.data.image import decode_bytes, read_image
+from darknet_py.data.lists import is_url
 from darknet_py.errors import DataError, Reason
 from darknet_py.inference.detector import Detector
 from darknet_py.scale import remote
@@ -81,7 +82,7 @@ class DetectorActor:
         channels = self.detector.backend.shape.channels
         if isinstance(value, np.ndarray):
             return np.ascontiguousarray(value[..., ::-1]) if value.ndim == 3 and value.shape[2] == 3 else value
-        if isinstance(value, (str, os.PathLike)) and not remote.is_url(str(value)):
+        if isinstance(value, (str, os.PathLike)) and not is_url(str(value)):
             return read_image(value, channels)
         data = remote.read(str(value)) if isinstance(value, str) else value
         if not isinstance(data, bytes):

@@ -14,10 +14,10 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from darknet_py.data.datafile import EXTENSIONS
+from darknet_py.data.datafile import EXTENSIONS, bases, with_slashes
+from darknet_py.data.lists import LISTS, is_url
 from darknet_py.errors import DataError, Reason, cause
 from darknet_py.live.capture import Capture
-from darknet_py.live.sources import LISTS
 from darknet_py.scale import remote
 from darknet_py.scale.tables import image_column, open_table, values_of
 
@@ -82,7 +82,7 @@ class Inputs:
     def __init__(self, words: Iterable[str], column: str | None = None):
         self.words, self.column = list(words), column
         for word in self.words:
-            if remote.is_url(word):
+            if is_url(word):
                 remote.require(word)
             elif not os.path.exists(word) and not glob.has_magic(word):
                 raise DataError(f"{word}: no such file or folder", Reason.MISSING_FILE)
@@ -122,7 +122,7 @@ def _files(word: str, fingerprint: Fingerprint, work: Path | None) -> Iterator[s
     """The files that a word stands for. work: see ``Inputs.entries``; None: in any order."""
     if is_list := Path(word).suffix.lower() in LISTS:
         names = _lines(word)
-    elif remote.is_url(word):
+    elif is_url(word):
         names = remote.files(word, EXTENSIONS)
     elif os.path.isdir(word):
         names = _sorted(_pictures_below(word), work)
@@ -133,7 +133,7 @@ def _files(word: str, fingerprint: Fingerprint, work: Path | None) -> Iterator[s
     empty = True
     for name in names:
         empty = False
-        fingerprint.add(name, *([] if remote.is_url(name) or _ending(name) in EXTENSIONS else _facts(name)))
+        fingerprint.add(name, *([] if is_url(name) or _ending(name) in EXTENSIONS else _facts(name)))
         yield name
     if empty:
         raise DataError(f"{word}: " + ("found no paths of pictures in this list" if is_list else
@@ -142,15 +142,18 @@ def _files(word: str, fingerprint: Fingerprint, work: Path | None) -> Iterator[s
 
 
 def _lines(path: str) -> Iterator[str]:
-    """The paths in a list; one that is relative is so to the working directory, else to the list's folder."""
-    folder = os.path.dirname(path)
+    """The paths in a list; a relative one is so to the first of ``bases`` that has the file. See ``with_slashes``."""
+    places = [] if is_url(path) else bases(Path(path))
     try:
-        with (remote.open_file(path) if remote.is_url(path) else open(path, "rb")) as file:
+        with (remote.open_file(path) if is_url(path) else open(path, "rb")) as file:
             for number, line in enumerate(file):
                 text = line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape").strip()
+                if text and not is_url(text):
+                    text = with_slashes(text, places)
+                    text = next((found for place in places if os.path.exists(
+                        found := os.path.join("" if place == Path() else place, text))), text)
                 if text:
-                    yield text if remote.is_url(text) or os.path.exists(text) or not os.path.exists(
-                        near := os.path.join(folder, text)) else near
+                    yield text
     except OSError as error:
         raise DataError(f"{path}: cannot read the list: {cause(error)}", Reason.reading(error)) from None
 
@@ -171,7 +174,7 @@ def _pictures_below(folder: str) -> Iterator[str]:
             for one in found:
                 if one.is_dir(follow_symlinks=False):
                     folders.append(one.path)
-                elif _ending(one.name) in EXTENSIONS:
+                elif _ending(one.name) in EXTENSIONS and not one.name.startswith("._"):
                     yield one.path
 
 
@@ -234,7 +237,7 @@ def _pictures_of(name: str, column: str | None) -> Iterator[Entry]:
 
 def _in_tar(name: str) -> Iterator[Entry]:
     try:
-        with (remote.open_file(name) if remote.is_url(name) else open(name, "rb")) as file, \
+        with (remote.open_file(name) if is_url(name) else open(name, "rb")) as file, \
                 tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 tar.members = []            # type: ignore[attr-defined]     # which would be kept
@@ -256,11 +259,11 @@ def _in_table(name: str, column: str | None) -> Iterator[Entry]:
             if not isinstance(path, str) or not path:
                 yield Entry("broken", f"{name}#{row}", name=f"{name}#{row}: expected a path in {chosen.name}, found "
                             "none")
-            elif remote.is_url(path) or os.path.exists(path):
+            elif is_url(path) or os.path.exists(path):
                 yield Entry("picture", path)
             else:
                 near = remote.joined(folder, path)
-                yield Entry("picture", near if remote.is_url(near) or os.path.exists(near) else path)
+                yield Entry("picture", near if is_url(near) or os.path.exists(near) else path)
 
 
 def _in_video(name: str) -> Iterator[Entry]:
@@ -282,7 +285,7 @@ def open_video(name: str) -> Capture:
     Raises:
         DataError: it is none, or cannot be read.
     """
-    if not remote.is_url(name):
+    if not is_url(name):
         return Capture(name)
     with remote.local_copy(name) as path:
         try:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from darknet_py.data.image import decode_bytes, read_image
+from darknet_py.data.lists import is_url
 from darknet_py.errors import DataError, Reason, cause
 from darknet_py.scale import remote
 from darknet_py.scale.inputs import Entry, open_video
@@ -73,13 +74,13 @@ class Reader:
         self._open = None
 
     def _file_image(self, path: str) -> np.ndarray:
-        return (self._decoded(remote.read(path), path) if remote.is_url(path) else read_image(path, self.channels))
+        return (self._decoded(remote.read(path), path) if is_url(path) else read_image(path, self.channels))
 
     def _decoded(self, data: bytes, path: str) -> np.ndarray:
         return decode_bytes(np.frombuffer(data, np.uint8), path, self.channels)[0]
 
     def _member(self, entry: Entry) -> bytes:
-        if remote.is_url(entry.file):
+        if is_url(entry.file):
             return remote.read(entry.file, entry.place, entry.size)
         try:
             with open(entry.file, "rb") as file:

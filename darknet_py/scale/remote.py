@@ -10,16 +10,13 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import IO, Any
 
+from darknet_py.data.lists import is_url
 from darknet_py.errors import DarknetError, DataError, Reason, cause
 
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp", "abfs": "adlfs",
             "az": "adlfs"}             # protocol -> the package that fsspec needs for it
 TRIES, PAUSE = 3, .5                   # of a read that fails; seconds before the second, and twice as many each time
 FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)     # not tried again
-
-
-def is_url(name: str) -> bool:
-    return "://" in name
 
 
 def require(url: str) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+from darknet_py.data.lists import is_url
 from darknet_py.errors import DarknetError, DataError, Reason, cause
 from darknet_py.scale import remote
 
@@ -41,7 +42,7 @@ def open_table(name: str) -> Iterator[Any]:
     import pyarrow
     from pyarrow import parquet
     try:
-        source = remote.open_file(name) if remote.is_url(name) else name
+        source = remote.open_file(name) if is_url(name) else name
         with parquet.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False) as table:
             yield table
     except (OSError, pyarrow.ArrowException) as error:

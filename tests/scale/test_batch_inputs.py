@@ -56,7 +56,7 @@ def test_folders_lists_and_patterns(workdir, monkeypatch):
     assert listed("a") == [Entry("picture", path) for path in paths]
     assert [one.file for one in listed("a/*.png")] == [f"a/{number:04d}.png" for number in range(4)]
     assert [one.file for one in listed("a/**/*1.png")] == ["a/0001.png", "a/b/0001.png", "a/c/0001.png"]
-    Path("a/list.txt").write_bytes("\ufeffa/0002.png\r\n\nb/0003.png\nnowhere.png\n".encode())
+    Path("a/list.txt").write_bytes("\ufeffa/0002.png\r\n\nb\\0003.png\nnowhere.png\n".encode())
     assert [one.file for one in listed("a/list.txt", "a/0000.png")] == [
         "a/0002.png", "a/b/0003.png", "nowhere.png", "a/0000.png"]
     strange = b"a/c/\xff\n.png"
