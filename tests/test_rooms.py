@@ -9,7 +9,8 @@ import darknet_py
 PACKAGE = Path(darknet_py.__file__).parent
 # from the ground up; a room imports from those before it, the command line from all
 ROOMS = ["errors", "utils", "ops", "cfg", "zoo", "data", "layers", "model", "losses", "viz", "inference", "evaluation",
-         "prepare", "training", "convert", "live", "tools", "dnn", "compat", "__init__", "cli", "__main__"]
+         "prepare", "training", "convert", "live", "scale",
+         "tools", "dnn", "compat", "__init__", "cli", "__main__"]
 
 
 def modules():

@@ -60,20 +60,22 @@ class Web:
 
 
 def _serve(reply: BaseHTTPRequestHandler, page: Page, fault) -> None:
-    data, status, start = page.data, 200, 0
-    asked = re.match(r"bytes=(\d+)-$", reply.headers["Range"] or "")
+    data, status, start, end = page.data, 200, 0, len(page.data)
+    asked = re.match(r"bytes=(\d+)-(\d*)$", reply.headers["Range"] or "")
     same = page.ranges == "blind" or reply.headers["If-Range"] in (None, page.etag)
     if asked is not None and page.ranges != "no" and same:
         status, start = 206, int(asked[1])
+        if asked[2]:
+            end = min(end, int(asked[2]) + 1)
         if start >= len(data):
             status, data, start = 416, b"", len(data)
     fault = {"status": 302, "to": fault} if isinstance(fault, str) and "://" in fault else fault
     change = fault if isinstance(fault, dict) else {}
-    body = change.get("body", data[start:])
+    body = change.get("body", data[start:end])
     reply.send_response(change.get("status", status))
     if status == 206:
         start = change.get("start", start)
-        reply.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        reply.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
     if status == 416:
         reply.send_header("Content-Range", f"bytes */{start}")
     if page.etag is not None:

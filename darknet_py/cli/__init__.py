@@ -23,6 +23,7 @@ from darknet_py.errors import BackendWarning, CfgWarning, DarknetError, cause, o
 VERBS = {               # verb -> (module with add_arguments, run, perhaps prepared, help); ``verb`` tells it which
     "detect": ("detect", "find objects in pictures: detect CFG WEIGHTS IMAGE..."),
     "demo": ("demo", "find objects in videos, cameras or streams: demo CFG WEIGHTS SOURCE..."),
+    "batch": ("batch", "find objects in any number of pictures, into tables: batch CFG WEIGHTS INPUT... -out FOLDER"),
     "serve": ("serve", "find objects for others, over HTTP: serve CFG WEIGHTS [-port 8080]"),
     "train": ("train", "train a network, or go on: train DATA CFG [WEIGHTS]"),
     "evaluate": ("evaluate", "measure a detector, Darknet's way and COCO's: evaluate DATA CFG WEIGHTS"),

@@ -62,10 +62,7 @@ def add_detector_flags(parser: argparse.ArgumentParser, thresh: float) -> None:
     """The flags of whatever shows what a detector finds."""
     add_model_flags(parser)
     add_tile_flags(parser)
-    parser.add_argument("--thresh", type=float, help=f"least score (default {thresh}, or as a model says)")
-    parser.set_defaults(usual_thresh=thresh)
-    parser.add_argument("--nms", type=float, help="overlap that suppresses (default .45, 0 for none)")
-    parser.add_argument("--hier", type=float, default=.5, help="least probability down a tree of classes (default .5)")
+    add_threshold_flags(parser, thresh)
     parser.add_argument("--only", nargs="+", action="extend", metavar="CLASS", help="report these alone: names or "
                         "numbers")
     parser.add_argument("--blur", nargs="+", action="extend", metavar="CLASS", help="make objects of these classes "
@@ -77,6 +74,14 @@ def add_detector_flags(parser: argparse.ArgumentParser, thresh: float) -> None:
     parser.add_argument("--dontdraw-bbox", action="store_true", help="draw no boxes; of pictures: write none")
     parser.add_argument("--benchmark-layers", action="store_true", help="print the time of each layer, in PyTorch")
     parser.add_argument("--dont-show", action="store_true", help="open no window; of pictures none is ever opened")
+
+
+def add_threshold_flags(parser: argparse.ArgumentParser, thresh: float) -> None:
+    """The flags of post-processing."""
+    parser.add_argument("--thresh", type=float, help=f"least score (default {thresh}, or as a model says)")
+    parser.set_defaults(usual_thresh=thresh)
+    parser.add_argument("--nms", type=float, help="overlap that suppresses (default .45, 0 for none)")
+    parser.add_argument("--hier", type=float, default=.5, help="least probability down a tree of classes (default .5)")
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:

@@ -163,13 +163,18 @@ def ready(arguments: argparse.Namespace) -> Cfg:
     return cfg
 
 
+def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of ``Detector`` that CFG, WEIGHTS and the flags of whatever shows detections give, but for its
+    device."""
+    return {"cfg": ready(arguments), "weights": arguments.weights, "names": arguments.names, "data": arguments.data,
+            "size": given_size(arguments), "letterbox": arguments.letter_box or None}
+
+
 def make_detector(arguments: argparse.Namespace, **options: Any) -> Detector:
-    """The detector that CFG, WEIGHTS and the flags of whatever shows detections describe. options: of ``Detector``."""
+    """The detector that they describe. options: further ones of ``Detector``."""
     from darknet_py.cli.detect import device
     from darknet_py.inference.detector import Detector
-    cfg = ready(arguments)
-    detector = Detector(cfg, arguments.weights, arguments.names, data=arguments.data, size=given_size(arguments),
-                        letterbox=arguments.letter_box or None, device=device(arguments), **options)
+    detector = Detector(**detector_options(arguments), device=device(arguments), **options)
     warn_of_random(detector.outline, arguments.weights)
     return detector
 

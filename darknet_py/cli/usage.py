@@ -7,7 +7,7 @@ from pathlib import Path
 from darknet_py.errors import nearest, printable
 
 GROUPS = {
-    "run": ("detect", "demo", "serve", "nightmare"),
+    "run": ("detect", "demo", "batch", "serve", "nightmare"),
     "train": ("train", "tune", "schedule"),
     "measure": ("evaluate", "benchmark", "profile"),
     "as Darknet": ("detector", "classifier", "rnn"),

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -187,7 +187,8 @@ class Detector:
         return found[0] if alone else found
 
     def stream(self, images: Iterable[Any], *, batch: int | None = 1, overlapped: bool = True,
-               thresh: float | None = None, nms: float | None = None) -> Iterator[tuple[Image, Frame | DataError]]:
+               thresh: float | None = None, nms: float | None = None,
+               read: Callable[[Any], np.ndarray] | None = None) -> Iterator[tuple[Any, Frame | DataError]]:
         """Find objects in any number of images, in order, while others are decoded.
 
         Args:
@@ -195,6 +196,8 @@ class Detector:
             batch: images that run together; None: ``images`` gives lists, each of which does.
             overlapped: False takes an image only when the one before it is done.
             thresh, nms: instead of the detector's own.
+            read: gives the array of an image; then ``images`` may hold anything, whose ``str`` names it. It runs in
+                several threads, and a DataError that it raises becomes the image's result.
 
         Returns:
             Each image and its ``Frame``, or what is wrong with it. The detections hold no pixels.
@@ -203,11 +206,13 @@ class Detector:
             DarknetError: an output of the network is not finite, or a threshold outside of [0, 1].
         """
         check_thresholds(thresh=thresh, nms=nms)
+        load = self.preprocess if read is None else lambda image: self.preprocess(read(image))
+        name = path_of if read is None else str
         postprocess = partial(self._postprocess, thresh=thresh, nms=nms)
-        pipeline = Pipeline(self.backend, self.preprocess, postprocess, fresh=not self.stateful,
-                            where=lambda image: f"for {path_of(image) or 'an image'}", overlapped=overlapped)
+        pipeline = Pipeline(self.backend, load, postprocess, fresh=not self.stateful,
+                            where=lambda image: f"for {name(image) or 'an image'}", overlapped=overlapped)
         return pipeline.stream(images, MOST) if batch is None else pipeline.stream(
-            batched(checked(images), max(1, batch)), batch)
+            batched(checked(images) if read is None else images, max(1, batch)), batch)
 
     def preprocess(self, image: Image) -> Preprocessed:
         """An image as the network's input; the context is the array (H, W, C) uint8 and the path.

@@ -76,6 +76,15 @@ class Capture:
         self._count += 1
         return image, position
 
+    def skip(self) -> bool:
+        """Pass over the next frame, in less time than ``read`` needs. Returns whether there was one."""
+        try:
+            there = self._capture.grab()
+        except cv2.error:
+            return False
+        self._count += there
+        return there
+
     def close(self) -> None:
         self._capture.release()
 

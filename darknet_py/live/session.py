@@ -205,9 +205,9 @@ def detect_in_feeds(detector: Detector | Classifier, feeds: Sequence[Feed], stop
             shots.extend(batch)
             yield [shot.image for _, shot in batch]
 
-    options = {"overlapped": overlapped and not live}
-    frames = (detector.stream(images(), batch=None, **options) if most > 1 else
-              detector.stream(chain.from_iterable(images()), **options))
+    overlapped = overlapped and not live
+    frames = (detector.stream(images(), batch=None, overlapped=overlapped) if most > 1 else
+              detector.stream(chain.from_iterable(images()), overlapped=overlapped))
     ended: set[Feed] = set()
     for _, frame in frames:
         feed, shot = shots.popleft()

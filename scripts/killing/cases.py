@@ -63,6 +63,9 @@ def cases(port: int) -> list[Case]:
         Case("detect", ("detect", *MODEL, *DRAWN, "-thresh", ".1"), ("detect", *OLD, *DRAWN, "-thresh", ".2"),
              varies=("drawn/*.jpg",)),          # each run adds pictures
         Case("detect", ("detect", *MODEL, "0.png", "-thresh", ".1"), ("detect", *OLD, "0.png", "-thresh", ".2")),
+        *(Case("batch", ("batch", *MODEL, "pictures", "-out", "found", "-part", "2", "-thresh", ".1", "-format", kind),
+               varies=("found/manifest.json", "found/state/0*.json"), partial=("found/state/0*.lock",))
+          for kind in ("coco", "yolo")),
         Case("evaluate", ("evaluate", "tiny.data", *MODEL, "-json", "all.json", "-plots", "plots"),
              ("evaluate", "tiny.data", *OLD, "-json", "all.json", "-plots", "plots"), varies=("all.json",)),
         Case("evaluate", ("detector", "valid", "tiny.data", *MODEL), ("detector", "valid", "tiny.data", *OLD)),
