@@ -37,6 +37,7 @@ VARIABLES = re.compile("DARKNET_PY_.*|OMP_.*|KMP_.*|GOMP_.*|MKL_.*|OPENBLAS_.*|C
                        "PYTORCH_.*|OPENCV_.*|ORT_.*|OV_.*|DISPLAY|WAYLAND_DISPLAY|QT_QPA_PLATFORM|CXX|LD_PRELOAD|"
                        "LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV|CONDA_PREFIX|XDG_CACHE_HOME")
 SECRET = re.compile("TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|KEY$")
+SKIPPED = {"all", "test", "docs", "fuzz", "browser"}       # extras for developers, and that which has all others
 LONGEST = 60            # seconds without a word from the process
 
 
@@ -137,7 +138,7 @@ def packages() -> dict[str, Any]:
     for line in lines:
         match = re.match(r"([\w.-]+)", line)
         extra = re.search(r"""extra == ["']([\w-]+)["']""", line)
-        if match is None or (extra is not None and extra[1] == "all"):
+        if match is None or (extra is not None and extra[1] in SKIPPED):
             continue
         entry = found.setdefault(match[1], {"version": version_of(match[1]), "extras": []})
         entry["extras"] += [None if extra is None else extra[1]]
