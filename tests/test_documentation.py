@@ -170,3 +170,6 @@ def test_the_site_builds(tmp_path):
     api = (tmp_path / "reference/api.html").read_text()
     import darknet_py
     assert all(f'id="darknet_py.{darknet_py._HOMES[name]}.{name}"' in api for name in darknet_py._HOMES)
+    assert all(f'id="darknet_py.inference.{name}"' in api for name in (
+        "detector.Detector.__call__", "classifier.Classifier.__call__", "detections.Detections.__getitem__"))
+    assert "ARRAYS" not in api
