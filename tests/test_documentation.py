@@ -144,6 +144,10 @@ def test_the_layer_of_the_page_for_contributors():
         KINDS.pop("scale", None)
 
 
+def test_no_note_to_editors_is_left():
+    assert not [page.name for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")] if "<!--" in page.read_text()]
+
+
 def test_links_of_the_readme():
     text = (ROOT / "README.md").read_text()
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
@@ -170,3 +174,6 @@ def test_the_site_builds(tmp_path):
     api = (tmp_path / "reference/api.html").read_text()
     import darknet_py
     assert all(f'id="darknet_py.{darknet_py._HOMES[name]}.{name}"' in api for name in darknet_py._HOMES)
+    assert all(f'id="darknet_py.inference.{name}"' in api for name in (
+        "detector.Detector.__call__", "classifier.Classifier.__call__", "detections.Detections.__getitem__"))
+    assert "ARRAYS" not in api

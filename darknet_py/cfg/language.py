@@ -124,8 +124,12 @@ class Cfg:
         """Write the text to ``path``, bytes as they were read; the file appears whole or not at all.
 
         Raises:
-            CfgError: the disk is full, or the folder is missing or not writable.
+            CfgError: the disk is full, the folder is missing or not writable, or the path is that of the exported model
+                which holds this cfg.
         """
+        if self.stored is not None and self.path is not None and os.path.exists(path) and self.path.samefile(path):
+            raise CfgError("is a model, which its cfg alone would overwrite; name another file", Reason.ALREADY_EXISTS,
+                           path)
         try:
             with replacing(path) as file:
                 file.write(self.text.encode("utf-8", "surrogateescape"))

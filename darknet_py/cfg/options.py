@@ -153,6 +153,7 @@ class NetOptions:
     gamma: float = 1                    # of policy=exp and sigmoid
     sgdr_cycle: int | None = None       # iterations of one fall of the rate; C: max_batches
     sgdr_mult: int = 2                  # factor of the next cycle's length
+    max_chart_loss: float = 20          # upper end of the chart of the loss
 
     # the optimiser
     momentum: float = .9          # share of the last update in the next
@@ -202,5 +203,4 @@ class NetOptions:
     use_cuda_graph: int = 0                # CUDA graphs
     optimized_memory: int = 0              # less GPU memory
     workspace_size_limit_MB: float = 1024  # of cuDNN
-    max_chart_loss: float = 20             # upper end of the chart
     show_receptive_field: float = 0        # prints receptive fields

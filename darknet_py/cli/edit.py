@@ -13,7 +13,7 @@ from darknet_py.cli.output import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cfg", help="the .cfg file, or with -o a name that darknet-py zoo lists")
+    parser.add_argument("cfg", help="the .cfg file, or with -o a name that darknet-py zoo lists, or a model")
     parser.add_argument("changes", nargs="+", metavar="SECTION.KEY=VALUE", help="what to change")
     parser.add_argument("--out", "--o", metavar="FILE", help="the cfg to write (default: the same)")
     parser.add_argument("--force", action="store_true", help="-out may be a file that is there")
@@ -22,12 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from darknet_py.errors import DarknetError
     from darknet_py.prepare.edit_cfg import differences, edit_cfg, read_changes
-    from darknet_py.zoo.models import is_name, open_cfg
+    from darknet_py.zoo.models import is_name, open_cfg, stands_alone
     changes = read_changes(arguments.changes, "edit")
     if arguments.out is not None:
         check_free(arguments.out, arguments.force)
-    elif is_name(arguments.cfg):
-        raise DarknetError(f"{arguments.cfg} is a network of the zoo: -o FILE names the cfg to write")
+    elif stands_alone(arguments.cfg):
+        kind = "a network of the zoo" if is_name(arguments.cfg) else "a model"
+        raise DarknetError(f"{arguments.cfg} is {kind}: -o FILE names the cfg to write")
     old = open_cfg(arguments.cfg)
     new = edit_cfg(old, changes)
     if new is old and arguments.out is None:

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import torch
 
-    from darknet_py.inference.backends import choose
+    from darknet_py.inference.backends import backends_of, choose
     from darknet_py.model.network import Network
     from darknet_py.model.summary import describe
     cfg = cfg_of(arguments)
@@ -30,7 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(line)
     if arguments.weights is not None:
         header = network.check_weights(arguments.weights)
-    (backend, *_), why = choose(network)
+    able = [] if cfg.stored is None or cfg.path is None else backends_of(cfg.path)
+    (backend, *_), why = (able, "the file is a model for it") if able else choose(network)
     print(f"backend          {backend}, for {why} (-backend auto)")
     if arguments.weights is not None:
         whole = "all layers" if network.reached == len(network.layers) else f"the first {network.reached} layers"

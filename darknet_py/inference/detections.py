@@ -19,10 +19,12 @@ from darknet_py.data.given import Image, as_uint8, decode
 from darknet_py.data.lists import STDIN
 from darknet_py.errors import DarknetError, DataError, Reason, shown
 from darknet_py.inference import result_formats
+from darknet_py.inference.info import check_thresholds
 from darknet_py.ops.boxes import within, xyxy_to_cxcywh
-from darknet_py.utils.files import write_file
 from darknet_py.viz import display
 from darknet_py.viz.draw import draw_detections
+
+MOST_LINES = 100        # detections that are printed
 
 
 class Detection(NamedTuple):
@@ -74,7 +76,7 @@ class Detections:
     missed: np.ndarray | None = None
     image: np.ndarray | None = None
 
-    ARRAYS: ClassVar = ("boxes", "scores", "labels", "places", "embeddings", "ids", "missed")
+    ARRAYS: ClassVar[tuple[str, ...]] = ("boxes", "scores", "labels", "places", "embeddings", "ids", "missed")
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -116,7 +118,10 @@ class Detections:
         return any(one.name == name for one in self)
 
     def __repr__(self) -> str:
-        lines = [f"  {d.name} {d.score:.0%} at {', '.join(f'{side:.0f}' for side in d.box)}" for d in self]
+        lines = [f"  {d.name} {d.score:.0%} at {', '.join(f'{side:.0f}' for side in d.box)}"
+                 for d in self[:MOST_LINES]]
+        if (more := len(self) - MOST_LINES) > 0:
+            lines.append(f"  ... and {more:,} more")
         height, width = self.image_size
         return "\n".join([f"{len(self)} detections in {self.path or 'an image'} ({width} x {height})", *lines])
 
@@ -208,8 +213,9 @@ class Detections:
             area: of their boxes in square pixels, the least; or (least, most).
 
         Raises:
-            DarknetError: there is no such class.
+            DarknetError: there is no such class, or the score is not from 0 to 1.
         """
+        check_thresholds(score=score)
         rows = np.ones(len(self), bool)
         if names is not None:
             rows &= np.isin(self.labels, class_numbers(names, self.names))
@@ -270,17 +276,17 @@ class Detections:
             if (box := tuple(detection.box.tolist())) not in seen:
                 seen.add(box)
                 text += f"{detection.label} " + " ".join(f"{value:2.4f}" for value in relative) + "\n"
-        return _written(text, path)
+        return result_formats.write_to(path, text)
 
     to_labels = to_yolo
 
     def to_csv(self, path: str | os.PathLike | None = None) -> str:
         """As CSV, a line each, see ``result_formats.to_csv``. ``path``: of the file to write, too."""
-        return _written(result_formats.to_csv(self), path)
+        return result_formats.write_to(path, result_formats.to_csv(self))
 
     def to_voc(self, path: str | os.PathLike | None = None) -> str:
         """As an annotation of Pascal VOC, see ``result_formats.to_voc``. ``path``: of the file to write, too."""
-        return _written(result_formats.to_voc(self), path)
+        return result_formats.write_to(path, result_formats.to_voc(self))
 
     def to_supervision(self) -> Any:
         """As ``supervision.Detections``: names are its ``data["class_name"]``, ids its tracker_id, with -1 for none."""
@@ -335,12 +341,6 @@ class Detections:
         return [{"image_id": image_id, "category_id": ids[d.label],
                  "bbox": [left, top, right - left, bottom - top], "score": d.score}
                 for d in self for left, top, right, bottom in [d.box.tolist()]]
-
-
-def _written(text: str, path: str | os.PathLike | None) -> str:
-    if path is not None:
-        write_file(Path(path), text.encode("utf-8", "backslashreplace"))
-    return text
 
 
 def _package(name: str) -> Any:

@@ -5,12 +5,14 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from darknet_py.data.voc import annotation_text
 from darknet_py.errors import printable
+from darknet_py.utils.files import write_file
 
 if TYPE_CHECKING:
     from darknet_py.inference.detections import Detection, Detections
@@ -56,6 +58,13 @@ def to_voc(found: Detections) -> str:
     folder, filename = (os.path.basename(os.path.dirname(path)), os.path.basename(path))
     return annotation_text(printable(filename), (width, height), [printable(one.name) for one in best], best.boxes,
                            folder=printable(folder), scores=best.scores.tolist())
+
+
+def write_to(path: str | os.PathLike | None, text: str) -> str:
+    """The text, which is written to the path, too, if there is one."""
+    if path is not None:
+        write_file(Path(path), text.encode("utf-8", "backslashreplace"))
+    return text
 
 
 def _rows(found: Detections | Sequence[Detections]) -> Iterator[tuple[str, Detection]]:

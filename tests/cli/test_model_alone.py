@@ -55,6 +55,17 @@ def test_benchmark(model):
         assert given.facts["weights"] == "a.onnx"
 
 
+@pytest.mark.parametrize("words, says", [
+    ([], "a.onnx is a model: -o FILE names the cfg to write"),
+    (["-o", "a.onnx", "-force"], "a.onnx: is a model, which its cfg alone would overwrite; name another file")])
+def test_edit_leaves_a_model(model, cli, words, says):
+    before = Path("a.onnx").read_bytes()
+    assert cli("edit", "a.onnx", "net.width=64", *words) == (1, "", f"darknet-py: {says}\n")
+    assert Path("a.onnx").read_bytes() == before
+    assert cli("edit", "a.onnx", "net.width=64", "-o", "own.cfg")[0] == 0
+    assert Path("own.cfg").read_text() == TINY_CFG.replace("width=32", "width=64")
+
+
 @pytest.mark.parametrize("words, expected", [
     (["detect", "a.onnx"], "thresh .4"), (["detector", "test", "a.data", "a.onnx"], "thresh .4"),
     (["detect", "a.onnx", "-thresh", "0"], "typed"), (["detect", "a.cfg", "a.onnx"], "usual")])

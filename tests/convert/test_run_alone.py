@@ -65,8 +65,10 @@ def test_the_command_line(models, cli, workdir):
     Path("d.data").write_text("classes=10\nvalid=list.txt\n")
     code, out, errors = cli("detector", "map", "d.data", models / "m.xml")
     assert code == 0 and "(mAP@0.50) = 1.0" in out, errors
-    code, out, errors = cli("info", models / "m.onnx")
-    assert code == 0 and "yolo" in out, errors
+    for name, backend in {"m.onnx": "onnxruntime, ", "m.xml": "openvino, ", "m.pt2": "torch.export, "}.items():
+        code, out, errors = cli("info", models / name)
+        assert code == 0 and "yolo" in out, errors
+        assert f"backend          {backend}for the file is a model for it (-backend auto)\n" in out
 
 
 def test_metadata_in_onnx_runtime(models):

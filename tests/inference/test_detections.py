@@ -79,9 +79,21 @@ def test_filter(found, none, options, rows):
     assert len(none.filter(**options)) == 0
 
 
-def test_filter_knows_no_such_class(found):
-    with pytest.raises(DarknetError, match=r"expected a class, a name or a number from 0 to 2, found bird$"):
-        found.filter("bird")
+@pytest.mark.parametrize("options, says", [
+    ({"names": "bird"}, "expected a class, a name or a number from 0 to 2, found bird"),
+    ({"score": 50}, "score needs a number from 0 to 1, found 50"),
+    ({"score": "high"}, "score needs a number from 0 to 1, found 'high'")])
+def test_what_filter_refuses(found, options, says):
+    with pytest.raises(DarknetError, match=f"^{re.escape(says)}$"):
+        found.filter(**options)
+
+
+@pytest.mark.parametrize("count, last", [(25, "traffic light 60% at 70, 50, 75, 55"), (300, "... and 1,100 more")])
+def test_printed(found, count, last):
+    """Up to 100 lines, as many as there are."""
+    lines = repr(found[list(range(4)) * count]).splitlines()
+    assert lines[0] == f"{4 * count} detections in an image (80 x 60)" and lines[-1] == f"  {last}"
+    assert len(lines) == 1 + 100 + (count > 25)
 
 
 @pytest.mark.parametrize("padding", [0, 3])
