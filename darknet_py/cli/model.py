@@ -116,6 +116,15 @@ def require_weights(arguments: argparse.Namespace, message: str) -> None:
         raise DarknetError(f"{message}, found no weights")
 
 
+def check_found(cfg: str) -> None:
+    """Raises:
+        CfgError: CFG is neither a file nor a name; see ``open_cfg``.
+    """
+    from darknet_py.zoo.models import open_cfg, stands_alone
+    if not os.path.exists(cfg) and not stands_alone(cfg):
+        open_cfg(cfg)
+
+
 def cfg_of(arguments: argparse.Namespace) -> Cfg:
     """The cfg that CFG names, with the values of -set."""
     from darknet_py.zoo.models import open_cfg
