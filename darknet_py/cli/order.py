@@ -96,7 +96,7 @@ def _sorted(positionals: Sequence[argparse.Action], words: list[str]) -> list[st
         most = None if action.nargs in ("*", "+") else 1
         able = [word for word in left if kind_of(word) == action.dest] or \
             [word for word in left if action.dest == "cfg" and _is_network(word)] or \
-            [word for word in left if kind_of(word) is None and not (action.dest == "data" and _is_network(word))
+            [word for word in left if (kind_of(word) is None and not (action.dest == "data" and _is_network(word)))
              or (action.dest, kind_of(word)) in WELCOME]
         if not able and action.nargs in (None, "+"):
             return None
