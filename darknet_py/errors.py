@@ -161,5 +161,5 @@ def suggestion(word: str, known: Iterable[str], form: str = "{}", cutoff: float 
 
 def locate(path: object, line: int | None) -> str:
     """``path:line``, as compilers print it."""
-    where = "<cfg>" if path is None else str(path)
+    where = "<cfg>" if path is None else str(path) if str(path) else "''"
     return where if line is None else f"{where}:{line}"

@@ -36,7 +36,7 @@ VERBS = {               # verb -> (module with add_arguments, run, perhaps prepa
     "convert": ("convert", "to ONNX, OpenVINO, TorchScript, safetensors ... and back: convert CFG WEIGHTS OUT"),
     "quantize": ("quantize", "to INT8, for OpenVINO or as ONNX, with mAP kept: quantize CFG WEIGHTS OUT -data DATA"),
     "nightmare": ("nightmare", "amplify a layer's activations in a picture: nightmare CFG WEIGHTS IMAGE LAYER"),
-    "new": ("new", "write a cfg for one's own classes: new NAME -classes N [-size 416] [-data DATA]"),
+    "new": ("new", "write a cfg for one's own classes: new ARCHITECTURE -classes N [-size 416] [-data DATA]"),
     "edit": ("edit", "change values of a cfg: edit CFG SECTION.KEY=VALUE..."),
     "dataset": ("dataset", "from a folder of pictures to a data set: dataset SOURCE... [-split .8] [-o OUT]"),
     "check": ("check", "look for mistakes before training: check DATA [CFG]"),
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(typed: list[str]) -> int:
     words = [normalized(word) for word in typed]
     if words[:1] == ["help"]:
-        words = [*words[1:2], "--help"]
+        words = [*(word for word in words[1:2] if word != "help"), "--help"]
     verb = next((word for word in words if word in VERBS), None)
     if verb is None or (words[0] != verb and not words[0].startswith("-")):     # not a verb, then one as a word of it
         return _without_verb(words)

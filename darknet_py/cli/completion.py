@@ -19,6 +19,7 @@ VALUES = {
     "backend": ("auto", "pytorch", "compile", "ncnn", "openvino", "onnxruntime", "tensorrt", "torchscript",
                 "torch.export"),
     "precision": ("float32", "bfloat16", "float16", "int8"), "device": ("auto", "cpu", "cuda", "cuda:0"),
+    "log": ("wandb", "mlflow", "tensorboard"),
     "to": ("onnx", "xml", "torchscript", "pt2", "safetensors", "pt", "weights")}
 VALUES["backends"] = VALUES["backend"][1:]
 FILES, FOLDERS = ("FILES",), ("FOLDERS",)           # instead of words: paths

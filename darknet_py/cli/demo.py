@@ -99,6 +99,7 @@ class Run:
         from darknet_py.viz.display import has_window
         self.arguments, self.stack, self.failed = arguments, stack, 0
         self.progress = Progress(0, sys.stderr, lines=sys.stdout)
+        model.check_found(arguments.cfg)                # before a camera is
         given = arguments.images if arguments.images else [arguments.c]
         for one in given:
             say(f"video file: {one}" if arguments.images else f"Webcam index: {one}")

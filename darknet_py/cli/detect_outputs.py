@@ -95,9 +95,9 @@ class ResultFile:
         self.names = NewNames(path, ".xml") if is_folder(path) else None
         if self.names is not None:
             return
-        if self.suffix not in FORMATS:
+        if self.suffix not in FORMATS or not path:
             raise DarknetError(f"-out {path}: expected a file that ends with {', '.join(filter(None, FORMATS))}, or a "
-                               f"folder, found {self.suffix}")
+                               f"folder, found {self.suffix if path else 'nothing'}")
         if self.suffix == ".xml" and images != 1:
             count = images if images else "any number of"
             raise DarknetError(f"-out {path}: an annotation of Pascal VOC is of one picture, found {count} pictures; "

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darknet_py.cli.order import kind_of
 from darknet_py.cli.output import say
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def sort_out(parsed: argparse.Namespace, error: Callable[[str], Any]) -> None:
     if weights is None:
         # of a file that is missing the message comes later: it may be a name that is not spelt right
         if getattr(parsed, "weights_needed", False) and os.path.exists(cfg) and not stands_alone(cfg):
-            error("the following arguments are required: weights")
+            typed = kind_of(str(getattr(parsed, "out", None))) == "weights"         # WEIGHTS, and no OUT behind them
+            error(f"the following arguments are required: {'out' if typed else 'weights'}")
     elif stands_alone(cfg) and getattr(parsed, "action", "") != "train" and not names_weights(weights):
         if hasattr(parsed, "images"):
             parsed.images, parsed.weights = [weights, *parsed.images], None
@@ -114,6 +116,15 @@ def require_weights(arguments: argparse.Namespace, message: str) -> None:
     if arguments.weights is None and (arguments.cfg is None or (
             os.path.exists(arguments.cfg) and not stands_alone(arguments.cfg))):
         raise DarknetError(f"{message}, found no weights")
+
+
+def check_found(cfg: str) -> None:
+    """Raises:
+        CfgError: CFG is neither a file nor a name; see ``open_cfg``.
+    """
+    from darknet_py.zoo.models import open_cfg, stands_alone
+    if not os.path.exists(cfg) and not stands_alone(cfg):
+        open_cfg(cfg)
 
 
 def cfg_of(arguments: argparse.Namespace) -> Cfg:

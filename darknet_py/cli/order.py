@@ -50,7 +50,8 @@ def check_order(parsed: argparse.Namespace, parser: Parser) -> None:
         hint = f"; there is no {missing}"
     else:
         hint = ""
-    raise DarknetError(f"{verb}: expected {parser.order(action)}, found {WORDS[kind_of(word) or '']} in the place of "
+    what = WORDS.get(kind_of(word) or "", "a network of the zoo")
+    raise DarknetError(f"{verb}: expected {parser.order(action)}, found {what} in the place of "
                        f"{missing}: {' '.join(word for _, word in words)}{hint}")
 
 
@@ -64,6 +65,8 @@ def _words(value: object) -> list[str]:
 
 
 def _fits(parsed: argparse.Namespace, place: str, word: str) -> bool:
+    if place == "data" and _is_network(word):
+        return False
     kind = kind_of(word)
     if kind is None or kind == place or (place, kind) in WELCOME:
         return True
@@ -71,6 +74,12 @@ def _fits(parsed: argparse.Namespace, place: str, word: str) -> bool:
     cfg = getattr(parsed, "cfg", None)              # of the zoo, or a model: a picture may follow
     return place == "weights" and kind == "images" and cfg is not None and (
         stands_alone(cfg) or (kind_of(cfg) is None and Path(cfg).suffix != ""))
+
+
+def _is_network(word: str) -> bool:
+    """Whether this is a network of the zoo by its name, and no folder that is called so."""
+    from darknet_py.zoo.models import is_name
+    return is_name(word) and not Path(word).exists()
 
 
 def _near(cfg: str) -> str | None:
@@ -86,7 +95,9 @@ def _sorted(positionals: Sequence[argparse.Action], words: list[str]) -> list[st
     for action in positionals:
         most = None if action.nargs in ("*", "+") else 1
         able = [word for word in left if kind_of(word) == action.dest] or \
-            [word for word in left if kind_of(word) is None or (action.dest, kind_of(word)) in WELCOME]
+            [word for word in left if action.dest == "cfg" and _is_network(word)] or \
+            [word for word in left if (kind_of(word) is None and not (action.dest == "data" and _is_network(word)))
+             or (action.dest, kind_of(word)) in WELCOME]
         if not able and action.nargs in (None, "+"):
             return None
         for word in able[:most]:

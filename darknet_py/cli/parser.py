@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 
 from darknet_py.errors import one_line, suggestion
 
+OF_CFG = ("-set", "-size")          # of verbs that run a network; others read the cfg as it is
+
 
 def normalized(word: str) -> str:
     """A flag as argparse knows it: -ext_output, --ext_output and -ext-output are --ext-output; -i 0 is --i 0."""
@@ -48,8 +50,8 @@ class Parser(argparse.ArgumentParser):
         if flag is None:
             return f"expected no more words, found {words[0]}"
         name = typed_as(flag.partition("=")[0])
-        return (f"expected a flag of {self.prog.removeprefix('darknet-py ')}, found {name}"
-                + suggestion(name, self.flags()))
+        hint = "; darknet-py edit changes values of the cfg" if name in OF_CFG else suggestion(name, self.flags())
+        return f"expected a flag of {self.prog.removeprefix('darknet-py ')}, found {name}{hint}"
 
     def flags(self) -> list[str]:
         """The flags that --help lists, as users of Darknet write them."""

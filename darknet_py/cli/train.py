@@ -127,10 +127,12 @@ def open_streams(arguments: argparse.Namespace) -> RunStreams | None:
 
 
 def open_logs(arguments: argparse.Namespace) -> list[Callback]:
-    """What -log asks for, of the first process."""
+    """What -log asks for, of the first process; a package that is missing is said before anything is moved or made."""
+    from darknet_py.training.callbacks import named_callbacks, needed
+    if arguments.tensorboard is not None:
+        needed("tensorboard")
     if arguments.log is None or int(os.environ.get("RANK", 0)) > 0:
         return []
-    from darknet_py.training.callbacks import named_callbacks
     config = {name: getattr(arguments, name) for name in LOGGED if getattr(arguments, name) is not None}
     return named_callbacks([name.strip() for name in arguments.log.split(",")], Path(arguments.cfg).stem, config)
 

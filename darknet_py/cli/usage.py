@@ -55,4 +55,5 @@ def unknown_verb(word: str, words: Sequence[str], verbs: Collection[str]) -> str
     if meant is None and (Path(word).suffix or word in ARCHITECTURES):
         meant = f"detect {' '.join(words)}"
     hint = "" if meant is None else f"; did you mean darknet-py {printable(meant[:80])}?"
-    return f"expected a verb, found {printable(word[:40])}{hint} (darknet-py help lists the verbs)"
+    found = printable(word[:40]) if word else "''"
+    return f"expected a verb, found {found}{hint} (darknet-py help lists the verbs)"

@@ -12,7 +12,7 @@ from typing import Any
 
 from darknet_py.cli.download import MISSING, state
 from darknet_py.zoo.manifest import OFFICIAL, SOURCE
-from darknet_py.zoo.models import places
+from darknet_py.zoo.models import find_weights, places
 
 COLUMNS = {             # -> width, format
     "network": ("<39", ""), "input": (">9", ""), "BFLOPs": (">9", ".3f"), "parameters": (">13", ","),
@@ -26,15 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from darknet_py.zoo.architectures import ARCHITECTURES
+    from darknet_py.zoo.architectures import ARCHITECTURES, check_name
     cards = []
+    for name in arguments.names:
+        check_name(name)
     print("".join(f"{name:{width}}" for name, (width, _) in COLUMNS.items()))
     for name in arguments.names if arguments.names else ARCHITECTURES:
         cards.append(card(name))
         print("".join(f"{'-' if cards[-1][key] is None else format(cards[-1][key], kind):{width}}"
                       for key, (width, kind) in COLUMNS.items()), flush=True)
-    print(fill(f"bytes: of a weights file. {MISSING}: darknet-py download NETWORK fetches it. -: weights/manifest.json "
-               f"has nothing. {SOURCE}.", 118))
+    print(fill(f"bytes: of a weights file. {MISSING}: darknet-py download NETWORK fetches it. -: none are published. "
+               f"{SOURCE}.", 118))
     if arguments.json is not None:
         import json
 
@@ -54,7 +56,7 @@ def card(name: str) -> dict[str, Any]:
     with torch.device("meta"):
         network = Network(parse_cfg(cfg_text(name)))
     summary, (_, height, width) = summarize(network), network.input_shape
-    figures, weights = None, None
+    figures, weights = None, None if find_weights(name) is None else "here"
     for file, facts in OFFICIAL.items():
         if facts.cfg == f"{name}.cfg" and facts.layers is None:
             figures = min(facts.figures, key=lambda one: one.size != width, default=None)   # the cfg's own size first

@@ -66,7 +66,8 @@ def decode_file(path: str | os.PathLike, channels: int = 3) -> tuple[np.ndarray,
         check_regular(path)
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise DataError(f"{path}: cannot read the image: {cause(error)}", Reason.reading(error)) from None
+        shown = str(path) if str(path) else "''"
+        raise DataError(f"{shown}: cannot read the image: {cause(error)}", Reason.reading(error)) from None
     except ValueError as error:                                 # a NUL in the name
         raise DataError(f"{str(path)!r}: cannot read the image: {error}", Reason.UNREADABLE) from None
     return decode_bytes(data, str(path), channels)

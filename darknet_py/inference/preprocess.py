@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -39,8 +39,12 @@ def as_list(given: Image | Sequence[Image]) -> tuple[list[Image], bool]:
         return ([given], True) if images is None else (images, False)
     if isinstance(given, Sequence) and not isinstance(given, (bytes, bytearray, memoryview)):
         return list(given), False
-    hint = "; stream() takes iterators, of any length" if isinstance(given, Iterable) else ""
-    if isinstance(given, (bytes, bytearray, memoryview)):
+    hint = ""
+    if isinstance(given, Iterable) and not isinstance(given, Mapping):
+        hint = "; stream() takes iterators, of any length"
+    if hasattr(given, "read"):
+        hint = "; PIL.Image.open(...) opens a file object"
+    elif isinstance(given, (bytes, bytearray, memoryview)):
         hint = "; PIL.Image.open(io.BytesIO(...)) opens the bytes of a file"
     raise TypeError(f"expected an image ({WHAT}) or a list of them, found {type(given).__name__}{hint}")
 

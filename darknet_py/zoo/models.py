@@ -47,11 +47,15 @@ def open_cfg(cfg: str | os.PathLike | Cfg, *, strict: bool = False) -> Cfg:
         strict: see ``read_cfg``.
 
     Raises:
+        TypeError: it is none of these.
         CfgError: see ``read_cfg``; a file that is missing and no name.
         DataError: see ``stored_cfg``.
     """
     if isinstance(cfg, Cfg):
         return cfg
+    if not isinstance(cfg, (str, os.PathLike)):
+        raise TypeError("expected a network (the path of a cfg or of an exported model, a name of the zoo such as "
+                        f"yolov4, or a Cfg), found {type(cfg).__name__}")
     if is_name(cfg):
         return parse_cfg(cfg_text(os.fspath(cfg)), cfg, strict=strict)
     if is_model(cfg):

@@ -186,6 +186,7 @@ def test_out_as_annotations(detect, photos):
 
 
 @pytest.mark.parametrize("words, says", [
+    (["p", "-out", ""], "-out : expected a file that ends with .json, .csv, .txt, .xml, or a folder, found nothing"),
     (["p", "-out", "r.yaml"], "-out r.yaml: expected a file that ends with .json, .csv, .txt, .xml, or a folder, "
      "found .yaml"),
     (["p", "-out", "r.xml"], "-out r.xml: an annotation of Pascal VOC is of one picture, found 2 pictures; -out "

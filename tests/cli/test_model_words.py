@@ -81,7 +81,9 @@ def test_verbs_take_names(cli, words):
 @pytest.mark.parametrize("words, message", [
     (["detect", "{root}/cfg/digits.cfg"], "the following arguments are required: weights"),
     (["convert", "{root}/cfg/digits.cfg", "o.onnx"], "the following arguments are required: weights"),
+    (["convert", "{root}/cfg/digits.cfg", "a.weights"], "the following arguments are required: out"),
     (["detect", "digit", "a.jpg"], "no network of the zoo; did you mean digits?"),
+    (["demo", "digit", "0"], "no network of the zoo; did you mean digits?"),
     (["convert", "digit", "o.onnx"], "no network of the zoo; did you mean digits?"),
     (["evaluate", "d.data", "digit"], "no network of the zoo; did you mean digits?"),
     (["detector", "map", "d.data", "digit"], "no network of the zoo; did you mean digits?"),

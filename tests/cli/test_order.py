@@ -28,6 +28,8 @@ def parsed(words):
     ("convert w.weights a.cfg out.onnx", "CFG WEIGHTS OUT", "convert a.cfg w.weights out.onnx"),
     ("convert out.onnx a.cfg w.weights", "CFG WEIGHTS OUT", "convert a.cfg w.weights out.onnx"),
     ("rgbgr w.weights a.cfg x.weights", "CFG WEIGHTS OUT", "rgbgr a.cfg w.weights x.weights"),
+    ("train digits o.data", "DATA CFG [WEIGHTS]", "train o.data digits"),
+    ("detector map digits o.data w.weights", "DATA CFG WEIGHTS", "detector map o.data digits w.weights"),
     ("info w.weights a.cfg", "CFG [WEIGHTS]", "info a.cfg w.weights"),
     ("profile w.weights a.cfg", "CFG [WEIGHTS]", "profile a.cfg w.weights"),
     ("nightmare w.weights a.cfg d.jpg 3", "CFG WEIGHTS IMAGE LAYER", "nightmare a.cfg w.weights d.jpg 3"),
@@ -48,6 +50,9 @@ def test_the_right_order_is_said(words, expected, better):
                               "w.weights; there is no DATA"),
     ("detect o.data a.cfg w.weights d.jpg", "found a .data file in the place of CFG: o.data a.cfg w.weights d.jpg; "
                                             "detector test takes a .data file before these"),
+    ("classifier predict darknet19 w.weights d.jpg", "found a network of the zoo in the place of DATA: darknet19 "
+                                                     "w.weights d.jpg; there is no DATA"),
+    ("detector test digits d.jpg", "found a network of the zoo in the place of DATA: digits d.jpg; there is no DATA"),
     ("info w.weights", "info: expected CFG [WEIGHTS], found weights in the place of CFG: w.weights; there is no CFG"),
     ("detect yolo4 d.jpg", "yolo4 d.jpg; yolo4 is no file and no network of the zoo; did you mean yolov4?"),
     ("detect yolov4.cfg d.jpg", "d.jpg; yolov4.cfg is no file and no network of the zoo; did you mean yolov4?"),

@@ -1,4 +1,5 @@
 """What a detector and a classifier take, and what they say of anything else."""
+import io
 import re
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def model(request, demo, workdir):
 GIVEN = [
     (5, "found int$"), (None, "found NoneType$"), (b"a.png", r"found bytes; PIL\.Image\.open"),
     ({"a.png"}, r"found set; stream\(\) takes iterators"),
+    ({"a.png": 1}, "found dict$"),
+    (io.BytesIO(b"a"), r"found BytesIO; PIL\.Image\.open\(\.\.\.\) opens a file object$"),
     ((path for path in ["a.png"]), r"found generator; stream\(\) "),
     ([None], r"^images\[0\]: expected a path, .* an array .* found NoneType$"),
     (["a", 5], r"^images\[1\]: .* found int$"),

@@ -197,7 +197,8 @@ def test_published_first_weights_belong_to_architectures():
 
 
 @pytest.mark.parametrize("files, words, message", [
-    ({}, ["yolo4"], r"expected an architecture \(.*\), found yolo4; did you mean yolov4\?"),
+    ({}, ["yolo4"], r"expected an architecture, found yolo4; did you mean yolov4\?"),
+    ({}, ["xyz"], r"expected an architecture \(yolov4, .*\), found xyz$"),
     ({}, ["yolov4-tiny"], "yolov4-tiny is for how many classes"),
     ({}, ["yolov4-tiny", "-classes", "0"], "expected a number of classes from 1 to 10000, found 0"),
     ({}, ["yolov4-tiny", "-classes", "3", "-data", "o.data"], "o.data has 2 classes, asked for 3"),

@@ -139,9 +139,10 @@ def test_a_package_that_is_missing(monkeypatch, name, tiny, cli):
     monkeypatch.setitem(sys.modules, name, None)            # importing it is an ImportError then
     with pytest.raises(DarknetError, match=f"{name} is .*"):
         callbacks.CALLBACKS[name]()
-    code, _, err = cli("train", "tiny.data", "tiny.cfg", "-log", name)
-    assert code == 1 and err.startswith(f"darknet-py: {name} is ") and err.count("\n") == 1
-    assert not Path("backup").exists()
+    for words in (["-log", name], *([["-tensorboard", "t"]] if name == "tensorboard" else [])):
+        code, _, err = cli("train", "tiny.data", "tiny.cfg", *words)
+        assert code == 1 and err.startswith(f"darknet-py: {name} is ") and err.count("\n") == 1
+        assert not Path("backup").exists()
 
 
 def test_the_flag(tiny, cli, wandb, mlflow, monkeypatch):

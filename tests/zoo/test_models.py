@@ -74,6 +74,12 @@ def test_missing_files_and_misspelt_names(word, message):
     assert caught.value.reason is Reason.MISSING_FILE
 
 
+@pytest.mark.parametrize("cfg", [3, None, b"yolov4"])
+def test_what_is_no_network(cfg):
+    with pytest.raises(TypeError, match=f"^expected a network .* found {type(cfg).__name__}$"):
+        open_cfg(cfg)
+
+
 def test_where_weights_are_found(cache, official):
     assert find_weights("digits") is None
     for path in (cache / "digits.weights", Path("weights/digits.weights"), Path("digits.weights")):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from darknet_py.cfg.metadata import FORMS
+from darknet_py.cfg.metadata import FORMS, is_model, stored_cfg
 from darknet_py.errors import BackendWarning, CfgError, DarknetError, DataError, Reason, cause, suggestion
 from darknet_py.inference.backends.base import INT8, PRECISIONS, Backend, suggested_precision
 from darknet_py.inference.backends.compile import Compiled
@@ -191,6 +191,10 @@ def load_model(network: Network, path: Path, backend: str = "auto", precision: s
             model.count, model.joins, model.heads = stored.batch, stored.form == "boxes", heads
         found = [tuple(output.shape) for output in model(torch.zeros(2, *network.input_shape))]
     except Exception as error:          # the runtimes have no common kind of error
+        made, here = _input_of(path), (network.input_shape.width, network.input_shape.height)
+        if made not in (None, here):
+            raise DarknetError(f"{path}: was made for an input of {_sides([made])}, found {_sides([here])}; darknet-py "
+                               f"convert -size {here[0]}x{here[1]} makes another one") from None
         raise DarknetError(f"{path}: {kind.name} does not accept this model for the network: "
                            f"{_first_line(error)}; its input here is {network.input_shape}") from None
     if found != shapes or tuple(model.indices if layers is None else layers) != tuple(network.heads):
@@ -208,7 +212,15 @@ def backends_of(model: Path) -> list[str]:
     return [kind.name for kind in sorted(able, key=lambda kind: kind.reads.index(suffix))]
 
 
-def _sides(shapes: Sequence[tuple[int, ...]]) -> str:
+def _input_of(path: Path) -> tuple[int | None, int | None] | None:
+    """Width and height of the input that a model was made for; None where it does not say so."""
+    with suppress(DarknetError):
+        stored = stored_cfg(path).stored if is_model(path) else None
+        return None if stored is None else (stored.width, stored.height)
+    return None
+
+
+def _sides(shapes: Sequence[tuple[int | None, ...]]) -> str:
     return " and ".join(" x ".join(map(str, shape)) for shape in shapes)
 
 

@@ -115,6 +115,16 @@ ARCHITECTURES = {
 }
 
 
+def check_name(name: str) -> None:
+    """Raises:
+        DataError: this is no name of an architecture; it says which one is probably meant, else which there are.
+    """
+    if name not in ARCHITECTURES:
+        hint = suggestion(name, ARCHITECTURES)
+        known = "" if hint else f" ({', '.join(ARCHITECTURES)})"
+        raise DataError(f"expected an architecture{known}, found {name}{hint}", Reason.UNKNOWN_NAME)
+
+
 def cfg_text(name: str, *, classes: int | None = None, variants: Iterable[str] = (), **net: Any) -> str:
     """The cfg of an architecture.
 
@@ -126,9 +136,7 @@ def cfg_text(name: str, *, classes: int | None = None, variants: Iterable[str] =
     Raises:
         DataError: no such name, or it has no place for a variant.
     """
-    if name not in ARCHITECTURES:
-        raise DataError(f"expected an architecture ({', '.join(ARCHITECTURES)}), found {name}"
-                        + suggestion(name, ARCHITECTURES), Reason.UNKNOWN_NAME)
+    check_name(name)
     architecture = ARCHITECTURES[name]
     draft = Draft(architecture.classes if classes is None else classes, variants)
     architecture.build(draft)
