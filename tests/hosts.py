@@ -10,7 +10,9 @@ from pathlib import Path
 
 from processes import ENVIRONMENT
 
-MOUNTED = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'       # else torch waits 10 s for the name of an address
+NO_NAMES = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'   # else torch waits 10 s for an address's name
+# Else the processes of a host that was told of the failure look for each other elsewhere than those of one that saw it.
+APART = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
 def ip(*words):
@@ -53,8 +55,7 @@ class Hosts:
         return self
 
     def _join(self):
-        Path("hosts").write_text("127.0.0.1 localhost\n" + "".join(
-            f"{address} {name}\n" for address, name in zip(self.addresses, self.names, strict=True)))
+        Path("resolv.conf").write_text("nameserver 127.0.0.1\n")
         switch = f"{self.names[0]}-s"           # the bridge is in a namespace too: this machine's network stays as it is
         for name in (switch, *self.names):
             ip("netns", "add", name)
@@ -75,11 +76,10 @@ class Hosts:
 
     def start(self, host: int, *words, **options) -> subprocess.Popen:
         """Start Python with these words on a host, in a process group of its own; its stdout and stderr are text."""
-        inside = ["ip", "netns", "exec", self.names[host], "sh", "-c", MOUNTED, "sh", "hosts"] if self.apart else []
-        process = subprocess.Popen(
-            [*inside, sys.executable, *map(str, words)], text=True, start_new_session=True, **options, env=ENVIRONMENT
-            | {"GLOO_SOCKET_IFNAME": "net0" if self.apart else "lo", "TP_SOCKET_IFNAME": "net0"})
-        return process
+        inside = ["ip", "netns", "exec", self.names[host], "sh", "-c", NO_NAMES, "sh", "resolv.conf"] if self.apart else []
+        return subprocess.Popen(
+            [*inside, sys.executable, *map(str, words)], text=True, start_new_session=True, **options,
+            env=ENVIRONMENT | APART | {"GLOO_SOCKET_IFNAME": "net0" if self.apart else "lo"})
 
     def torchrun(self, host: int, processes: int, *words, nodes="1:2", restarts=0, wait=60) -> subprocess.Popen:
         """Start darknet-py in so many processes on a host, which meet those of the other hosts at host 0.
