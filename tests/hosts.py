@@ -4,7 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 
@@ -40,7 +40,6 @@ class Hosts:
     def __init__(self, count: int, apart: bool = True):
         self.count, self.apart, self.stack, self.agents = count, apart, ExitStack(), []
         self.names = [f"dpy{os.getpid()}-{number}" for number in range(count)]
-        self.bridge = f"dpb{os.getpid()}"[:15]
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.addresses = [f"10.203.71.{number + 1}" if apart else "127.0.0.1" for number in range(count)]
@@ -56,7 +55,7 @@ class Hosts:
 
     def _join(self):
         Path("resolv.conf").write_text("nameserver 127.0.0.1\n")
-        switch = f"{self.names[0]}-s"           # the bridge is in a namespace too: this machine's network stays as it is
+        switch = f"{self.names[0]}-s"           # a namespace of its own, so that this machine's network stays as it is
         for name in (switch, *self.names):
             ip("netns", "add", name)
             self.stack.callback(ip, "netns", "delete", name)
@@ -76,9 +75,9 @@ class Hosts:
 
     def start(self, host: int, *words, **options) -> subprocess.Popen:
         """Start Python with these words on a host, in a process group of its own; its stdout and stderr are text."""
-        inside = ["ip", "netns", "exec", self.names[host], "sh", "-c", NO_NAMES, "sh", "resolv.conf"] if self.apart else []
+        inside = ["ip", "netns", "exec", self.names[host], "sh", "-c", NO_NAMES, "sh", "resolv.conf"]
         return subprocess.Popen(
-            [*inside, sys.executable, *map(str, words)], text=True, start_new_session=True, **options,
+            [*inside * self.apart, sys.executable, *map(str, words)], text=True, start_new_session=True, **options,
             env=ENVIRONMENT | APART | {"GLOO_SOCKET_IFNAME": "net0" if self.apart else "lo"})
 
     def torchrun(self, host: int, processes: int, *words, nodes="1:2", restarts=0, wait=60) -> subprocess.Popen:
@@ -89,7 +88,8 @@ class Hosts:
         agent = self.start(
             host, "-m", "torch.distributed.run", f"--nnodes={nodes}", f"--nproc-per-node={processes}",
             f"--max-restarts={restarts}", "--rdzv-backend=c10d", f"--rdzv-endpoint={self.addresses[0]}:{self.port}",
-            f"--rdzv-conf=is_host={'false' if host else 'true'},last_call_timeout={wait}", "--rdzv-id=tiny",
+            f"--rdzv-conf=is_host={'false' if host else 'true'},last_call_timeout={wait},"
+            "keep_alive_interval=1", "--rdzv-id=tiny",
             f"--local-addr={self.addresses[host]}", "-m", "darknet_py", *words,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.agents.append(agent)
@@ -98,10 +98,8 @@ class Hosts:
     def switch_off(self, agent: subprocess.Popen) -> None:
         """Kill torchrun and its processes at once."""
         for process in (agent.pid, *descendants(agent.pid)) if agent.poll() is None else ():
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         agent.wait()
 
 

@@ -137,10 +137,10 @@ def test_average():
 
 def test_statistics_of_several_processes(monkeypatch):
     """Merged running statistics are those of one process that saw all mini-batches in turn."""
-    means = torch.tensor([[1., 2, 3], [4, 5, 6]])            # (processes, mini-batches)
+    means = [torch.tensor([1., 2, 3]), torch.tensor([4., 5])]            # of each process
     start = torch.tensor([10.])
     expected = start.clone()
-    for mean in means.flatten():
+    for mean in torch.cat(means):
         expected.lerp_(mean, MOMENTUM)
     parts = []
     for turn in range(2):                                   # the sum is only known once both have spoken
@@ -154,7 +154,7 @@ def test_statistics_of_several_processes(monkeypatch):
                 monkeypatch.setattr(world, "all_reduce", lambda tensors: parts.append(tensors[0].clone()))
             else:
                 monkeypatch.setattr(world, "all_reduce", lambda tensors: tensors[0].copy_(sum(parts)))
-            merge_statistics(world, [start], [now], 3)
+            merge_statistics(world, [start], [now], [len(part) for part in means])
             if turn:
                 torch.testing.assert_close(now, expected)
 
@@ -184,7 +184,7 @@ def mini_batches(count, broken=-1):
         if index == broken:
             images = images.float() / 255
             images[1, 0, 3, 3] = torch.nan
-        yield MiniBatch(images, Truth.stack([ROWS] * 2), [f"{index}a.png", f"{index}b.png"])
+        yield MiniBatch(images, Truth.stack([ROWS] * 2), [f"{index}a.png", f"{index}b.png"], 1, index)
 
 
 @pytest.mark.gpu
@@ -221,7 +221,7 @@ def test_what_is_not_finite_is_found_again(attacked, monkeypatch):
     """The images as the network saw them: those of an attack where there was one."""
     trainer = Engine(network(), torch.device("cpu"))
     if attacked:
-        monkeypatch.setattr(Engine, "_is_attacked", lambda self, iteration, index: index == 2)
+        monkeypatch.setattr(Engine, "_is_attacked", lambda self, iteration, subdivision: subdivision == 2)
 
         def attack(network, x, *_):
             x = x.clone()
