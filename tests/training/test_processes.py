@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from hosts import Hosts, children, namespaces_permitted
-from processes import start
-from runs import change, collect, of, tensors
+from processes import finish, start
+from runs import QUICK, change, collect, of, tensors
 
 from darknet_py.training.events import Iteration
+from darknet_py.training.settings import Settings
+from darknet_py.training.trainer import Run
 
 WORDS = ["train", "tiny.data", "tiny.cfg", "-seed", "3", "-device", "cpu", "-no_report"]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -108,3 +110,39 @@ def test_any_number_of_processes_is_one(tiny, case):
         assert Path(f"{count}/tiny_last.weights").exists(), said
         for ours, theirs in zip(tensors("1/tiny_last.weights"), tensors(f"{count}/tiny_last.weights"), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_evaluation_while_training_is_shared(tiny, monkeypatch):
+    """By whole batches of pictures; what is measured is the same to the last digit."""
+    Path("valid.txt").write_text(Path("train.txt").read_text() * 6)
+    change("tiny.data", "valid=train.txt", "valid=valid.txt")
+    run = Run("tiny.data", "tiny.cfg", None, Settings(**QUICK, save=False, evaluate=True))
+    for _ in run:
+        pass
+    whole, world, parts = run.task.evaluate(run.network), run.task.world, []
+    for rank in range(2):
+        world.size, world.rank = 2, rank
+        monkeypatch.setattr(world, "gather", lambda work: parts.append(work()) or parts[-1:])
+        run.task.evaluate(run.network)
+    assert [len(part.sizes) for part in parts] == [20, 16]          # batches of 16, 16 and 4
+    monkeypatch.setattr(world, "gather", lambda work: parts)
+    assert run.task.evaluate(run.network)[:4] == whole[:4]
+
+
+def test_fewer_subdivisions_than_processes(tiny):
+    """They train all the same, and say what differs."""
+    change("tiny.cfg", "subdivisions=2", "subdivisions=1")
+    code, out, err = finish(*WORDS, "-workers", 0, processes=2)
+    assert code == 0, err
+    assert "subdivisions=1 are too few for the processes that train: they share 2 mini-batches of 2 images" in out
+
+
+def test_rolling_statistics_are_a_mean_over_processes(tiny, monkeypatch):
+    run = Run("tiny.data", "tiny.cfg", None, Settings(**QUICK, save=False))
+    engine, others = run.engine, torch.tensor([9., 7, 3, 1, 4, 6, 8, 10], dtype=torch.float64)
+    engine.context.rolling.copy_(torch.tensor([2., 4, 6, 8]))
+    engine.world.size = 2
+    monkeypatch.setattr(engine.world, "all_reduce", lambda tensors: tensors[0].add_(others))
+    images, loss, updates = engine._totals(5, [torch.tensor(4., dtype=torch.float64)] * 2)
+    assert (images, updates) == (12, [5, 1]) and loss == 17 / 6
+    assert engine.context.rolling.tolist() == [5, 8, 11, 14]
