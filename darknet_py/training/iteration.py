@@ -16,6 +16,7 @@ from darknet_py.model.network import Network
 from darknet_py.model.plan import HeadPass
 from darknet_py.training.batchnorm_sync import merge_statistics
 from darknet_py.training.ema import Average
+from darknet_py.training.gradient_exchange import GradientExchange, with_last
 from darknet_py.training.optimizer import Optimizer, reject_similar_filters
 from darknet_py.training.schedule import learning_rate
 from darknet_py.training.step import Forward, accumulate, attack
@@ -61,6 +62,7 @@ class Engine:
         self.attention: np.ndarray | None = None            # the last picture of what an attack changed
         self.good = 0                           # iterations since the scale last changed
         self.optimizer, self.average = Optimizer(network), Average(network)
+        self.exchange = GradientExchange(self.world, network.parameters())
         self.context = network.context
         self.sizes = {network.input_shape[1:]: network}
         self.compiled: dict[tuple[int, int], Forward] | None = {} if compiled else None
@@ -90,14 +92,15 @@ class Engine:
         losses: list[Tensor] = []
         figures: dict[str, list[Tensor]] = {}
         seen: list[tuple[Network, MiniBatch]] = []      # on the host, for a look at what is not finite
-        for index, batch in enumerate(batches):
+        for index, (batch, last) in enumerate(with_last(batches)):
             x = self.input(batch.images)
             # Boxes stay where they are, on the CPU: what is matched there does not wait for the network's output.
             truth = batch.truth if isinstance(batch.truth, Truth) else batch.truth.to(self.device)
             self.context.seen = start + len(x) * (batch.subdivision + 1)
             network = self._begin(iteration, index, x)
             seen.append((network, batch))
-            with seeded(hash((self.seed, iteration, batch.subdivision)) % 2 ** 63, self.device):
+            with seeded(hash((self.seed, iteration, batch.subdivision)) % 2 ** 63, self.device), \
+                    self.exchange.during(last):
                 if self._is_attacked(iteration, batch.subdivision):
                     clean = x
                     x, delta = attack(network, clean, truth, self._attack_rate(iteration))
@@ -112,7 +115,7 @@ class Engine:
         parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         count, cost, updates = self._totals(sum(len(batch.images) for _, batch in seen), losses)
-        world.all_reduce(gradients)
+        self.exchange.finish()
         rate = learning_rate(self.network.options, iteration)
         finite = bool(np.isfinite(cost)) and all_finite(gradients)
         trouble = None
