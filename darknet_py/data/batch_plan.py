@@ -49,17 +49,27 @@ def plan(net: NetOptions, factor: float, iteration: int, seed: int = 0) -> Plan:
 
 
 def shared(plan: Plan, processes: int, cfg: Path | None = None) -> Plan:
-    """The same images in a number of mini-batches that so many processes can share.
+    """The same images in mini-batches for so many processes: where these are more than the mini-batches, in more and
+    smaller ones.
 
     Raises:
-        CfgError: there is none; names the file ``cfg``.
+        CfgError: there are fewer images than processes; names the file ``cfg``.
     """
-    count = next((count for count in range(plan.subdivisions, plan.images + 1)
-                  if count % processes == 0 and plan.images % count == 0), None)
-    if count is None:
+    if plan.subdivisions >= processes:
+        return plan
+    fitting = [count for count in range(processes, plan.images + 1) if plan.images % count == 0]
+    if not fitting:
         raise CfgError(f"a batch of {plan.images} images cannot be shared by {processes} processes",
                        Reason.INDIVISIBLE, cfg)
-    return plan._replace(subdivisions=count)
+    return plan._replace(subdivisions=next((count for count in fitting if count % processes == 0), fitting[0]))
+
+
+def notes(net: NetOptions, plan: Plan) -> list[str]:
+    """What to tell the user where processes share other mini-batches than the cfg has."""
+    return [] if plan.subdivisions == net.subdivisions else [
+        f"subdivisions={net.subdivisions} are too few for the processes that train: they share {plan.subdivisions} "
+        f"mini-batches of {plan.images // plan.subdivisions} images, by which batch normalisation differs from that of "
+        "one process"]
 
 
 def mini_batch(net: NetOptions) -> int:

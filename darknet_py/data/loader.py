@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from math import ceil
 from typing import NamedTuple
 
 import cv2
@@ -44,6 +45,13 @@ class Plan(NamedTuple):
     subdivisions: int = 1
     time_steps: int = 1
     chunks: int | None = None
+
+    def share(self, rank: int, world: int) -> range:
+        """The mini-batches of one of ``world`` processes that train together: rank 0 has the first ones, and none has
+        more than one above another. Where there are as many parts (``chunks``) as processes none is cut."""
+        parts = self.chunks if self.chunks is not None and self.chunks >= world else self.subdivisions
+        first, end = (ceil(ceil(parts * one / world) * self.subdivisions / parts) for one in (rank, rank + 1))
+        return range(first, end)
 
 
 class Job(NamedTuple):
@@ -120,12 +128,11 @@ class Batches:
             if now.images % now.subdivisions or now.images < now.subdivisions:
                 raise DataError(f"{now.images} images cannot be shared evenly by {now.subdivisions} subdivisions",
                                 Reason.INDIVISIBLE)
-            if now.subdivisions % self.world:
-                raise DataError(f"{now.subdivisions} subdivisions cannot be shared evenly by {self.world} processes",
+            if now.subdivisions < self.world:
+                raise DataError(f"{now.subdivisions} subdivisions cannot be shared by {self.world} processes",
                                 Reason.INDIVISIBLE)
             self.maker.check(now)
-            share = now.subdivisions // self.world
-            for subdivision in range(self.rank * share, (self.rank + 1) * share):
+            for subdivision in now.share(self.rank, self.world):
                 yield Job(iteration, subdivision, now)
             iteration += 1
 

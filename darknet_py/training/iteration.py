@@ -16,6 +16,7 @@ from darknet_py.model.network import Network
 from darknet_py.model.plan import HeadPass
 from darknet_py.training.batchnorm_sync import merge_statistics
 from darknet_py.training.ema import Average
+from darknet_py.training.gradient_exchange import GradientExchange, with_last
 from darknet_py.training.optimizer import Optimizer, reject_similar_filters
 from darknet_py.training.schedule import learning_rate
 from darknet_py.training.step import Forward, accumulate, attack
@@ -61,6 +62,7 @@ class Engine:
         self.attention: np.ndarray | None = None            # the last picture of what an attack changed
         self.good = 0                           # iterations since the scale last changed
         self.optimizer, self.average = Optimizer(network), Average(network)
+        self.exchange = GradientExchange(self.world, network.parameters())
         self.context = network.context
         self.sizes = {network.input_shape[1:]: network}
         self.compiled: dict[tuple[int, int], Forward] | None = {} if compiled else None
@@ -80,50 +82,48 @@ class Engine:
             batches: this process's mini-batches.
 
         If a loss or a gradient is not finite nothing changes but the iteration's number, and ``trouble`` says where it
-        began. What is random in the network draws from its own seed; the caller's random state stays as it is.
+        began. What is random in the network draws from a seed for each mini-batch's number, so that it does not depend
+        on the process that has it; the caller's random state stays as it is.
         """
-        with seeded(hash((self.seed, iteration, self.world.rank)) % 2 ** 63, self.device):
-            return self._run(iteration, batches)
-
-    def _run(self, iteration: int, batches: Iterable[MiniBatch]) -> IterationResult:
         before = [buffer.clone() for buffer in self.statistics]
+        start, world = self.context.seen, self.world
         for network in self.sizes.values():
             network.reset_state()               # a batch's sequences are new ones
         losses: list[Tensor] = []
         figures: dict[str, list[Tensor]] = {}
         seen: list[tuple[Network, MiniBatch]] = []      # on the host, for a look at what is not finite
-        for index, batch in enumerate(batches):
+        for index, (batch, last) in enumerate(with_last(batches)):
             x = self.input(batch.images)
             # Boxes stay where they are, on the CPU: what is matched there does not wait for the network's output.
             truth = batch.truth if isinstance(batch.truth, Truth) else batch.truth.to(self.device)
+            self.context.seen = start + len(x) * (batch.subdivision + 1)
             network = self._begin(iteration, index, x)
             seen.append((network, batch))
-            if self._is_attacked(iteration, index):
-                clean = x
-                x, delta = attack(network, clean, truth, self._attack_rate(iteration))
-                seen[-1] = network, batch._replace(images=x.cpu())
-                if self.network.options.attention:
-                    self.attention = attention_picture(clean[0], delta[0])
-            outcome = accumulate(network, x, truth, self.scale, self.precision, self._compiled(network))
+            with seeded(hash((self.seed, iteration, batch.subdivision)) % 2 ** 63, self.device), \
+                    self.exchange.during(last):
+                if self._is_attacked(iteration, batch.subdivision):
+                    clean = x
+                    x, delta = attack(network, clean, truth, self._attack_rate(iteration))
+                    seen[-1] = network, batch._replace(images=x.cpu())
+                    if self.network.options.attention:
+                        self.attention = attention_picture(clean[0], delta[0])
+                outcome = accumulate(network, x, truth, self.scale, self.precision, self._compiled(network))
             losses.append(outcome.loss.double() / len(x))
             for head, loss in outcome.heads:
                 for name, value in loss.figures.items():
                     figures.setdefault(f"{head.layer.place.index} {name}", []).append(value)
         parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        images = torch.tensor(sum(len(batch.images) for _, batch in seen), device=self.device)
-        total = torch.stack([torch.stack(losses).mean() / self.world.size, images.double()])
-        self.world.all_reduce([total])
-        self.world.all_reduce(gradients)
-        loss, count = total.tolist()
+        count, cost, updates = self._totals(sum(len(batch.images) for _, batch in seen), losses)
+        self.exchange.finish()
         rate = learning_rate(self.network.options, iteration)
-        finite = bool(np.isfinite(loss)) and all_finite(gradients)
+        finite = bool(np.isfinite(cost)) and all_finite(gradients)
         trouble = None
         if finite:
             if self.scale != 1:
                 torch._foreach_div_(gradients, self.scale)
-            merge_statistics(self.world, before, self.statistics, len(losses))
-            self.optimizer.step(rate, round(count), iteration)
+            merge_statistics(world, before, self.statistics, updates)
+            self.optimizer.step(rate, count, iteration)
             self.average.update(iteration)
             net = self.network.options
             if net.weights_reject_freq and iteration % net.weights_reject_freq == 0 and \
@@ -132,13 +132,27 @@ class Engine:
         else:
             if self.scale <= 1:
                 bad = next((index for index, value in enumerate(losses) if not value.isfinite()), 0)
-                trouble = self._diagnose(loss, *seen[bad])
+                trouble = self._diagnose(cost, *seen[bad])
             torch._foreach_copy_(self.statistics, before)
             for parameter in parameters:
                 parameter.grad = None
         self._rescale(finite)
-        means = torch.stack([torch.stack(values).float().mean() for values in figures.values()] or [images])
-        return IterationResult(loss, rate, dict(zip(figures, means.tolist(), strict=False)), trouble)
+        means = torch.stack([torch.stack(values).float().mean() for values in figures.values()] or [torch.zeros(1)])
+        return IterationResult(cost, rate, dict(zip(figures, means.tolist(), strict=False)), trouble)
+
+    def _totals(self, images: int, losses: list[Tensor]) -> tuple[int, float, list[int]]:
+        """Over all processes: images, the mean loss of mini-batches, and how many of them each process had. The rolling
+        statistics of deltas become the mean of those of the processes, so that all go on from the same ones."""
+        world, device = self.world, self.device
+        updates, rolling = torch.zeros(world.size, dtype=torch.float64), self.context.rolling
+        updates[world.rank] = len(losses)
+        total = torch.stack([torch.stack(losses).sum(), torch.tensor(images, dtype=torch.float64, device=device)])
+        total = torch.cat([total, updates.to(device), rolling.to(device) / world.size])
+        world.all_reduce([total])
+        loss, count, *rest = total.tolist()
+        counts = [round(number) for number in rest[:world.size]]
+        rolling.copy_(torch.tensor(rest[world.size:], dtype=rolling.dtype))
+        return round(count), loss / sum(counts), counts
 
     def _compiled(self, network: Network) -> Forward | None:
         if self.compiled is None:
@@ -157,14 +171,13 @@ class Engine:
     def _begin(self, iteration: int, index: int, x: Tensor) -> Network:
         """Write what the losses may know of this mini-batch, and give the network of its size."""
         self.context.iteration, self.context.subdivision = iteration - 1, index
-        self.context.seen += len(x) * self.world.size
         return self.at_size(*x.shape[2:])
 
-    def _is_attacked(self, iteration: int, index: int) -> bool:
+    def _is_attacked(self, iteration: int, subdivision: int) -> bool:
         """Self-adversarial training takes every second mini-batch, by chance, once burn_in is over."""
         net = self.network.options
         return bool(net.adversarial_lr) and iteration - 1 > net.burn_in and np.random.default_rng(
-            (self.seed, iteration, index, self.world.rank)).random() < .5
+            (self.seed, iteration, subdivision)).random() < .5
 
     def _attack_rate(self, iteration: int) -> float:
         net = self.network.options

@@ -96,24 +96,26 @@ class Statistics:
         engine, buffers, calls = self.engine, self.engine.statistics, Counter[Tensor]()
         before = [buffer.clone() for buffer in buffers]
         values = [torch.zeros_like(buffer) for buffer in buffers]
-        count = engine.world.size * sum(map(len, self.recent))
+        total = torch.tensor(sum(map(len, self.recent)), dtype=torch.float64, device=engine.device)
+        engine.world.all_reduce([total])
+        count = total.item()
         networks = {engine.at_size(*batch.images.shape[2:]) for batches in self.recent for batch in batches}
         hooks = [norm.register_forward_hook(lambda norm, *_: calls.update(norm.buffers()))
                  for network in networks for norm in network.modules() if isinstance(norm, Norm)]
         try:
-            with seeded(hash((engine.seed, engine.world.rank)) % 2 ** 63, engine.device):
-                for batches in self.recent:
-                    for network in networks:
-                        network.reset_state()
-                    for index, batch in enumerate(batches):
-                        torch._foreach_zero_(buffers)
-                        calls.clear()
-                        x = engine.input(batch.images)
-                        network = engine.at_size(*x.shape[2:])
-                        network.context.subdivision = index
+            for batches in self.recent:
+                for network in networks:
+                    network.reset_state()
+                for index, batch in enumerate(batches):
+                    torch._foreach_zero_(buffers)
+                    calls.clear()
+                    x = engine.input(batch.images)
+                    network = engine.at_size(*x.shape[2:])
+                    network.context.subdivision = index
+                    with seeded(hash((engine.seed, batch.iteration, batch.subdivision)) % 2 ** 63, engine.device):
                         run_forward(network, x, batch.truth.to(engine.device), len(network.layers), engine.precision)
-                        for value, buffer in zip(values, buffers, strict=True):
-                            value.add_(buffer, alpha=1 / count / (1 - (1 - MOMENTUM) ** max(1, calls[buffer])))
+                    for value, buffer in zip(values, buffers, strict=True):
+                        value.add_(buffer, alpha=1 / count / (1 - (1 - MOMENTUM) ** max(1, calls[buffer])))
         finally:
             for hook in hooks:
                 hook.remove()

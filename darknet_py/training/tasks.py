@@ -237,11 +237,11 @@ class CharacterTask(Task):
         text, iteration = self.texts["train"], start
         while True:
             now = plan(iteration)
-            share = now.subdivisions // self.world.size
-            for number in range(self.world.rank * share, (self.world.rank + 1) * share):
+            for number in now.share(self.world.rank, self.world.size):
                 draw = np.random.default_rng((self.seed, iteration, number))
                 starts = draw.integers(len(text), size=now.images // now.subdivisions // self.steps)
-                yield MiniBatch(*text.sequences(starts, self.steps), [str(text.path)] * (len(starts) * self.steps))
+                yield MiniBatch(*text.sequences(starts, self.steps), [str(text.path)] * (len(starts) * self.steps),
+                                iteration, number)
             iteration += 1
 
     def splits(self) -> list[Split]:

@@ -170,7 +170,7 @@ class Run:
             self.task: Task = task_for(data, self.network, settings, self.seed, self.world, self.device)
             if known.get("pictures", self.task.count) != self.task.count:
                 self.notes.append(f"pictures to train on: {known['pictures']} before, {self.task.count} now")
-            self.notes += self.task.notes
+            self.notes += self.task.notes + batch_plan.notes(net, self.plan(1))
 
     def close(self) -> None:
         """Unlock the backup folder; the end of the iteration does so too."""
@@ -178,7 +178,7 @@ class Run:
             self.lock.release()
 
     def plan(self, iteration: int) -> Plan:
-        """The mini-batches of an iteration, in a number that all processes can share."""
+        """The mini-batches of an iteration, one or more for each process."""
         plan = batch_plan.plan(self.network.options, self.task.random, iteration, self.seed)
         return batch_plan.shared(plan, self.world.size, self.cfg.path)
 
@@ -273,8 +273,8 @@ class Run:
 
     def _mini_batches(self, batches: Iterator[MiniBatch], iteration: int) -> Iterator[MiniBatch]:
         """Those of an iteration that are this process's."""
-        count = self.plan(iteration).subdivisions // self.world.size
-        return self.statistics.remembered(next(batches) for _ in range(count))
+        share = self.plan(iteration).share(self.world.rank, self.world.size)
+        return self.statistics.remembered(next(batches) for _ in share)
 
     def _is_time_to_score(self) -> bool:
         each = max(SCORE_EVERY, int(self.settings.score_epochs * self.task.count / self.images))

@@ -20,8 +20,7 @@ Part = TypeVar("Part")
 class World:
     """The process group: world size ``size`` and this process's ``rank``, from torchrun's environment (else 1 and 0).
 
-    Sums go over gloo on CPUs and over NCCL on GPUs. They run once an iteration, after all its mini-batches, on one flat
-    tensor. Unlike DistributedDataParallel, gradients are sums, as Darknet's are, not means.
+    Sums go over gloo on CPUs and over NCCL on GPUs, once an iteration.
     """
 
     def __init__(self, device: torch.device):
@@ -46,8 +45,21 @@ class World:
         if self.size > 1 and tensors:
             flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
             distributed.all_reduce(flat)
-            for tensor, values in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-                tensor.copy_(values.view_as(tensor))
+            self.unflatten(flat, tensors)
+
+    def start_all_reduce(self, tensors: Sequence[Tensor]) -> tuple[Tensor, distributed.Work | None]:
+        """Start the sum of tensors over all processes: its flat values once ``wait()`` of the work has returned (None:
+        there are no tensors), for ``unflatten``."""
+        if not tensors:
+            return torch.empty(0), None
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        return flat, distributed.all_reduce(flat, async_op=True)
+
+    @staticmethod
+    def unflatten(flat: Tensor, tensors: Sequence[Tensor]) -> None:
+        """Copy flat values into the tensors."""
+        for tensor, values in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(values.view_as(tensor))
 
     def broadcast(self, number: int) -> int:
         """The number of rank 0, in all processes."""

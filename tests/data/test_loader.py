@@ -220,7 +220,7 @@ def test_pairs_are_views_of_one_picture(samples, track):
 
 @pytest.mark.parametrize("plan, options, message", [
     (Plan(32, 32, 5, 2), {}, "5 images cannot be shared evenly by 2 subdivisions"),
-    (Plan(32, 32, 6, 3), {"world": 2}, "3 subdivisions cannot be shared evenly by 2 processes"),
+    (Plan(32, 32, 6, 3), {"world": 4}, "3 subdivisions cannot be shared by 4 processes"),
     (Plan(32, 32, 4, 2, time_steps=4), {"track": 1}, "hold no sequences of 4 time steps"),
     (Plan(32, 32, 3, 1), {"contrastive": 1}, "an even number of images a mini-batch, found 3"),
 ])

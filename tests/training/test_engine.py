@@ -1,6 +1,7 @@
 """The parts of a training step that no golden shows."""
 import os
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from conftest import TINY_CFG, raises
 from darknet_py import CfgError, Reason, load_network, parse_cfg, train
 from darknet_py.data.targets import MiniBatch, Truth
 from darknet_py.layers.batchnorm import MOMENTUM
+from darknet_py.training import gradient_exchange, tasks
 from darknet_py.training import iteration as engine
-from darknet_py.training import tasks
 from darknet_py.training.batchnorm_sync import merge_statistics
 from darknet_py.training.ema import Average
 from darknet_py.training.iteration import Engine
@@ -137,10 +138,10 @@ def test_average():
 
 def test_statistics_of_several_processes(monkeypatch):
     """Merged running statistics are those of one process that saw all mini-batches in turn."""
-    means = torch.tensor([[1., 2, 3], [4, 5, 6]])            # (processes, mini-batches)
+    means = [torch.tensor([1., 2, 3]), torch.tensor([4., 5])]            # of each process
     start = torch.tensor([10.])
     expected = start.clone()
-    for mean in means.flatten():
+    for mean in torch.cat(means):
         expected.lerp_(mean, MOMENTUM)
     parts = []
     for turn in range(2):                                   # the sum is only known once both have spoken
@@ -154,9 +155,33 @@ def test_statistics_of_several_processes(monkeypatch):
                 monkeypatch.setattr(world, "all_reduce", lambda tensors: parts.append(tensors[0].clone()))
             else:
                 monkeypatch.setattr(world, "all_reduce", lambda tensors: tensors[0].copy_(sum(parts)))
-            merge_statistics(world, [start], [now], 3)
+            merge_statistics(world, [start], [now], [len(part) for part in means])
             if turn:
                 torch.testing.assert_close(now, expected)
+
+
+def test_gradients_are_exchanged_while_the_backward_pass_goes_on(monkeypatch):
+    """In buckets from the last parameter on; those that lack a gradient hold theirs back to the end."""
+    monkeypatch.setattr(gradient_exchange, "BUCKET", 20)
+    world, weights, sent = World(torch.device("cpu")), [torch.nn.Parameter(torch.ones(2)) for _ in range(5)], []
+    world.size = 2
+
+    def start(gradients):
+        sent.append([gradient.clone() for gradient in gradients])
+        return 2 * torch.cat(gradients) if gradients else torch.empty(0), SimpleNamespace(wait=lambda: None)
+
+    monkeypatch.setattr(world, "start_all_reduce", start)
+    exchange = gradient_exchange.GradientExchange(world, weights)
+    assert exchange.buckets == [weights[:1:-1], weights[1::-1]]
+    for last in (False, True):
+        with exchange.during(last):
+            sum((number * weight).sum() for number, weight in enumerate(weights) if number != 1).backward()
+            assert len(sent) == last
+    exchange.finish()
+    assert [[int(gradient[0]) for gradient in part] for part in sent] == [[8, 6, 4], [0]]
+    assert weights[1].grad is None
+    assert [int(weight.grad[1]) for weight in weights if weight.grad is not None] == [0, 8, 12, 16]
+    assert exchange.sent == []
 
 
 def test_what_is_random_follows_the_seed():
@@ -184,7 +209,7 @@ def mini_batches(count, broken=-1):
         if index == broken:
             images = images.float() / 255
             images[1, 0, 3, 3] = torch.nan
-        yield MiniBatch(images, Truth.stack([ROWS] * 2), [f"{index}a.png", f"{index}b.png"])
+        yield MiniBatch(images, Truth.stack([ROWS] * 2), [f"{index}a.png", f"{index}b.png"], 1, index)
 
 
 @pytest.mark.gpu
@@ -221,7 +246,7 @@ def test_what_is_not_finite_is_found_again(attacked, monkeypatch):
     """The images as the network saw them: those of an attack where there was one."""
     trainer = Engine(network(), torch.device("cpu"))
     if attacked:
-        monkeypatch.setattr(Engine, "_is_attacked", lambda self, iteration, index: index == 2)
+        monkeypatch.setattr(Engine, "_is_attacked", lambda self, iteration, subdivision: subdivision == 2)
 
         def attack(network, x, *_):
             x = x.clone()

@@ -78,11 +78,23 @@ def test_sequences(iteration, parts):
 
 
 @pytest.mark.parametrize("images, subdivisions, processes, count", [(64, 8, 1, 8), (64, 8, 4, 8), (64, 1, 4, 4),
-                                                                   (12, 4, 3, 6), (12, 2, 3, 3)])
+                                                                   (12, 4, 3, 4), (12, 2, 3, 3),
+                                                                   (5, 1, 2, 5), (12, 1, 5, 6)])
 def test_a_batch_shared_by_processes(images, subdivisions, processes, count):
     assert shared(Plan(32, 32, images, subdivisions), processes) == Plan(32, 32, images, count)
 
 
 def test_a_batch_that_cannot_be_shared():
-    with raises(CfgError, Reason.INDIVISIBLE, r"^a\.cfg: a batch of 8 images cannot be shared by 3 processes$"):
-        shared(Plan(32, 32, 8, 2), 3, "a.cfg")
+    with raises(CfgError, Reason.INDIVISIBLE, r"^a\.cfg: a batch of 2 images cannot be shared by 3 processes$"):
+        shared(Plan(32, 32, 2, 2), 3, "a.cfg")
+
+
+@pytest.mark.parametrize("subdivisions, chunks, world, shares", [
+    (8, None, 1, [8]), (8, None, 4, [2, 2, 2, 2]), (16, None, 3, [6, 5, 5]), (3, None, 2, [2, 1]),
+    (8, 2, 2, [4, 4]), (9, 2, 2, [5, 4]), (8, 3, 2, [6, 2]), (8, 1, 2, [4, 4])])
+def test_shares_of_processes(subdivisions, chunks, world, shares):
+    """Of whole parts of sequences, where there are enough."""
+    plan = Plan(32, 32, subdivisions, subdivisions, chunks=chunks)
+    ranges = [plan.share(rank, world) for rank in range(world)]
+    assert [len(share) for share in ranges] == shares
+    assert [number for share in ranges for number in share] == list(range(subdivisions))

@@ -1,13 +1,12 @@
 """What layers do in training alone, against C's formulas as its GPU code states them."""
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from darknet_py import load_network, parse_cfg
-from darknet_py.data.targets import Truth
+from darknet_py.data.targets import MiniBatch, Truth
 from darknet_py.training.iteration import Engine
 from darknet_py.training.step import accumulate
 
@@ -211,5 +210,5 @@ def test_engine_counts_the_mini_batches_of_a_batch():
     network.layers[0].register_forward_hook(lambda *_: seen.append(network.context.subdivision))
     engine = Engine(network, torch.device("cpu"))
     for iteration in (1, 2):
-        engine.run(iteration, [SimpleNamespace(images=images(), truth=truth)] * 3)
+        engine.run(iteration, [MiniBatch(images(), truth, [], iteration, index) for index in range(3)])
     assert seen == [0, 1, 2] * 2
