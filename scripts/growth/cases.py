@@ -56,6 +56,7 @@ def batch(count: int, folder: Path, ranks: int = 1) -> Callable[[], Outside]:
         cv2.imwrite(str(file), cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), SIDE))
     cfg, weights = folder / "tiny.cfg", folder / "tiny.weights"
     cfg.write_text(CFG)
+    torch.manual_seed(SEED)
     load_network(cfg).save_weights(weights)
     pictures = linked(files, count, folder / "pictures")
 
