@@ -30,8 +30,8 @@ class Outside(NamedTuple):
 class Case(NamedTuple):
     """A row of the table.
 
-    name: as --only chooses it. part: of the plot. unit: of a size. sizes: of a whole run. build: takes a size and an
-    empty folder, which is the working directory; what it returns is measured.
+    name: as --only chooses it. part: of the plot, "" for none. unit: of a size. sizes: of a whole run; toy: of --toy.
+    build: takes a size and an empty folder, which is the working directory; what it returns is measured.
     """
 
     name: str
@@ -244,7 +244,7 @@ MANY_CLASSES = (1, 10, 100, 1000, 9000)
 KINDS = ("default", "greedynms", "diounms", "cornersnms")
 CASES = (
     Case("batch", "pictures", "pictures", THOUSANDS, batch, (2, 4)),
-    Case("batch by ranks", "pictures", "ranks", (1, 2), lambda ranks, folder: batch(RANKED, folder, ranks), ()),
+    Case("batch by ranks", "", "ranks", (1, 2), lambda ranks, folder: batch(RANKED, folder, ranks), ()),
     *(Case(f"nms {kind}, boxes spread", "boxes", "boxes", HUNDREDS, suppression(kind, "spread")) for kind in KINDS),
     Case("nms greedynms, boxes apart", "boxes", "boxes", HUNDREDS, suppression("greedynms", "apart")),
     Case("nms greedynms, boxes in heaps", "boxes", "boxes", HUNDREDS, suppression("greedynms", "heaps")),

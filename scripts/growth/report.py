@@ -15,7 +15,7 @@ from .cases import BY_NAME
 LINEAR = 1.15               # the exponent beyond which growth is worse than linear
 LEAST = {"seconds": .002, "bytes": 4e6}         # what is measured below is noise
 BEGINS, ENDS = "<!-- table of scripts/scaling.py -->", "<!-- end of the table -->"
-COLUMNS, PLOT_SIZE, DPI = 3, (12, 7.2), 80
+COLUMNS, PLOT_SIZE, DPI = 3, (12, 6.4), 64
 
 
 def exponents(rows: Sequence[dict[str, Any]], figure: str) -> tuple[float, float] | None:
@@ -61,7 +61,7 @@ def put_table(page: Path, text: str) -> None:
 def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
     """Seconds over sizes, a panel a part; a dashed line is linear."""
     from matplotlib.figure import Figure
-    parts = list(dict.fromkeys(BY_NAME[result["name"]].part for result in results))
+    parts = list(dict.fromkeys(part for result in results if (part := BY_NAME[result["name"]].part)))
     lines = -(-len(parts) // COLUMNS)
     figure = Figure(figsize=(PLOT_SIZE[0], PLOT_SIZE[1] * lines / 2), dpi=DPI, layout="constrained")
     for axes, part in zip(figure.subplots(lines, COLUMNS, squeeze=False).flat, parts, strict=False):
@@ -75,6 +75,7 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
         if points:
             (low, least), high = min(points), max(size for size, _ in points)
             axes.loglog([low, high], [least, least * high / low], "--", color="grey", linewidth=1)
+            axes.set_ylim(least / 2, 2 * max(seconds for _, seconds in points))
             axes.legend(fontsize=7)
         axes.set_title(part, fontsize=10)
         axes.set_ylabel("CPU seconds", fontsize=8)

@@ -9,7 +9,8 @@ from growth.measure import measure
 from growth.report import BEGINS, ENDS, exponents, is_worse_than_linear, put_table, table
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.part != "pictures"], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CASES if not case.name.startswith("batch")],
+                         ids=lambda case: case.name)
 def test_cases_run(case, workdir):
     if "ByteTrack" in case.name:
         pytest.importorskip("trackers")
