@@ -37,7 +37,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--memory", type=float, default=MEMORY, help="GiB of a measurement (default %(default)g)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures, after each row")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write the plots, .png or .svg")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="put the table between the marks of this page")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="put the table under Figures in this page")
     parser.add_argument("--from", dest="earlier", type=Path, nargs="+", default=[], metavar="FILE",
                         help="the JSON of earlier runs")
     parser.add_argument("--measure", nargs=2, metavar=("NAME", "SIZE"), help=argparse.SUPPRESS)

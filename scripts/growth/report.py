@@ -14,7 +14,7 @@ from .cases import BY_NAME
 
 LINEAR = 1.15               # the exponent beyond which growth is worse than linear
 LEAST = {"seconds": .002, "bytes": 4e6}         # what is measured below is noise
-BEGINS, ENDS = "<!-- table of scripts/scaling.py -->", "<!-- end of the table -->"
+BEGINS, ENDS = "\n## Figures\n", "\n!["              # of a page, around the table: a heading, and the plot
 COLUMNS, PLOT_SIZE, DPI = 3, (12, 6.4), 64
 
 
@@ -50,11 +50,11 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 
 
 def put_table(page: Path, text: str) -> None:
-    """Put a table between the marks of a page."""
+    """Put a table in the place of the one that stands under its heading in a page."""
     before, begins, rest = page.read_text(encoding="utf-8").partition(BEGINS)
     _, ends, after = rest.partition(ENDS)
     if not begins or not ends:
-        raise SystemExit(f"scaling: {page}: expected the lines {BEGINS} and {ENDS}, found none")
+        raise SystemExit(f"scaling: {page}: expected the heading {BEGINS.strip()} and a picture below it")
     write_file(page, f"{before}{BEGINS}\n{text}{ENDS}{after}".encode())
 
 

@@ -22,7 +22,7 @@ def test_cases_run(case, workdir):
 @pytest.mark.rendered
 def test_a_run(workdir, capsys):
     """Two rows, each size in a process of its own; the JSON gives the same table once more."""
-    Path("page.md").write_text(f"before\n{BEGINS}\nold\n{ENDS}\nafter\n")
+    Path("page.md").write_text(f"before\n{BEGINS}\nold\n{ENDS}after\n")
     words = ["--page", "page.md", "--plot", "plot.png"]
     assert scaling.main(["--toy", "--only", "edit,resize", "--json", "all.json", *words]) == 0
     page, said = Path("page.md").read_text(), capsys.readouterr().out
@@ -75,5 +75,5 @@ def test_it_refuses(words, problem, workdir, capsys):
 
 def test_a_page_without_marks(workdir):
     Path("page.md").write_text("no marks\n")
-    with pytest.raises(SystemExit, match="expected the lines"):
+    with pytest.raises(SystemExit, match="expected the heading"):
         put_table(Path("page.md"), "table")
