@@ -89,11 +89,12 @@ class Cfg:
     def with_values(self, values: Mapping[tuple[int, str], Any]) -> Cfg:
         """The same for many values, by section and key, in one go."""
         edits = []
+        ends = [found.start() for found in re.finditer(r"\n|\Z", self.text)]       # of lines, the last one's too
         for (section, key), value in values.items():
             target = self.sections[section]
             entry = target.first.get(key)
             if value is None:
-                edits += [(self.text.rfind("\n", 0, entry.start) + 1, self._end_of_line(entry.line) + 1, "")
+                edits += [(self.text.rfind("\n", 0, entry.start) + 1, ends[entry.line - 1] + 1, "")
                           for entry in target.entries if entry.key == key]
                 continue
             if entry is not None:
@@ -102,23 +103,17 @@ class Cfg:
                 continue
             after = next((entry.line for entry in reversed(target.entries)
                           if values.get((section, entry.key), "") is not None), target.line)
-            end = self._end_of_line(after)
-            ending = "\r" if self.text[:end].endswith("\r") else ""
+            end = ends[after - 1]
+            ending = "\r" if self.text.endswith("\r", 0, end) else ""
             edits.append((end, end, f"\n{key}={value}{ending}" + "\n" * (end == len(self.text))))
         if not edits:
             return self
-        text, done = "", 0
+        parts, done = [], 0
         for start, end, new in sorted(edits, key=lambda edit: edit[:2]):
-            text, done = text + self.text[done:start] + new, end
+            parts += [self.text[done:start], new]
+            done = end
         stored = None if self.stored is None else self.stored.without({key for section, key in values if section == 0})
-        return parse_cfg(text + self.text[done:], self.path, strict=self.strict, stored=stored)
-
-    def _end_of_line(self, number: int) -> int:
-        """Where the line feed of a line is, or the text's end. (splitlines knows more ends of lines than cfg files.)"""
-        end = -1
-        for _ in range(number):
-            end = self.text.find("\n", end + 1)
-        return len(self.text) if end < 0 else end
+        return parse_cfg("".join(parts) + self.text[done:], self.path, strict=self.strict, stored=stored)
 
     def write(self, path: str | os.PathLike) -> None:
         """Write the text to ``path``, bytes as they were read; the file appears whole or not at all.

@@ -12,6 +12,7 @@ import torch
 from darknet_py.errors import DarknetError
 from darknet_py.ops.boxes import iou, xyxy_to_cxcywh
 
+ROUNDING = 1e-3                 # of similarities, at most
 MOST_HISTORY = 1000             # frames, whose boxes and embeddings are all kept
 
 
@@ -105,14 +106,15 @@ class EmbeddingTracker:
                ) -> list[tuple[int, int, float]]:
         """(new, old, mixed similarity) of the pairs that may match, by falling similarity of their embeddings."""
         cosine = (_unit(old.embeddings) @ _unit(embeddings).T).astype(np.float32)           # (old, new)
+        share, least = self.options.track_ciou_norm, self.options.sim_thresh
+        similar, slack = cosine * (1 - share), ROUNDING * (1 + abs(share))
+        # no overlap helps the other pairs over the threshold
+        earlier, new = ((similar + max(0, share) > least - slack) & (old.labels[:, None] == labels)).nonzero()
         before, now = (xyxy_to_cxcywh(torch.from_numpy(one).double()) for one in (old.boxes, boxes))
-        overlap = iou(before[:, None], now).numpy()
-        share = self.options.track_ciou_norm
-        mixed = cosine * (1 - share) + overlap * share
-        earlier, new = ((mixed > self.options.sim_thresh) & (old.labels[:, None] == labels)).nonzero()
-        order = np.lexsort((-earlier, -cosine[earlier, new]))
-        earlier, new = earlier[order], new[order]
-        return list(zip(new.tolist(), earlier.tolist(), mixed[earlier, new].tolist(), strict=True))
+        mixed = similar[earlier, new] + iou(before[earlier], now[new]).numpy() * share
+        matches = (mixed > least).nonzero()[0]
+        order = matches[np.lexsort((-earlier[matches], -cosine[earlier, new][matches]))]
+        return list(zip(new[order].tolist(), earlier[order].tolist(), mixed[order].tolist(), strict=True))
 
 
 def _unit(embeddings: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Non-maximum suppression, in C's order and by C's kinds of overlap."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ SLACK = 1.001             # factor that covers the rounding error of the quick o
 EDGES = 1 << 22           # undecided edges that nms collects before it settles those it can
 OPEN = 1 << 23            # undecided edges that nms keeps; with more it writes down which boxes overlap, a bit a pair
 TABLE = 1 << 28           # bytes of those bits; with more nms goes through the classes one by one
+SWEEP = 8                 # a pair that a sweep lists takes the time of so many of those that are compared row by row
 CLASSES = 256             # classes that are suppressed side by side
 FIRST_BLOCK, BLOCK = 4, 512     # boxes of a class that are compared with the rest at once: at first, and at most
 
@@ -59,14 +60,17 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
     edges: list[tuple[Tensor, Tensor]] = []
     rest = torch.arange(len(order), device=order.device)        # boxes with a score left, whose pairs are yet to come
     compared, settle_at, limit = 0, FIRST_ROWS, EDGES
+    sweep: tuple[Tensor, Tensor] | None = None
 
     def settle(complete: int) -> None:
         better, worse = (torch.cat(side) for side in zip(*edges, strict=True))
         edges[:] = [_settle(better, worse, nodes, reached, complete)]
 
     while len(rest):
-        rows = max(1, min(CHUNK // len(rest), settle_at - compared))
-        for i, j in _overlapping_pairs(boxes, sides, rest, rows, threshold, exponent, classes):
+        rows = len(rest) if sweep is not None else max(1, min(CHUNK // len(rest), settle_at - compared))
+        near = ([_near_pairs(sides, rest, rows, threshold)] if sweep is None
+                else _near_pairs_of_sweep(sides, *sweep, threshold))
+        for i, j in _overlapping_pairs(boxes, near, threshold, exponent, classes):
             edges.append(_edges(i, j, alive, order))
             if sum(len(better) for better, _ in edges) > limit:
                 settle(int(rest[0]) * classes)
@@ -82,6 +86,10 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, kind: str = "default",
             rest = rest[(alive[rest] > 0).any(1)]
         if compared >= settle_at:
             settle_at += settle_at // 2
+            if threshold >= 0 and len(rest):
+                order_of_sweep, counts = _sweep(sides, rest)
+                if SWEEP * int(counts.sum()) < (settle_at - compared) * len(rest):
+                    sweep = order_of_sweep, counts
     result = scores.clone()
     result[order] = alive
     return result
@@ -155,28 +163,63 @@ def _overlap_table(boxes: Tensor, i: Tensor, j: Tensor, threshold: float, expone
     return (iou(a, b) if exponent is None else iou(a, b, "diou", exponent)) > threshold
 
 
-def _overlapping_pairs(boxes: Tensor, sides: Tensor, rest: Tensor, rows: int, threshold: float,
+def _overlapping_pairs(boxes: Tensor, near: Iterable[tuple[Tensor, Tensor]], threshold: float,
                        exponent: float | None, classes: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (i, j) index tensors of the pairs i < j of ``rest``, i among its first ``rows``, that overlap by more than
-    the threshold.
+    """Yield (i, j) index tensors of those of the ``near`` pairs that overlap by more than the threshold. Pairs come in
+    parts, the smaller the more classes there are, to bound memory."""
+    part = max(1, 4 * CHUNK // classes)
+    for i, j in near:
+        exact = iou(boxes[i], boxes[j]) if exponent is None else iou(boxes[i], boxes[j], "diou", exponent)
+        i, j = i[exact > threshold], j[exact > threshold]
+        if len(i) > 0:
+            yield from zip(i.split(part), j.split(part), strict=True)
 
-    A quick test, with fewer operations than C's arithmetic, excludes most pairs; it holds for diou too, whose distance
-    term only lowers iou. Pairs come in parts, the smaller the more classes there are, to bound memory.
+
+def _near_pairs(sides: Tensor, rest: Tensor, rows: int, threshold: float) -> tuple[Tensor, Tensor]:
+    """The pairs i < j of ``rest``, i among its first ``rows``, that may overlap by more than the threshold.
 
     sides: (5, N) left, top, right, bottom, area of the boxes.
     """
     b = sides[:, rest]
-    a = b[:, :rows, None]                                                           # (5, rows, 1)
+    i, j = _is_near(b[:, :rows, None], b, threshold).triu_(1).nonzero().unbind(1)
+    return rest[i], rest[j]
+
+
+def _sweep(sides: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """The boxes of ``rest`` by their left edges, and (R,) how many of those after each begin before its right edge; or
+    the same from top to bottom, where that gives fewer pairs. No other pairs have an area in common."""
+    found = []
+    for low, high in ((0, 2), (1, 3)):
+        begins, order = sides[low, rest].sort()
+        order = rest[order]
+        place = torch.arange(len(rest), device=rest.device)
+        found.append((order, (torch.searchsorted(begins, sides[high, order]) - place - 1).clamp_(min=0)))
+    return min(found, key=lambda one: int(one[1].sum()))
+
+
+def _near_pairs_of_sweep(sides: Tensor, order: Tensor, counts: Tensor, threshold: float
+                         ) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the pairs i < j of a sweep that may overlap by more than the threshold, which is not negative."""
+    cuts = (counts.cumsum(0) // CHUNK).diff().nonzero()[:, 0] + 1
+    for part in torch.arange(len(order), device=order.device).tensor_split(cuts.cpu()):
+        many = counts[part]
+        first = part.repeat_interleave(many)
+        place = torch.arange(len(first), device=order.device) - (many.cumsum(0) - many).repeat_interleave(many)
+        i, j = order[first], order[first + 1 + place]
+        near = _is_near(sides[:, i], sides[:, j], threshold)
+        i, j = i[near], j[near]
+        yield torch.minimum(i, j), torch.maximum(i, j)
+
+
+def _is_near(a: Tensor, b: Tensor, threshold: float) -> Tensor:
+    """Whether boxes may overlap by more than the threshold: a test with fewer operations than C's arithmetic, which
+    excludes most pairs. It holds for diou too, whose distance term only lowers iou.
+
+    a, b: (5, ...) left, top, right, bottom, area.
+    """
     width = torch.minimum(a[2], b[2]).sub_(torch.maximum(a[0], b[0])).clamp_(min=0)
     shared = torch.minimum(a[3], b[3]).sub_(torch.maximum(a[1], b[1])).clamp_(min=0).mul_(width)
-    near = shared.mul_((1 + threshold) * SLACK) > threshold * a[4] + threshold * b[4]
-    i, j = near.triu_(1).nonzero().unbind(1)
-    i, j = rest[i], rest[j]
-    exact = iou(boxes[i], boxes[j]) if exponent is None else iou(boxes[i], boxes[j], "diou", exponent)
-    i, j = i[exact > threshold], j[exact > threshold]
-    part = max(1, 4 * CHUNK // classes)
-    if len(i) > 0:
-        yield from zip(i.split(part), j.split(part), strict=True)
+    return shared.mul_((1 + threshold) * SLACK) > threshold * a[4] + threshold * b[4]
 
 
 def _edges(i: Tensor, j: Tensor, alive: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:

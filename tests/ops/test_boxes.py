@@ -105,7 +105,9 @@ def random_case(name: str) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("kind", nms_module.NMS_KINDS)
 @pytest.mark.parametrize("sizes", [{}, {"CHUNK": 200, "EDGES": 60}, {"CHUNK": 200, "EDGES": 20, "OPEN": 20},
                                    {"FIRST_ROWS": 5}, {"EDGES": 0, "OPEN": -1, "CLASSES": 2, "CHUNK": 300},
-                                   {"EDGES": 0, "OPEN": -1, "TABLE": 0, "FIRST_BLOCK": 2, "BLOCK": 8}])
+                                   {"EDGES": 0, "OPEN": -1, "TABLE": 0, "FIRST_BLOCK": 2, "BLOCK": 8},
+                                   {"FIRST_ROWS": 2, "SWEEP": 0},
+                                   {"FIRST_ROWS": 2, "SWEEP": 0, "CHUNK": 20, "EDGES": 10}])
 def test_nms_is_the_plain_loop(name, kind, sizes, monkeypatch):
     for constant, value in sizes.items():
         monkeypatch.setattr(nms_module, constant, value)
@@ -139,6 +141,23 @@ def test_nms_keeps_the_type_of_the_scores_and_takes_any_layout():
     result = nms(box.half(), scores.half().T.contiguous().T, 0.45)
     assert result.dtype == torch.float16
     assert torch.equal(result, plain_nms(box.half().float(), scores.half(), 0.45, "default", 0.6))
+
+
+@pytest.mark.parametrize("kind", nms_module.NMS_KINDS)
+@pytest.mark.parametrize("wide", [False, True])
+def test_nms_of_many_boxes_that_lie_apart(kind, wide, monkeypatch):
+    """Pairs come from a sweep, along the edges that give the fewest, and are those of the comparison of all."""
+    generator = torch.Generator().manual_seed(1)
+    box = torch.rand(4000, 4, generator=generator) * torch.tensor([1, 1, .02, .02]) + torch.tensor([0, 0, .01, .01])
+    box[:, 2] = 1 if wide else box[:, 2]
+    box[::700] *= torch.tensor([1, 1, -1, 1])                       # what a diverged network may give
+    box[3::900, 2], box[4::900, 0], box[5::900, 1:] = torch.inf, torch.nan, 0
+    scores = torch.rand(4000, 2, generator=generator)
+    swept = nms(box, scores, .3, kind)
+    assert 0 < (swept > 0).sum() < (scores > 0).sum()
+    monkeypatch.setattr(nms_module, "SWEEP", torch.inf)
+    monkeypatch.setattr(nms_module, "_near_pairs_of_sweep", None)
+    assert torch.equal(swept, nms(box, scores, .3, kind))
 
 
 @pytest.mark.parametrize("boxes, table", [("equal", 0), ("equal", 2 ** 28), ("random", 2 ** 28)])
