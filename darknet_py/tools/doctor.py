@@ -213,7 +213,7 @@ def _put(found: dict[str, Any], step: str, fact: Any) -> None:
 
 def run_process(done: list[str]) -> Iterator[Mapping[str, Any]]:
     """The lines of a ``doctor_process`` that passes over what is done; {"died": why} where it ends before its end."""
-    path = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(PACKAGE.parent)])
     command = [sys.executable, "-m", "darknet_py.tools.doctor_process", *done]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors, subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True,

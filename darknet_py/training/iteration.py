@@ -143,11 +143,11 @@ class Engine:
     def _totals(self, images: int, losses: list[Tensor]) -> tuple[int, float, list[int]]:
         """Over all processes: images, the mean loss of mini-batches, and how many of them each process had. The rolling
         statistics of deltas become the mean of those of the processes, so that all go on from the same ones."""
-        world, device = self.world, self.device
-        updates, rolling = torch.zeros(world.size, dtype=torch.float64), self.context.rolling
-        updates[world.rank] = len(losses)
-        total = torch.stack([torch.stack(losses).sum(), torch.tensor(images, dtype=torch.float64, device=device)])
-        total = torch.cat([total, updates.to(device), rolling.to(device) / world.size])
+        world, rolling = self.world, self.context.rolling
+        host = torch.zeros(1 + world.size, dtype=torch.float64)
+        host[0], host[1 + world.rank] = images, len(losses)
+        host = torch.cat([host, rolling.double() / world.size])         # one copy to the device
+        total = torch.cat([torch.stack(losses).sum()[None], host.to(self.device)])
         world.all_reduce([total])
         loss, count, *rest = total.tolist()
         counts = [round(number) for number in rest[:world.size]]

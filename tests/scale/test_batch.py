@@ -6,8 +6,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from batch_runs import CFG, FAST, WEIGHTS, crops, expected, found, manifest, pictures, table, words
 from pycocotools.coco import COCO
-from runs import CFG, FAST, WEIGHTS, crops, expected, found, manifest, pictures, table, words
 
 from darknet_py import Detector
 

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from batch_runs import crops, encoded, expected, found, manifest, pictures, table, words
 from conftest import raises
-from runs import crops, encoded, expected, found, manifest, pictures, table, words
 from web import Page
 
 from darknet_py.errors import DataError, Reason

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from batch_runs import manifest, pictures, table, words
 from processes import finish, start
-from runs import manifest, pictures, table, words
 
 from darknet_py.cli.batch import Shown, Stopped
 from darknet_py.cli.progress import Progress

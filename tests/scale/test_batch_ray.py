@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import CFG, WEIGHTS, crops, encoded, expected, manifest, pictures, table, words
+from batch_runs import CFG, WEIGHTS, crops, encoded, expected, manifest, pictures, table, words
 
 from darknet_py.errors import DarknetError
 from darknet_py.scale import DetectorActor
