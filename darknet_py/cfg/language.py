@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darknet_py.errors import CfgError, CfgWarning, Reason, cause, locate, one_line
-from darknet_py.utils.files import check_regular, replacing
+from darknet_py.utils.files import check_regular, is_same_file, replacing
 
 if TYPE_CHECKING:
     from darknet_py.cfg.metadata import Stored
@@ -122,7 +122,7 @@ class Cfg:
             CfgError: the disk is full, the folder is missing or not writable, or the path is that of the exported model
                 which holds this cfg.
         """
-        if self.stored is not None and self.path is not None and os.path.exists(path) and self.path.samefile(path):
+        if self.stored is not None and self.path is not None and is_same_file(self.path, path):
             raise CfgError("is a model, which its cfg alone would overwrite; name another file", Reason.ALREADY_EXISTS,
                            path)
         try:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from darknet_py.cli.output import counted
 from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -86,7 +87,3 @@ def sizes(split: SplitStatistics, report: DatasetReport) -> Iterator[str]:
         low, middle, high = (np.quantile(split.boxes * scale, q, 0) for q in (0, .5, 1))
         yield (f"{split.name}: boxes from {low[0]:.3g} x {low[1]:.3g} to {high[0]:.3g} x {high[1]:.3g}, "
                f"median {middle[0]:.3g} x {middle[1]:.3g} {unit}")
-
-
-def counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

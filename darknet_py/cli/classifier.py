@@ -19,7 +19,6 @@ from darknet_py.cli.detect import (
     ask_for_images,
     backend_options,
     device,
-    leave_cores_to,
 )
 from darknet_py.cli.model import add_cfg_flags, make_classifier, read_network, require_weights
 from darknet_py.cli.progress import Progress
@@ -89,7 +88,7 @@ def valid(arguments: argparse.Namespace) -> int:
     pictures = ClassifierPictures.from_data(arguments.data, "valid", channels=network.input_shape.channels)
     backend = open_backend(files, device=where, layers=[output_layer(network)],
                            **backend_options(arguments, len(pictures)))
-    leave_cores_to(backend)
+    backend.leave_cores()
     top, began = top_of(arguments, pictures.classes), time.perf_counter()
     if world.is_main:
         print(" TOP calculation...", flush=True)
@@ -113,7 +112,7 @@ def predict(arguments: argparse.Namespace) -> int:
     from darknet_py.errors import DataError, printable
     images = list(find_images(arguments.images))
     classifier = make_classifier(arguments, **backend_options(arguments, len(images)))
-    leave_cores_to(classifier.backend)
+    classifier.backend.leave_cores()
     names, failed = classifier.names, 0
     top = top_of(arguments, len(names))
     for path, one in classifier.stream(images or ask_for_images(), overlapped=len(images) > 1):

@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darknet_py.cli.check import counted, summary
-from darknet_py.cli.output import say
+from darknet_py.cli.check import summary
+from darknet_py.cli.output import counted, say
 from darknet_py.cli.progress import Progress
 
 if TYPE_CHECKING:

@@ -175,7 +175,7 @@ class Run:
         if arguments.benchmark_layers:
             from darknet_py.cli.profile import LayerReport
             self.layers = LayerReport(network.network)
-        detect.leave_cores_to(network.backend)
+        network.backend.leave_cores()
         self.hint()
         for view in self.views:
             view.rates = Rates(time.monotonic)

@@ -67,10 +67,11 @@ def check_outputs(outputs: Sequence[argparse.Namespace], sources: Sequence[str])
         sources: as they were given.
     """
     from darknet_py.errors import DarknetError
+    from darknet_py.utils.files import is_same_file
     names = [(flag, name) for own in outputs for flag in FILES if (name := getattr(own, flag))]
     for flag, name in names:
         for other in sources:
-            if os.path.exists(name) and os.path.exists(other) and os.path.samefile(name, other):
+            if is_same_file(name, other):
                 raise DarknetError(f"-{flag} {name} is the source itself")
     for (flag, name), (other, again) in combinations(names, 2):
         if os.path.realpath(name) == os.path.realpath(again):

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from darknet_py.cli import demo_tracking, model
-from darknet_py.cli.detect_outputs import PictureFiles, ResultFile, counted, say_written, stem_of
-from darknet_py.cli.output import say
+from darknet_py.cli.detect_outputs import PictureFiles, ResultFile, say_written, stem_of
+from darknet_py.cli.output import counted, say
 from darknet_py.utils.files import write_file
 
 if TYPE_CHECKING:
     import numpy as np
 
     from darknet_py.errors import DataError
-    from darknet_py.inference.backends.base import Backend
     from darknet_py.inference.detections import Detections
     from darknet_py.inference.detector import Detector, Frame
     from darknet_py.live.objects import ChooseObjects, ObjectPictures
@@ -124,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = [*arguments.images, *found, arguments.cfg, arguments.weights, arguments.data, arguments.names]
     out = None if arguments.out is None else ResultFile(arguments.out, len(found), given)
     detector = make_detector(arguments, len(found))
-    leave_cores_to(detector.backend)
+    detector.backend.leave_cores()
     choose, crops = open_objects(arguments, detector)
     pictures = PictureFiles(arguments.pictures, len(found) != 1)
     labelled, crowded = [], list[tuple[str, int]]()
@@ -192,11 +191,11 @@ def run(arguments: argparse.Namespace) -> int:
                     crowded.append((path, len(frame.detections)))
     if crowded:
         path, count = crowded[0]
-        others = f"; so in {counted(crowded[1:], 'other picture')}" if len(crowded) > 1 else ""
+        others = f"; so in {counted(len(crowded) - 1, 'other picture')}" if len(crowded) > 1 else ""
         say(f"warning: {path}: of {count} detections the {draw.MOST_DRAWN} most confident are drawn{others}",
             error=True)
     parts = [*pictures.phrase(), *([] if out is None else out.write(frames))]
-    say_written([*parts, *([f"label files of {counted(labelled, 'picture')}"] if labelled else []),
+    say_written([*parts, *([f"label files of {counted(len(labelled), 'picture')}"] if labelled else []),
                  *([f"objects in {crops.folder}{os.sep}"] if crops is not None and frames else [])])
     return int(failed > 0)
 
@@ -233,14 +232,6 @@ def layers_options(arguments: argparse.Namespace, images: int) -> dict[str, Any]
             raise DarknetError(f"-benchmark_layers needs -backend pytorch, found {options['backend']}")
         options["backend"] = "pytorch"
     return options
-
-
-def leave_cores_to(backend: Backend) -> None:
-    """Take one thread for PyTorch from now on, after all networks are built, where a backend has threads of its own: on
-    the same cores they would only wait for each other."""
-    import torch
-    if backend.own_threads:
-        torch.set_num_threads(1)
 
 
 def tile_options(arguments: argparse.Namespace) -> dict[str, Any]:

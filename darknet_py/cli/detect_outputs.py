@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from darknet_py.utils.files import write_file
+from darknet_py.cli.output import counted, say
+from darknet_py.utils.files import is_same_file, write_file
 
 if TYPE_CHECKING:
     from darknet_py.inference.detections import Detections
@@ -64,7 +65,7 @@ class PictureFiles:
         from darknet_py.errors import DataError, Reason
         if self.file is None:
             return self.names.path(image)
-        if is_same(image, self.file):
+        if is_same_file(image, self.file):
             raise DataError(f"{self.file}: is the picture itself, which the one with boxes would replace; -pictures "
                             "FILE names another one", Reason.CONFLICT)
         return self.file
@@ -73,7 +74,7 @@ class PictureFiles:
         """What was written, for ``say_written``."""
         if self.file is not None or len(self.written) == 1:
             return [str(path) for path in self.written]
-        return [f"{counted(self.written, 'picture')} in {self.names.folder}{os.sep}"] if self.written else []
+        return [f"{counted(len(self.written), 'picture')} in {self.names.folder}{os.sep}"] if self.written else []
 
 
 class ResultFile:
@@ -103,7 +104,7 @@ class ResultFile:
             raise DarknetError(f"-out {path}: an annotation of Pascal VOC is of one picture, found {count} pictures; "
                                f"-out FOLDER{os.sep} writes a file for each")
         for one in given:
-            if one is not None and is_same(one, path):
+            if one is not None and is_same_file(one, path):
                 raise DarknetError(f"-out {path}: is what {one} names, which it would replace")
 
     def write(self, frames: Sequence[Detections]) -> list[str]:
@@ -116,7 +117,7 @@ class ResultFile:
         if self.names is not None:
             for found in frames:
                 write_file(self.names.path(found.path or "picture"), to_voc(found).encode())
-            return [f"{counted(frames, 'annotation')} in {self.path}{os.sep}"]
+            return [f"{counted(len(frames), 'annotation')} in {self.path}{os.sep}"]
         if self.suffix == ".xml" and not frames:
             return []
         write_file(self.path, FORMATS[self.suffix](frames))
@@ -173,14 +174,6 @@ def is_folder(path: str) -> bool:
     return os.path.isdir(path) or path.endswith(("/", os.sep))
 
 
-def is_same(one: str | os.PathLike, other: str | os.PathLike) -> bool:
-    """Whether two paths are of the same file, which is there."""
-    try:
-        return os.path.samefile(one, other)
-    except (OSError, ValueError):
-        return False
-
-
 def stem_of(image: str) -> str:
     """What files that are written for a picture are called, before their extension."""
     if image == "-":
@@ -188,13 +181,7 @@ def stem_of(image: str) -> str:
     return (Path(urlsplit(image).path).stem[:MOST_LETTERS] or "picture") if "://" in image else Path(image).stem
 
 
-def counted(things: Sized, noun: str) -> str:
-    """How many there are, as 2 pictures."""
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
-
-
 def say_written(parts: Sequence[str]) -> None:
     """A line on the standard error about the files; the standard output is Darknet's."""
-    from darknet_py.cli.output import say
     if parts:
         say("wrote " + " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]])), error=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from darknet_py.cli.detect import backend_options, device, leave_cores_to, tile_options
+from darknet_py.cli.detect import backend_options, device, tile_options
 from darknet_py.cli.model import read_network
 from darknet_py.cli.output import say
 from darknet_py.cli.progress import Progress
@@ -74,7 +74,7 @@ def prepare(arguments: argparse.Namespace, few: bool = True) -> EvaluationInput:
     where = local_device(device(arguments))
     world = World(where)
     backend = open_backend(files, device=where, **backend_options(arguments, len(samples) if few else 0))
-    leave_cores_to(backend)
+    backend.leave_cores()
     options = {"letterbox": arguments.letter_box or None, "backend": backend, "world": world}
     if tiling is not None:
         options["tiling"] = tiling

@@ -20,6 +20,11 @@ def say(line: str, *, error: bool = False) -> None:
     print(one_line(line, LONGEST), file=sys.stderr if error else sys.stdout, flush=True)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things, as 2 pictures."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def open_streams() -> None:
     """Open standard streams that the caller has closed (``>&-``): else the first file that is opened takes the number,
     and gets what is printed."""

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         service = Service({one.name: make_detector(one, arguments, values) for one in models},
                           Settings.of(values))
         for engine in service.engines.values():
-            detect.leave_cores_to(engine.detector.backend)
+            engine.detector.backend.leave_cores()
         host, port = listener.getsockname()[:2]
         warn(host, values["token"])
         say(f"serving {', '.join(service.engines)} at http://{f'[{host}]' if ':' in host else host}:{port}/")

@@ -21,6 +21,7 @@ from darknet_py.errors import DarknetError, DataError, Reason, shown
 from darknet_py.inference import result_formats
 from darknet_py.inference.info import check_thresholds
 from darknet_py.ops.boxes import within, xyxy_to_cxcywh
+from darknet_py.utils.files import is_same_file
 from darknet_py.viz import display
 from darknet_py.viz.draw import draw_detections
 
@@ -157,11 +158,10 @@ class Detections:
         Raises:
             ValueError, DataError: see ``draw``; also where it cannot be written, or is the picture itself.
         """
-        path = Path(path)
-        if self.path is not None and path.exists() and os.path.exists(self.path) and path.samefile(self.path):
-            raise DataError(f"{path}: is the picture itself, and would be written over", Reason.ALREADY_EXISTS)
-        display.write_picture(path, self.draw(image))
-        return path
+        if self.path is not None and is_same_file(self.path, path):
+            raise DataError(f"{Path(path)}: is the picture itself, and would be written over", Reason.ALREADY_EXISTS)
+        display.write_picture(Path(path), self.draw(image))
+        return Path(path)
 
     def show(self, image: Image | None = None) -> None:
         """Show the picture with boxes and names on it: in a notebook, or in a window until a key is pressed or it is

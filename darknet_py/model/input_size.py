@@ -67,7 +67,7 @@ def coarsest_step(cfg: Cfg) -> int:
 
 
 def size_problem(step: int, **sides: int) -> str | None:
-    """What is wrong with a width or height that is no multiple of ``coarsest_step``; None if nothing is."""
+    """The error of a width or height that is no multiple of ``coarsest_step``; None if all are."""
     for key, side in sides.items():
         below = side // step * step
         if side != below or side < 1:

@@ -45,9 +45,7 @@ class DetectorActor:
                  **options: Any):
         self.column, self.batch = column, batch
         self.detector = Detector(cfg, weights, **options)
-        if self.detector.backend.own_threads:
-            import torch
-            torch.set_num_threads(1)
+        self.detector.backend.leave_cores()
 
     def __call__(self, batch: Mapping[str, np.ndarray]) -> Any:
         """Detect in a batch of Ray's format "numpy".

@@ -148,13 +148,9 @@ class BatchFolder:
             yield False
             return
         lock = FileLock(self.state / f"{part:06d}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
+        if not _locks(lock):
             yield False
             return
-        except OSError as error:
-            raise DataError(f"{lock.lock_file}: cannot lock it: {cause(error)}", Reason.UNWRITABLE) from None
         try:
             yield not self.finished(part)
         finally:
@@ -190,15 +186,9 @@ class BatchFolder:
     @contextmanager
     def _locked(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
         lock = FileLock(self.state / f"{name}.lock", timeout=0)
-        while True:
-            try:
-                lock.acquire()
-                break
-            except Timeout:
-                waiting()
-                time.sleep(POLL)
-            except OSError as error:
-                raise DataError(f"{lock.lock_file}: cannot lock it: {cause(error)}", Reason.UNWRITABLE) from None
+        while not _locks(lock):
+            waiting()
+            time.sleep(POLL)
         try:
             yield
         finally:
@@ -214,6 +204,17 @@ class BatchFolder:
 
     def _write(self, path: Path, facts: Any) -> None:
         write_file(path, json.dumps(facts, indent=1).encode() + b"\n")
+
+
+def _locks(lock: FileLock) -> bool:
+    """Lock it, unless another process has it."""
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    except OSError as error:
+        raise DataError(f"{lock.lock_file}: cannot lock it: {cause(error)}", Reason.UNWRITABLE) from None
+    return True
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -4,17 +4,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 from darknet_py.errors import DataError, Reason, cause
 from darknet_py.scale.folder import BatchFolder
 from darknet_py.utils.files import replacing, write_file
-from darknet_py.utils.version import __version__
+from darknet_py.utils.version import OPENCV, versions_of
 
-PACKAGES = ("torch", "numpy", "opencv-python-headless", "opencv-python", "opencv-contrib-python-headless",
-            "opencv-contrib-python", "openvino", "ncnn", "onnxruntime", "pyarrow", "ray")
+PACKAGES = ("torch", "numpy", *OPENCV, "openvino", "ncnn", "onnxruntime", "pyarrow", "ray")
 
 
 def finish(folder: BatchFolder, command: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +38,8 @@ def finish(folder: BatchFolder, command: dict[str, Any]) -> dict[str, Any]:
                 _merge_coco(folder)
         except OSError as error:
             raise DataError(f"{folder.path}: cannot write: {cause(error)}", Reason.UNWRITABLE) from None
-        manifest = {**sums, **command, **folder.network(), "settings": folder.settings, "versions": versions()}
+        manifest = {**sums, **command, **folder.network(), "settings": folder.settings,
+                    "versions": versions_of(PACKAGES)}
         write_file(path, json.dumps(manifest, indent=1).encode() + b"\n")
     return manifest
 
@@ -88,19 +87,6 @@ def _merge_coco(folder: BatchFolder) -> None:
                     commas[key] = b",\n"
         results.write(b"\n]\n")
         images.write(b'\n],\n"categories": ' + json.dumps(content["categories"]).encode() + b"}\n")
-
-
-def versions() -> dict[str, str]:
-    """Of this package, and of those that results depend on."""
-    return {"darknet_py": __version__, **dict(_installed())}
-
-
-def _installed() -> Iterator[tuple[str, str]]:
-    for package in PACKAGES:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            continue
 
 
 def hash_of(path: str | os.PathLike) -> str:

@@ -43,8 +43,7 @@ class Worker:
     def __init__(self, detector: Detector, batch: int = 1):
         self.detector, self.batch = detector, batch
         self.reader = Reader(detector.backend.shape.channels)
-        if detector.backend.own_threads:        # else PyTorch's would wait for the same cores
-            torch.set_num_threads(1)
+        detector.backend.leave_cores()
 
     def facts(self) -> dict[str, Any]:
         """What computes, and its classes: ``BatchFolder.keep_network`` holds all processes of a run to it."""

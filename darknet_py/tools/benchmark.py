@@ -6,10 +6,9 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from darknet_py.inference.backends.parity import difference
 from darknet_py.model.network import LazyNetwork, Network
 from darknet_py.utils.machine import cores, cpu_name
 from darknet_py.utils.timed_process import Spread, TimedProcess, alternate
-from darknet_py.utils.version import __version__
+from darknet_py.utils.version import versions_of
 
 ROUNDS = 10
 WORKER = [sys.executable, "-m", "darknet_py.tools.backend_process"]
@@ -157,11 +156,7 @@ class Conditions(NamedTuple):
     @classmethod
     def here(cls) -> Conditions:
         packages = ["torch", *dict.fromkeys(package for backend in BACKENDS.values() for package in backend.packages)]
-        versions = {"darknet_py": __version__}
-        for package in packages:
-            with suppress(PackageNotFoundError):
-                versions[package] = version(package)
-        return cls(cpu_name(), cores(), date.today().isoformat(), versions)
+        return cls(cpu_name(), cores(), date.today().isoformat(), versions_of(packages))
 
     def __str__(self) -> str:
         versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())

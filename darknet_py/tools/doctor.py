@@ -22,12 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from darknet_py.utils.machine import cores, cpu_features, cpu_name
-from darknet_py.utils.version import __version__
+from darknet_py.utils.version import OPENCV, __version__, version_of
 
 PACKAGE = Path(__file__).parents[1]
 DISTRIBUTIONS = "darknet-torch", "darknet_py"
-OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless",
-          "opencv-python-rolling")
 # instructions that matter to the runtimes: in /proc/cpuinfo -> as they are known
 INSTRUCTIONS = {"sse4_2": "SSE4.2", "avx": "AVX", "avx2": "AVX2", "fma": "FMA", "f16c": "F16C", "avx512f": "AVX-512",
                 "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "avx512_bf16": "AVX-512 BF16",
@@ -144,13 +142,6 @@ def packages() -> dict[str, Any]:
         entry["extras"] += [None if extra is None else extra[1]]
     return {name: {"version": entry["version"], "extras": [] if None in entry["extras"] else entry["extras"]}
             for name, entry in sorted(found.items(), key=lambda item: item[0].lower())}
-
-
-def version_of(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def caches() -> dict[str, Any]:

@@ -12,7 +12,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
-from darknet_py.tools.doctor import OPENCV, attempt, said, version_of
+from darknet_py.tools.doctor import attempt, said
+from darknet_py.utils.version import OPENCV, version_of
 
 CFG = """[net]
 width=32

@@ -293,7 +293,7 @@ def figures_of(event: Iteration) -> dict[str, float]:
 
 
 def summary_of(event: Finished) -> dict[str, Any]:
-    """What is known at the end."""
+    """Iterations done, the best score and its iteration, why the run stopped, and its weights file."""
     found = {"iterations done": event.iteration, "best": event.best, "best iteration": event.best_at,
              "stopped": event.stopped, "weights file": None if event.weights is None else event.weights.name}
     return {key: value for key, value in found.items() if value is not None}

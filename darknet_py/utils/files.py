@@ -55,6 +55,14 @@ def check_regular(path: str | os.PathLike, most: int = MOST_TEXT) -> None:
         raise OSError(errno.EFBIG, f"expected at most {most} bytes, found {facts.st_size}", str(path))
 
 
+def is_same_file(one: str | os.PathLike, other: str | os.PathLike) -> bool:
+    """Whether two paths are of the same file, which is there."""
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
+
+
 def read_regular(path: str | os.PathLike, most: int = MOST_TEXT) -> bytes:
     """What is in a regular file; see ``check_regular`` for the errors."""
     check_regular(path, most)

@@ -78,13 +78,13 @@ def _hint(path: Path) -> str:
 
 
 def weights_folder() -> Path | None:
-    """Where official weights are kept; None: nowhere, see ``cache_folder``."""
+    """The cache of official weights; None: there is none, see ``cache_folder``."""
     folder = cache_folder()
     return None if folder is None else folder / "weights"
 
 
 def places(file: str) -> Iterator[Path]:
-    """Where a weights file is looked for."""
+    """The paths at which a weights file is looked for, in order."""
     yield from (Path(folder, file) for folder in FOLDERS)
     if (cache := weights_folder()) is not None:
         yield cache / file

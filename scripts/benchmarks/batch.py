@@ -25,9 +25,9 @@ MOST_OVERHEAD, LEAST_SHARE, MOST_GROWTH = .05, .95, .1      # the bars: beyond t
 FILES = 24                  # different pictures
 PEAK = ("import sys; from darknet_py.cli import main; from darknet_py.utils.machine import peak_memory; "
         "code = main(sys.argv[1:]); print(peak_memory()); sys.exit(code)")
-STREAM = ("import sys, time; from darknet_py import Detector; from darknet_py.cli.detect import leave_cores_to; "
+STREAM = ("import sys, time; from darknet_py import Detector; "
           "import os; cfg, weights, backend, folder = sys.argv[1:]\n"
-          "detector = Detector(cfg, weights, device='cpu', backend=backend); leave_cores_to(detector.backend)\n"
+          "detector = Detector(cfg, weights, device='cpu', backend=backend); detector.backend.leave_cores()\n"
           "paths = sorted(one.path for one in os.scandir(folder)); begin = time.perf_counter()\n"
           "for _ in detector.stream(paths): pass\n"
           "print(len(paths) / (time.perf_counter() - begin))\n")

@@ -70,6 +70,12 @@ class Backend(ABC):
     def device(self) -> torch.device:
         return torch.device("cpu")
 
+    def leave_cores(self) -> None:
+        """Take one thread for PyTorch from now on, where this runtime has threads of its own: on the same cores they
+        would only wait for each other. For programs, once all networks are built."""
+        if self.own_threads:
+            torch.set_num_threads(1)
+
     @classmethod
     @abstractmethod
     def build(cls, network: Network, device: str | int | torch.device = "auto", layers: Sequence[int] | None = None,
